@@ -1,0 +1,44 @@
+//! The list of commands.
+
+mod call;
+mod serve;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use crate::exit;
+
+/// No client of a Unix socket is ever left hanging
+#[derive(Debug, Parser)]
+#[command(name = "unhang", version, after_help = exit::HELP)]
+pub(crate) struct Unhang {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Serve(serve::Serve),
+    Call(call::Call),
+}
+
+impl Unhang {
+    pub(crate) fn run(self) -> ExitCode {
+        match self.command {
+            Command::Serve(serve) => serve.run(),
+            Command::Call(call) => call.run(),
+        }
+    }
+}
+
+/// A runtime for one command. Both need little of it: the library serves on a thread of its own.
+fn block_on<T>(work: impl Future<Output = T>) -> std::io::Result<T> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    Ok(runtime.block_on(work))
+}
+
+/// Says on standard error what went wrong, and under which command.
+fn complain(command: &str, what: impl std::fmt::Display) {
+    anstream::eprintln!("unhang {command}: {what}");
+}

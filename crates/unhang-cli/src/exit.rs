@@ -1,0 +1,25 @@
+//! The exit codes of all commands, said once. `--help` shows them.
+
+/// Done: for `call`, answered and closed; for `serve`, stopped as asked.
+pub(crate) const DONE: u8 = 0;
+/// Failed in a way that none of the others names: for `serve`, it could not start; for `call`, the
+/// connection was lost or the reply too large.
+pub(crate) const FAILED: u8 = 1;
+/// The arguments make no sense. Clap uses the same for those that it refuses itself.
+pub(crate) const USAGE: u8 = 2;
+/// `call`: could not connect.
+pub(crate) const NOT_CONNECTED: u8 = 3;
+/// `call`: no answer in time.
+pub(crate) const NO_ANSWER: u8 = 4;
+/// `call`: answered, and not closed in time.
+pub(crate) const NOT_CLOSED: u8 = 5;
+
+/// For `unhang --help`.
+pub(crate) const HELP: &str = "\
+Exit codes:
+  0  done: answered and closed, or stopped as asked
+  1  failed: could not serve; the connection was lost; the reply was too large
+  2  the arguments make no sense
+  3  could not connect: no such file, nobody listens, permission, not a socket, queue full
+  4  no answer in time
+  5  answered, but not closed in time";

@@ -1,0 +1,105 @@
+//! What `unhang serve` prints: a line per exchange, for people or for machines.
+
+mod lines;
+mod writer;
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use clap::ValueEnum;
+use unhang::{Address, Cause, Ended, Event};
+
+use crate::units::Mode;
+use lines::Line;
+use writer::Writer;
+
+/// The form of what is printed.
+#[derive(Clone, Copy, Debug, Default, ValueEnum)]
+pub(crate) enum Form {
+    /// A line for people
+    #[default]
+    Text,
+    /// A JSON object per line
+    Json,
+}
+
+/// The log of one server.
+pub(crate) struct Log {
+    form: Form,
+    quiet: bool,
+    writer: Writer,
+    answered: AtomicU64,
+    refused: AtomicU64,
+    other: AtomicU64,
+}
+
+impl Log {
+    pub(crate) fn start(form: Form, quiet: bool) -> Self {
+        let dropped = move |count| form.render(&Line::Dropped { count });
+        Self {
+            form,
+            quiet,
+            writer: Writer::start(dropped),
+            answered: AtomicU64::new(0),
+            refused: AtomicU64::new(0),
+            other: AtomicU64::new(0),
+        }
+    }
+
+    pub(crate) fn listening(&self, address: &Address, mode: Option<Mode>) {
+        self.say(&Line::Listening { address, mode });
+    }
+
+    pub(crate) fn event(&self, event: &Event<'_>) {
+        match event {
+            Event::Exchange(exchange) => {
+                let tally = match exchange.ended {
+                    Ended::Answered => &self.answered,
+                    Ended::Refused(_) => &self.refused,
+                    _ => &self.other,
+                };
+                tally.fetch_add(1, Ordering::Relaxed);
+                if !self.quiet || is_fault(&exchange.ended) {
+                    self.say(&Line::Exchange(exchange));
+                }
+            }
+            Event::AcceptFailed(error) => self.say(&Line::AcceptFailed(error)),
+            Event::Draining { open, within } => {
+                self.say(&Line::Draining { open: *open, within: *within });
+            }
+            // The library may learn to tell more than this command has a line for.
+            _ => {}
+        }
+    }
+
+    /// Says that all is over, and waits a moment until it is written.
+    pub(crate) fn stopped(&self) {
+        self.say(&Line::Stopped {
+            answered: self.answered.load(Ordering::Relaxed),
+            refused: self.refused.load(Ordering::Relaxed),
+            other: self.other.load(Ordering::Relaxed),
+        });
+        self.writer.flush();
+    }
+
+    fn say(&self, line: &Line<'_>) {
+        self.writer.write(self.form.render(line));
+    }
+}
+
+impl Form {
+    fn render(self, line: &Line<'_>) -> String {
+        match self {
+            Self::Text => line.text(),
+            Self::Json => line.json(),
+        }
+    }
+}
+
+/// What the service itself, and not its client, did wrong.
+fn is_fault(ended: &Ended) -> bool {
+    matches!(
+        ended,
+        Ended::Refused(Cause::HandlerFailed(_) | Cause::HandlerLate { .. } | Cause::Stopping)
+            | Ended::Failed(..)
+    )
+}

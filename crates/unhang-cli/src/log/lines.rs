@@ -1,0 +1,150 @@
+//! The lines of the log, each in its two forms.
+
+use std::io;
+use std::time::Duration;
+
+use anstyle::{AnsiColor, Style};
+use jiff::Zoned;
+use serde_json::{Value, json};
+use unhang::{Address, Cause, Ended, Exchange, State};
+
+use crate::units::{Mode, Size, Span};
+
+pub(super) enum Line<'a> {
+    Listening { address: &'a Address, mode: Option<Mode> },
+    Exchange(&'a Exchange),
+    AcceptFailed(&'a io::Error),
+    Draining { open: usize, within: Duration },
+    Stopped { answered: u64, refused: u64, other: u64 },
+    Dropped { count: u64 },
+}
+
+impl Line<'_> {
+    /// For people.
+    pub(super) fn text(&self) -> String {
+        let time = Zoned::now().strftime("%H:%M:%S%.3f").to_string();
+        let what = match self {
+            Self::Listening { address, mode } => {
+                let mode = mode.map_or(String::new(), |mode| format!("mode {mode}, "));
+                format!("listening on {address} ({mode}pid {})", std::process::id())
+            }
+            Self::Exchange(exchange) => exchange_text(exchange),
+            Self::AcceptFailed(error) => format!(
+                "{}cannot accept: {error}; clients wait in the accept queue until it succeeds{}",
+                BAD.render(),
+                BAD.render_reset()
+            ),
+            Self::Draining { open: 0, .. } => "stopping".to_owned(),
+            Self::Draining { open, within } => {
+                format!("stopping; {open} under way may take {}", Span(*within))
+            }
+            Self::Stopped { answered, refused, other } => {
+                format!("stopped; {answered} answered, {refused} refused, {other} ended otherwise")
+            }
+            Self::Dropped { count } => {
+                format!("{count} lines are missing here: the log was read too slowly")
+            }
+        };
+        format!("{DIM}{time}{DIM:#}  {what}\n")
+    }
+
+    /// For machines: one object a line, with `time` and `event` in each.
+    pub(super) fn json(&self) -> String {
+        let mut object = match self {
+            Self::Listening { address, mode } => json!({
+                "event": "listening",
+                "address": address.to_string(),
+                "mode": mode.map(|mode| mode.to_string()),
+                "pid": std::process::id(),
+            }),
+            Self::Exchange(exchange) => exchange_json(exchange),
+            Self::AcceptFailed(error) => {
+                json!({ "event": "accept_failed", "error": error.to_string() })
+            }
+            Self::Draining { open, within } => {
+                json!({ "event": "draining", "open": open, "within_s": within.as_secs_f64() })
+            }
+            Self::Stopped { answered, refused, other } => json!({
+                "event": "stopped",
+                "answered": answered,
+                "refused": refused,
+                "other": other,
+            }),
+            Self::Dropped { count } => json!({ "event": "dropped_lines", "count": count }),
+        };
+        object["time"] = jiff::Timestamp::now().to_string().into();
+        format!("{object}\n")
+    }
+}
+
+const GOOD: Style = AnsiColor::Green.on_default();
+const BAD: Style = AnsiColor::Red.on_default();
+const DIM: Style = Style::new().dimmed();
+
+fn exchange_text(exchange: &Exchange) -> String {
+    let (word, why) = describe(&exchange.ended);
+    let style = match exchange.ended {
+        Ended::Answered | Ended::NoRequest => GOOD,
+        _ => BAD,
+    };
+    let peer = exchange
+        .peer
+        .map_or(String::new(), |peer| format!("pid {:<7} uid {:<6}", peer.pid, peer.uid));
+    let bytes_in = Size(exchange.bytes_in).to_string();
+    let bytes_out = Size(exchange.bytes_out).to_string();
+    let took = format!("{:.1?}", exchange.took);
+    let line = format!(
+        "{style}{word:<10}{style:#} {peer} in {bytes_in:>8}  out {bytes_out:>8}  {took:>8}  {why}"
+    );
+    line.trim_end().to_owned()
+}
+
+fn exchange_json(exchange: &Exchange) -> Value {
+    let (word, why) = describe(&exchange.ended);
+    json!({
+        "event": "exchange",
+        "ended": word.replace(' ', "_"),
+        "why": (!why.is_empty()).then_some(why),
+        "pid": exchange.peer.map(|peer| peer.pid),
+        "uid": exchange.peer.map(|peer| peer.uid),
+        "gid": exchange.peer.map(|peer| peer.gid),
+        "bytes_in": exchange.bytes_in,
+        "bytes_out": exchange.bytes_out,
+        "took_s": exchange.took.as_secs_f64(),
+    })
+}
+
+/// How it ended in a word or two, and why where that is not all there is to say.
+fn describe(ended: &Ended) -> (&'static str, String) {
+    match ended {
+        Ended::Answered => ("answered", String::new()),
+        Ended::Refused(cause) => ("refused", reason(cause)),
+        Ended::NoRequest => ("no request", String::new()),
+        Ended::ClientGone(state) => ("gone", format!("the client left {}", during(*state))),
+        Ended::ReplyNotTaken => {
+            ("not taken", "the client did not read its whole reply in time".to_owned())
+        }
+        Ended::Failed(state, error) => ("failed", format!("{error}, {}", during(*state))),
+        _ => ("ended", String::new()),
+    }
+}
+
+/// What the client was told, and what only the log may know.
+fn reason(cause: &Cause) -> String {
+    match cause {
+        Cause::HandlerFailed(fault) => {
+            let (told, known) = (cause.to_string(), fault.to_string());
+            if told == known { told } else { format!("{told}: {known}") }
+        }
+        _ => cause.to_string(),
+    }
+}
+
+fn during(state: State) -> &'static str {
+    match state {
+        State::Reading => "while its request was read",
+        State::Handling => "while the handler ran",
+        State::Writing => "while its reply was written",
+        State::Closing => "after its reply",
+    }
+}

@@ -1,0 +1,76 @@
+//! Writes lines from a thread of its own, so that a log that nobody reads (a pipe into a stopped
+//! program, a full disk) never holds up a client. Lines that find no room are counted, and their
+//! number is said.
+
+use std::io::Write;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
+use std::time::Duration;
+
+/// Lines that may wait: a fraction of a second of a busy server, in well under a megabyte.
+const WAITING: usize = 4096;
+
+/// How long the last lines may take. A log that takes none must not keep a stopped server.
+const FLUSH: Duration = Duration::from_secs(1);
+
+pub(super) struct Writer {
+    items: SyncSender<Item>,
+    dropped: Arc<AtomicU64>,
+}
+
+enum Item {
+    Line(String),
+    /// Everything before it is to be written; then the sender is dropped.
+    Flush(SyncSender<()>),
+}
+
+impl Writer {
+    /// `lost` renders how many lines were dropped.
+    pub(super) fn start(lost: impl Fn(u64) -> String + Send + 'static) -> Self {
+        let (items, waiting) = sync_channel(WAITING);
+        let dropped = Arc::new(AtomicU64::new(0));
+        let count = Arc::clone(&dropped);
+        // Without the thread all lines are dropped, which is better than no server.
+        let _ = std::thread::Builder::new()
+            .name("log".into())
+            .spawn(move || write_all(&waiting, &count, lost));
+        Self { items, dropped }
+    }
+
+    /// Never blocks.
+    pub(super) fn write(&self, line: String) {
+        if let Err(TrySendError::Full(_)) = self.items.try_send(Item::Line(line)) {
+            self.dropped.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    pub(super) fn flush(&self) {
+        let (done, flushed) = sync_channel(1);
+        if self.items.try_send(Item::Flush(done)).is_ok() {
+            // An error either way: the sender was dropped, so all is written; or time is up.
+            let _ = flushed.recv_timeout(FLUSH);
+        }
+    }
+}
+
+fn write_all(items: &Receiver<Item>, dropped: &AtomicU64, lost: impl Fn(u64) -> String) {
+    let mut out = anstream::AutoStream::auto(std::io::stdout());
+    while let Ok(first) = items.recv() {
+        // All that waits goes out in one write: a write per line costs more than the exchange.
+        let mut text = String::new();
+        let mut flushed = Vec::new();
+        for item in std::iter::once(first).chain(items.try_iter().take(WAITING)) {
+            match item {
+                Item::Line(line) => text += &line,
+                Item::Flush(done) => flushed.push(done),
+            }
+        }
+        match dropped.swap(0, Ordering::Relaxed) {
+            0 => {}
+            count => text += &lost(count),
+        }
+        // Nowhere is left to complain about the log.
+        let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
+    }
+}

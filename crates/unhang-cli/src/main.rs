@@ -1,0 +1,14 @@
+//! The command `unhang`: parse, dispatch, exit code.
+
+mod cmd;
+mod exit;
+mod log;
+mod units;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+fn main() -> ExitCode {
+    cmd::Unhang::parse().run()
+}

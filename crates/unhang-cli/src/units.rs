@@ -1,0 +1,156 @@
+//! Flags with units: read from text and shown as text in the same form.
+
+use std::fmt;
+use std::str::FromStr;
+use std::time::Duration;
+
+use bytesize::ByteSize;
+use jiff::SignedDuration;
+
+/// A duration, as `5ms`, `10s` or `2m`.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Span(pub(crate) Duration);
+
+impl FromStr for Span {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let expected =
+            || format!("expected a duration with its unit, as 5ms, 10s or 2m, got {text:?}");
+        let span: SignedDuration = text.parse().map_err(|_| expected())?;
+        Duration::try_from(span).map(Self).map_err(|_| expected())
+    }
+}
+
+impl fmt::Display for Span {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match SignedDuration::try_from(self.0) {
+            Ok(span) => write!(f, "{span:#}"),
+            Err(_) => write!(f, "{:?}", self.0),
+        }
+    }
+}
+
+/// A number of bytes, as `64KiB` or `1MiB`.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Size(pub(crate) usize);
+
+impl FromStr for Size {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let expected =
+            || format!("expected a number of bytes, as 512, 64KiB or 1MiB, got {text:?}");
+        let size: ByteSize = text.parse().map_err(|_| expected())?;
+        usize::try_from(size.as_u64()).map(Self).map_err(|_| expected())
+    }
+}
+
+impl fmt::Display for Size {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let text = ByteSize::b(self.0 as u64).display().iec().to_string();
+        // "1.0 MiB" reads well, but is not how a flag is written.
+        f.write_str(&text.replace(".0 ", "").replace(' ', ""))
+    }
+}
+
+/// Permission bits in octal, as `0660`.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Mode(pub(crate) u32);
+
+impl FromStr for Mode {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match u32::from_str_radix(text, 8) {
+            Ok(mode) if mode <= 0o777 => Ok(Self(mode)),
+            _ => Err(format!("expected permission bits in octal, as 0660, got {text:?}")),
+        }
+    }
+}
+
+impl fmt::Display for Mode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:04o}", self.0)
+    }
+}
+
+/// A user's id, by name or number.
+pub(crate) fn user(name: &str) -> Result<u32, String> {
+    number_or(name, "user", |name| {
+        Ok(nix::unistd::User::from_name(name)?.map(|user| user.uid.as_raw()))
+    })
+}
+
+/// A group's id, by name or number.
+pub(crate) fn group(name: &str) -> Result<u32, String> {
+    number_or(name, "group", |name| {
+        Ok(nix::unistd::Group::from_name(name)?.map(|group| group.gid.as_raw()))
+    })
+}
+
+fn number_or(
+    name: &str,
+    what: &str,
+    look_up: impl FnOnce(&str) -> nix::Result<Option<u32>>,
+) -> Result<u32, String> {
+    if let Ok(id) = name.parse() {
+        return Ok(id);
+    }
+    match look_up(name) {
+        Ok(Some(id)) => Ok(id),
+        Ok(None) => Err(format!(
+            "expected a {what}'s name or number, got {name:?}, which this machine does not know"
+        )),
+        Err(error) => Err(format!("cannot look up the {what} {name:?}: {error}")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_duration_is_shown_as_it_may_be_written() {
+        for (text, millis) in [("5ms", 5), ("10s", 10_000), ("2m", 120_000), ("1m 30s", 90_000)] {
+            let span: Span = text.parse().unwrap();
+            assert_eq!(span.0, Duration::from_millis(millis), "{text}");
+            assert_eq!(span.to_string(), text);
+        }
+    }
+
+    #[test]
+    fn a_duration_without_a_unit_or_below_zero_is_refused_with_what_is_expected() {
+        for text in ["5", "", "-5s", "fast"] {
+            let error = text.parse::<Span>().unwrap_err();
+            assert!(error.contains("5ms, 10s or 2m") && error.contains(text), "{error}");
+        }
+    }
+
+    #[test]
+    fn every_size_is_shown_as_it_may_be_written() {
+        for (text, bytes) in
+            [("512B", 512), ("64KiB", 65_536), ("1MiB", 1 << 20), ("16MiB", 16 << 20)]
+        {
+            let size: Size = text.parse().unwrap();
+            assert_eq!(size.0, bytes, "{text}");
+            assert_eq!(size.to_string(), text);
+        }
+        assert!("big".parse::<Size>().unwrap_err().contains("64KiB"));
+    }
+
+    #[test]
+    fn a_mode_is_octal_and_has_no_more_than_permission_bits() {
+        assert_eq!("0660".parse::<Mode>().unwrap().0, 0o660);
+        for text in ["0990", "rw", "4755", "1000"] {
+            assert!(text.parse::<Mode>().is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_user_may_be_a_name_or_a_number_and_must_exist() {
+        assert_eq!(user("root"), Ok(0));
+        assert_eq!(user("12345"), Ok(12_345));
+        assert!(group("no-such-group").unwrap_err().contains("no-such-group"));
+    }
+}

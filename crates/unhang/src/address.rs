@@ -1,0 +1,115 @@
+//! Where a socket is: a path in the file system, or an abstract name.
+
+use std::fmt;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::FileTypeExt;
+use std::path::{Path, PathBuf};
+
+use rustix::net::SocketAddrUnix;
+
+use crate::error::{Error, ErrorKind};
+
+/// The bytes of `sun_path` less the NUL that ends a path or begins an abstract name: unix(7).
+const LONGEST: usize = 107;
+
+/// A checked place for a Unix socket.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Address(Place);
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Place {
+    Path(PathBuf),
+    Abstract(Vec<u8>),
+}
+
+impl Address {
+    /// Reads a path, or `@name` for an abstract name (no file, no mode; it vanishes with its last
+    /// holder). A file whose name begins with `@` is written `./@name`.
+    ///
+    /// # Errors
+    /// [`ErrorKind::BadAddress`] when it is empty, holds a NUL, or is longer than the 107 bytes
+    /// that the kernel takes.
+    pub fn new(name: impl AsRef<Path>) -> Result<Self, Error> {
+        let bytes = name.as_ref().as_os_str().as_bytes();
+        let (place, named) = match bytes.strip_prefix(b"@") {
+            Some(rest) => (Place::Abstract(rest.to_vec()), rest),
+            None => (Place::Path(name.as_ref().to_path_buf()), bytes),
+        };
+        let address = Self(place);
+        let complaint = if named.is_empty() {
+            "expected a path or @name, got nothing".to_owned()
+        } else if named.contains(&0) {
+            "expected a path or @name, got one with a NUL byte in it".to_owned()
+        } else if named.len() > LONGEST {
+            format!("it has {} bytes, the kernel takes {LONGEST}", named.len())
+        } else {
+            return Ok(address);
+        };
+        Err(Error::new(&address, ErrorKind::BadAddress { complaint }))
+    }
+
+    /// The path, unless it is an abstract name.
+    pub fn path(&self) -> Option<&Path> {
+        match &self.0 {
+            Place::Path(path) => Some(path),
+            Place::Abstract(_) => None,
+        }
+    }
+
+    /// Whether a file that is no socket has this name.
+    pub(crate) fn is_other_file(&self) -> bool {
+        self.path()
+            .and_then(|path| path.metadata().ok())
+            .is_some_and(|file| !file.file_type().is_socket())
+    }
+
+    pub(crate) fn to_kernel(&self) -> rustix::io::Result<SocketAddrUnix> {
+        match &self.0 {
+            Place::Path(path) => SocketAddrUnix::new(path.as_path()),
+            Place::Abstract(name) => SocketAddrUnix::new_abstract_name(name),
+        }
+    }
+}
+
+impl fmt::Display for Address {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.0 {
+            Place::Path(path) => path.display().fmt(f),
+            Place::Abstract(name) => write!(f, "@{}", String::from_utf8_lossy(name)),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_path_of_107_bytes_is_taken_and_one_of_108_refused_with_both_numbers() {
+        let longest = "x".repeat(LONGEST);
+        assert!(Address::new(&longest).is_ok());
+        let error = Address::new(format!("{longest}x")).unwrap_err().to_string();
+        assert!(error.contains("108") && error.contains("107"), "{error}");
+    }
+
+    #[test]
+    fn an_abstract_name_may_fill_the_same_107_bytes() {
+        assert!(Address::new(format!("@{}", "x".repeat(LONGEST))).is_ok());
+        assert!(Address::new(format!("@{}", "x".repeat(LONGEST + 1))).is_err());
+    }
+
+    #[test]
+    fn nothing_and_a_nul_are_refused() {
+        for bad in ["", "@", "a\0b"] {
+            let error = Address::new(bad).unwrap_err();
+            assert!(matches!(error.kind(), ErrorKind::BadAddress { .. }), "{error}");
+        }
+    }
+
+    #[test]
+    fn it_is_shown_as_it_is_written() {
+        for name in ["/run/app.sock", "app.sock", "./@file", "@abstract"] {
+            assert_eq!(Address::new(name).unwrap().to_string(), name);
+        }
+    }
+}

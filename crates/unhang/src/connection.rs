@@ -1,0 +1,282 @@
+//! One connection's life: reading → handling → writing → closing, every state with a deadline.
+//!
+//! Every way out of [`Connection::run`] closes the connection, and no state can outlast its
+//! deadline or the server's drain, whatever the client or the handler does.
+
+use std::cell::RefCell;
+use std::future::{Future, poll_fn};
+use std::io;
+use std::sync::Arc;
+use std::task::Poll;
+
+use tokio::task::yield_now;
+use tokio::time::Instant;
+
+use crate::drain::{Drain, after};
+use crate::event::{Cause, Ended, Exchange, State};
+use crate::handler::{Fault, Peer, Reply, Request};
+use crate::limits::Limits;
+use crate::stream::Stream;
+use crate::wire::oneshot::{Framing, Next, Seen, Until};
+
+/// What all connections of a server keep to.
+pub(crate) struct Rules {
+    pub(crate) limits: Limits,
+    pub(crate) until: Until,
+    /// What a client is told that gets no answer.
+    pub(crate) refusal: Refusal,
+}
+
+pub(crate) type Refusal = Box<dyn Fn(&Cause) -> Option<Reply> + Send + Sync>;
+
+/// A connection under way.
+pub(crate) struct Connection<S> {
+    stream: S,
+    rules: Arc<Rules>,
+    drain: Drain,
+    accepted: Instant,
+    bytes_in: usize,
+    bytes_out: usize,
+    /// How far the client has come with its side.
+    input: Input,
+}
+
+/// What is known of the client's side of the stream.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Input {
+    /// The request is not whole.
+    Unfinished,
+    /// The request is whole; what comes after it is discarded.
+    Whole,
+    /// The client has half-closed: nothing comes after it.
+    Ended,
+}
+
+impl<S: Stream> Connection<S> {
+    pub(crate) fn new(stream: S, rules: Arc<Rules>, drain: Drain) -> Self {
+        let accepted = Instant::now();
+        Self { stream, rules, drain, accepted, bytes_in: 0, bytes_out: 0, input: Input::Unfinished }
+    }
+
+    /// From the accept to the close.
+    pub(crate) async fn run<H, A>(mut self, peer: Option<Peer>, handler: H) -> Exchange
+    where
+        H: FnOnce(Request) -> A,
+        A: Future<Output = Result<Reply, Fault>>,
+    {
+        let answer = match self.read().await {
+            Ok(bytes) => self.handle(handler(Request::new(bytes, peer))).await,
+            Err(ended) => Err(ended),
+        };
+        let ended = match answer {
+            Ok(reply) => self.write(reply.bytes()).await.err().unwrap_or(Ended::Answered),
+            Err(Ended::Refused(cause)) => self.refuse(cause).await,
+            Err(ended) => ended,
+        };
+        if matches!(ended, Ended::Answered | Ended::Refused(_)) {
+            self.close().await;
+        }
+        drop(self.stream);
+        Exchange {
+            peer,
+            bytes_in: self.bytes_in,
+            bytes_out: self.bytes_out,
+            took: self.accepted.elapsed(),
+            ended,
+        }
+    }
+
+    async fn read(&mut self) -> Result<Vec<u8>, Ended> {
+        let Limits { read, settle, max_request, .. } = self.rules.limits;
+        let deadline = after(read);
+        let mut framing = Framing::new(self.rules.until);
+        let mut request = Vec::new();
+        let mut settled = None;
+        loop {
+            let first = settled.unwrap_or(deadline).min(deadline);
+            let read = read_chunk(&mut self.stream, &mut request);
+            let seen = match within(first, &mut self.drain, read).await {
+                Ok(seen) => seen.map_err(|error| ended_by(error, State::Reading))?,
+                Err(Late::Deadline) if first < deadline => Seen::Settled,
+                Err(Late::Deadline) => {
+                    let until = self.rules.until;
+                    return Err(Ended::Refused(Cause::RequestLate {
+                        deadline: self.rules.limits.read,
+                        until,
+                    }));
+                }
+                Err(Late::Drained) => return Err(Ended::Refused(Cause::Stopping)),
+            };
+            self.bytes_in = request.len();
+            if seen == Seen::End {
+                self.input = Input::Ended;
+                if request.is_empty() && self.stream.is_hung_up() {
+                    return Err(Ended::NoRequest);
+                }
+            }
+            let next = framing.next(&request, seen);
+            let length = if let Next::Whole(length) = next { length } else { request.len() };
+            if length > max_request {
+                return Err(Ended::Refused(Cause::RequestTooLong { limit: max_request }));
+            }
+            match next {
+                Next::Whole(_) => {
+                    if self.input == Input::Unfinished {
+                        self.input = Input::Whole;
+                    }
+                    request.truncate(length);
+                    return Ok(request);
+                }
+                Next::Settle => settled = Some(after(settle)),
+                Next::Read => settled = None,
+            }
+            if seen == Seen::More {
+                // A fast writer may not keep the thread from the other connections.
+                yield_now().await;
+            }
+        }
+    }
+
+    async fn handle(
+        &mut self,
+        answer: impl Future<Output = Result<Reply, Fault>>,
+    ) -> Result<Reply, Ended> {
+        let deadline = self.rules.limits.handler;
+        let cause = match within(after(deadline), &mut self.drain, answer).await {
+            Ok(Ok(reply)) => return Ok(reply),
+            Ok(Err(fault)) => Cause::HandlerFailed(fault),
+            Err(Late::Deadline) => Cause::HandlerLate { deadline },
+            Err(Late::Drained) => Cause::Stopping,
+        };
+        Err(Ended::Refused(cause))
+    }
+
+    async fn write(&mut self, reply: &[u8]) -> Result<(), Ended> {
+        let deadline = after(self.rules.limits.write);
+        let write = write_all(&mut self.stream, reply, &mut self.bytes_out, &mut self.bytes_in);
+        match within(deadline, &mut self.drain, write).await {
+            Ok(written) => written.map_err(|error| ended_by(error, State::Writing)),
+            Err(Late::Deadline | Late::Drained) => Err(Ended::ReplyNotTaken),
+        }
+    }
+
+    /// Tells the client why it gets no answer. That it cannot be told changes nothing.
+    async fn refuse(&mut self, cause: Cause) -> Ended {
+        if let Some(reply) = (self.rules.refusal)(&cause) {
+            let _ = self.write(reply.bytes()).await;
+        }
+        Ended::Refused(cause)
+    }
+
+    /// A close while the receive queue holds bytes gives the client ECONNRESET instead of the end
+    /// of its reply. So where input is left, or still on its way, the client is given the end first
+    /// (half-close) and its input discarded until it closes.
+    async fn close(&mut self) {
+        let input_follows = match self.input {
+            Input::Unfinished => true,
+            Input::Whole => self.stream.has_unread(),
+            Input::Ended => false,
+        };
+        if !input_follows || self.stream.half_close().is_err() {
+            return;
+        }
+        let discard = async {
+            while let Ok(bytes @ 1..) = discard_chunk(&mut self.stream).await {
+                self.bytes_in += bytes;
+                yield_now().await;
+            }
+        };
+        // Late or not, what follows is the close.
+        let _ = within(after(self.rules.limits.linger), &mut self.drain, discard).await;
+    }
+}
+
+/// Why a state was left before it was done.
+enum Late {
+    Deadline,
+    Drained,
+}
+
+/// Does `work` first and looks at the clock only when that waits: work that can be done at once is
+/// done even when time is up, so a last word still reaches a client that reads.
+async fn within<T>(
+    deadline: Instant,
+    drain: &mut Drain,
+    work: impl Future<Output = T>,
+) -> Result<T, Late> {
+    tokio::select! {
+        biased;
+        done = work => Ok(done),
+        () = tokio::time::sleep_until(deadline) => Err(Late::Deadline),
+        () = drain.over() => Err(Late::Drained),
+    }
+}
+
+/// What ended a state in which a read or a write failed.
+fn ended_by(error: io::Error, state: State) -> Ended {
+    match error.kind() {
+        io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset => Ended::ClientGone(state),
+        _ => Ended::Failed(state, error),
+    }
+}
+
+thread_local! {
+    /// One buffer for all reads of a thread, so that an idle connection holds none. Larger than
+    /// what one `write` is handed over in, so that a read that does not fill it has emptied the
+    /// queue.
+    static CHUNK: RefCell<Vec<u8>> = RefCell::new(vec![0; 64 * 1024]);
+}
+
+async fn read_chunk<S: Stream>(stream: &mut S, request: &mut Vec<u8>) -> io::Result<Seen> {
+    poll_fn(|cx| {
+        CHUNK.with_borrow_mut(|chunk| {
+            stream.poll_read(cx, chunk).map_ok(|bytes| {
+                request.extend_from_slice(&chunk[..bytes]);
+                match bytes {
+                    0 => Seen::End,
+                    _ if bytes == chunk.len() => Seen::More,
+                    _ => Seen::Dry,
+                }
+            })
+        })
+    })
+    .await
+}
+
+async fn discard_chunk<S: Stream>(stream: &mut S) -> io::Result<usize> {
+    poll_fn(|cx| CHUNK.with_borrow_mut(|chunk| stream.poll_read(cx, chunk))).await
+}
+
+/// Writes it all, and discards what comes meanwhile: a client that writes on before it reads would
+/// otherwise wait for us as we wait for it.
+async fn write_all<S: Stream>(
+    stream: &mut S,
+    mut bytes: &[u8],
+    written: &mut usize,
+    discarded: &mut usize,
+) -> io::Result<()> {
+    while !bytes.is_empty() {
+        let count = poll_fn(|cx| {
+            let write = stream.poll_write(cx, bytes);
+            if write.is_pending() {
+                let read = CHUNK.with_borrow_mut(|chunk| stream.poll_read(cx, chunk));
+                if let Poll::Ready(Ok(count @ 1..)) = read {
+                    *discarded += count;
+                    cx.waker().wake_by_ref();
+                }
+            }
+            write
+        })
+        .await?;
+        *written += count;
+        bytes = &bytes[count..];
+        if !bytes.is_empty() {
+            // A fast reader may not keep the thread from the other connections.
+            yield_now().await;
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests;

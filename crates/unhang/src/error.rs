@@ -1,0 +1,334 @@
+//! What went wrong, in which phase, whose fault it was, and what to do next.
+
+use std::fmt;
+use std::io;
+use std::time::Duration;
+
+use crate::address::Address;
+
+/// A call or a server that could not do its work.
+#[derive(Debug)]
+pub struct Error {
+    address: String,
+    kind: ErrorKind,
+}
+
+/// What went wrong.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum ErrorKind {
+    /// The address cannot be one: empty, too long, or with a NUL byte.
+    BadAddress {
+        /// What was expected and what came.
+        complaint: String,
+    },
+
+    /// Serving: another process serves this address, or is about to.
+    Held {
+        /// Its process id, where it could be seen.
+        pid: Option<u32>,
+    },
+    /// Serving: something that is not a socket has this name. It is left untouched.
+    Occupied {
+        /// What it is, for people: "a directory".
+        by: &'static str,
+    },
+    /// Serving: anyone may replace files in this folder.
+    UnsafeFolder {
+        /// Its mode bits.
+        mode: u32,
+    },
+    /// Serving: a system call failed while the socket was set up.
+    Setup {
+        /// What was being done, for people: "lock /run/app.sock.lock".
+        step: String,
+        /// What the kernel said.
+        source: io::Error,
+    },
+
+    /// Calling: nothing has this name.
+    NoSuchFile,
+    /// Calling: the socket file is there, but its server is gone.
+    NobodyListens,
+    /// Calling: this user may not connect. It takes write permission on the socket and search
+    /// permission on every folder above it.
+    PermissionDenied,
+    /// Calling: the file is not a socket.
+    NotASocket,
+    /// Calling: the socket there is of another type (datagram or seqpacket).
+    NotAStreamSocket,
+    /// Calling: the accept queue stayed full until the deadline.
+    QueueFull {
+        /// For how long it was tried.
+        tried: Duration,
+    },
+    /// Calling: `connect()` failed in another way.
+    Connect {
+        /// What the kernel said.
+        source: io::Error,
+    },
+    /// Calling: the deadline passed before a byte of the reply came.
+    TimedOut {
+        /// What was under way.
+        phase: Phase,
+        /// How long the call took.
+        elapsed: Duration,
+    },
+    /// Calling: a reply that ends with a newline began, and did not end within the deadline.
+    Incomplete {
+        /// What came.
+        partial: Vec<u8>,
+        /// How long the call took.
+        elapsed: Duration,
+    },
+    /// Calling: the server answered and kept the connection open until the deadline.
+    NotClosed {
+        /// What came.
+        reply: Vec<u8>,
+        /// How long nothing more had come.
+        silent: Duration,
+    },
+    /// Calling: the connection ended before the reply was whole.
+    Lost {
+        /// What was under way.
+        phase: Phase,
+        /// Whether the server may have acted on the request: it was sent, at least in part.
+        request_may_have_run: bool,
+        /// What had come of the reply.
+        partial: Vec<u8>,
+        /// What the kernel said; nothing when the server just closed.
+        source: Option<io::Error>,
+    },
+    /// Calling: the reply is longer than the caller allows.
+    ReplyTooLarge {
+        /// The limit in bytes.
+        limit: usize,
+    },
+    /// Calling: the server told in its error line why it did not answer.
+    Refused {
+        /// Its reason, without the `ERR ` before it.
+        reason: String,
+        /// The reply as it came.
+        reply: Vec<u8>,
+    },
+}
+
+/// What a call was doing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Phase {
+    /// Finding or preparing the socket, on either side.
+    Setup,
+    /// Connecting.
+    Connect,
+    /// Writing the request.
+    Send,
+    /// Reading the reply.
+    Receive,
+}
+
+/// Who has to act.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Whose {
+    /// Who made the call or started the server: an argument, a path or a permission.
+    Caller,
+    /// The program that serves the socket.
+    Server,
+    /// The machine: the kernel refused something both did right.
+    System,
+}
+
+impl Error {
+    pub(crate) fn new(address: &Address, kind: ErrorKind) -> Self {
+        Self { address: address.to_string(), kind }
+    }
+
+    pub(crate) fn setup(
+        address: &Address,
+        step: impl Into<String>,
+        source: impl Into<io::Error>,
+    ) -> Self {
+        Self::new(address, ErrorKind::Setup { step: step.into(), source: source.into() })
+    }
+
+    /// What went wrong.
+    pub fn kind(&self) -> &ErrorKind {
+        &self.kind
+    }
+
+    /// What went wrong, to keep what it holds.
+    pub fn into_kind(self) -> ErrorKind {
+        self.kind
+    }
+
+    /// The socket, as it was named.
+    pub fn address(&self) -> &str {
+        &self.address
+    }
+
+    /// What was under way.
+    pub fn phase(&self) -> Phase {
+        match &self.kind {
+            ErrorKind::BadAddress { .. }
+            | ErrorKind::Held { .. }
+            | ErrorKind::Occupied { .. }
+            | ErrorKind::UnsafeFolder { .. }
+            | ErrorKind::Setup { .. } => Phase::Setup,
+            ErrorKind::NoSuchFile
+            | ErrorKind::NobodyListens
+            | ErrorKind::PermissionDenied
+            | ErrorKind::NotASocket
+            | ErrorKind::NotAStreamSocket
+            | ErrorKind::QueueFull { .. }
+            | ErrorKind::Connect { .. } => Phase::Connect,
+            ErrorKind::TimedOut { phase, .. } | ErrorKind::Lost { phase, .. } => *phase,
+            ErrorKind::Incomplete { .. }
+            | ErrorKind::NotClosed { .. }
+            | ErrorKind::ReplyTooLarge { .. }
+            | ErrorKind::Refused { .. } => Phase::Receive,
+        }
+    }
+
+    /// Who has to act.
+    pub fn whose(&self) -> Whose {
+        match &self.kind {
+            ErrorKind::BadAddress { .. }
+            | ErrorKind::Held { .. }
+            | ErrorKind::Occupied { .. }
+            | ErrorKind::UnsafeFolder { .. }
+            | ErrorKind::NoSuchFile
+            | ErrorKind::PermissionDenied
+            | ErrorKind::NotASocket
+            | ErrorKind::NotAStreamSocket
+            | ErrorKind::ReplyTooLarge { .. } => Whose::Caller,
+            ErrorKind::NobodyListens
+            | ErrorKind::QueueFull { .. }
+            | ErrorKind::TimedOut { .. }
+            | ErrorKind::Incomplete { .. }
+            | ErrorKind::NotClosed { .. }
+            | ErrorKind::Lost { .. }
+            | ErrorKind::Refused { .. } => Whose::Server,
+            ErrorKind::Setup { .. } | ErrorKind::Connect { .. } => Whose::System,
+        }
+    }
+
+    /// What to do next, as a sentence; empty where the error says it all.
+    pub fn next_step(&self) -> &'static str {
+        match &self.kind {
+            ErrorKind::BadAddress { .. } => "Name a shorter one, for example below /run.",
+            ErrorKind::Held { .. } => "Stop that process, or choose another path.",
+            ErrorKind::Occupied { .. } => {
+                "It was left as it is: choose another path, or remove it yourself."
+            }
+            ErrorKind::UnsafeFolder { .. } => {
+                "Anyone could replace the socket: use a folder of the service's own (mode 0755), \
+                 or set the sticky bit (chmod +t)."
+            }
+            ErrorKind::Setup { source, .. } => match source.kind() {
+                io::ErrorKind::NotFound => "Create the folder first.",
+                io::ErrorKind::PermissionDenied => {
+                    "It takes write permission on the folder, and on the .lock file beside the socket."
+                }
+                _ => "",
+            },
+            ErrorKind::NoSuchFile => "Start the server, or correct the path.",
+            ErrorKind::NobodyListens => "Its server died and left the file behind: start it again.",
+            ErrorKind::PermissionDenied => {
+                "It takes write permission on the socket and search permission on every folder \
+                 above it: see `namei -l`, and the server's --mode and --group."
+            }
+            ErrorKind::NotASocket => "Correct the path.",
+            ErrorKind::NotAStreamSocket => "This speaks stream sockets only: correct the path.",
+            ErrorKind::QueueFull { .. } => {
+                "The server accepts too slowly or not at all: see whether it is stuck."
+            }
+            ErrorKind::Connect { .. } | ErrorKind::Refused { .. } => "",
+            ErrorKind::TimedOut { .. } => {
+                "See what the server is doing; if it waits for a newline or for an end, send one."
+            }
+            ErrorKind::Incomplete { .. } => {
+                "If its replies end with the close, wait for that instead."
+            }
+            ErrorKind::NotClosed { .. } => {
+                "The server must close (or half-close) the connection after its reply. If each reply \
+                 ends with a newline, the client can stop there instead."
+            }
+            ErrorKind::Lost { .. } => "See the server's log: it died, or closed too early.",
+            ErrorKind::ReplyTooLarge { .. } => "Allow a longer reply, or ask for less.",
+        }
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.address, self.kind)?;
+        match self.next_step() {
+            "" => Ok(()),
+            next => write!(f, ". {next}"),
+        }
+    }
+}
+
+impl fmt::Display for ErrorKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::BadAddress { complaint } => write!(f, "not an address: {complaint}"),
+            Self::Held { pid: Some(pid) } => write!(f, "process {pid} serves it already"),
+            Self::Held { pid: None } => {
+                f.write_str("another process serves it already, which this user may not see")
+            }
+            Self::Occupied { by } => write!(f, "it is {by}, expected a socket or nothing"),
+            Self::UnsafeFolder { mode } => {
+                write!(f, "its folder may be written by everyone (mode {mode:04o})")
+            }
+            Self::Setup { step, source } => write!(f, "cannot {step}: {source}"),
+            Self::NoSuchFile => f.write_str("cannot connect: no such file"),
+            Self::NobodyListens => f.write_str("cannot connect: nobody listens on it"),
+            Self::PermissionDenied => f.write_str("cannot connect: permission denied"),
+            Self::NotASocket => f.write_str("cannot connect: it is not a socket"),
+            Self::NotAStreamSocket => f.write_str("cannot connect: it is not a stream socket"),
+            Self::QueueFull { tried } => {
+                write!(f, "cannot connect: the accept queue stayed full for {tried:.1?}")
+            }
+            Self::Connect { source } => write!(f, "cannot connect: {source}"),
+            Self::TimedOut { phase: Phase::Send, elapsed } => {
+                write!(f, "the server did not take the whole request within {elapsed:.1?}")
+            }
+            Self::TimedOut { elapsed, .. } => write!(f, "no answer within {elapsed:.1?}"),
+            Self::Incomplete { partial, elapsed } => {
+                write!(f, "{} bytes and no newline within {elapsed:.1?}", partial.len())
+            }
+            Self::NotClosed { reply, silent } => write!(
+                f,
+                "answered ({} bytes, then silent for {silent:.1?}) but did not close",
+                reply.len()
+            ),
+            Self::Lost { source, request_may_have_run, partial, .. } => {
+                f.write_str("the connection ended ")?;
+                match partial.len() {
+                    0 => f.write_str("without a reply")?,
+                    n => write!(f, "after {n} bytes of a reply")?,
+                }
+                if let Some(source) = source {
+                    write!(f, ": {source}")?;
+                }
+                f.write_str(match request_may_have_run {
+                    true => " (the request may have run)",
+                    false => " (the request did not run)",
+                })
+            }
+            Self::ReplyTooLarge { limit } => write!(f, "the reply is longer than {limit} bytes"),
+            Self::Refused { reason, .. } => write!(f, "the server refused: {reason}"),
+        }
+    }
+}
+
+impl std::error::Error for Error {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match &self.kind {
+            ErrorKind::Setup { source, .. }
+            | ErrorKind::Connect { source }
+            | ErrorKind::Lost { source: Some(source), .. } => Some(source),
+            _ => None,
+        }
+    }
+}

@@ -1,0 +1,128 @@
+//! What a server tells whoever watches it.
+
+use std::fmt;
+use std::io;
+use std::time::Duration;
+
+use crate::handler::{Fault, FaultKind, Peer};
+use crate::wire::oneshot::Until;
+
+/// Something that happened in a server.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum Event<'a> {
+    /// A connection has ended.
+    Exchange(&'a Exchange),
+    /// No connection could be accepted; those that wait stay queued, and it is tried again. Said
+    /// once until one is accepted.
+    AcceptFailed(&'a io::Error),
+    /// The server has stopped accepting and finishes what it has accepted.
+    Draining {
+        /// How many connections are under way.
+        open: usize,
+        /// How long they may take.
+        within: Duration,
+    },
+}
+
+/// How one connection went.
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct Exchange {
+    /// Who called, where it is known.
+    pub peer: Option<Peer>,
+    /// Bytes read, with those that were discarded.
+    pub bytes_in: usize,
+    /// Bytes written.
+    pub bytes_out: usize,
+    /// From the accept to the close.
+    pub took: Duration,
+    /// How it ended.
+    pub ended: Ended,
+}
+
+/// How a connection ended. In every case it is closed.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum Ended {
+    /// The client has its whole reply.
+    Answered,
+    /// The client was told why it gets no answer.
+    Refused(Cause),
+    /// The client left before it had sent a byte, as a probe does.
+    NoRequest,
+    /// The client vanished.
+    ClientGone(State),
+    /// The client did not take its whole reply within the write or the drain deadline.
+    ReplyNotTaken,
+    /// A system call failed on a healthy connection.
+    Failed(State, io::Error),
+}
+
+/// The states of a connection in which it can wait.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum State {
+    /// Reading the request.
+    Reading,
+    /// The handler runs.
+    Handling,
+    /// Writing the reply.
+    Writing,
+    /// Half-closed, discarding what the client still sends.
+    Closing,
+}
+
+/// Why a client gets no answer. Its `Display` is the reason that the client is told.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum Cause {
+    /// The request is longer than the limit.
+    RequestTooLong {
+        /// The limit in bytes.
+        limit: usize,
+    },
+    /// The request was not whole at its deadline.
+    RequestLate {
+        /// The deadline.
+        deadline: Duration,
+        /// Where it should have ended.
+        until: Until,
+    },
+    /// The handler was still running at its deadline.
+    HandlerLate {
+        /// The deadline.
+        deadline: Duration,
+    },
+    /// The handler returned an error or panicked. What the log should know is the fault's own
+    /// `Display`.
+    HandlerFailed(Fault),
+    /// The server stopped before the answer was ready.
+    Stopping,
+}
+
+impl fmt::Display for Cause {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::RequestTooLong { limit } => {
+                write!(f, "the request is longer than {limit} bytes")
+            }
+            Self::RequestLate { deadline, until } => {
+                write!(f, "no whole request within {deadline:?}: ")?;
+                f.write_str(match until {
+                    Until::Dry => "send it, and half-close if it comes in pieces",
+                    Until::Newline => "end it with a newline, or half-close",
+                    Until::HalfClose => "half-close after it (shutdown SHUT_WR)",
+                })
+            }
+            Self::HandlerLate { deadline } => {
+                write!(f, "the handler took longer than {deadline:?}")
+            }
+            Self::HandlerFailed(fault) => match &fault.kind {
+                FaultKind::Told(reason) => f.write_str(reason),
+                FaultKind::Failed => f.write_str("the handler failed"),
+                FaultKind::Panicked(_) => f.write_str("the handler panicked"),
+            },
+            Self::Stopping => f.write_str("the server is stopping"),
+        }
+    }
+}

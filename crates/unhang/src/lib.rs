@@ -1,0 +1,46 @@
+//! No client of a Unix socket is ever left hanging.
+//!
+//! A service in fifteen lines. Every connection is answered or told why not, and then ended, within
+//! its deadlines, whatever the handler, the client or the kernel does:
+//!
+//! ```no_run
+#![doc = include_str!("../../../examples/rust/hello.rs")]
+//! ```
+//!
+//! A call, with one deadline for all of it:
+//!
+//! ```no_run
+//! # async fn example() -> Result<(), unhang::Error> {
+//! let reply = unhang::call("/tmp/hello.sock", "world").await?;
+//! # Ok(()) }
+//! ```
+//!
+//! The way of a request is the list of modules: [`Bind`] makes the socket, [`Server`] accepts,
+//! a connection reads the request, runs the [`Handler`], writes the [`Reply`] and closes, within
+//! [`Limits`]; [`Event`] tells whoever watches how it went. [`Client`] is the other end.
+
+mod address;
+mod client;
+mod connection;
+mod drain;
+mod error;
+mod event;
+mod handler;
+mod holder;
+pub mod limits;
+mod listener;
+mod server;
+mod signal;
+mod stream;
+mod wire;
+
+pub use address::Address;
+pub use client::{Client, ReplyEnds, call};
+pub use error::{Error, ErrorKind, Phase, Whose};
+pub use event::{Cause, Ended, Event, Exchange, State};
+pub use handler::{Fault, Handler, Peer, Reply, Request};
+pub use limits::Limits;
+pub use listener::{Bind, Listener};
+pub use server::Server;
+pub use signal::termination;
+pub use wire::oneshot::Until;

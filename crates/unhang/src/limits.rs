@@ -1,0 +1,79 @@
+//! Every deadline and limit, each with the reason for its default.
+
+use std::time::Duration;
+
+/// How long, and how much, one exchange may take. All durations count real time.
+///
+/// ```
+/// use std::time::Duration;
+/// let mut limits = unhang::Limits::default();
+/// limits.handler = Duration::from_secs(60);
+/// ```
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Limits {
+    /// From the accept until the request is whole. A local client writes within microseconds; ten
+    /// seconds forgive one that is stopped, swapped out or typed by hand, and end a page that
+    /// forgot its newline while somebody still looks at it.
+    pub read: Duration,
+    /// For the handler. Ten seconds are longer than a person waits for a page and shorter than the
+    /// 30 s after which PHP, and the 60 s after which nginx, would give up without a reason.
+    pub handler: Duration,
+    /// For the client to take the whole reply. A socket on one machine moves gigabytes in ten
+    /// seconds: who has not read by then, does not read.
+    pub write: Duration,
+    /// For discarding what a client still sends after its answer, so that the answer is not lost to
+    /// a reset. A reader sees the end at once (it is half-closed first); two seconds let a writer
+    /// finish.
+    pub linger: Duration,
+    /// From the call to stop until whatever is still under way is told so and closed. Below the ten
+    /// seconds after which container runtimes kill: a drain longer than that is none.
+    pub drain: Duration,
+    /// How long a request of more than 32 KiB may pause before it is taken to be whole, with
+    /// [`Until::Dry`](crate::Until::Dry). Long enough for a writer that waits for the processor to
+    /// be woken, short enough not to be felt; shorter requests never wait.
+    pub settle: Duration,
+    /// The longest request, in bytes. One mebibyte holds any message somebody would write in one
+    /// call, and a thousand of them do not fill a small machine's memory.
+    pub max_request: usize,
+    /// Connections served at once; more wait in the accept queue, where the deadlines of those
+    /// before them bound their wait. A thousand stay below the 1,024 descriptors that a process may
+    /// usually open.
+    pub max_connections: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            read: Duration::from_secs(10),
+            handler: Duration::from_secs(10),
+            write: Duration::from_secs(10),
+            linger: Duration::from_secs(2),
+            drain: Duration::from_secs(8),
+            settle: Duration::from_millis(5),
+            max_request: 1 << 20,
+            max_connections: 1000,
+        }
+    }
+}
+
+/// The accept queue's length that is asked for. The kernel lowers it to net.core.somaxconn, which is
+/// 4096 since Linux 5.4; a burst that does not fit makes clients wait in `connect()`.
+pub const BACKLOG: i32 = 4096;
+
+/// The mode of a new socket file: its owner and group may connect, others may not. To connect needs
+/// write permission: unix(7).
+pub const MODE: u32 = 0o660;
+
+/// How long a whole call may take, from the client's side. Below the server's handler deadline: a
+/// caller that wants to wait longer says so; a page that waits longer has lost its reader.
+pub const CALL: Duration = Duration::from_secs(5);
+
+/// The longest reply that a client takes, in bytes: enough for a large page or picture, and what a
+/// PHP worker with the usual 128 MiB can hold beside its own data.
+pub const MAX_REPLY: usize = 16 << 20;
+
+/// The pause after an accept that failed for want of descriptors or memory. The connection stays in
+/// the queue and the listener readable: trying again at once would only burn the processor that the
+/// others need to finish.
+pub(crate) const ACCEPT_PAUSE: Duration = Duration::from_millis(50);

@@ -1,0 +1,162 @@
+//! One request, one reply, and the close is the end of the reply.
+//!
+//! What a plain client already speaks: it writes its message and reads to the end. The message
+//! carries no length, so its end has to be seen from outside, see [`Until`].
+
+/// Where a request ends. A client that half-closes (`shutdown(SHUT_WR)`) ends it in every mode.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Until {
+    /// When the receive queue has run dry after at least one byte: what a client needs that just
+    /// writes its message and waits, as most PHP code does.
+    #[default]
+    Dry,
+    /// At the first newline, which stays part of the request.
+    Newline,
+    /// Only when the client half-closes: the one end that no message, however long or however
+    /// slowly written, can be mistaken about.
+    HalfClose,
+}
+
+/// The longest message that Linux surely hands over in one piece. One `write` becomes one buffer
+/// of the kernel up to 36,544 bytes (32 KiB of pages and what fits behind the header; measured on
+/// 6.18, `unix_stream_sendmsg` in `net/unix/af_unix.c`); longer ones come in several, and the reader
+/// can run dry between two of them.
+pub(crate) const ONE_PIECE: usize = 32 * 1024;
+
+/// What the last read showed about the receive queue.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Seen {
+    /// Bytes, and there may be more at once.
+    More,
+    /// Bytes, and then nothing: the queue is dry for now.
+    Dry,
+    /// Still nothing after the settle time.
+    Settled,
+    /// The client has half-closed or closed: nothing will follow.
+    End,
+}
+
+/// What to do next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Next {
+    /// The request is the first so many bytes.
+    Whole(usize),
+    /// Read on.
+    Read,
+    /// Read on, but only for the settle time.
+    Settle,
+}
+
+/// Finds the end of one request in a growing buffer.
+#[derive(Debug)]
+pub(crate) struct Framing {
+    until: Until,
+    /// How far the newline was looked for already: a byte a time must not cost a scan each.
+    scanned: usize,
+}
+
+impl Framing {
+    pub(crate) fn new(until: Until) -> Self {
+        Self { until, scanned: 0 }
+    }
+
+    /// `bytes` is everything that came so far, `seen` what the last read showed.
+    pub(crate) fn next(&mut self, bytes: &[u8], seen: Seen) -> Next {
+        if self.until == Until::Newline {
+            if let Some(at) = bytes[self.scanned..].iter().position(|&byte| byte == b'\n') {
+                return Next::Whole(self.scanned + at + 1);
+            }
+            self.scanned = bytes.len();
+        }
+        match (self.until, seen) {
+            (_, Seen::End) | (Until::Dry, Seen::Settled) => Next::Whole(bytes.len()),
+            (Until::Dry, Seen::Dry) if bytes.len() <= ONE_PIECE => Next::Whole(bytes.len()),
+            (Until::Dry, Seen::Dry) => Next::Settle,
+            _ => Next::Read,
+        }
+    }
+}
+
+/// The start of the line that tells a client why it got no answer.
+const ERROR: &str = "ERR ";
+
+/// The line that tells a client why it got no answer: `ERR <reason>\n`.
+///
+/// Control characters of the reason (a newline above all) become spaces, so that it stays one line
+/// and cannot drive a terminal.
+pub(crate) fn error_line(reason: &str) -> Vec<u8> {
+    let plain: String = reason.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
+    format!("{ERROR}{plain}\n").into_bytes()
+}
+
+/// The reason, if a whole reply is exactly one such line.
+pub(crate) fn error_reason(reply: &[u8]) -> Option<&str> {
+    let line = std::str::from_utf8(reply).ok()?.strip_prefix(ERROR)?.strip_suffix('\n')?;
+    (!line.contains('\n')).then_some(line)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_short_message_is_whole_as_soon_as_the_queue_is_dry() {
+        let mut framing = Framing::new(Until::Dry);
+        assert_eq!(framing.next(b"hello", Seen::Dry), Next::Whole(5));
+    }
+
+    #[test]
+    fn a_message_of_exactly_one_piece_gets_no_added_wait_and_one_byte_more_does() {
+        let mut framing = Framing::new(Until::Dry);
+        assert_eq!(framing.next(&vec![b'x'; ONE_PIECE], Seen::Dry), Next::Whole(ONE_PIECE));
+        assert_eq!(framing.next(&vec![b'x'; ONE_PIECE + 1], Seen::Dry), Next::Settle);
+        assert_eq!(
+            framing.next(&vec![b'x'; ONE_PIECE + 1], Seen::Settled),
+            Next::Whole(ONE_PIECE + 1)
+        );
+    }
+
+    #[test]
+    fn a_newline_ends_the_request_wherever_the_pieces_were_cut() {
+        let mut framing = Framing::new(Until::Newline);
+        assert_eq!(framing.next(b"he", Seen::Dry), Next::Read);
+        assert_eq!(framing.next(b"hello", Seen::Settled), Next::Read);
+        assert_eq!(framing.next(b"hello\nrest\n", Seen::More), Next::Whole(6));
+    }
+
+    #[test]
+    fn a_newline_that_came_first_is_found() {
+        assert_eq!(Framing::new(Until::Newline).next(b"\n", Seen::Dry), Next::Whole(1));
+    }
+
+    #[test]
+    fn a_half_close_ends_the_request_in_every_mode() {
+        for until in [Until::Dry, Until::Newline, Until::HalfClose] {
+            assert_eq!(Framing::new(until).next(b"hello", Seen::End), Next::Whole(5), "{until:?}");
+            assert_eq!(Framing::new(until).next(b"", Seen::End), Next::Whole(0), "{until:?}");
+        }
+    }
+
+    #[test]
+    fn until_half_close_nothing_else_ends_it() {
+        let mut framing = Framing::new(Until::HalfClose);
+        for seen in [Seen::More, Seen::Dry, Seen::Settled] {
+            assert_eq!(framing.next(b"a line\n", seen), Next::Read, "{seen:?}");
+        }
+    }
+
+    #[test]
+    fn an_error_line_is_one_line_whatever_the_reason_holds() {
+        assert_eq!(error_line("two\nlines\x1b[2J"), b"ERR two lines [2J\n");
+        assert_eq!(error_reason(&error_line("two\nlines")), Some("two lines"));
+    }
+
+    #[test]
+    fn only_a_reply_that_is_one_error_line_is_taken_for_one() {
+        for reply in
+            [&b"OK\n"[..], b"ERR", b"ERR x", b"ERR x\nERR y\n", b"ERROR x\n", b"ERR \xff\n"]
+        {
+            assert_eq!(error_reason(reply), None, "{:?}", reply.escape_ascii().to_string());
+        }
+    }
+}
