@@ -1,1 +1,5 @@
-//! Integration tests.
+//! The library from outside, on real sockets.
+
+mod client;
+mod server;
+mod tidy;

@@ -1,0 +1,298 @@
+//! What a service can do wrong, and what its clients see: each is answered in time all the same.
+
+use std::future::{pending, ready};
+use std::io::{Read, Write};
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc::{Receiver, channel};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use tempfile::TempDir;
+use tokio::sync::oneshot;
+use unhang::{Cause, Ended, Event, Fault, Handler, Limits, Reply, Request, Server, Until};
+
+/// No test waits longer for anything: generous, as machines are slow and shared.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// A server on a thread of its own.
+struct Running {
+    path: PathBuf,
+    stop: Option<oneshot::Sender<()>>,
+    served: Receiver<Result<(), unhang::Error>>,
+    _folder: TempDir,
+}
+
+impl Running {
+    fn start(change: impl FnOnce(Server) -> Server, handler: impl Handler) -> Self {
+        let folder = TempDir::new().unwrap();
+        let path = folder.path().join("s");
+        let (stop, stopped) = oneshot::channel::<()>();
+        let server = change(Server::bind(&path).unwrap()).stop_when(async {
+            let _ = stopped.await;
+        });
+        let (done, served) = channel();
+        std::thread::spawn(move || {
+            let runtime =
+                tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+            let _ = done.send(runtime.block_on(server.serve(handler)));
+            // A handler that blocks would hold a plain drop up for ever.
+            runtime.shutdown_background();
+        });
+        Self { path, stop: Some(stop), served, _folder: folder }
+    }
+
+    /// Asks it to stop.
+    fn stop(&mut self) {
+        let _ = self.stop.take().unwrap().send(());
+    }
+
+    /// Waits until it has stopped.
+    fn wait(&self) {
+        self.served.recv_timeout(PATIENCE).unwrap().unwrap();
+    }
+}
+
+fn connect(path: &Path) -> UnixStream {
+    let stream = UnixStream::connect(path).unwrap();
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    stream
+}
+
+fn read_to_end(mut stream: UnixStream) -> String {
+    let mut text = String::new();
+    stream.read_to_string(&mut text).unwrap();
+    text
+}
+
+fn ask(path: &Path, message: &str) -> String {
+    let mut stream = connect(path);
+    stream.write_all(message.as_bytes()).unwrap();
+    read_to_end(stream)
+}
+
+async fn echo(request: Request) -> Result<Reply, Fault> {
+    Ok(request.into_bytes().into())
+}
+
+fn short_handler_deadline(server: Server) -> Server {
+    let mut limits = Limits::default();
+    limits.handler = Duration::from_millis(50);
+    server.limits(limits)
+}
+
+#[test]
+fn what_an_engineer_writes_unread_compiles_and_answers() {
+    let plain = Running::start(|server| server, echo);
+    assert_eq!(ask(&plain.path, "hello"), "hello");
+
+    let text = Running::start(
+        |server| server,
+        async |request: Request| Ok(format!("hello, {}\n", request.text())),
+    );
+    assert_eq!(ask(&text.path, "world"), "hello, world\n");
+
+    let count = Arc::new(AtomicUsize::new(0));
+    let shared = Running::start(
+        |server| server,
+        move |_request: Request| {
+            let count = Arc::clone(&count);
+            async move { Ok(format!("{}\n", count.fetch_add(1, Ordering::Relaxed))) }
+        },
+    );
+    assert_eq!(ask(&shared.path, "x") + &ask(&shared.path, "x"), "0\n1\n");
+
+    let errors = Running::start(
+        |server| server,
+        async |request: Request| {
+            let number: u32 = request.text().parse()?;
+            Ok(format!("{}\n", number + 1))
+        },
+    );
+    assert_eq!(ask(&errors.path, "41\n"), "42\n");
+    assert_eq!(ask(&errors.path, "many\n"), "ERR the handler failed\n");
+}
+
+#[test]
+fn a_handler_that_panics_costs_its_own_client_a_line_and_nobody_else_anything() {
+    let server = Running::start(
+        |server| server,
+        async |request: Request| match &*request.text() {
+            "panic" => panic!("as it was told"),
+            _ => Ok("fine\n"),
+        },
+    );
+    assert_eq!(ask(&server.path, "panic"), "ERR the handler panicked\n");
+    assert_eq!(ask(&server.path, "hello"), "fine\n");
+}
+
+#[test]
+fn a_handler_that_never_ends_is_dropped_at_its_deadline() {
+    struct Dropped(Arc<Mutex<Option<std::sync::mpsc::Sender<()>>>>);
+    impl Drop for Dropped {
+        fn drop(&mut self) {
+            if let Some(sender) = self.0.lock().unwrap().take() {
+                let _ = sender.send(());
+            }
+        }
+    }
+    let (sender, dropped) = channel();
+    let sender = Arc::new(Mutex::new(Some(sender)));
+    let server = Running::start(short_handler_deadline, move |_: Request| {
+        let guard = Dropped(Arc::clone(&sender));
+        async move {
+            let _guard = guard;
+            pending::<Result<Reply, Fault>>().await
+        }
+    });
+    assert_eq!(ask(&server.path, "hello"), "ERR the handler took longer than 50ms\n");
+    dropped.recv_timeout(PATIENCE).unwrap();
+}
+
+/// The one thread of the caller's runtime is stuck, and yet every client hears of it.
+#[test]
+fn a_handler_that_blocks_its_thread_cannot_hold_up_a_deadline() {
+    let (release, blocked) = channel::<()>();
+    let blocked = Mutex::new(blocked);
+    let server = Running::start(short_handler_deadline, move |_: Request| {
+        let _ = blocked.lock().unwrap().recv();
+        ready(Ok("late\n"))
+    });
+    for _ in 0..3 {
+        assert_eq!(ask(&server.path, "hello"), "ERR the handler took longer than 50ms\n");
+    }
+    drop(release);
+}
+
+#[test]
+fn what_a_client_is_told_can_be_replaced_or_turned_off() {
+    let own = |cause: &Cause| match cause {
+        Cause::HandlerFailed(_) => Some("{\"error\":true}\n".into()),
+        _ => None,
+    };
+    let server = Running::start(
+        |server| short_handler_deadline(server).refuse_with(own),
+        async |request: Request| match &*request.text() {
+            "fail" => Err::<Reply, _>(Fault::new("no")),
+            _ => pending().await,
+        },
+    );
+    assert_eq!(ask(&server.path, "fail"), "{\"error\":true}\n");
+    assert_eq!(ask(&server.path, "never"), "");
+}
+
+#[test]
+fn a_handler_learns_who_asks() {
+    let server = Running::start(
+        |server| server,
+        async |request: Request| {
+            let peer = request.peer().ok_or_else(|| Fault::new("nobody asks"))?;
+            Ok(format!("{} {} {}\n", peer.pid, peer.uid, peer.gid))
+        },
+    );
+    let uid = rustix::process::getuid().as_raw();
+    let gid = rustix::process::getgid().as_raw();
+    assert_eq!(ask(&server.path, "who am I?"), format!("{} {uid} {gid}\n", std::process::id()));
+}
+
+#[test]
+fn an_observer_sees_every_exchange_and_may_panic() {
+    let (sender, seen) = channel();
+    let observer = move |event: &Event<'_>| {
+        if let Event::Exchange(exchange) = event {
+            let answered = matches!(exchange.ended, Ended::Answered);
+            sender.send((exchange.bytes_in, exchange.bytes_out, answered)).unwrap();
+            panic!("as it was told");
+        }
+    };
+    let server = Running::start(|server| server.observe(observer), echo);
+    for message in ["hello", "you"] {
+        assert_eq!(ask(&server.path, message), message);
+        let length = message.len();
+        assert_eq!(seen.recv_timeout(PATIENCE).unwrap(), (length, length, true));
+    }
+}
+
+/// Nobody accepts yet, so all of them lie in the accept queue when the stop comes.
+#[test]
+fn a_stop_answers_everyone_who_is_under_way_or_in_the_queue() {
+    let folder = TempDir::new().unwrap();
+    let path = folder.path().join("s");
+    let server = Server::bind(&path).unwrap().stop_when(ready(()));
+    let queued: Vec<_> = (0..50)
+        .map(|number| {
+            let mut stream = connect(&path);
+            write!(stream, "client {number}").unwrap();
+            stream
+        })
+        .collect();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(server.serve(echo)).unwrap();
+    for (number, stream) in queued.into_iter().enumerate() {
+        assert_eq!(read_to_end(stream), format!("client {number}"));
+    }
+    assert!(!path.exists());
+}
+
+#[test]
+fn a_drain_is_bounded_and_whoever_is_still_there_is_told() {
+    let short_drain = |server: Server| {
+        let mut limits = Limits::default();
+        limits.drain = Duration::from_millis(50);
+        server.limits(limits)
+    };
+    let (started, starts) = channel();
+    let mut server = Running::start(short_drain, move |_: Request| {
+        let _ = started.send(());
+        pending::<Result<Reply, Fault>>()
+    });
+    let mut handled = connect(&server.path);
+    handled.write_all(b"hello").unwrap();
+    starts.recv_timeout(PATIENCE).unwrap();
+    let silent = connect(&server.path);
+    server.stop();
+    assert_eq!(read_to_end(handled), "ERR the server is stopping\n");
+    assert_eq!(read_to_end(silent), "ERR the server is stopping\n");
+    server.wait();
+    assert!(UnixStream::connect(&server.path).is_err());
+}
+
+#[test]
+fn dropping_the_future_stops_at_once_and_removes_the_socket() {
+    let folder = TempDir::new().unwrap();
+    let path = folder.path().join("s");
+    let server = Server::bind(&path).unwrap();
+    let silent = connect(&path);
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        tokio::select! {
+            served = server.serve(echo) => panic!("{served:?}"),
+            () = tokio::time::sleep(Duration::from_millis(10)) => {}
+        }
+    });
+    assert_eq!(read_to_end(silent), "ERR the server is stopping\n");
+    let started = std::time::Instant::now();
+    while path.exists() {
+        assert!(started.elapsed() < PATIENCE);
+        std::thread::yield_now();
+    }
+}
+
+#[test]
+fn more_clients_than_connections_are_allowed_are_served_one_after_the_other() {
+    let one = |server: Server| {
+        let mut limits = Limits::default();
+        limits.max_connections = 1;
+        server.until(Until::HalfClose).limits(limits)
+    };
+    let server = Running::start(one, echo);
+    let mut streams: Vec<_> = (0..5).map(|_| connect(&server.path)).collect();
+    for stream in &mut streams {
+        stream.write_all(b"hello").unwrap();
+        stream.shutdown(std::net::Shutdown::Write).unwrap();
+    }
+    for stream in streams {
+        assert_eq!(read_to_end(stream), "hello");
+    }
+}

@@ -1,0 +1,71 @@
+//! Who may use whom: reads the `use` lines and paths of the sources, so that the walls between the
+//! rooms stand without a crate for each.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// A file or folder below `crates/`, what must not appear in it, and why.
+const RULES: &[(&str, &[&str], &str)] = &[
+    (
+        "unhang/src/wire",
+        &["tokio", "std::io", "std::net", "std::os", "std::process", "std::time", "crate::"],
+        "a protocol is pure bytes: no socket, no clock, no runtime, no other room",
+    ),
+    ("unhang/src/handler.rs", &["crate::wire"], "a handler does not know its protocol"),
+    ("unhang/src/limits.rs", &["crate::"], "the limits stand below everything"),
+    (
+        "unhang/src/connection.rs",
+        &["crate::server", "crate::listener", "crate::client", "rustix"],
+        "a connection knows its stream, not where it came from",
+    ),
+    (
+        "unhang/src/listener.rs",
+        &["crate::server", "crate::connection"],
+        "the socket file does not know who serves it",
+    ),
+    (
+        "unhang/src/client.rs",
+        &["crate::server", "crate::connection", "crate::listener"],
+        "a client knows no server",
+    ),
+    (
+        "unhang/src",
+        &["clap", "anyhow", "tracing_subscriber", "println!", "eprintln!"],
+        "a library leaves the terminal to its program",
+    ),
+    ("unhang-cli/src/cmd/call.rs", &["cmd::serve", "super::serve"], "no command imports another"),
+    ("unhang-cli/src/cmd/serve.rs", &["cmd::call", "super::call"], "no command imports another"),
+];
+
+#[test]
+fn every_room_uses_only_what_it_may() {
+    let crates = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
+    let mut broken = Vec::new();
+    for (place, forbidden, why) in RULES {
+        let files = sources(&crates.join(place));
+        assert!(!files.is_empty(), "the rule for {place} guards nothing");
+        for file in files {
+            let text = fs::read_to_string(&file).unwrap();
+            let code = text.lines().filter(|line| !line.trim_start().starts_with("//"));
+            for line in code {
+                for word in *forbidden {
+                    if line.contains(word) {
+                        broken.push(format!("{}: {line:?} ({why})", file.display()));
+                    }
+                }
+            }
+        }
+    }
+    assert!(broken.is_empty(), "{broken:#?}");
+}
+
+fn sources(place: &Path) -> Vec<PathBuf> {
+    if place.is_file() {
+        return vec![place.to_path_buf()];
+    }
+    let entries = fs::read_dir(place).unwrap().map(|entry| entry.unwrap().path());
+    entries
+        .filter(|path| path.is_dir() || path.extension().is_some_and(|end| end == "rs"))
+        .flat_map(|path| sources(&path))
+        .collect()
+}
