@@ -22,6 +22,16 @@ impl FromStr for Span {
     }
 }
 
+/// A duration that is not zero, for which some programs wait for ever and others not at all.
+pub(crate) fn deadline(text: &str) -> Result<Span, String> {
+    match text.parse()? {
+        Span(Duration::ZERO) => {
+            Err("expected a deadline above zero; to wait long, say 1h".to_owned())
+        }
+        span => Ok(span),
+    }
+}
+
 impl fmt::Display for Span {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match SignedDuration::try_from(self.0) {

@@ -1,30 +1,36 @@
 //! Who holds an address: so that an error can name the process to stop.
 
 use std::fs::{self, File};
-use std::io::{Read, Seek, Write};
 use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use crate::address::Address;
 
-/// Notes our process id in the lock file, for whoever finds it locked.
-pub(crate) fn write(mut lock: &File) {
-    // Only a courtesy: the lock itself is what counts.
-    let _ = lock.set_len(0).and_then(|()| writeln!(lock, "{}", std::process::id()));
+/// Finds the process that has locked the file. `None` where it lives in a process-id namespace that
+/// this one cannot see.
+pub(crate) fn of_lock(lock: &File) -> Option<u32> {
+    let file = lock.metadata().ok()?;
+    let (major, minor) = (rustix::fs::major(file.dev()), rustix::fs::minor(file.dev()));
+    let id = format!("{major:02x}:{minor:02x}:{}", file.ino());
+    lock_row(&fs::read_to_string("/proc/locks").ok()?, &id)
 }
 
-/// Reads what [`write`] noted. `None` in the moment between the lock and the note.
-pub(crate) fn read(mut lock: &File) -> Option<u32> {
-    let mut text = String::new();
-    lock.rewind().ok()?;
-    lock.read_to_string(&mut text).ok()?;
-    text.trim().parse().ok()
+/// Rows: `1: FLOCK ADVISORY WRITE PID MAJOR:MINOR:INODE 0 EOF`, `proc_locks(5)`.
+fn lock_row(table: &str, id: &str) -> Option<u32> {
+    table.lines().find_map(|row| {
+        let columns: Vec<_> = row.split_ascii_whitespace().collect();
+        match columns[..] {
+            [_, "FLOCK", _, _, pid, file, ..] if file == id => pid.parse().ok(),
+            _ => None,
+        }
+    })
 }
 
 /// Finds the process that listens on the address: /proc/net/unix gives the socket's inode, and
 /// /proc/PID/fd who has it open. `None` where this user may not see that, or where it was bound
 /// under another spelling of the path.
-pub(crate) fn pid(address: &Address) -> Option<u32> {
+pub(crate) fn of_socket(address: &Address) -> Option<u32> {
     let inode = listening_inode(&fs::read("/proc/net/unix").ok()?, address)?;
     let link = format!("socket:[{inode}]");
     let processes = fs::read_dir("/proc").ok()?.flatten();
@@ -37,7 +43,7 @@ pub(crate) fn pid(address: &Address) -> Option<u32> {
     })
 }
 
-/// Columns: `Num RefCount Protocol Flags Type St Inode Path`, proc(5).
+/// Columns: `Num RefCount Protocol Flags Type St Inode Path`, `proc(5)`.
 fn listening_inode(table: &[u8], address: &Address) -> Option<u64> {
     let name = match address.path() {
         Some(path) => path.as_os_str().as_bytes().to_vec(),
@@ -61,6 +67,17 @@ mod tests {
 0000000000000000: 00000002 00000000 00010000 0001 01 22 /run/app.sock
 0000000000000000: 00000002 00000000 00010000 0001 01 23 @app
 ";
+
+    #[test]
+    fn the_lock_is_told_from_others_and_from_those_who_wait_for_it() {
+        let table = "1: FLOCK  ADVISORY  WRITE 700 fe:00:11 0 EOF
+2: POSIX  ADVISORY  WRITE 701 fe:00:12 0 EOF
+3: FLOCK  ADVISORY  WRITE 702 fe:00:12 0 EOF
+3: -> FLOCK  ADVISORY  WRITE 703 fe:00:12 0 EOF
+";
+        assert_eq!(lock_row(table, "fe:00:12"), Some(702));
+        assert_eq!(lock_row(table, "fe:00:13"), None);
+    }
 
     #[test]
     fn the_listener_is_told_from_its_connections_and_from_other_names() {

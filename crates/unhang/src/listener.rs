@@ -99,7 +99,7 @@ impl Bind {
         rustix::net::bind(&socket, &name).map_err(|error| match error {
             // Only an abstract name gets here: for a path the lock and the probe came first.
             Errno::ADDRINUSE => {
-                Error::new(&address, ErrorKind::Held { pid: holder::pid(&address) })
+                Error::new(&address, ErrorKind::Held { pid: holder::of_socket(&address) })
             }
             error => failed("bind")(error),
         })?;
@@ -219,7 +219,7 @@ fn lock(address: &Address, path: &Path) -> Result<File, Error> {
         match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
             Ok(()) => {}
             Err(Errno::AGAIN) => {
-                let pid = holder::read(&file).or_else(|| holder::pid(address));
+                let pid = holder::of_lock(&file).or_else(|| holder::of_socket(address));
                 return Err(Error::new(address, ErrorKind::Held { pid }));
             }
             Err(error) => return Err(failed(error)),
@@ -231,7 +231,6 @@ fn lock(address: &Address, path: &Path) -> Result<File, Error> {
                 .is_ok_and(|named| named == Identity { device: locked.dev(), inode: locked.ino() })
         });
         if locked {
-            holder::write(&file);
             return Ok(file);
         }
     }
@@ -265,7 +264,7 @@ fn make_way(address: &Address, path: &Path) -> Result<(), Error> {
         },
         // A datagram server took the connection, or a server of another type is bound.
         Ok(()) | Err(Errno::PROTOTYPE) => {
-            Err(Error::new(address, ErrorKind::Held { pid: holder::pid(address) }))
+            Err(Error::new(address, ErrorKind::Held { pid: holder::of_socket(address) }))
         }
         Err(error) => Err(Error::setup(address, "see whether the socket is alive", error)),
     }

@@ -11,7 +11,7 @@ use unhang::{Client, Error, ErrorKind, Phase, ReplyEnds, limits};
 
 use super::{block_on, complain};
 use crate::exit;
-use crate::units::{Size, Span};
+use crate::units::{self, Size, Span};
 
 /// Send a message to a socket, print the reply
 #[derive(Args, Debug)]
@@ -22,7 +22,7 @@ pub(crate) struct Call {
     /// The message; from standard input when left out or -
     message: Option<OsString>,
     /// For the whole call: connecting, sending and receiving together
-    #[arg(long, value_name = "DURATION", default_value_t = Span(limits::CALL))]
+    #[arg(long, value_name = "DURATION", value_parser = units::deadline, default_value_t = Span(limits::CALL))]
     deadline: Span,
     /// Where the reply ends
     #[arg(long, value_name = "WHERE", value_enum, default_value_t)]

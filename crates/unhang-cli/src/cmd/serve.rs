@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 
+use clap::builder::RangedU64ValueParser;
 use clap::{Args, ValueEnum};
 use unhang::{
     Address, Bind, Error, ErrorKind, Fault, Limits, Request, Server, Until, limits, termination,
@@ -63,13 +64,13 @@ struct File {
 )]
 struct Bounds {
     /// From the accept until the request is whole
-    #[arg(long, value_name = "DURATION", default_value_t = Span(Limits::default().read))]
+    #[arg(long, value_name = "DURATION", value_parser = units::deadline, default_value_t = Span(Limits::default().read))]
     read_deadline: Span,
     /// For the handler
-    #[arg(long, value_name = "DURATION", default_value_t = Span(Limits::default().handler))]
+    #[arg(long, value_name = "DURATION", value_parser = units::deadline, default_value_t = Span(Limits::default().handler))]
     handler_deadline: Span,
     /// For the client to take the whole reply
-    #[arg(long, value_name = "DURATION", default_value_t = Span(Limits::default().write))]
+    #[arg(long, value_name = "DURATION", value_parser = units::deadline, default_value_t = Span(Limits::default().write))]
     write_deadline: Span,
     /// For discarding what a client still sends after its answer
     #[arg(long, value_name = "DURATION", default_value_t = Span(Limits::default().linger))]
@@ -84,7 +85,7 @@ struct Bounds {
     #[arg(long, value_name = "SIZE", default_value_t = Size(Limits::default().max_request))]
     max_request: Size,
     /// Connections served at once; more wait in the accept queue
-    #[arg(long, value_name = "N", default_value_t = Limits::default().max_connections)]
+    #[arg(long, value_name = "N", default_value_t = Limits::default().max_connections, value_parser = RangedU64ValueParser::<usize>::new().range(1..))]
     max_connections: usize,
 }
 
@@ -125,6 +126,8 @@ impl Serve {
         if let Some(gid) = self.file.group {
             socket = socket.group(gid);
         }
+        // First of all: whoever sees the socket may end the server in good order.
+        let stop = stop();
         let listener = socket.listen()?;
 
         let log = Arc::new(Log::start(self.log, self.quiet));
@@ -134,7 +137,7 @@ impl Serve {
             .until(self.until.into())
             .limits(self.bounds.limits())
             .observe(move |event| watching.event(event))
-            .stop_when(stop())
+            .stop_when(stop)
             .serve(clock)
             .await;
         log.stopped();
@@ -173,12 +176,15 @@ impl From<Ends> for Until {
 }
 
 /// Done at the first signal; the second ends the process, whatever is under way.
-async fn stop() {
-    termination().await;
-    tokio::spawn(async {
-        termination().await;
-        std::process::exit(exit::FAILED.into());
-    });
+fn stop() -> impl Future<Output = ()> + Send {
+    let first = termination();
+    async {
+        first.await;
+        tokio::spawn(async {
+            termination().await;
+            std::process::exit(exit::FAILED.into());
+        });
+    }
 }
 
 async fn clock(_: Request) -> Result<String, Fault> {

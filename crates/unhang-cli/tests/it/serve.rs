@@ -1,1 +1,204 @@
-//! Soon.
+//! `unhang serve`: what it prints, and that no request ends it.
+
+use std::process::{Command, Stdio};
+
+use rustix::process::Signal;
+use serde_json::Value;
+
+use crate::support::daemon::Daemon;
+use crate::support::peer::Peer;
+use crate::support::{Place, UNHANG};
+
+#[test]
+fn every_message_is_answered_with_the_time() {
+    let place = Place::new();
+    let _server = Daemon::serve(&place.socket, &[]);
+    let reply = String::from_utf8(Peer::ask(&place.socket, b"hello")).unwrap();
+    let time = reply.strip_prefix("OK+ at ").unwrap().strip_suffix('\n').unwrap();
+    // 2026-01-31T12:00:00.123456789+00:00
+    let shape: String = time.chars().map(|c| if c.is_ascii_digit() { '0' } else { c }).collect();
+    assert!(
+        ["0000-00-00T00:00:00.000000000+00:00", "0000-00-00T00:00:00.000000000-00:00"]
+            .contains(&&*shape),
+        "{reply}"
+    );
+    time.parse::<jiff::Timestamp>().unwrap();
+}
+
+#[test]
+fn each_exchange_is_a_line_with_who_how_much_and_how_it_ended() {
+    let place = Place::new();
+    let server = Daemon::serve(&place.socket, &[]);
+    let reply = Peer::ask(&place.socket, b"hello");
+    let line = server.await_line("answered");
+    let uid = rustix::process::getuid().as_raw();
+    for part in [
+        format!("pid {}", std::process::id()),
+        format!("uid {uid}"),
+        "5B".into(),
+        format!("{}B", reply.len()),
+    ] {
+        assert!(line.contains(&part), "{part:?} is not in {line:?}");
+    }
+    assert!(!line.contains('\x1b'), "no colour where nobody sees it: {line:?}");
+}
+
+#[test]
+fn for_machines_every_line_is_an_object() {
+    let place = Place::new();
+    let server = Daemon::serve(&place.socket, &["--log", "json", "--max-request", "10B"]);
+    Peer::ask(&place.socket, b"hello");
+    let answered: Value = serde_json::from_str(&server.await_line("exchange")).unwrap();
+    assert_eq!(answered["ended"], "answered");
+    assert_eq!(
+        (answered["bytes_in"].as_u64(), answered["bytes_out"].as_u64()),
+        (Some(5), Some(43))
+    );
+    assert_eq!(answered["pid"].as_u64(), Some(std::process::id().into()));
+    assert_eq!(answered["why"], Value::Null);
+    Peer::ask(&place.socket, b"hello, world");
+    let refused: Value = serde_json::from_str(&server.await_line("exchange")).unwrap();
+    assert_eq!(refused["ended"], "refused");
+    assert_eq!(refused["why"], "the request is longer than 10 bytes");
+    let (_, lines) = server.stop();
+    let events: Vec<_> = lines
+        .iter()
+        .map(|line| {
+            serde_json::from_str::<Value>(line).unwrap()["event"].as_str().unwrap().to_owned()
+        })
+        .collect();
+    assert_eq!(events, ["draining", "stopped"]);
+}
+
+#[test]
+fn quiet_it_prints_only_start_stop_and_faults() {
+    let place = Place::new();
+    let server = Daemon::serve(&place.socket, &["--quiet"]);
+    Peer::ask(&place.socket, b"hello");
+    let (status, lines) = server.stop();
+    assert!(status.success());
+    assert_eq!(lines.len(), 2, "{lines:#?}");
+    assert!(
+        lines[0].contains("stopping") && lines[1].contains("stopped; 1 answered"),
+        "{lines:#?}"
+    );
+}
+
+#[test]
+fn no_request_however_bad_ends_it() {
+    let place = Place::new();
+    let arguments = ["--max-request", "64KiB", "--read-deadline", "200ms", "--linger", "200ms"];
+    let server = Daemon::serve(&place.socket, &arguments);
+    // Garbage, too much, nothing, half a message and away, and a probe.
+    Peer::ask(&place.socket, &[0xff; 1000]);
+    let _ = Peer::connect(&place.socket).try_write(&vec![0; 4 << 20]);
+    let told = Peer::connect(&place.socket).read_to_end();
+    assert!(told.starts_with(b"ERR no whole request within 200ms"));
+    Peer::connect(&place.socket).write(b"hello");
+    drop(Peer::connect(&place.socket));
+    assert!(Peer::ask(&place.socket, b"hello").starts_with(b"OK+ at "));
+    assert!(server.stop().0.success());
+}
+
+#[test]
+fn both_signals_stop_it_and_it_exits_0() {
+    for signal in [Signal::TERM, Signal::INT] {
+        let place = Place::new();
+        let mut server = Daemon::serve(&place.socket, &[]);
+        server.signal(signal);
+        assert_eq!(server.wait().code(), Some(0));
+        assert!(!place.socket.exists());
+    }
+}
+
+#[test]
+fn a_stop_waits_for_who_is_under_way_and_answers_them() {
+    let place = Place::new();
+    let mut server = Daemon::serve(&place.socket, &["--until", "newline"]);
+    let mut peer = Peer::connect(&place.socket);
+    peer.write(b"hel");
+    server.signal(Signal::TERM);
+    server.await_line("stopping");
+    peer.write(b"lo\n");
+    assert!(peer.read_to_end().starts_with(b"OK+ at "));
+    assert_eq!(server.wait().code(), Some(0));
+}
+
+#[test]
+fn a_second_signal_ends_it_at_once() {
+    let place = Place::new();
+    let mut server =
+        Daemon::serve(&place.socket, &["--drain-deadline", "1h", "--read-deadline", "1h"]);
+    let _silent = Peer::connect(&place.socket);
+    // Accepted before the next, and the next is answered.
+    Peer::ask(&place.socket, b"hello");
+    server.signal(Signal::TERM);
+    server.await_line("stopping");
+    server.signal(Signal::TERM);
+    assert_eq!(server.wait().code(), Some(1));
+    assert!(!place.socket.exists(), "it was removed at the first");
+}
+
+#[test]
+fn a_log_that_nobody_reads_holds_nobody_up() {
+    let place = Place::new();
+    let mut child = Command::new(UNHANG)
+        .arg("serve")
+        .arg(&place.socket)
+        .args(["--log", "json"])
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    crate::support::await_some("it listens", || {
+        std::os::unix::net::UnixStream::connect(&place.socket).ok()
+    });
+    // Many times what the pipe (64 KiB) and the lines that may wait can hold.
+    for _ in 0..8000 {
+        assert!(Peer::ask(&place.socket, b"hello").starts_with(b"OK+ at "));
+    }
+    // Read at last: what is missing is said.
+    let output = child.stdout.take().unwrap();
+    let reader = std::thread::spawn(move || std::io::read_to_string(output).unwrap());
+    Peer::ask(&place.socket, b"hello");
+    rustix::process::kill_process(rustix::process::Pid::from_child(&child), Signal::TERM).unwrap();
+    assert!(child.wait().unwrap().success());
+    let log = reader.join().unwrap();
+    assert!(log.contains("dropped_lines"), "{} bytes of log", log.len());
+}
+
+#[test]
+fn arguments_that_make_no_sense_are_2_and_say_what_was_expected() {
+    for (arguments, why) in [
+        (&["--mode", "0999"][..], "permission bits in octal"),
+        (&["--owner", "no-such-user"], "name or number"),
+        (&["--settle", "fast"], "a duration with its unit"),
+        (&["--read-deadline", "0s"], "a deadline above zero"),
+        (&["--max-request", "much"], "a number of bytes"),
+        (&["--backlog", "0"], "0 is not in"),
+        (&["--max-connections", "0"], "0 is not in"),
+        (&["--until", "never"], "dry, newline, half-close"),
+    ] {
+        let place = Place::new();
+        let output = Command::new(UNHANG)
+            .arg("serve")
+            .arg(&place.socket)
+            .args(arguments)
+            .stdin(Stdio::null())
+            .output()
+            .unwrap();
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(2), "{arguments:?}: {said}");
+        assert!(said.contains(why), "{arguments:?}: {said}");
+        assert!(!place.socket.exists());
+    }
+}
+
+#[test]
+fn help_shows_every_default_with_its_unit() {
+    let output = Command::new(UNHANG).args(["serve", "--help"]).output().unwrap();
+    let help = String::from_utf8(output.stdout).unwrap();
+    for default in ["10s", "2s", "8s", "5ms", "1MiB", "0660", "4096", "1000"] {
+        assert!(help.contains(&format!("[default: {default}]")), "{default}: {help}");
+    }
+}

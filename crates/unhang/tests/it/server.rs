@@ -20,7 +20,7 @@ const PATIENCE: Duration = Duration::from_secs(30);
 struct Running {
     path: PathBuf,
     stop: Option<oneshot::Sender<()>>,
-    served: Receiver<Result<(), unhang::Error>>,
+    finished: Receiver<Result<(), unhang::Error>>,
     _folder: TempDir,
 }
 
@@ -32,7 +32,7 @@ impl Running {
         let server = change(Server::bind(&path).unwrap()).stop_when(async {
             let _ = stopped.await;
         });
-        let (done, served) = channel();
+        let (done, finished) = channel();
         std::thread::spawn(move || {
             let runtime =
                 tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
@@ -40,7 +40,7 @@ impl Running {
             // A handler that blocks would hold a plain drop up for ever.
             runtime.shutdown_background();
         });
-        Self { path, stop: Some(stop), served, _folder: folder }
+        Self { path, stop: Some(stop), finished, _folder: folder }
     }
 
     /// Asks it to stop.
@@ -50,7 +50,7 @@ impl Running {
 
     /// Waits until it has stopped.
     fn wait(&self) {
-        self.served.recv_timeout(PATIENCE).unwrap().unwrap();
+        self.finished.recv_timeout(PATIENCE).unwrap().unwrap();
     }
 }
 
@@ -259,6 +259,27 @@ fn a_drain_is_bounded_and_whoever_is_still_there_is_told() {
 }
 
 #[test]
+fn no_byte_of_one_exchange_reaches_another() {
+    let server = Running::start(|server| server, echo);
+    let begun = AtomicUsize::new(0);
+    std::thread::scope(|scope| {
+        for _ in 0..64 {
+            scope.spawn(|| {
+                loop {
+                    let number = begun.fetch_add(1, Ordering::Relaxed);
+                    if number >= 10_000 {
+                        return;
+                    }
+                    // Of every length up to what comes in one piece.
+                    let message = format!("{number} ").repeat(number % 5000 + 1);
+                    assert_eq!(ask(&server.path, &message), message);
+                }
+            });
+        }
+    });
+}
+
+#[test]
 fn dropping_the_future_stops_at_once_and_removes_the_socket() {
     let folder = TempDir::new().unwrap();
     let path = folder.path().join("s");
@@ -267,7 +288,7 @@ fn dropping_the_future_stops_at_once_and_removes_the_socket() {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async {
         tokio::select! {
-            served = server.serve(echo) => panic!("{served:?}"),
+            result = server.serve(echo) => panic!("{result:?}"),
             () = tokio::time::sleep(Duration::from_millis(10)) => {}
         }
     });
