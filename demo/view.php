@@ -1,0 +1,110 @@
+<?php
+
+/**
+ * What page.php shows. Whatever comes from outside passes text() here.
+ *
+ * @var array<string, array{string, string}> $servers
+ * @var string $server    the key of the one that was asked
+ * @var string $title
+ * @var string $path
+ * @var string $message
+ * @var string $verdict
+ * @var string $meaning
+ * @var float $timeout
+ * @var \Unhang\Demo\Answer $answer
+ */
+
+declare(strict_types=1);
+
+use function Unhang\Demo\duration;
+use function Unhang\Demo\shellWord;
+use function Unhang\Demo\text;
+
+if (!isset($answer)) {
+    // `php -S -t demo` shows this folder: this file alone is no page.
+    http_response_code(404);
+    exit;
+}
+
+// In percent; the least is a dot that can be seen.
+$used = round(max(1.2, min(100, 100 * $answer->seconds / $timeout)), 1);
+// A message that begins with a dash would be taken for an option.
+$ahead = str_starts_with($message, '-') ? ' -- ' : ' ';
+?>
+<!doctype html>
+<html lang="en">
+<head>
+    <meta charset="utf-8">
+    <meta name="viewport" content="width=device-width, initial-scale=1">
+    <meta name="color-scheme" content="light dark">
+    <title><?= text($title) ?> · unhang</title>
+    <link rel="icon" href="icon.svg">
+    <link rel="stylesheet" href="page.css">
+</head>
+<body>
+<header>
+    <p class="name">unhang</p>
+    <p class="promise">No client is ever left hanging.</p>
+    <nav aria-label="Which server to ask">
+<?php foreach ($servers as $key => [$label]) : ?>
+        <a
+            href="?<?= text(http_build_query(['server' => $key, 'message' => $message])) ?>"
+            <?= $key === $server ? 'aria-current="page"' : '' ?>
+
+        ><?= text($label) ?></a>
+<?php endforeach ?>
+    </nav>
+</header>
+
+<main data-outcome="<?= $answer->outcome() ?>">
+    <section class="verdict">
+        <svg class="ring" viewBox="0 0 48 48" aria-hidden="true"><circle cx="24" cy="24" r="18" pathLength="100"/></svg>
+        <div>
+            <h1><?= $verdict ?></h1>
+            <p><?= $meaning ?></p>
+        </div>
+    </section>
+
+    <dl>
+        <div>
+            <dt>Sent</dt>
+            <dd><code id="sent"><?= text($message) ?></code></dd>
+        </div>
+<?php if ($answer->reply !== null) : ?>
+        <div>
+            <dt>Reply</dt>
+            <dd><code id="reply"><?= text(rtrim($answer->reply, "\r\n")) ?></code></dd>
+        </div>
+<?php endif ?>
+        <div>
+            <dt>Time</dt>
+            <dd>
+                <span id="took"><?= duration($answer->seconds) ?></span> <small>of at most <?= $timeout ?> s</small>
+                <svg class="bar" aria-hidden="true"><rect width="<?= $used ?>%"/></svg>
+            </dd>
+        </div>
+<?php if ($answer->trouble !== null) : ?>
+        <div class="advice">
+            <dt>Advice</dt>
+            <dd id="advice"><?= nl2br(text($answer->trouble->getMessage()), false) ?></dd>
+        </div>
+<?php endif ?>
+    </dl>
+
+    <form>
+        <input type="hidden" name="server" value="<?= text($server) ?>">
+        <label for="message">Your message</label>
+        <input id="message" name="message" value="<?= text($message) ?>" maxlength="500" required autocomplete="off">
+        <button>Send</button>
+    </form>
+</main>
+
+<footer>
+    <p>The same in PHP</p>
+    <pre><code>$client = new Unhang\Client(<?= text(var_export($path, true)) ?>, timeout: <?= $timeout ?>);
+echo $client-&gt;call(<?= text(var_export($message, true)) ?>);</code></pre>
+    <p>The same in a terminal</p>
+    <pre><code>unhang call <?= text(shellWord($path) . $ahead . shellWord($message)) ?></code></pre>
+</footer>
+</body>
+</html>
