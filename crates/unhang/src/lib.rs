@@ -4,7 +4,7 @@
 //! its deadlines, whatever the handler, the client or the kernel does:
 //!
 //! ```no_run
-#![doc = include_str!("../../../examples/rust/hello.rs")]
+#![doc = include_str!("../examples/hello.rs")]
 //! ```
 //!
 //! A call, with one deadline for all of it:
@@ -44,3 +44,8 @@ pub use listener::{Bind, Listener};
 pub use server::Server;
 pub use signal::termination;
 pub use wire::oneshot::Until;
+
+/// The README's code is compiled like any other.
+#[cfg(doctest)]
+#[doc = include_str!("../../../README.md")]
+struct Readme;

@@ -59,6 +59,14 @@ fn every_room_uses_only_what_it_may() {
     assert!(broken.is_empty(), "{broken:#?}");
 }
 
+#[test]
+fn the_readme_shows_the_example_that_runs() {
+    let example = include_str!("../../examples/hello.rs");
+    let (_, code) = example.split_once("\n\n").unwrap();
+    assert!(include_str!("../../../../README.md").contains(code));
+    assert!(code.lines().count() <= 15, "fifteen lines are the promise");
+}
+
 fn sources(place: &Path) -> Vec<PathBuf> {
     if place.is_file() {
         return vec![place.to_path_buf()];
