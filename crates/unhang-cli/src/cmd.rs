@@ -5,14 +5,18 @@ mod serve;
 
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{ArgAction, Parser, Subcommand};
 
 use crate::exit;
 
 /// No client of a Unix socket is ever left hanging
 #[derive(Debug, Parser)]
-#[command(name = "unhang", version, after_help = exit::HELP)]
+#[command(name = "unhang", version, after_help = exit::HELP, disable_help_flag = true)]
 pub(crate) struct Unhang {
+    /// Print this help
+    // Always the short form: clap's long one spreads a screen over three.
+    #[arg(short, long, global = true, action = ArgAction::HelpShort)]
+    help: Option<bool>,
     #[command(subcommand)]
     command: Command,
 }

@@ -15,10 +15,8 @@ use writer::Writer;
 /// The form of what is printed.
 #[derive(Clone, Copy, Debug, Default, ValueEnum)]
 pub(crate) enum Form {
-    /// A line for people
     #[default]
     Text,
-    /// A JSON object per line
     Json,
 }
 

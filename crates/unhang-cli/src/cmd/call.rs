@@ -24,7 +24,7 @@ pub(crate) struct Call {
     /// For the whole call: connecting, sending and receiving together
     #[arg(long, value_name = "DURATION", value_parser = units::deadline, default_value_t = Span(limits::CALL))]
     deadline: Span,
-    /// Where the reply ends
+    /// Where the reply ends: when the server closes, or after the first newline
     #[arg(long, value_name = "WHERE", value_enum, default_value_t)]
     reply_ends: Ends,
     /// Do not half-close after the message: for servers that take that for the end of everything
@@ -37,10 +37,8 @@ pub(crate) struct Call {
 
 #[derive(Clone, Copy, Debug, Default, ValueEnum)]
 enum Ends {
-    /// When the server closes the connection
     #[default]
     Close,
-    /// After the first newline
     Newline,
 }
 

@@ -16,22 +16,21 @@ use crate::log::{Form, Log};
 use crate::units::{self, Mode, Size, Span};
 
 /// Serve a socket: every message is answered with the time
-///
-/// SIGTERM and Ctrl-C let nobody in any more, answer whoever is in already, and remove the socket.
-/// A second one ends at once.
 #[derive(Args, Debug)]
+#[command(after_help = SIGNALS)]
 pub(crate) struct Serve {
     /// The socket: a path, or @name for an abstract one
     path: PathBuf,
 
-    /// Where a request ends; a half-close ends it in any case
+    /// Where a request ends, besides at a half-close: when the receive queue is dry, at a newline,
+    /// or nowhere else
     #[arg(long, value_name = "WHERE", value_enum, default_value_t)]
     until: Ends,
 
     /// Print only start, stop and faults
     #[arg(long, short)]
     quiet: bool,
-    /// The form of what is printed
+    /// What is printed: lines for people, or a JSON object per line
     #[arg(long, value_name = "FORM", value_enum, default_value_t)]
     log: Form,
 
@@ -40,6 +39,10 @@ pub(crate) struct Serve {
     #[command(flatten)]
     bounds: Bounds,
 }
+
+const SIGNALS: &str = "\
+SIGTERM and Ctrl-C: nobody is let in any more, whoever is in is answered, the socket is removed.
+A second one ends at once.";
 
 #[derive(Args, Debug)]
 #[command(next_help_heading = "Socket file")]
@@ -91,12 +94,9 @@ struct Bounds {
 
 #[derive(Clone, Copy, Debug, Default, ValueEnum)]
 enum Ends {
-    /// When nothing more lies in the receive queue
     #[default]
     Dry,
-    /// At the first newline
     Newline,
-    /// Only when the client half-closes
     HalfClose,
 }
 
