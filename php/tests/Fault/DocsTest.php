@@ -1,0 +1,83 @@
+<?php
+
+declare(strict_types=1);
+
+namespace Unhang\Tests\Fault;
+
+use PHPUnit\Framework\Attributes\RequiresPhpExtension;
+
+/**
+ * The code in docs/php.md is code that runs.
+ */
+final class DocsTest extends FaultTestCase
+{
+    public function testEverySnippetIsPhp(): void
+    {
+        $snippets = self::snippets();
+        self::assertGreaterThan(3, count($snippets));
+        foreach ($snippets as $snippet) {
+            self::assertNotEmpty(token_get_all("<?php $snippet", TOKEN_PARSE));
+        }
+    }
+
+    public function testReadToEndOfStream(): void
+    {
+        self::load('readToEndOfStream');
+        $call = function (string $path, float $seconds): string {
+            $stream = stream_socket_client("unix://$path");
+            fwrite($stream, 'hello');
+            stream_socket_shutdown($stream, STREAM_SHUT_WR);
+            return \readToEndOfStream($stream, $seconds);
+        };
+        $this->assertReadsToTheEnd($call);
+    }
+
+    /**
+     * @requires extension sockets
+     */
+    #[RequiresPhpExtension('sockets')]
+    public function testReadToEndOfSocket(): void
+    {
+        self::load('readToEndOfSocket');
+        $call = function (string $path, float $seconds): string {
+            $socket = socket_create(AF_UNIX, SOCK_STREAM, 0);
+            socket_connect($socket, $path);
+            socket_write($socket, 'hello');
+            socket_shutdown($socket, 1);
+            return \readToEndOfSocket($socket, $seconds);
+        };
+        $this->assertReadsToTheEnd($call);
+    }
+
+    private function assertReadsToTheEnd(\Closure $call): void
+    {
+        foreach (['drips-and-closes', 'drips', 'never-answers', 'never-closes'] as $behaviour) {
+            $this->serve($behaviour, $this->path($behaviour));
+        }
+        self::assertSame(str_repeat('x', 40), $call($this->path('drips-and-closes'), 20.0));
+        foreach (['drips', 'never-answers', 'never-closes'] as $behaviour) {
+            $e = self::thrown(\RuntimeException::class, fn () => $call($this->path($behaviour), 0.2));
+            self::assertStringContainsString('within 0.2 s', $e->getMessage());
+        }
+    }
+
+    private static function load(string $function): void
+    {
+        foreach (self::snippets() as $snippet) {
+            if (str_starts_with($snippet, "function $function(") && !function_exists($function)) {
+                eval($snippet);
+            }
+        }
+        self::assertTrue(function_exists($function), "docs/php.md has no function $function");
+    }
+
+    /**
+     * @return list<string>
+     */
+    private static function snippets(): array
+    {
+        preg_match_all('/^```php\n(.*?)^```/ms', (string) file_get_contents(dirname(__DIR__, 3) . '/docs/php.md'), $m);
+
+        return $m[1];
+    }
+}

@@ -1,0 +1,30 @@
+<?php
+
+declare(strict_types=1);
+
+namespace Unhang\Tests\Unit;
+
+use PHPUnit\Framework\TestCase;
+use Unhang\Deadline;
+
+final class DeadlineTest extends TestCase
+{
+    public function testCountsDownToZeroAndNotBelow(): void
+    {
+        $deadline = new Deadline(0.02);
+        self::assertFalse($deadline->passed());
+        self::assertGreaterThan(0.0, $deadline->remaining());
+
+        usleep(30_000);
+        self::assertTrue($deadline->passed());
+        self::assertGreaterThan(0.02, $deadline->elapsed());
+        self::assertSame(0.0, $deadline->remaining());
+        self::assertSame(0, $deadline->remainingMicroseconds());
+    }
+
+    public function testRoundsUpWhatIsLeft(): void
+    {
+        self::assertGreaterThan(86_399_000_000, (new Deadline(86_400.0))->remainingMicroseconds());
+        self::assertLessThanOrEqual(1, (new Deadline(1e-9))->remainingMicroseconds());
+    }
+}
