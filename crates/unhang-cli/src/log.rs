@@ -93,11 +93,12 @@ impl Form {
     }
 }
 
-/// What the service itself, and not its client, did wrong.
+/// What the service itself, and not its client, did wrong or had not enough of.
 fn is_fault(ended: &Ended) -> bool {
     matches!(
         ended,
-        Ended::Refused(Cause::HandlerFailed(_) | Cause::HandlerLate { .. } | Cause::Stopping)
-            | Ended::Failed(..)
+        Ended::Refused(
+            Cause::HandlerFailed(_) | Cause::HandlerLate { .. } | Cause::Stopping | Cause::Busy(_)
+        ) | Ended::Failed(..)
     )
 }

@@ -12,8 +12,9 @@ use std::task::Poll;
 use tokio::task::yield_now;
 use tokio::time::Instant;
 
+use crate::budget::{Budget, Share};
 use crate::drain::{Drain, after};
-use crate::event::{Cause, Ended, Exchange, State};
+use crate::event::{Cause, Ended, Exchange, Scarce, State};
 use crate::handler::{Fault, Peer, Reply, Request};
 use crate::limits::Limits;
 use crate::stream::Stream;
@@ -22,6 +23,8 @@ use crate::wire::oneshot::{Framing, Next, Seen, Until};
 /// What all connections of a server keep to.
 pub(crate) struct Rules {
     pub(crate) limits: Limits,
+    /// What all requests may hold together.
+    pub(crate) budget: Arc<Budget>,
     pub(crate) until: Until,
     /// What a client is told that gets no answer.
     pub(crate) refusal: Refusal,
@@ -39,6 +42,7 @@ pub(crate) struct Connection<S> {
     bytes_out: usize,
     /// How far the client has come with its side.
     input: Input,
+    held: Share,
 }
 
 /// What is known of the client's side of the stream.
@@ -55,7 +59,9 @@ enum Input {
 impl<S: Stream> Connection<S> {
     pub(crate) fn new(stream: S, rules: Arc<Rules>, drain: Drain) -> Self {
         let accepted = Instant::now();
-        Self { stream, rules, drain, accepted, bytes_in: 0, bytes_out: 0, input: Input::Unfinished }
+        let held = rules.budget.share();
+        let input = Input::Unfinished;
+        Self { stream, rules, drain, accepted, bytes_in: 0, bytes_out: 0, input, held }
     }
 
     /// From the accept to the close.
@@ -113,6 +119,10 @@ impl<S: Stream> Connection<S> {
                 if request.is_empty() && self.stream.is_hung_up() {
                     return Err(Ended::NoRequest);
                 }
+            }
+            if !self.held.grow_to(request.len()) {
+                let most = self.rules.budget.most;
+                return Err(Ended::Refused(Cause::Busy(Scarce::Memory { most })));
             }
             let next = framing.next(&request, seen);
             let length = if let Next::Whole(length) = next { length } else { request.len() };

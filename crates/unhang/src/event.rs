@@ -59,17 +59,14 @@ pub enum Ended {
     Failed(State, io::Error),
 }
 
-/// The states of a connection in which it can wait.
+/// The states of a connection in which its stream can fail.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum State {
     /// Reading the request.
     Reading,
-    /// The handler runs.
-    Handling,
     /// Writing the reply.
     Writing,
-    /// Half-closed, discarding what the client still sends.
-    Closing,
 }
 
 /// Why a client gets no answer. Its `Display` is the reason that the client is told.
@@ -98,6 +95,33 @@ pub enum Cause {
     HandlerFailed(Fault),
     /// The server stopped before the answer was ready.
     Stopping,
+    /// The server has not enough of something.
+    Busy(Scarce),
+    /// This user is not among those that are allowed to ask.
+    NotAllowed,
+}
+
+/// What a busy server has not enough of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Scarce {
+    /// No place came free while the client was in the accept queue.
+    Places {
+        /// How many there are.
+        most: usize,
+    },
+    /// This user has as many connections as one may have.
+    PerUser {
+        /// How many that are.
+        most: usize,
+    },
+    /// The requests under way hold as many bytes as they may.
+    Memory {
+        /// How many that are.
+        most: usize,
+    },
+    /// The process, or the machine, has no file descriptor left.
+    Descriptors,
 }
 
 impl fmt::Display for Cause {
@@ -123,6 +147,19 @@ impl fmt::Display for Cause {
                 FaultKind::Panicked(_) => f.write_str("the handler panicked"),
             },
             Self::Stopping => f.write_str("the server is stopping"),
+            Self::Busy(scarce) => write!(f, "busy: {scarce}"),
+            Self::NotAllowed => f.write_str("not allowed"),
+        }
+    }
+}
+
+impl fmt::Display for Scarce {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Places { most } => write!(f, "{most} connections are under way"),
+            Self::PerUser { most } => write!(f, "this user has {most} connections under way"),
+            Self::Memory { most } => write!(f, "requests under way hold {most} bytes"),
+            Self::Descriptors => f.write_str("out of file descriptors"),
         }
     }
 }

@@ -19,7 +19,10 @@
 //! a connection reads the request, runs the [`Handler`], writes the [`Reply`] and closes, within
 //! [`Limits`]; [`Event`] tells whoever watches how it went. [`Client`] is the other end.
 
+mod accept;
 mod address;
+mod admission;
+mod budget;
 mod client;
 mod connection;
 mod drain;
@@ -27,17 +30,19 @@ mod error;
 mod event;
 mod handler;
 mod holder;
+mod isolate;
 pub mod limits;
 mod listener;
 mod server;
 mod signal;
+mod spare;
 mod stream;
 mod wire;
 
 pub use address::Address;
 pub use client::{Client, ReplyEnds, call};
 pub use error::{Error, ErrorKind, Phase, Whose};
-pub use event::{Cause, Ended, Event, Exchange, State};
+pub use event::{Cause, Ended, Event, Exchange, Scarce, State};
 pub use handler::{Fault, Handler, Peer, Reply, Request};
 pub use limits::Limits;
 pub use listener::{Bind, Listener};

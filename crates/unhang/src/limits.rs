@@ -36,10 +36,20 @@ pub struct Limits {
     /// The longest request, in bytes. One mebibyte holds any message somebody would write in one
     /// call, and a thousand of them do not fill a small machine's memory.
     pub max_request: usize,
-    /// Connections served at once; more wait in the accept queue, where the deadlines of those
-    /// before them bound their wait. A thousand stay below the 1,024 descriptors that a process may
-    /// usually open.
+    /// Connections served at once; more wait in the accept queue. A thousand stay below the 1,024
+    /// descriptors that a process may usually open.
     pub max_connections: usize,
+    /// How long clients may wait in the accept queue for a place. Whoever is still there then is
+    /// told that the server is busy: two seconds get over a burst, and leave a client with the
+    /// usual patience of five the time to do something else.
+    pub queue: Duration,
+    /// Connections of one user at once. Not bounded unless set: most services have one user, the web
+    /// server's.
+    pub max_per_uid: usize,
+    /// Bytes that the requests under way may hold together. A thousand of the longest would be a
+    /// gigabyte; a quarter of that fits beside other programs on a small machine. What handlers and
+    /// replies hold is theirs to bound.
+    pub max_held: usize,
 }
 
 impl Default for Limits {
@@ -53,6 +63,9 @@ impl Default for Limits {
             settle: Duration::from_millis(5),
             max_request: 1 << 20,
             max_connections: 1000,
+            queue: Duration::from_secs(2),
+            max_per_uid: usize::MAX,
+            max_held: 256 << 20,
         }
     }
 }

@@ -1,19 +1,19 @@
 //! `unhang serve`: a service behind a socket, that answers with the time.
 
+mod flags;
+
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use clap::builder::RangedU64ValueParser;
-use clap::{Args, ValueEnum};
-use unhang::{
-    Address, Bind, Error, ErrorKind, Fault, Limits, Request, Server, Until, limits, termination,
-};
+use clap::Args;
+use unhang::{Address, Error, ErrorKind, Fault, Request, Server, termination};
 
 use super::{block_on, complain};
 use crate::exit;
 use crate::log::{Form, Log};
-use crate::units::{self, Mode, Size, Span};
+use crate::units::Mode;
+use flags::{Allowed, Bounds, Ends, File};
 
 /// Serve a socket: every message is answered with the time
 #[derive(Args, Debug)]
@@ -37,68 +37,14 @@ pub(crate) struct Serve {
     #[command(flatten)]
     file: File,
     #[command(flatten)]
+    allowed: Allowed,
+    #[command(flatten)]
     bounds: Bounds,
 }
 
 const SIGNALS: &str = "\
 SIGTERM and Ctrl-C: nobody is let in any more, whoever is in is answered, the socket is removed.
 A second one ends at once.";
-
-#[derive(Args, Debug)]
-#[command(next_help_heading = "Socket file")]
-struct File {
-    /// Its permissions: to connect takes write permission
-    #[arg(long, value_name = "OCTAL", default_value_t = Mode(limits::MODE))]
-    mode: Mode,
-    /// Its owner, by name or number
-    #[arg(long, value_name = "USER", value_parser = units::user)]
-    owner: Option<u32>,
-    /// Its group, by name or number
-    #[arg(long, value_name = "GROUP", value_parser = units::group)]
-    group: Option<u32>,
-    /// Length of the accept queue; the kernel caps it at net.core.somaxconn
-    #[arg(long, value_name = "N", default_value_t = limits::BACKLOG, value_parser = clap::value_parser!(i32).range(1..))]
-    backlog: i32,
-}
-
-#[derive(Args, Debug)]
-#[command(
-    next_help_heading = "Deadlines and limits (durations as 5ms, 10s, 2m; sizes as 64KiB, 1MiB)"
-)]
-struct Bounds {
-    /// From the accept until the request is whole
-    #[arg(long, value_name = "DURATION", value_parser = units::deadline, default_value_t = Span(Limits::default().read))]
-    read_deadline: Span,
-    /// For the handler
-    #[arg(long, value_name = "DURATION", value_parser = units::deadline, default_value_t = Span(Limits::default().handler))]
-    handler_deadline: Span,
-    /// For the client to take the whole reply
-    #[arg(long, value_name = "DURATION", value_parser = units::deadline, default_value_t = Span(Limits::default().write))]
-    write_deadline: Span,
-    /// For discarding what a client still sends after its answer
-    #[arg(long, value_name = "DURATION", default_value_t = Span(Limits::default().linger))]
-    linger: Span,
-    /// For what is under way when the server is stopped
-    #[arg(long, value_name = "DURATION", default_value_t = Span(Limits::default().drain))]
-    drain_deadline: Span,
-    /// With --until dry: the pause after which a request of more than 32 KiB is whole
-    #[arg(long, value_name = "DURATION", default_value_t = Span(Limits::default().settle))]
-    settle: Span,
-    /// The longest request
-    #[arg(long, value_name = "SIZE", default_value_t = Size(Limits::default().max_request))]
-    max_request: Size,
-    /// Connections served at once; more wait in the accept queue
-    #[arg(long, value_name = "N", default_value_t = Limits::default().max_connections, value_parser = RangedU64ValueParser::<usize>::new().range(1..))]
-    max_connections: usize,
-}
-
-#[derive(Clone, Copy, Debug, Default, ValueEnum)]
-enum Ends {
-    #[default]
-    Dry,
-    Newline,
-    HalfClose,
-}
 
 impl Serve {
     pub(crate) fn run(self) -> ExitCode {
@@ -119,16 +65,9 @@ impl Serve {
     }
 
     async fn serve(self) -> Result<(), Error> {
-        let mut socket = Bind::new(&self.path).mode(self.file.mode.0).backlog(self.file.backlog);
-        if let Some(uid) = self.file.owner {
-            socket = socket.owner(uid);
-        }
-        if let Some(gid) = self.file.group {
-            socket = socket.group(gid);
-        }
         // First of all: whoever sees the socket may end the server in good order.
         let stop = stop();
-        let listener = socket.listen()?;
+        let listener = self.file.bind(&self.path).listen()?;
 
         let log = Arc::new(Log::start(self.log, self.quiet));
         log.listening(listener.address(), self.mode_of(listener.address()));
@@ -136,6 +75,7 @@ impl Serve {
         let served = Server::new(listener)
             .until(self.until.into())
             .limits(self.bounds.limits())
+            .allow(self.allowed.allow_uid, self.allowed.allow_gid)
             .observe(move |event| watching.event(event))
             .stop_when(stop)
             .serve(clock)
@@ -147,31 +87,6 @@ impl Serve {
     /// An abstract name has no mode.
     fn mode_of(&self, address: &Address) -> Option<Mode> {
         address.path().map(|_| self.file.mode)
-    }
-}
-
-impl Bounds {
-    fn limits(&self) -> Limits {
-        let mut limits = Limits::default();
-        limits.read = self.read_deadline.0;
-        limits.handler = self.handler_deadline.0;
-        limits.write = self.write_deadline.0;
-        limits.linger = self.linger.0;
-        limits.drain = self.drain_deadline.0;
-        limits.settle = self.settle.0;
-        limits.max_request = self.max_request.0;
-        limits.max_connections = self.max_connections;
-        limits
-    }
-}
-
-impl From<Ends> for Until {
-    fn from(ends: Ends) -> Self {
-        match ends {
-            Ends::Dry => Self::Dry,
-            Ends::Newline => Self::Newline,
-            Ends::HalfClose => Self::HalfClose,
-        }
     }
 }
 

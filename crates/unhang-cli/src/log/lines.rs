@@ -143,8 +143,7 @@ fn reason(cause: &Cause) -> String {
 fn during(state: State) -> &'static str {
     match state {
         State::Reading => "while its request was read",
-        State::Handling => "while the handler ran",
         State::Writing => "while its reply was written",
-        State::Closing => "after its reply",
+        _ => "in mid-exchange",
     }
 }

@@ -142,9 +142,10 @@ fn permission_is_told_from_a_server_that_is_gone() {
     let _server = Daemon::serve(&place.socket, &["--mode", "0600"]);
     let open = std::os::unix::fs::PermissionsExt::from_mode(0o755);
     std::fs::set_permissions(place.folder.path(), open).unwrap();
-    // The command itself may lie where that user may not look.
+    // The command itself may lie where that user may not look. Copied by another process: a file
+    // that is open for writing, here or in a child that was just forked, cannot be executed.
     let copy = place.folder.path().join("unhang");
-    std::fs::copy(UNHANG, &copy).unwrap();
+    assert!(Command::new("cp").arg(UNHANG).arg(&copy).status().unwrap().success());
     let output = std::os::unix::process::CommandExt::uid(&mut Command::new(copy), 65_534)
         .arg("call")
         .arg(&place.socket)

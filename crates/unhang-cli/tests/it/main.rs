@@ -5,6 +5,7 @@
 
 mod call;
 mod interop;
+mod limits;
 mod load;
 mod serve;
 mod socket_file;

@@ -22,6 +22,7 @@ fn connection() -> (Connection<Simulated>, Client, Stop) {
 
 fn connection_with(change: impl FnOnce(&mut Rules)) -> (Connection<Simulated>, Client, Stop) {
     let mut rules = Rules {
+        budget: Budget::new(usize::MAX),
         limits: Limits::default(),
         until: Until::default(),
         refusal: Box::new(|cause| Some(format!("ERR {cause}\n").into())),
@@ -150,6 +151,29 @@ async fn the_request_may_be_as_long_as_the_limit_and_no_longer() {
         assert_eq!(matches!(exchange.ended, Ended::Answered), answered, "{:?}", exchange.ended);
         assert_eq!(client.received().starts_with(b"ERR the request is longer than"), !answered);
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn requests_that_hold_too_much_together_are_told_so_and_give_it_back() {
+    let budget = Budget::new(100);
+    let connection = || connection_with(|rules| rules.budget = Arc::clone(&budget));
+    let (first, client, _stop) = connection();
+    client.send(&[b'x'; 60]);
+    let first = tokio::spawn(first.run(None, never));
+    sleep(MILLISECOND).await;
+
+    let (second, client, _stop) = connection();
+    client.send(&[b'x'; 60]);
+    client.half_close();
+    let exchange = second.run(None, echo).await;
+    assert!(matches!(exchange.ended, Ended::Refused(Cause::Busy(Scarce::Memory { most: 100 }))));
+    assert!(client.received().starts_with(b"ERR busy"));
+
+    first.await.unwrap();
+    let (third, client, _stop) = connection();
+    client.send(&[b'x'; 60]);
+    client.half_close();
+    assert!(matches!(third.run(None, echo).await.ended, Ended::Answered));
 }
 
 #[tokio::test(start_paused = true)]

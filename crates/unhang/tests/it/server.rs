@@ -258,6 +258,33 @@ fn a_drain_is_bounded_and_whoever_is_still_there_is_told() {
     assert!(UnixStream::connect(&server.path).is_err());
 }
 
+/// The one place is taken until the end, so nobody of the queue can be served.
+#[test]
+fn who_is_still_in_the_queue_when_the_drain_is_over_is_told() {
+    let tight = |server: Server| {
+        let mut limits = Limits::default();
+        limits.max_connections = 1;
+        limits.queue = PATIENCE;
+        limits.drain = Duration::from_millis(50);
+        server.limits(limits)
+    };
+    let (started, starts) = channel();
+    let mut server = Running::start(tight, move |_: Request| {
+        let _ = started.send(());
+        pending::<Result<Reply, Fault>>()
+    });
+    let mut streams: Vec<_> = (0..5).map(|_| connect(&server.path)).collect();
+    for stream in &mut streams {
+        stream.write_all(b"hello").unwrap();
+    }
+    starts.recv_timeout(PATIENCE).unwrap();
+    server.stop();
+    for stream in streams {
+        assert_eq!(read_to_end(stream), "ERR the server is stopping\n");
+    }
+    server.wait();
+}
+
 #[test]
 fn no_byte_of_one_exchange_reaches_another() {
     let server = Running::start(|server| server, echo);

@@ -1,0 +1,130 @@
+//! The flags of `unhang serve`, by what they are about, and what they mean to the library.
+
+use std::path::Path;
+
+use clap::builder::RangedU64ValueParser;
+use clap::{Args, ValueEnum};
+use unhang::{Bind, Limits, Until, limits};
+
+use crate::units::{self, Mode, Size, Span};
+
+#[derive(Args, Debug)]
+#[command(next_help_heading = "Socket file")]
+pub(super) struct File {
+    /// Its permissions: to connect takes write permission
+    #[arg(long, value_name = "OCTAL", default_value_t = Mode(limits::MODE))]
+    pub(super) mode: Mode,
+    /// Its owner, by name or number
+    #[arg(long, value_name = "USER", value_parser = units::user)]
+    owner: Option<u32>,
+    /// Its group, by name or number
+    #[arg(long, value_name = "GROUP", value_parser = units::group)]
+    group: Option<u32>,
+    /// Length of the accept queue; the kernel caps it at net.core.somaxconn
+    #[arg(long, value_name = "N", default_value_t = limits::BACKLOG, value_parser = clap::value_parser!(i32).range(1..))]
+    backlog: i32,
+}
+
+#[derive(Args, Debug)]
+#[command(next_help_heading = "Who may ask (unless set, everybody whom the socket's mode lets in)")]
+pub(super) struct Allowed {
+    /// A user, by name or number; may be given again
+    #[arg(long, value_name = "USER", value_parser = units::user)]
+    pub(super) allow_uid: Vec<u32>,
+    /// A group, by name or number, that is a caller's effective one; may be given again
+    #[arg(long, value_name = "GROUP", value_parser = units::group)]
+    pub(super) allow_gid: Vec<u32>,
+}
+
+#[derive(Args, Debug)]
+#[command(
+    next_help_heading = "Deadlines and limits (durations as 5ms, 10s, 2m; sizes as 64KiB, 1MiB)"
+)]
+pub(super) struct Bounds {
+    /// From the accept until the request is whole
+    #[arg(long, value_name = "DURATION", value_parser = units::deadline, default_value_t = Span(Limits::default().read))]
+    read_deadline: Span,
+    /// For the handler
+    #[arg(long, value_name = "DURATION", value_parser = units::deadline, default_value_t = Span(Limits::default().handler))]
+    handler_deadline: Span,
+    /// For the client to take the whole reply
+    #[arg(long, value_name = "DURATION", value_parser = units::deadline, default_value_t = Span(Limits::default().write))]
+    write_deadline: Span,
+    /// For discarding what a client still sends after its answer
+    #[arg(long, value_name = "DURATION", default_value_t = Span(Limits::default().linger))]
+    linger: Span,
+    /// For what is under way when the server is stopped
+    #[arg(long, value_name = "DURATION", default_value_t = Span(Limits::default().drain))]
+    drain_deadline: Span,
+    /// With --until dry: the pause after which a request of more than 32 KiB is whole
+    #[arg(long, value_name = "DURATION", default_value_t = Span(Limits::default().settle))]
+    settle: Span,
+    /// The longest request
+    #[arg(long, value_name = "SIZE", default_value_t = Size(Limits::default().max_request))]
+    max_request: Size,
+    /// Bytes that all requests under way may hold together
+    #[arg(long, value_name = "SIZE", default_value_t = Size(Limits::default().max_held))]
+    max_held: Size,
+    /// Connections served at once; more wait in the accept queue
+    #[arg(long, value_name = "N", default_value_t = Limits::default().max_connections, value_parser = at_least_one())]
+    max_connections: usize,
+    /// How long they may wait there before they are told that the server is busy
+    #[arg(long, value_name = "DURATION", value_parser = units::deadline, default_value_t = Span(Limits::default().queue))]
+    queue_deadline: Span,
+    /// Connections of one user at once [default: no bound]
+    #[arg(long, value_name = "N", value_parser = at_least_one())]
+    max_per_uid: Option<usize>,
+}
+
+#[derive(Clone, Copy, Debug, Default, ValueEnum)]
+pub(super) enum Ends {
+    #[default]
+    Dry,
+    Newline,
+    HalfClose,
+}
+
+impl File {
+    pub(super) fn bind(&self, path: &Path) -> Bind {
+        let mut bind = Bind::new(path).mode(self.mode.0).backlog(self.backlog);
+        if let Some(uid) = self.owner {
+            bind = bind.owner(uid);
+        }
+        if let Some(gid) = self.group {
+            bind = bind.group(gid);
+        }
+        bind
+    }
+}
+
+impl Bounds {
+    pub(super) fn limits(&self) -> Limits {
+        let mut limits = Limits::default();
+        limits.read = self.read_deadline.0;
+        limits.handler = self.handler_deadline.0;
+        limits.write = self.write_deadline.0;
+        limits.linger = self.linger.0;
+        limits.drain = self.drain_deadline.0;
+        limits.settle = self.settle.0;
+        limits.max_request = self.max_request.0;
+        limits.max_held = self.max_held.0;
+        limits.max_connections = self.max_connections;
+        limits.queue = self.queue_deadline.0;
+        limits.max_per_uid = self.max_per_uid.unwrap_or(limits.max_per_uid);
+        limits
+    }
+}
+
+impl From<Ends> for Until {
+    fn from(ends: Ends) -> Self {
+        match ends {
+            Ends::Dry => Self::Dry,
+            Ends::Newline => Self::Newline,
+            Ends::HalfClose => Self::HalfClose,
+        }
+    }
+}
+
+fn at_least_one() -> RangedU64ValueParser<usize> {
+    RangedU64ValueParser::new().range(1..)
+}

@@ -1,0 +1,201 @@
+//! Who is let in: whether there is a place, whether this user may ask, and how often at once.
+
+use std::cell::Cell;
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::{Instant, timeout_at};
+
+use crate::event::{Cause, Scarce};
+use crate::handler::Peer;
+use crate::limits::Limits;
+
+/// The places for connections. Who finds none waits in the kernel's accept queue, where it is not
+/// known how long each has waited; so the queue as a whole is timed, from when it could not be
+/// worked off.
+pub(crate) struct Places {
+    free: Arc<Semaphore>,
+    all: u32,
+    patience: Duration,
+    waiting_since: Cell<Option<Instant>>,
+}
+
+pub(crate) enum Turn {
+    Served(OwnedSemaphorePermit),
+    /// Whoever is in the accept queue has waited for too long.
+    TooLate,
+}
+
+impl Places {
+    pub(crate) fn new(limits: &Limits) -> Self {
+        // More than a process may have descriptors, by far, and within what a semaphore can count.
+        const MOST: usize = 1 << 24;
+        let all = limits.max_connections.clamp(1, MOST);
+        Self {
+            free: Arc::new(Semaphore::new(all)),
+            all: u32::try_from(all).unwrap_or(u32::MAX),
+            patience: limits.queue,
+            waiting_since: Cell::new(None),
+        }
+    }
+
+    /// `somebody_waits` is done when the accept queue is not empty.
+    pub(crate) async fn take(&self, somebody_waits: impl Future<Output = ()>) -> Turn {
+        let since = if let Some(since) = self.waiting_since.get() {
+            since
+        } else {
+            tokio::select! {
+                biased;
+                place = self.free() => return place,
+                () = somebody_waits => Instant::now(),
+            }
+        };
+        self.waiting_since.set(Some(since));
+        let late = since + self.patience;
+        // Asked first, as a place that has come free does not make those who wait any younger.
+        if Instant::now() >= late {
+            return Turn::TooLate;
+        }
+        timeout_at(late, self.free()).await.unwrap_or(Turn::TooLate)
+    }
+
+    async fn free(&self) -> Turn {
+        // The semaphore is never closed.
+        Arc::clone(&self.free).acquire_owned().await.map_or(Turn::TooLate, Turn::Served)
+    }
+
+    /// Nobody waits any more.
+    pub(crate) fn queue_is_empty(&self) {
+        self.waiting_since.set(None);
+    }
+
+    pub(crate) fn taken(&self) -> usize {
+        self.all as usize - self.free.available_permits()
+    }
+
+    /// Waits until the last connection has ended.
+    pub(crate) async fn all_free(&self) {
+        // The semaphore is never closed.
+        let _ = self.free.acquire_many(self.all).await;
+    }
+}
+
+/// Who may ask.
+#[derive(Default)]
+pub(crate) struct Admission {
+    uids: Vec<u32>,
+    gids: Vec<u32>,
+    inside: Arc<Mutex<HashMap<u32, usize>>>,
+}
+
+/// Counts a connection of a user until it is dropped.
+pub(crate) struct Entry {
+    uid: u32,
+    inside: Arc<Mutex<HashMap<u32, usize>>>,
+}
+
+impl Admission {
+    pub(crate) fn allow(&mut self, uids: Vec<u32>, gids: Vec<u32>) {
+        self.uids = uids;
+        self.gids = gids;
+    }
+
+    /// Whether this client may come in now.
+    pub(crate) fn admit(&self, peer: Option<Peer>, limits: &Limits) -> Result<Entry, Cause> {
+        // Whom the kernel does not name is nobody: such a client is allowed nothing but what all are.
+        let (uid, gid) = peer.map_or((u32::MAX, u32::MAX), |peer| (peer.uid, peer.gid));
+        let listed = !self.uids.is_empty() || !self.gids.is_empty();
+        if listed && !self.uids.contains(&uid) && !self.gids.contains(&gid) {
+            return Err(Cause::NotAllowed);
+        }
+        let mut inside = self.inside.lock().unwrap_or_else(PoisonError::into_inner);
+        let count = inside.entry(uid).or_default();
+        if *count >= limits.max_per_uid {
+            return Err(Cause::Busy(Scarce::PerUser { most: limits.max_per_uid }));
+        }
+        *count += 1;
+        Ok(Entry { uid, inside: Arc::clone(&self.inside) })
+    }
+}
+
+impl Drop for Entry {
+    fn drop(&mut self) {
+        let mut inside = self.inside.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(count) = inside.get_mut(&self.uid) {
+            *count -= 1;
+            if *count == 0 {
+                inside.remove(&self.uid);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::ready;
+
+    use super::*;
+
+    fn peer(uid: u32, gid: u32) -> Option<Peer> {
+        Some(Peer { pid: 1, uid, gid })
+    }
+
+    #[test]
+    fn without_a_list_everybody_may_ask() {
+        assert!(Admission::default().admit(peer(1, 1), &Limits::default()).is_ok());
+        assert!(Admission::default().admit(None, &Limits::default()).is_ok());
+    }
+
+    #[test]
+    fn a_listed_user_or_group_may_ask_and_nobody_else() {
+        let mut admission = Admission::default();
+        admission.allow(vec![10], vec![20]);
+        let may = |peer| admission.admit(peer, &Limits::default()).is_ok();
+        assert!(may(peer(10, 1)) && may(peer(1, 20)));
+        assert!(!may(peer(20, 10)) && !may(None));
+    }
+
+    #[test]
+    fn one_user_may_fill_only_its_own_share_and_gets_it_back() {
+        let mut limits = Limits::default();
+        limits.max_per_uid = 2;
+        let admission = Admission::default();
+        let admit = |uid| admission.admit(peer(uid, 0), &limits);
+        let (first, _second) = (admit(1).ok(), admit(1).ok());
+        assert!(matches!(admit(1), Err(Cause::Busy(Scarce::PerUser { most: 2 }))));
+        assert!(admit(2).is_ok());
+        drop(first);
+        assert!(admit(1).is_ok());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_queue_may_wait_for_its_patience_and_no_longer() {
+        let mut limits = Limits::default();
+        limits.max_connections = 1;
+        let places = Places::new(&limits);
+        let Turn::Served(place) = places.take(ready(())).await else { panic!("the place is free") };
+        let begun = Instant::now();
+        assert!(matches!(places.take(ready(())).await, Turn::TooLate));
+        assert_eq!(begun.elapsed(), limits.queue);
+        assert!(matches!(places.take(ready(())).await, Turn::TooLate));
+        // A place that comes free now is for those who come from now on.
+        drop(place);
+        assert!(matches!(places.take(ready(())).await, Turn::TooLate));
+        places.queue_is_empty();
+        assert!(matches!(places.take(ready(())).await, Turn::Served(_)));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn while_nobody_waits_no_patience_is_lost() {
+        let mut limits = Limits::default();
+        limits.max_connections = 1;
+        let places = Places::new(&limits);
+        let Turn::Served(_place) = places.take(ready(())).await else { panic!("it is free") };
+        let begun = Instant::now();
+        let quiet = tokio::time::sleep(10 * limits.queue);
+        assert!(matches!(places.take(quiet).await, Turn::TooLate));
+        assert_eq!(begun.elapsed(), 11 * limits.queue);
+    }
+}

@@ -1,0 +1,37 @@
+//! A descriptor kept for the day when there is no other.
+
+use std::fs::File;
+use std::os::fd::OwnedFd;
+
+use rustix::io::Errno;
+
+use crate::listener::Listener;
+
+/// With no descriptor left, nobody can be accepted, and so nobody told why: the clients would wait
+/// in the queue for as long as it lasts. Giving one up lets them in one by one, to hear it.
+pub(crate) struct Spare(Option<File>);
+
+impl Spare {
+    pub(crate) fn new() -> Self {
+        let mut spare = Self(None);
+        spare.refill();
+        spare
+    }
+
+    /// Accepts with the spare descriptor, if that is what was missing.
+    pub(crate) fn accept(&mut self, listener: &Listener, error: Errno) -> Option<OwnedFd> {
+        if !matches!(error, Errno::MFILE | Errno::NFILE) {
+            return None;
+        }
+        // The client that was let in last may have given its descriptor back by now.
+        self.refill();
+        self.0.take()?;
+        listener.accept().ok()
+    }
+
+    fn refill(&mut self) {
+        if self.0.is_none() {
+            self.0 = File::open("/dev/null").ok();
+        }
+    }
+}
