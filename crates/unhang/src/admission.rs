@@ -138,13 +138,13 @@ mod tests {
 
     use super::*;
 
-    fn peer(uid: u32, gid: u32) -> Option<Peer> {
-        Some(Peer { pid: 1, uid, gid })
+    fn peer(uid: u32, gid: u32) -> Peer {
+        Peer { pid: 1, uid, gid }
     }
 
     #[test]
     fn without_a_list_everybody_may_ask() {
-        assert!(Admission::default().admit(peer(1, 1), &Limits::default()).is_ok());
+        assert!(Admission::default().admit(Some(peer(1, 1)), &Limits::default()).is_ok());
         assert!(Admission::default().admit(None, &Limits::default()).is_ok());
     }
 
@@ -153,16 +153,15 @@ mod tests {
         let mut admission = Admission::default();
         admission.allow(vec![10], vec![20]);
         let may = |peer| admission.admit(peer, &Limits::default()).is_ok();
-        assert!(may(peer(10, 1)) && may(peer(1, 20)));
-        assert!(!may(peer(20, 10)) && !may(None));
+        assert!(may(Some(peer(10, 1))) && may(Some(peer(1, 20))));
+        assert!(!may(Some(peer(20, 10))) && !may(None));
     }
 
     #[test]
     fn one_user_may_fill_only_its_own_share_and_gets_it_back() {
-        let mut limits = Limits::default();
-        limits.max_per_uid = 2;
+        let limits = Limits { max_per_uid: 2, ..Limits::default() };
         let admission = Admission::default();
-        let admit = |uid| admission.admit(peer(uid, 0), &limits);
+        let admit = |uid| admission.admit(Some(peer(uid, 0)), &limits);
         let (first, _second) = (admit(1).ok(), admit(1).ok());
         assert!(matches!(admit(1), Err(Cause::Busy(Scarce::PerUser { most: 2 }))));
         assert!(admit(2).is_ok());
@@ -172,8 +171,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn the_queue_may_wait_for_its_patience_and_no_longer() {
-        let mut limits = Limits::default();
-        limits.max_connections = 1;
+        let limits = Limits { max_connections: 1, ..Limits::default() };
         let places = Places::new(&limits);
         let Turn::Served(place) = places.take(ready(())).await else { panic!("the place is free") };
         let begun = Instant::now();
@@ -189,8 +187,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn while_nobody_waits_no_patience_is_lost() {
-        let mut limits = Limits::default();
-        limits.max_connections = 1;
+        let limits = Limits { max_connections: 1, ..Limits::default() };
         let places = Places::new(&limits);
         let Turn::Served(_place) = places.take(ready(())).await else { panic!("it is free") };
         let begun = Instant::now();

@@ -79,9 +79,9 @@ fn requests_may_not_hold_more_than_the_bound_together() {
     let place = Place::new();
     let server = Daemon::serve(&place.socket, &["--until", "newline", "--max-held", "100KiB"]);
     let mut first = hold(&place);
-    first.write(&[b'x'; 60 * 1024]);
+    first.write(&vec![b'x'; 60 * 1024]);
     let mut second = hold(&place);
-    second.write(&[b'x'; 60 * 1024]);
+    second.write(&vec![b'x'; 60 * 1024]);
     assert_eq!(second.read_to_end(), b"ERR busy: requests under way hold 102400 bytes\n");
     assert!(is_answer(&go_on(first)));
     server.await_line("answered");
@@ -115,7 +115,7 @@ fn out_of_descriptors_everybody_is_told_and_the_rest_goes_on() {
     let server = Daemon::start(&mut command, "listening");
     let mut peers: Vec<_> = (0..64).map(|_| hold(&place)).collect();
     server.await_line("accept_failed");
-    let (mut told, mut served) = (0, 0);
+    let (mut told, mut answered) = (0, 0);
     // Those that were let in last were told; the others are served as soon as they go on.
     for mut peer in peers.drain(..) {
         let _ = peer.try_write(b"lo\n");
@@ -123,11 +123,11 @@ fn out_of_descriptors_everybody_is_told_and_the_rest_goes_on() {
             b"ERR busy: out of file descriptors\n" => told += 1,
             reply => {
                 assert!(is_answer(reply), "{:?}", reply.escape_ascii().to_string());
-                served += 1;
+                answered += 1;
             }
         }
     }
-    assert!(told > 0 && served > 0, "{told} told, {served} served");
+    assert!(told > 0 && answered > 0, "{told} told, {answered} answered");
     assert!(is_answer(&Peer::ask(&place.socket, b"hello\n")));
     assert!(server.stop().0.success());
 }

@@ -75,6 +75,19 @@ async fn a_long_message_in_pieces_is_waited_for_and_arrives_whole() {
     assert_eq!(exchange.took, 2 * pause + limits().settle);
 }
 
+/// It did not: a read that filled the buffer promised more, and none came until the read deadline.
+#[tokio::test(start_paused = true)]
+async fn a_message_that_fills_the_read_buffer_exactly_ends_after_the_settle_time() {
+    for chunks in [1, 2] {
+        let (connection, client, _stop) = connection();
+        let message = vec![b'x'; chunks * CHUNK.with_borrow(Vec::len)];
+        client.send(&message);
+        let exchange = connection.run(None, echo).await;
+        assert!(matches!(exchange.ended, Ended::Answered), "{exchange:?}");
+        assert_eq!((exchange.bytes_out, exchange.took), (message.len(), limits().settle));
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_half_close_ends_a_long_message_without_a_wait() {
     let (connection, client, _stop) = connection();

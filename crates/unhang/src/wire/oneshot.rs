@@ -71,7 +71,9 @@ impl Framing {
         match (self.until, seen) {
             (_, Seen::End) | (Until::Dry, Seen::Settled) => Next::Whole(bytes.len()),
             (Until::Dry, Seen::Dry) if bytes.len() <= ONE_PIECE => Next::Whole(bytes.len()),
-            (Until::Dry, Seen::Dry) => Next::Settle,
+            // Bytes that lie there already are read before any wait, so this costs no time while
+            // there are more; and a read that filled its buffer may have taken the last.
+            (Until::Dry, Seen::Dry | Seen::More) => Next::Settle,
             _ => Next::Read,
         }
     }

@@ -1,7 +1,6 @@
 //! A client that does exactly what a test says, byte by byte.
 
 use std::io::{self, Read, Write};
-use std::net::Shutdown;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 
@@ -33,21 +32,10 @@ impl Peer {
         self.0.write_all(bytes)
     }
 
-    pub(crate) fn half_close(&mut self) {
-        self.0.shutdown(Shutdown::Write).unwrap();
-    }
-
     /// Everything up to the end; a reset or a server that does not close fails the test.
     pub(crate) fn read_to_end(&mut self) -> Vec<u8> {
         let mut bytes = Vec::new();
         self.0.read_to_end(&mut bytes).unwrap();
-        bytes
-    }
-
-    /// Exactly so many bytes.
-    pub(crate) fn read(&mut self, count: usize) -> Vec<u8> {
-        let mut bytes = vec![0; count];
-        self.0.read_exact(&mut bytes).unwrap();
         bytes
     }
 }
