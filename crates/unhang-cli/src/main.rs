@@ -3,6 +3,7 @@
 mod cmd;
 mod exit;
 mod log;
+mod systemd;
 mod units;
 
 use std::process::ExitCode;

@@ -1,16 +1,17 @@
 //! The accept loop, and the drain: a place → accept → who is it → one task per connection.
 
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
-use nix::sys::socket::{getsockopt, sockopt::PeerCredentials};
 use rustix::io::Errno;
 use rustix::net::{RecvFlags, SendFlags, Shutdown};
 use tokio::io::Interest;
 use tokio::net::UnixStream;
 use tokio::runtime::Handle;
+use tokio::sync::Mutex;
+use tokio::task::spawn_blocking;
 use tokio::time::{Instant, sleep};
 
 use crate::admission::{Admission, Places, Turn};
@@ -18,9 +19,11 @@ use crate::connection::{Connection, Rules};
 use crate::drain::{Drain, Stop};
 use crate::event::{Cause, Ended, Event, Exchange, Scarce};
 use crate::handler::{Handler, Peer};
+use crate::handover::{self, Control};
 use crate::isolate::isolated;
 use crate::limits::ACCEPT_PAUSE;
 use crate::listener::Listener;
+use crate::peer;
 use crate::spare::Spare;
 use crate::stream::Socket;
 
@@ -65,7 +68,11 @@ impl<H: Handler> Service<H> {
         stop_when: impl Future<Output = ()> + Send + 'static,
     ) -> io::Result<()> {
         let queue = listener.watch()?;
+        let listener = Arc::new(listener);
         let within = self.rules.limits.drain;
+        let giving = Arc::new(Mutex::new(()));
+        listener.serve_instead();
+        tokio::spawn(self.hand_over(Arc::clone(&listener), Arc::clone(&stop), Arc::clone(&giving)));
         tokio::spawn(async move {
             stop_when.await;
             stop.begin(within);
@@ -78,15 +85,58 @@ impl<H: Handler> Service<H> {
             () = self.accept_all(&listener, &queue, Door::Open) => {}
         }
 
-        listener.close_door();
+        // A successor that has the socket already, and is about to say so, must find it open.
+        let _nobody_is_given = giving.lock().await;
+        let door_is_ours = listener.is_ours();
+        if door_is_ours {
+            listener.close_door();
+        }
         self.tell(&Event::Draining { open: self.places.taken(), within });
-        tokio::select! {
-            biased;
-            () = self.accept_all(&listener, &queue, Door::Closed) => {}
-            () = drain.over() => self.turn_all_away(&listener, || Cause::Stopping),
+        if door_is_ours {
+            tokio::select! {
+                biased;
+                () = self.accept_all(&listener, &queue, Door::Closed) => {}
+                () = drain.over() => self.turn_all_away(&listener, || Cause::Stopping),
+            }
         }
         self.places.all_free().await;
         Ok(())
+    }
+
+    /// Gives the socket to a successor that asks for it, and stops when that one serves. `giving` is
+    /// held while it is open who will.
+    fn hand_over(
+        &self,
+        listener: Arc<Listener>,
+        stop: Arc<Stop>,
+        giving: Arc<Mutex<()>>,
+    ) -> impl Future<Output = ()> + Send + 'static {
+        let observer = Arc::clone(&self.observer);
+        let within = self.rules.limits.drain;
+        async move {
+            let Some(Ok(control)) = listener.control.as_ref().map(Control::listener) else {
+                return;
+            };
+            loop {
+                let Ok((stream, _)) = control.accept().await else {
+                    sleep(ACCEPT_PAUSE).await;
+                    continue;
+                };
+                let Ok(stream) = stream.into_std() else { continue };
+                let _giving = giving.lock().await;
+                let peer = peer::of(stream.as_fd());
+                let listener = Arc::clone(&listener);
+                let given = spawn_blocking(move || handover::give(&listener, &stream)).await;
+                match given.unwrap_or_else(|panic| Err(io::Error::other(panic))) {
+                    Ok(()) => {
+                        tell(&observer, &Event::Replaced { by: peer });
+                        stop.begin(within);
+                        return;
+                    }
+                    Err(error) => tell(&observer, &Event::NotReplaced { by: peer, error: &error }),
+                }
+            }
+        }
     }
 
     /// Accepts for ever, or, once nobody can connect any more, until the queue is empty. No failure
@@ -130,7 +180,7 @@ impl<H: Handler> Service<H> {
                 }
             };
             failing = false;
-            let peer = peer(&connection);
+            let peer = peer::of(connection.as_fd());
             match self.admission.admit(peer, &self.rules.limits) {
                 Ok(entry) => self.serve(connection, peer, (place, entry)),
                 Err(cause) => self.turn_away(connection, cause),
@@ -183,7 +233,7 @@ impl<H: Handler> Service<H> {
         {
             bytes_in += count;
         }
-        let peer = peer(&connection);
+        let peer = peer::of(connection.as_fd());
         drop(connection);
         let took = accepted.elapsed();
         let ended = Ended::Refused(cause);
@@ -218,15 +268,4 @@ async fn wait(queue: &UnixStream) {
         Err(error) if error.kind() != io::ErrorKind::WouldBlock => sleep(ACCEPT_PAUSE).await,
         _ => {}
     }
-}
-
-/// Who connected. Not by rustix, which takes the process id for non-zero: it is 0 for a client from
-/// outside of our process-id namespace.
-fn peer(connection: &OwnedFd) -> Option<Peer> {
-    let credentials = getsockopt(connection, PeerCredentials).ok()?;
-    Some(Peer {
-        pid: credentials.pid().try_into().unwrap_or(0),
-        uid: credentials.uid(),
-        gid: credentials.gid(),
-    })
 }

@@ -1,8 +1,11 @@
 //! Where a socket is: a path in the file system, or an abstract name.
 
+use std::ffi::OsString;
 use std::fmt;
-use std::os::unix::ffi::OsStrExt;
+use std::os::linux::net::SocketAddrExt;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::fs::FileTypeExt;
+use std::os::unix::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use rustix::net::SocketAddrUnix;
@@ -54,6 +57,31 @@ impl Address {
             Place::Path(path) => Some(path),
             Place::Abstract(_) => None,
         }
+    }
+
+    /// Where the server at this address can be asked to hand over; `None` where four bytes more are
+    /// too many.
+    pub(crate) fn control(&self) -> Option<Self> {
+        let mut name = match &self.0 {
+            Place::Path(path) => path.as_os_str().to_owned(),
+            Place::Abstract(name) => OsString::from_vec([b"@", &name[..]].concat()),
+        };
+        name.push(".ctl");
+        Self::new(name).ok()
+    }
+
+    /// For an error about a socket whose name is not known.
+    pub(crate) fn unnamed() -> Self {
+        Self(Place::Path("the inherited socket".into()))
+    }
+
+    /// Where a socket that somebody else has bound is.
+    pub(crate) fn of_socket(name: &SocketAddr) -> Self {
+        if let Some(path) = name.as_pathname() {
+            return Self(Place::Path(path.to_path_buf()));
+        }
+        name.as_abstract_name()
+            .map_or_else(Self::unnamed, |name| Self(Place::Abstract(name.to_vec())))
     }
 
     /// Whether a file that is no socket has this name.

@@ -16,6 +16,18 @@ pub enum Event<'a> {
     /// No connection could be accepted; those that wait stay queued, and it is tried again. Said
     /// once until one is accepted.
     AcceptFailed(&'a io::Error),
+    /// Another process serves the socket from now on; this one drains.
+    Replaced {
+        /// Who that is.
+        by: Option<Peer>,
+    },
+    /// Another process asked for the socket and did not get to serve it; this one goes on.
+    NotReplaced {
+        /// Who that was.
+        by: Option<Peer>,
+        /// What went wrong.
+        error: &'a io::Error,
+    },
     /// The server has stopped accepting and finishes what it has accepted.
     Draining {
         /// How many connections are under way.

@@ -8,12 +8,13 @@ use std::path::Path;
 use crate::address::Address;
 
 /// Finds the process that has locked the file. `None` where it lives in a process-id namespace that
-/// this one cannot see.
+/// this one cannot see, and where it has handed the lock over and ended.
 pub(crate) fn of_lock(lock: &File) -> Option<u32> {
     let file = lock.metadata().ok()?;
     let (major, minor) = (rustix::fs::major(file.dev()), rustix::fs::minor(file.dev()));
     let id = format!("{major:02x}:{minor:02x}:{}", file.ino());
-    lock_row(&fs::read_to_string("/proc/locks").ok()?, &id)
+    let pid = lock_row(&fs::read_to_string("/proc/locks").ok()?, &id)?;
+    Path::new(&format!("/proc/{pid}")).exists().then_some(pid)
 }
 
 /// Rows: `1: FLOCK ADVISORY WRITE PID MAJOR:MINOR:INODE 0 EOF`, `proc_locks(5)`.

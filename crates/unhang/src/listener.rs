@@ -1,20 +1,21 @@
-//! The socket file: proved to be ours before it is touched, and removed only while it still is.
+//! The listening socket: made, taken over from a running server, or inherited.
 
 use std::fs::{self, File};
 use std::io;
 use std::os::fd::OwnedFd;
-use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
-use std::path::Path;
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::UnixListener;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use rustix::event::{PollFd, PollFlags, Timespec};
-use rustix::fs::{FlockOperation, Mode, OFlags};
-use rustix::io::Errno;
-use rustix::net::{AddressFamily, Shutdown, SocketFlags, SocketType};
+use rustix::net::{Shutdown, SocketFlags};
 
 use crate::address::Address;
-use crate::error::{Error, ErrorKind};
-use crate::holder;
+use crate::error::Error;
+use crate::handover::{self, Control, Predecessor};
 use crate::limits;
+use crate::socket_file::{self, SocketFile};
 
 /// How to create a listening socket.
 ///
@@ -25,11 +26,12 @@ use crate::limits;
 /// ```
 #[derive(Clone, Debug)]
 pub struct Bind {
-    name: std::path::PathBuf,
+    name: PathBuf,
     mode: u32,
     owner: Option<u32>,
     group: Option<u32>,
     backlog: i32,
+    replace: bool,
 }
 
 impl Bind {
@@ -41,6 +43,7 @@ impl Bind {
             owner: None,
             group: None,
             backlog: limits::BACKLOG,
+            replace: false,
         }
     }
 
@@ -68,50 +71,53 @@ impl Bind {
         Self { backlog, ..self }
     }
 
+    /// Takes the socket over from the unhang server that serves it now, if there is one, instead of
+    /// refusing to start beside it: the way to upgrade. The file, its mode and its owner, and the
+    /// accept queue stay as they are; nobody notices.
+    ///
+    /// The other server goes on until this one serves, and then finishes what it has under way. It
+    /// must run as the same user.
+    #[must_use]
+    pub fn replace(self, replace: bool) -> Self {
+        Self { replace, ..self }
+    }
+
     /// Creates the socket. From here on clients can connect, and wait in the accept queue.
     ///
     /// A socket that a dead server left is replaced; one that is alive, or whose state cannot be
     /// told, never is.
     ///
     /// # Errors
-    /// [`ErrorKind::BadAddress`], [`Held`](ErrorKind::Held), [`Occupied`](ErrorKind::Occupied),
-    /// [`UnsafeFolder`](ErrorKind::UnsafeFolder) or [`Setup`](ErrorKind::Setup).
+    /// [`BadAddress`](crate::ErrorKind::BadAddress), [`Held`](crate::ErrorKind::Held),
+    /// [`Occupied`](crate::ErrorKind::Occupied), [`UnsafeFolder`](crate::ErrorKind::UnsafeFolder) or
+    /// [`Setup`](crate::ErrorKind::Setup).
     pub fn listen(self) -> Result<Listener, Error> {
         let address = Address::new(&self.name)?;
+        if self.replace {
+            if let Some(received) = handover::ask(&address)? {
+                return Ok(received);
+            }
+        }
         let lock = match address.path() {
             Some(path) => {
-                let lock = lock(&address, path)?;
-                make_way(&address, path)?;
+                let lock = socket_file::lock(&address, path)?;
+                socket_file::make_way(&address, path)?;
                 Some(lock)
             }
             None => None,
         };
-        let failed = |step: &str| {
-            let step = format!("{step} the socket");
-            let address = &address;
-            move |error: Errno| Error::setup(address, step, error)
+        let (socket, file) = socket_file::bind(&address, self.mode)?;
+        let control = Control::new(&address);
+        // From here on dropping it removes the files again.
+        let listener = Listener {
+            socket,
+            address,
+            file,
+            control,
+            predecessor: None,
+            ours: AtomicBool::new(true),
+            lock,
         };
-        let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
-        let socket = rustix::net::socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)
-            .map_err(failed("create"))?;
-        // Before the bind, which takes the mode from here: the file is never wider than meant.
-        rustix::fs::fchmod(&socket, Mode::from_raw_mode(self.mode)).map_err(failed("chmod"))?;
-        let name = address.to_kernel().map_err(failed("name"))?;
-        rustix::net::bind(&socket, &name).map_err(|error| match error {
-            // Only an abstract name gets here: for a path the lock and the probe came first.
-            Errno::ADDRINUSE => {
-                Error::new(&address, ErrorKind::Held { pid: holder::of_socket(&address) })
-            }
-            error => failed("bind")(error),
-        })?;
-        let file = match address.path() {
-            Some(path) => Some(
-                Identity::of(path).map_err(|e| Error::setup(&address, "see the new socket", e))?,
-            ),
-            None => None,
-        };
-        // From here on dropping it removes the file again.
-        let listener = Listener { socket, address, file, _lock: lock };
         listener.set_owner(&self)?;
         rustix::net::listen(&listener.socket, self.backlog)
             .map_err(|error| Error::setup(&listener.address, "listen on the socket", error))?;
@@ -122,14 +128,43 @@ impl Bind {
 /// A listening socket. Dropping it removes its file, if that is still its own.
 #[derive(Debug)]
 pub struct Listener {
-    socket: OwnedFd,
-    address: Address,
-    file: Option<Identity>,
+    pub(crate) socket: OwnedFd,
+    pub(crate) address: Address,
+    pub(crate) file: Option<SocketFile>,
+    /// Where a successor asks for all this.
+    pub(crate) control: Option<Control>,
+    /// Who still serves until this one does.
+    pub(crate) predecessor: Option<Predecessor>,
+    /// Whether it ends with us: not while it belongs to a predecessor, a successor or systemd.
+    pub(crate) ours: AtomicBool,
     /// Dropped last: until the file is gone nobody else may begin.
-    _lock: Option<File>,
+    pub(crate) lock: Option<File>,
 }
 
 impl Listener {
+    /// A socket that somebody else listens on and keeps, such as systemd for a socket unit. Its file
+    /// is never removed, and who is still in its queue at the end is left for the next to serve.
+    ///
+    /// # Errors
+    /// [`Setup`](crate::ErrorKind::Setup) when it cannot be asked for its name.
+    pub fn inherited(socket: UnixListener) -> Result<Self, Error> {
+        let failed = |error| {
+            let unnamed = Address::unnamed();
+            Error::setup(&unnamed, "use the inherited socket", error)
+        };
+        socket.set_nonblocking(true).map_err(failed)?;
+        let address = Address::of_socket(&socket.local_addr().map_err(failed)?);
+        Ok(Self {
+            socket: socket.into(),
+            address,
+            file: None,
+            control: None,
+            predecessor: None,
+            ours: AtomicBool::new(false),
+            lock: None,
+        })
+    }
+
     /// Where it listens.
     pub fn address(&self) -> &Address {
         &self.address
@@ -152,20 +187,33 @@ impl Listener {
         tokio::net::UnixStream::from_std(self.socket.try_clone()?.into())
     }
 
+    /// Tells a predecessor that from now on this one serves.
+    pub(crate) fn serve_instead(&self) {
+        if let Some(predecessor) = &self.predecessor {
+            predecessor.tell_ready();
+            self.ours.store(true, Ordering::Relaxed);
+        }
+    }
+
+    /// Whether it ends with us.
+    pub(crate) fn is_ours(&self) -> bool {
+        self.ours.load(Ordering::Relaxed)
+    }
+
     /// Lets nobody connect any more. Who is in the accept queue can still be accepted; closing the
     /// socket now would reset them.
     pub(crate) fn close_door(&self) {
-        self.remove_file();
+        self.remove_files();
         // Fails only on a socket that does not listen, and then there is no door.
         let _ = rustix::net::shutdown(&self.socket, Shutdown::Read);
     }
 
-    fn remove_file(&self) {
-        if let (Some(path), Some(file)) = (self.address.path(), &self.file) {
-            if Identity::of(path).is_ok_and(|now| now == *file) {
-                // If it cannot be removed it is stale, and the next start clears it away.
-                let _ = fs::remove_file(path);
-            }
+    fn remove_files(&self) {
+        if let Some(file) = &self.file {
+            file.remove();
+        }
+        if let Some(control) = &self.control {
+            control.remove();
         }
     }
 
@@ -183,114 +231,8 @@ impl Listener {
 
 impl Drop for Listener {
     fn drop(&mut self) {
-        self.remove_file();
-    }
-}
-
-/// Which file it is, whatever its name: a name may lead to another file by now.
-#[derive(Debug, PartialEq, Eq)]
-struct Identity {
-    device: u64,
-    inode: u64,
-}
-
-impl Identity {
-    fn of(path: &Path) -> io::Result<Self> {
-        fs::symlink_metadata(path).map(|file| Self { device: file.dev(), inode: file.ino() })
-    }
-}
-
-/// Locks the file beside the socket, for life. Of several starters one gets it; a probe alone has a
-/// gap between another's bind and its listen, in which a living server looks dead.
-fn lock(address: &Address, path: &Path) -> Result<File, Error> {
-    let folder = match path.parent() {
-        Some(folder) if folder.as_os_str().is_empty() => Path::new("."),
-        Some(folder) => folder,
-        None => return Err(Error::new(address, ErrorKind::Occupied { by: "the root folder" })),
-    };
-    let mode = fs::metadata(folder)
-        .map_err(|error| {
-            Error::setup(address, format!("use the folder {}", folder.display()), error)
-        })?
-        .mode();
-    if mode & 0o1002 == 0o0002 {
-        return Err(Error::new(address, ErrorKind::UnsafeFolder { mode: mode & 0o7777 }));
-    }
-
-    let name = lock_name(path);
-    let failed = |error: Errno| Error::setup(address, format!("lock {}", name.display()), error);
-    let flags = OFlags::RDWR | OFlags::CREATE | OFlags::CLOEXEC | OFlags::NOFOLLOW;
-    loop {
-        let file =
-            File::from(rustix::fs::open(&name, flags, Mode::RUSR | Mode::WUSR).map_err(failed)?);
-        match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
-            Ok(()) => {}
-            Err(Errno::AGAIN) => {
-                let pid = holder::of_lock(&file).or_else(|| holder::of_socket(address));
-                return Err(Error::new(address, ErrorKind::Held { pid }));
-            }
-            Err(error) => return Err(failed(error)),
+        if self.is_ours() {
+            self.remove_files();
         }
-        // Somebody may have removed the name between our open and our lock: then we hold a lock
-        // that nobody else will ever find.
-        let locked = file.metadata().is_ok_and(|locked| {
-            Identity::of(&name)
-                .is_ok_and(|named| named == Identity { device: locked.dev(), inode: locked.ino() })
-        });
-        if locked {
-            return Ok(file);
-        }
-    }
-}
-
-fn lock_name(path: &Path) -> std::path::PathBuf {
-    let mut name = path.as_os_str().to_owned();
-    name.push(".lock");
-    name.into()
-}
-
-/// Makes sure, under the lock, that the path is free: removes a socket that nobody serves, and
-/// nothing else.
-fn make_way(address: &Address, path: &Path) -> Result<(), Error> {
-    match fs::symlink_metadata(path) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-        Err(error) => return Err(Error::setup(address, "see what is there", error)),
-        Ok(file) if !file.file_type().is_socket() => {
-            let by = describe(file.file_type());
-            return Err(Error::new(address, ErrorKind::Occupied { by }));
-        }
-        Ok(_) => {}
-    }
-    match probe(address) {
-        Err(Errno::NOENT) => Ok(()),
-        Err(Errno::CONNREFUSED) => match fs::remove_file(path) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                Err(Error::setup(address, "remove the stale socket", error))
-            }
-            _ => Ok(()),
-        },
-        // A datagram server took the connection, or a server of another type is bound.
-        Ok(()) | Err(Errno::PROTOTYPE) => {
-            Err(Error::new(address, ErrorKind::Held { pid: holder::of_socket(address) }))
-        }
-        Err(error) => Err(Error::setup(address, "see whether the socket is alive", error)),
-    }
-}
-
-/// Asks the kernel whether anybody is bound to the path, without any server noticing: a datagram
-/// socket can never connect to a stream socket, and the error says which of the two is there.
-fn probe(address: &Address) -> rustix::io::Result<()> {
-    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
-    let socket = rustix::net::socket_with(AddressFamily::UNIX, SocketType::DGRAM, flags, None)?;
-    rustix::net::connect(&socket, &address.to_kernel()?)
-}
-
-fn describe(kind: fs::FileType) -> &'static str {
-    match kind {
-        _ if kind.is_file() => "a regular file",
-        _ if kind.is_dir() => "a directory",
-        _ if kind.is_symlink() => "a symbolic link",
-        _ if kind.is_fifo() => "a named pipe",
-        _ => "a device",
     }
 }

@@ -137,6 +137,8 @@ impl Server {
             .name("unhang".into())
             .spawn(move || {
                 let served = runtime.block_on(service.run(listener, stop, stop_when));
+                // It holds the lock until its last task is gone.
+                drop(runtime);
                 // Nobody listens when the future of `serve` was dropped.
                 let _ = done.send(served);
             })

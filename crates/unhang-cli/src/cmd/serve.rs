@@ -7,20 +7,25 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use clap::Args;
-use unhang::{Address, Error, ErrorKind, Fault, Request, Server, termination};
+use unhang::{Error, ErrorKind, Event, Fault, Listener, Request, Server, termination};
 
 use super::{block_on, complain};
 use crate::exit;
 use crate::log::{Form, Log};
-use crate::units::Mode;
+use crate::systemd;
 use flags::{Allowed, Bounds, Ends, File};
 
 /// Serve a socket: every message is answered with the time
 #[derive(Args, Debug)]
 #[command(after_help = SIGNALS)]
 pub(crate) struct Serve {
-    /// The socket: a path, or @name for an abstract one
-    path: PathBuf,
+    /// The socket: a path, or @name for an abstract one; left out where systemd passes one
+    path: Option<PathBuf>,
+
+    /// Take the socket over from the server that runs there, which then finishes what it has under
+    /// way: the way to upgrade
+    #[arg(long)]
+    replace: bool,
 
     /// Where a request ends, besides at a half-close: when the receive queue is dry, at a newline,
     /// or nowhere else
@@ -50,13 +55,7 @@ impl Serve {
     pub(crate) fn run(self) -> ExitCode {
         match block_on(self.serve()) {
             Ok(Ok(())) => exit::DONE.into(),
-            Ok(Err(error)) => {
-                complain("serve", &error);
-                match error.kind() {
-                    ErrorKind::BadAddress { .. } => exit::USAGE.into(),
-                    _ => exit::FAILED.into(),
-                }
-            }
+            Ok(Err(code)) => code.into(),
             Err(error) => {
                 complain("serve", format_args!("cannot start the event loop: {error}"));
                 exit::FAILED.into()
@@ -64,29 +63,64 @@ impl Serve {
         }
     }
 
-    async fn serve(self) -> Result<(), Error> {
+    async fn serve(self) -> Result<(), u8> {
         // First of all: whoever sees the socket may end the server in good order.
         let stop = stop();
-        let listener = self.file.bind(&self.path).listen()?;
-
+        let listener = self.listener()?;
+        let mode = listener.address().path().map(|_| self.file.mode);
         let log = Arc::new(Log::start(self.log, self.quiet));
-        log.listening(listener.address(), self.mode_of(listener.address()));
+        log.listening(listener.address(), mode);
+        systemd::ready();
+
         let watching = Arc::clone(&log);
         let served = Server::new(listener)
             .until(self.until.into())
             .limits(self.bounds.limits())
             .allow(self.allowed.allow_uid, self.allowed.allow_gid)
-            .observe(move |event| watching.event(event))
+            .observe(move |event| {
+                if matches!(event, Event::Draining { .. }) {
+                    systemd::stopping();
+                }
+                watching.event(event);
+            })
             .stop_when(stop)
             .serve(clock)
             .await;
         log.stopped();
-        served
+        served.map_err(|error| failed(&error))
     }
 
-    /// An abstract name has no mode.
-    fn mode_of(&self, address: &Address) -> Option<Mode> {
-        address.path().map(|_| self.file.mode)
+    fn listener(&self) -> Result<Listener, u8> {
+        let inherited = systemd::inherited().map_err(|error| {
+            complain("serve", format_args!("cannot use the socket that was passed: {error}"));
+            exit::FAILED
+        })?;
+        match (&self.path, inherited) {
+            (Some(path), None) => {
+                self.file.bind(path).replace(self.replace).listen().map_err(|error| failed(&error))
+            }
+            (None, Some(socket)) => Listener::inherited(socket).map_err(|error| failed(&error)),
+            (None, None) => {
+                complain("serve", "expected a PATH, or a socket passed by systemd; got neither");
+                Err(exit::USAGE)
+            }
+            (Some(path), Some(_)) => {
+                let path = path.display();
+                let what =
+                    "and a socket passed by systemd, expected one of them: leave out the path";
+                complain("serve", format_args!("got the path {path} {what}"));
+                Err(exit::USAGE)
+            }
+        }
+    }
+}
+
+/// Says what went wrong; gives the exit code for it.
+fn failed(error: &Error) -> u8 {
+    complain("serve", error);
+    match error.kind() {
+        ErrorKind::BadAddress { .. } => exit::USAGE,
+        _ => exit::FAILED,
     }
 }
 
@@ -94,6 +128,8 @@ impl Serve {
 fn stop() -> impl Future<Output = ()> + Send {
     let first = termination();
     async {
+        // The runtime that this runs on is the one that keeps the deadlines.
+        tokio::spawn(systemd::keep_watchdog_content());
         first.await;
         tokio::spawn(async {
             termination().await;

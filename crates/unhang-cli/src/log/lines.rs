@@ -6,7 +6,7 @@ use std::time::Duration;
 use anstyle::{AnsiColor, Style};
 use jiff::Zoned;
 use serde_json::{Value, json};
-use unhang::{Address, Cause, Ended, Exchange, State};
+use unhang::{Address, Cause, Ended, Exchange, Peer, State};
 
 use crate::units::{Mode, Size, Span};
 
@@ -14,6 +14,8 @@ pub(super) enum Line<'a> {
     Listening { address: &'a Address, mode: Option<Mode> },
     Exchange(&'a Exchange),
     AcceptFailed(&'a io::Error),
+    Replaced { by: Option<Peer> },
+    NotReplaced { by: Option<Peer>, error: &'a io::Error },
     Draining { open: usize, within: Duration },
     Stopped { answered: u64, refused: u64, other: u64 },
     Dropped { count: u64 },
@@ -33,6 +35,11 @@ impl Line<'_> {
                 "{}cannot accept: {error}; clients wait in the accept queue until it succeeds{}",
                 BAD.render(),
                 BAD.render_reset()
+            ),
+            Self::Replaced { by } => format!("replaced by {}, which serves now", process(*by)),
+            Self::NotReplaced { by, error } => format!(
+                "{BAD}not replaced{BAD:#} by {}: {error}; this server goes on",
+                process(*by)
             ),
             Self::Draining { open: 0, .. } => "stopping".to_owned(),
             Self::Draining { open, within } => {
@@ -61,6 +68,14 @@ impl Line<'_> {
             Self::AcceptFailed(error) => {
                 json!({ "event": "accept_failed", "error": error.to_string() })
             }
+            Self::Replaced { by } => {
+                json!({ "event": "replaced", "pid": by.map(|by| by.pid) })
+            }
+            Self::NotReplaced { by, error } => json!({
+                "event": "not_replaced",
+                "pid": by.map(|by| by.pid),
+                "error": error.to_string(),
+            }),
             Self::Draining { open, within } => {
                 json!({ "event": "draining", "open": open, "within_s": within.as_secs_f64() })
             }
@@ -138,6 +153,10 @@ fn reason(cause: &Cause) -> String {
         }
         _ => cause.to_string(),
     }
+}
+
+fn process(peer: Option<Peer>) -> String {
+    peer.map_or("a process that is not known".to_owned(), |peer| format!("process {}", peer.pid))
 }
 
 fn during(state: State) -> &'static str {

@@ -7,6 +7,8 @@ mod call;
 mod interop;
 mod limits;
 mod load;
+mod replace;
 mod serve;
 mod socket_file;
 mod support;
+mod systemd;

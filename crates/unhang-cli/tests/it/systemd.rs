@@ -1,0 +1,122 @@
+//! Under systemd: the socket that it passes, what it wants to hear, and the unit files that we ship.
+
+use std::os::unix::net::{UnixDatagram, UnixListener, UnixStream};
+use std::path::Path;
+use std::process::Command;
+
+use crate::support::daemon::Daemon;
+use crate::support::peer::Peer;
+use crate::support::{PATIENCE, Place, UNHANG, await_some, missing, root};
+
+/// What a service said to systemd, as far as the word that is waited for.
+fn await_word(systemd: &UnixDatagram, word: &str) {
+    systemd.set_read_timeout(Some(PATIENCE)).unwrap();
+    let mut buffer = [0; 256];
+    loop {
+        let count = systemd.recv(&mut buffer).unwrap_or_else(|error| panic!("{word}: {error}"));
+        if String::from_utf8_lossy(&buffer[..count]).lines().any(|line| line == word) {
+            return;
+        }
+    }
+}
+
+#[test]
+fn it_says_when_it_is_ready_when_it_stops_and_that_it_lives() {
+    let place = Place::new();
+    let notify = place.folder.path().join("notify");
+    let systemd = UnixDatagram::bind(&notify).unwrap();
+    let mut command = Command::new(UNHANG);
+    command.arg("serve").arg(&place.socket);
+    command.env("NOTIFY_SOCKET", &notify).env("WATCHDOG_USEC", "20000");
+    let server = Daemon::start(&mut command, "listening");
+    await_word(&systemd, "READY=1");
+    assert!(UnixStream::connect(&place.socket).is_ok(), "ready means that clients can connect");
+    await_word(&systemd, "WATCHDOG=1");
+    await_word(&systemd, "WATCHDOG=1");
+    let (status, _) = server.stop();
+    assert!(status.success());
+    await_word(&systemd, "STOPPING=1");
+}
+
+#[test]
+fn a_passed_socket_is_served_and_left_to_systemd_with_whoever_waits_in_it() {
+    if missing("systemd-socket-activate", "systemd") {
+        return;
+    }
+    let place = Place::new();
+    let start = || {
+        // It listens, starts the service at the first connection, and becomes it.
+        let mut command = Command::new("systemd-socket-activate");
+        command.arg("--listen").arg(&place.socket).args([UNHANG, "serve", "--log", "json"]);
+        let server = Daemon::spawn(&mut command);
+        await_some("systemd listens", || UnixStream::connect(&place.socket).ok());
+        server
+    };
+    let server = start();
+    assert!(Peer::ask(&place.socket, b"hello").starts_with(b"OK+ at "));
+    let line = server.await_line("listening");
+    assert!(line.contains(place.socket.to_str().unwrap()), "{line}");
+    let (status, _) = server.stop();
+    assert!(status.success());
+    assert!(place.socket.exists(), "it is systemd's");
+}
+
+#[test]
+fn without_a_path_and_without_systemd_it_says_what_it_expected() {
+    let output = Command::new(UNHANG).arg("serve").output().unwrap();
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(2), "{said}");
+    assert!(said.contains("expected a PATH"), "{said}");
+}
+
+/// The library, as a service of somebody's own would use it.
+#[test]
+fn after_a_stop_an_inherited_socket_takes_clients_for_the_next() {
+    let place = Place::new();
+    let held = UnixListener::bind(&place.socket).unwrap();
+    let inherited = unhang::Listener::inherited(held.try_clone().unwrap()).unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let served = unhang::Server::new(inherited)
+        .stop_when(std::future::ready(()))
+        .serve(async |_: unhang::Request| Ok("first\n"));
+    runtime.block_on(served).unwrap();
+    let mut waiting = Peer::connect(&place.socket);
+    waiting.write(b"hello");
+
+    let next = unhang::Listener::inherited(held).unwrap();
+    let reply = runtime.block_on(async {
+        let served = unhang::Server::new(next).serve(async |_: unhang::Request| Ok("next\n"));
+        tokio::select! {
+            served = served => panic!("{served:?}"),
+            reply = tokio::task::spawn_blocking(move || waiting.read_to_end()) => reply.unwrap(),
+        }
+    });
+    assert_eq!(reply, b"next\n");
+}
+
+#[test]
+fn the_unit_files_are_valid_and_leave_little_exposed() {
+    if missing("systemd-analyze", "systemd") {
+        return;
+    }
+    let place = Place::new();
+    let folder = place.folder.path();
+    let dist = root().join("dist");
+    // Where the program is differs from machine to machine, and systemd looks for it.
+    let service = std::fs::read_to_string(dist.join("unhang.service")).unwrap();
+    let service = service.replace("/usr/local/bin/unhang", UNHANG);
+    std::fs::write(folder.join("unhang.service"), service).unwrap();
+    std::fs::copy(dist.join("unhang.socket"), folder.join("unhang.socket")).unwrap();
+    let analyze = |arguments: &[&str], files: &[&Path]| {
+        let output = Command::new("systemd-analyze").args(arguments).args(files).output().unwrap();
+        let said = String::from_utf8_lossy(&output.stdout).into_owned()
+            + &String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{arguments:?}: {said}");
+        said
+    };
+    let files = [folder.join("unhang.service"), folder.join("unhang.socket")];
+    let said = analyze(&["verify"], &[&files[0], &files[1]]);
+    assert!(!said.contains("unhang."), "{said}");
+    // Of 10, where 0 is best; systemd itself calls up to 2 "OK".
+    analyze(&["security", "--offline=true", "--threshold=20"], &[&files[0]]);
+}

@@ -1,0 +1,203 @@
+//! Replacing a running server: it hands its listening descriptor over, so that the socket's file,
+//! its queue and its clients stay where they are.
+//!
+//! The successor connects to `PATH.ctl` and asks; it gets the listener, the control socket and the
+//! lock (`SCM_RIGHTS`, unix(7)); once it serves, it says so, and the old server drains. Until then the
+//! old one goes on as if nothing had been asked.
+
+use std::fs::File;
+use std::io::{self, BufRead, BufReader, IoSlice, IoSliceMut, Read, Write};
+use std::mem::MaybeUninit;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use rustix::io::Errno;
+use rustix::net::{
+    AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer,
+    SendAncillaryMessage, SendFlags, SocketFlags, SocketType,
+};
+
+use crate::address::Address;
+use crate::error::Error;
+use crate::listener::Listener;
+use crate::peer;
+use crate::socket_file::{self, Identity, SocketFile};
+
+/// What the successor asks, with the version of what follows.
+const ASK: &str = "unhang replace 1\n";
+
+/// What it says when it serves.
+const READY: &str = "ready\n";
+
+/// How long either side waits for the other's word. It takes microseconds; a successor that reads
+/// its own configuration in between may take seconds.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Nobody but the same user, and root, may ask; and nobody else can connect.
+const MODE: u32 = 0o600;
+
+/// Where a successor asks.
+#[derive(Debug)]
+pub(crate) struct Control {
+    socket: OwnedFd,
+    file: Option<SocketFile>,
+}
+
+/// The server that still serves.
+#[derive(Debug)]
+pub(crate) struct Predecessor(UnixStream);
+
+impl Control {
+    /// `None` where there can be none: the name is too long for the four bytes more, or taken by
+    /// something that is not a socket. Then this server cannot be replaced, but serves.
+    pub(crate) fn new(address: &Address) -> Option<Self> {
+        let address = address.control()?;
+        if let Some(path) = address.path() {
+            socket_file::make_way(&address, path).ok()?;
+        }
+        let (socket, file) = socket_file::bind(&address, MODE).ok()?;
+        rustix::net::listen(&socket, 1).ok()?;
+        Some(Self { socket, file })
+    }
+
+    pub(crate) fn listener(&self) -> io::Result<tokio::net::UnixListener> {
+        tokio::net::UnixListener::from_std(UnixListener::from(self.socket.try_clone()?))
+    }
+
+    pub(crate) fn remove(&self) {
+        if let Some(file) = &self.file {
+            file.remove();
+        }
+    }
+}
+
+impl Predecessor {
+    pub(crate) fn tell_ready(&self) {
+        // If it is gone by now, it has no need to know.
+        let _ = (&self.0).write_all(READY.as_bytes());
+    }
+}
+
+/// Asks the server at the address for its socket. `None` where there is nobody to ask.
+pub(crate) fn ask(address: &Address) -> Result<Option<Listener>, Error> {
+    let Some(control) = address.control() else { return Ok(None) };
+    let failed = |error| Error::setup(address, "take the socket over from its server", error);
+    let Some(stream) = connect(&control).map_err(failed)? else { return Ok(None) };
+    receive(address, &control, stream).map(Some).map_err(failed)
+}
+
+fn connect(control: &Address) -> io::Result<Option<UnixStream>> {
+    let kind = SocketType::STREAM;
+    let socket = rustix::net::socket_with(AddressFamily::UNIX, kind, SocketFlags::CLOEXEC, None)?;
+    match rustix::net::connect(&socket, &control.to_kernel()?) {
+        Ok(()) => Ok(Some(socket.into())),
+        Err(Errno::NOENT | Errno::CONNREFUSED) => Ok(None),
+        Err(error) => Err(error.into()),
+    }
+}
+
+fn receive(address: &Address, control: &Address, stream: UnixStream) -> io::Result<Listener> {
+    // Whoever may write to the folder could have put a socket of theirs there.
+    trust(&stream)?;
+    set_patience(&stream)?;
+    (&stream).write_all(ASK.as_bytes())?;
+
+    let mut text = [0; 128];
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(3))];
+    let mut rights = RecvAncillaryBuffer::new(&mut space);
+    let buffers = &mut [IoSliceMut::new(&mut text)];
+    let received = rustix::net::recvmsg(&stream, buffers, &mut rights, RecvFlags::CMSG_CLOEXEC)?;
+    let mut descriptors = rights.drain().flat_map(|message| match message {
+        RecvAncillaryMessage::ScmRights(descriptors) => descriptors.collect::<Vec<_>>(),
+        _ => Vec::new(),
+    });
+    let text = String::from_utf8_lossy(&text[..received.bytes]);
+    let (Some(socket), Some(control_socket)) = (descriptors.next(), descriptors.next()) else {
+        let got = text.trim_end();
+        return Err(io::Error::other(format!("expected its sockets, got {got:?}")));
+    };
+    let lock = descriptors.next().map(File::from);
+    Ok(Listener {
+        socket,
+        address: address.clone(),
+        file: file(address, &text),
+        control: Some(Control {
+            socket: control_socket,
+            file: control.path().and_then(|path| {
+                Some(SocketFile { path: path.to_path_buf(), identity: Identity::of(path).ok()? })
+            }),
+        }),
+        predecessor: Some(Predecessor(stream)),
+        ours: AtomicBool::new(false),
+        lock,
+    })
+}
+
+/// Reads `<device> <inode>`: only the server that made the file knows which one is its own.
+fn file(address: &Address, text: &str) -> Option<SocketFile> {
+    let (device, inode) = text.trim_end().split_once(' ')?;
+    let identity = Identity { device: device.parse().ok()?, inode: inode.parse().ok()? };
+    Some(SocketFile { path: PathBuf::from(address.path()?), identity })
+}
+
+/// Gives everything to whoever has asked, and waits until it serves. An error, and nothing has
+/// changed, when it does not.
+pub(crate) fn give(listener: &Listener, stream: &UnixStream) -> io::Result<()> {
+    stream.set_nonblocking(false)?;
+    set_patience(stream)?;
+    if let Err(error) = trust(stream) {
+        let _ = writeln!(&*stream, "{error}");
+        return Err(error);
+    }
+    expect(stream, ASK)?;
+
+    let Some(control) = &listener.control else { return Err(Errno::BADF.into()) };
+    let mut descriptors = vec![listener.socket.as_fd(), control.socket.as_fd()];
+    descriptors.extend(listener.lock.as_ref().map(AsFd::as_fd));
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(3))];
+    let mut rights = SendAncillaryBuffer::new(&mut space);
+    rights.push(SendAncillaryMessage::ScmRights(&descriptors));
+    let text = match &listener.file {
+        Some(file) => format!("{} {}\n", file.identity.device, file.identity.inode),
+        None => "no file\n".to_owned(),
+    };
+    let buffers = &[IoSlice::new(text.as_bytes())];
+    rustix::net::sendmsg(stream, buffers, &mut rights, SendFlags::NOSIGNAL)?;
+
+    expect(stream, READY)?;
+    listener.ours.store(false, Ordering::Relaxed);
+    Ok(())
+}
+
+/// Reads a line that must be this one.
+fn expect(mut stream: &UnixStream, line: &str) -> io::Result<()> {
+    let mut got = Vec::new();
+    // What follows the line in the same write is read with it, and must be nothing.
+    BufReader::new(stream).take(256).read_until(b'\n', &mut got)?;
+    if got == line.as_bytes() {
+        return Ok(());
+    }
+    let complaint = format!("expected {line:?}, got {:?}", String::from_utf8_lossy(&got));
+    let _ = writeln!(stream, "{complaint}");
+    Err(io::Error::other(complaint))
+}
+
+fn trust(stream: &UnixStream) -> io::Result<()> {
+    let ours = rustix::process::geteuid().as_raw();
+    match peer::of(stream.as_fd()) {
+        Some(peer) if peer.uid == ours || peer.uid == 0 => Ok(()),
+        peer => {
+            let uid = peer.map_or("nobody known".to_owned(), |peer| peer.uid.to_string());
+            let complaint = format!("the other side runs as user {uid}, expected {ours} or root");
+            Err(io::Error::new(io::ErrorKind::PermissionDenied, complaint))
+        }
+    }
+}
+
+fn set_patience(stream: &UnixStream) -> io::Result<()> {
+    stream.set_read_timeout(Some(PATIENCE))?;
+    stream.set_write_timeout(Some(PATIENCE))
+}

@@ -1,0 +1,165 @@
+//! The socket file: proved to be ours before it is touched, and removed only while it still is.
+
+use std::fs::{self, File};
+use std::io;
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{FlockOperation, Mode, OFlags};
+use rustix::io::Errno;
+use rustix::net::{AddressFamily, SocketFlags, SocketType};
+
+use crate::address::Address;
+use crate::error::{Error, ErrorKind};
+use crate::holder;
+
+/// Which file it is, whatever its name: a name may lead to another file by now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Identity {
+    pub(crate) device: u64,
+    pub(crate) inode: u64,
+}
+
+impl Identity {
+    pub(crate) fn of(path: &Path) -> io::Result<Self> {
+        fs::symlink_metadata(path).map(|file| Self { device: file.dev(), inode: file.ino() })
+    }
+}
+
+/// A socket file that is our own.
+#[derive(Debug)]
+pub(crate) struct SocketFile {
+    pub(crate) path: PathBuf,
+    pub(crate) identity: Identity,
+}
+
+impl SocketFile {
+    /// Removes it, if the name still leads to it.
+    pub(crate) fn remove(&self) {
+        if Identity::of(&self.path).is_ok_and(|now| now == self.identity) {
+            // If it cannot be removed it is stale, and the next start clears it away.
+            let _ = fs::remove_file(&self.path);
+        }
+    }
+}
+
+/// A socket that is bound and does not yet listen, and its file unless the name is abstract.
+pub(crate) fn bind(address: &Address, mode: u32) -> Result<(OwnedFd, Option<SocketFile>), Error> {
+    let failed = |step: &str| {
+        let step = format!("{step} the socket");
+        move |error: Errno| Error::setup(address, step, error)
+    };
+    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+    let socket = rustix::net::socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)
+        .map_err(failed("create"))?;
+    // Before the bind, which takes the mode from here: the file is never wider than meant.
+    rustix::fs::fchmod(&socket, Mode::from_raw_mode(mode)).map_err(failed("chmod"))?;
+    let name = address.to_kernel().map_err(failed("name"))?;
+    rustix::net::bind(&socket, &name).map_err(|error| match error {
+        // Only an abstract name gets here: for a path the lock and the probe came first.
+        Errno::ADDRINUSE => {
+            Error::new(address, ErrorKind::Held { pid: holder::of_socket(address) })
+        }
+        error => failed("bind")(error),
+    })?;
+    let Some(path) = address.path() else { return Ok((socket, None)) };
+    let identity =
+        Identity::of(path).map_err(|error| Error::setup(address, "see the new socket", error))?;
+    Ok((socket, Some(SocketFile { path: path.to_path_buf(), identity })))
+}
+
+/// Locks the file beside the socket, for life. Of several starters one gets it; a probe alone has a
+/// gap between another's bind and its listen, in which a living server looks dead.
+pub(crate) fn lock(address: &Address, path: &Path) -> Result<File, Error> {
+    let folder = match path.parent() {
+        Some(folder) if folder.as_os_str().is_empty() => Path::new("."),
+        Some(folder) => folder,
+        None => return Err(Error::new(address, ErrorKind::Occupied { by: "the root folder" })),
+    };
+    let mode = fs::metadata(folder)
+        .map_err(|error| {
+            Error::setup(address, format!("use the folder {}", folder.display()), error)
+        })?
+        .mode();
+    if mode & 0o1002 == 0o0002 {
+        return Err(Error::new(address, ErrorKind::UnsafeFolder { mode: mode & 0o7777 }));
+    }
+
+    let name = lock_name(path);
+    let failed = |error: Errno| Error::setup(address, format!("lock {}", name.display()), error);
+    let flags = OFlags::RDWR | OFlags::CREATE | OFlags::CLOEXEC | OFlags::NOFOLLOW;
+    loop {
+        let file =
+            File::from(rustix::fs::open(&name, flags, Mode::RUSR | Mode::WUSR).map_err(failed)?);
+        match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => {}
+            Err(Errno::AGAIN) => {
+                let pid = holder::of_lock(&file).or_else(|| holder::of_socket(address));
+                return Err(Error::new(address, ErrorKind::Held { pid }));
+            }
+            Err(error) => return Err(failed(error)),
+        }
+        // Somebody may have removed the name between our open and our lock: then we hold a lock
+        // that nobody else will ever find.
+        let locked = file.metadata().is_ok_and(|locked| {
+            Identity::of(&name)
+                .is_ok_and(|named| named == Identity { device: locked.dev(), inode: locked.ino() })
+        });
+        if locked {
+            return Ok(file);
+        }
+    }
+}
+
+fn lock_name(path: &Path) -> std::path::PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(".lock");
+    name.into()
+}
+
+/// Makes sure, under the lock, that the path is free: removes a socket that nobody serves, and
+/// nothing else.
+pub(crate) fn make_way(address: &Address, path: &Path) -> Result<(), Error> {
+    match fs::symlink_metadata(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(Error::setup(address, "see what is there", error)),
+        Ok(file) if !file.file_type().is_socket() => {
+            let by = describe(file.file_type());
+            return Err(Error::new(address, ErrorKind::Occupied { by }));
+        }
+        Ok(_) => {}
+    }
+    match probe(address) {
+        Err(Errno::NOENT) => Ok(()),
+        Err(Errno::CONNREFUSED) => match fs::remove_file(path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                Err(Error::setup(address, "remove the stale socket", error))
+            }
+            _ => Ok(()),
+        },
+        // A datagram server took the connection, or a server of another type is bound.
+        Ok(()) | Err(Errno::PROTOTYPE) => {
+            Err(Error::new(address, ErrorKind::Held { pid: holder::of_socket(address) }))
+        }
+        Err(error) => Err(Error::setup(address, "see whether the socket is alive", error)),
+    }
+}
+
+/// Asks the kernel whether anybody is bound to the path, without any server noticing: a datagram
+/// socket can never connect to a stream socket, and the error says which of the two is there.
+fn probe(address: &Address) -> rustix::io::Result<()> {
+    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+    let socket = rustix::net::socket_with(AddressFamily::UNIX, SocketType::DGRAM, flags, None)?;
+    rustix::net::connect(&socket, &address.to_kernel()?)
+}
+
+fn describe(kind: fs::FileType) -> &'static str {
+    match kind {
+        _ if kind.is_file() => "a regular file",
+        _ if kind.is_dir() => "a directory",
+        _ if kind.is_symlink() => "a symbolic link",
+        _ if kind.is_fifo() => "a named pipe",
+        _ => "a device",
+    }
+}
