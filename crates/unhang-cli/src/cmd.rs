@@ -23,7 +23,7 @@ pub(crate) struct Unhang {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    Serve(serve::Serve),
+    Serve(Box<serve::Serve>),
     Call(call::Call),
 }
 

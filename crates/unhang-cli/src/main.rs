@@ -3,6 +3,7 @@
 mod cmd;
 mod exit;
 mod log;
+mod metrics;
 mod systemd;
 mod units;
 

@@ -18,6 +18,7 @@ use crate::admission::{Admission, Places, Turn};
 use crate::connection::{Connection, Rules};
 use crate::drain::{Drain, Stop};
 use crate::event::{Cause, Ended, Event, Exchange, Scarce};
+use crate::gauges::Gauges;
 use crate::handler::{Handler, Peer};
 use crate::handover::{self, Control};
 use crate::isolate::isolated;
@@ -31,14 +32,15 @@ pub(crate) type Observer = Arc<dyn Fn(&Event<'_>) + Send + Sync>;
 
 /// What the accept loop and all connections share.
 pub(crate) struct Service<H> {
-    rules: Arc<Rules>,
-    admission: Admission,
-    places: Places,
-    handler: Arc<H>,
+    pub(crate) rules: Arc<Rules>,
+    pub(crate) admission: Admission,
+    pub(crate) places: Places,
+    pub(crate) gauges: Gauges,
+    pub(crate) handler: Arc<H>,
     /// Where handlers run.
-    handlers: Handle,
-    observer: Observer,
-    drain: Drain,
+    pub(crate) handlers: Handle,
+    pub(crate) observer: Observer,
+    pub(crate) drain: Drain,
 }
 
 /// Whether new connections can still enter the accept queue.
@@ -49,18 +51,6 @@ enum Door {
 }
 
 impl<H: Handler> Service<H> {
-    pub(crate) fn new(
-        rules: Rules,
-        admission: Admission,
-        handler: Arc<H>,
-        handlers: Handle,
-        observer: Observer,
-        drain: Drain,
-    ) -> Self {
-        let places = Places::new(&rules.limits);
-        Self { rules: Arc::new(rules), admission, places, handler, handlers, observer, drain }
-    }
-
     pub(crate) async fn run(
         self,
         listener: Listener,
@@ -195,11 +185,12 @@ impl<H: Handler> Service<H> {
         let handler = Arc::clone(&self.handler);
         let handlers = self.handlers.clone();
         let observer = Arc::clone(&self.observer);
+        let counted = self.gauges.connection();
         tokio::spawn(async move {
             let answer = |request| isolated(handlers, handler, request);
             let exchange = connection.run(peer, answer).await;
             tell(&observer, &Event::Exchange(&exchange));
-            drop(held);
+            drop((held, counted));
         });
     }
 
@@ -237,7 +228,8 @@ impl<H: Handler> Service<H> {
         drop(connection);
         let took = accepted.elapsed();
         let ended = Ended::Refused(cause);
-        self.tell(&Event::Exchange(&Exchange { peer, bytes_in, bytes_out, took, ended }));
+        let handled = None;
+        self.tell(&Event::Exchange(&Exchange { peer, bytes_in, bytes_out, took, handled, ended }));
     }
 
     fn tell(&self, event: &Event<'_>) {

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 #[derive(Debug)]
 pub(crate) struct Budget {
     pub(crate) most: usize,
-    held: AtomicUsize,
+    held: Arc<AtomicUsize>,
 }
 
 /// What one connection holds of it, until it is dropped.
@@ -18,8 +18,9 @@ pub(crate) struct Share {
 }
 
 impl Budget {
-    pub(crate) fn new(most: usize) -> Arc<Self> {
-        Arc::new(Self { most, held: AtomicUsize::new(0) })
+    /// `held` counts what is held, for others to read.
+    pub(crate) fn new(most: usize, held: Arc<AtomicUsize>) -> Arc<Self> {
+        Arc::new(Self { most, held })
     }
 
     pub(crate) fn share(self: &Arc<Self>) -> Share {
@@ -52,7 +53,7 @@ mod tests {
 
     #[test]
     fn shares_are_bounded_together_and_given_back() {
-        let budget = Budget::new(10);
+        let budget = Budget::new(10, Arc::default());
         let (mut one, mut other) = (budget.share(), budget.share());
         assert!(one.grow_to(4) && other.grow_to(6));
         assert!(!one.grow_to(5));

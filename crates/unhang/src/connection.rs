@@ -8,6 +8,7 @@ use std::future::{Future, poll_fn};
 use std::io;
 use std::sync::Arc;
 use std::task::Poll;
+use std::time::Duration;
 
 use tokio::task::yield_now;
 use tokio::time::Instant;
@@ -40,6 +41,7 @@ pub(crate) struct Connection<S> {
     accepted: Instant,
     bytes_in: usize,
     bytes_out: usize,
+    handled: Option<Duration>,
     /// How far the client has come with its side.
     input: Input,
     held: Share,
@@ -60,8 +62,17 @@ impl<S: Stream> Connection<S> {
     pub(crate) fn new(stream: S, rules: Arc<Rules>, drain: Drain) -> Self {
         let accepted = Instant::now();
         let held = rules.budget.share();
-        let input = Input::Unfinished;
-        Self { stream, rules, drain, accepted, bytes_in: 0, bytes_out: 0, input, held }
+        Self {
+            stream,
+            rules,
+            drain,
+            accepted,
+            bytes_in: 0,
+            bytes_out: 0,
+            handled: None,
+            input: Input::Unfinished,
+            held,
+        }
     }
 
     /// From the accept to the close.
@@ -88,6 +99,7 @@ impl<S: Stream> Connection<S> {
             bytes_in: self.bytes_in,
             bytes_out: self.bytes_out,
             took: self.accepted.elapsed(),
+            handled: self.handled,
             ended,
         }
     }
@@ -152,7 +164,10 @@ impl<S: Stream> Connection<S> {
         answer: impl Future<Output = Result<Reply, Fault>>,
     ) -> Result<Reply, Ended> {
         let deadline = self.rules.limits.handler;
-        let cause = match within(after(deadline), &mut self.drain, answer).await {
+        let asked = Instant::now();
+        let answer = within(after(deadline), &mut self.drain, answer).await;
+        self.handled = Some(asked.elapsed());
+        let cause = match answer {
             Ok(Ok(reply)) => return Ok(reply),
             Ok(Err(fault)) => Cause::HandlerFailed(fault),
             Err(Late::Deadline) => Cause::HandlerLate { deadline },

@@ -49,6 +49,8 @@ pub struct Exchange {
     pub bytes_out: usize,
     /// From the accept to the close.
     pub took: Duration,
+    /// How long the handler took, if it was asked.
+    pub handled: Option<Duration>,
     /// How it ended.
     pub ended: Ended,
 }
@@ -134,6 +136,41 @@ pub enum Scarce {
     },
     /// The process, or the machine, has no file descriptor left.
     Descriptors,
+}
+
+impl Ended {
+    /// One stable word, for logs and counters.
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::Answered => "answered",
+            Self::Refused(_) => "refused",
+            Self::NoRequest => "no_request",
+            Self::ClientGone(_) => "client_gone",
+            Self::ReplyNotTaken => "reply_not_taken",
+            Self::Failed(..) => "failed",
+        }
+    }
+}
+
+impl Cause {
+    /// One stable word, for logs and counters.
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::RequestTooLong { .. } => "request_too_long",
+            Self::RequestLate { .. } => "request_late",
+            Self::HandlerLate { .. } => "handler_late",
+            Self::HandlerFailed(fault) => match fault.kind {
+                FaultKind::Panicked(_) => "handler_panicked",
+                FaultKind::Told(_) | FaultKind::Failed => "handler_failed",
+            },
+            Self::Stopping => "stopping",
+            Self::Busy(Scarce::Places { .. }) => "busy_places",
+            Self::Busy(Scarce::PerUser { .. }) => "busy_user",
+            Self::Busy(Scarce::Memory { .. }) => "busy_memory",
+            Self::Busy(Scarce::Descriptors) => "busy_descriptors",
+            Self::NotAllowed => "not_allowed",
+        }
+    }
 }
 
 impl fmt::Display for Cause {

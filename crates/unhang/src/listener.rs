@@ -2,7 +2,7 @@
 
 use std::fs::{self, File};
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
@@ -226,6 +226,12 @@ impl Listener {
         // The umask has narrowed the mode at the bind: widen it, now that the group is right.
         fs::set_permissions(path, fs::Permissions::from_mode(wanted.mode))
             .map_err(|error| Error::setup(&self.address, "give the socket its mode", error))
+    }
+}
+
+impl AsFd for Listener {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
     }
 }
 

@@ -10,12 +10,13 @@ use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 
 use crate::accept::{Observer, Service};
-use crate::admission::Admission;
+use crate::admission::{Admission, Places};
 use crate::budget::Budget;
 use crate::connection::Rules;
 use crate::drain::{self, Stop};
 use crate::error::Error;
 use crate::event::{Cause, Event};
+use crate::gauges::Gauges;
 use crate::handler::{Handler, Reply};
 use crate::limits::Limits;
 use crate::listener::{Bind, Listener};
@@ -26,6 +27,7 @@ pub struct Server {
     listener: Listener,
     rules: Rules,
     admission: Admission,
+    gauges: Gauges,
     observer: Observer,
     stop_when: Pin<Box<dyn Future<Output = ()> + Send>>,
 }
@@ -41,15 +43,17 @@ impl Server {
 
     /// Serves a socket that was made with other options.
     pub fn new(listener: Listener) -> Self {
+        let gauges = Gauges::default();
         Self {
             listener,
             rules: Rules {
-                budget: Budget::new(Limits::default().max_held),
+                budget: Budget::new(Limits::default().max_held, gauges.held()),
                 limits: Limits::default(),
                 until: Until::default(),
                 refusal: Box::new(|cause| Some(error_line(&cause.to_string()).into())),
             },
             admission: Admission::default(),
+            gauges,
             observer: Arc::new(|_: &Event<'_>| {}),
             stop_when: Box::pin(std::future::pending()),
         }
@@ -65,7 +69,7 @@ impl Server {
     /// The deadlines and limits; [`Limits::default`] unless set.
     #[must_use]
     pub fn limits(mut self, limits: Limits) -> Self {
-        self.rules.budget = Budget::new(limits.max_held);
+        self.rules.budget = Budget::new(limits.max_held, self.gauges.held());
         self.rules.limits = limits;
         self
     }
@@ -98,6 +102,11 @@ impl Server {
         self
     }
 
+    /// What the server holds while it serves.
+    pub fn gauges(&self) -> Gauges {
+        self.gauges.clone()
+    }
+
     /// Stops when `signal` is done, for example [`termination`](crate::termination): no new
     /// connection is let in, everything accepted or queued is answered within the drain deadline,
     /// and the socket is removed.
@@ -116,7 +125,7 @@ impl Server {
     /// [`ErrorKind::Setup`](crate::ErrorKind::Setup) when that thread cannot be started or ends by a
     /// panic.
     pub async fn serve(self, handler: impl Handler) -> Result<(), Error> {
-        let Self { listener, rules, admission, observer, stop_when } = self;
+        let Self { listener, rules, admission, gauges, observer, stop_when } = self;
         let address = listener.address().clone();
         let failed = |step: &'static str| {
             let address = &address;
@@ -126,8 +135,16 @@ impl Server {
         let (stop, drain) = drain::channel();
         let stop = Arc::new(stop);
         let _stop_at_once = StopOnDrop(Arc::clone(&stop));
-        let service =
-            Service::new(rules, admission, Arc::new(handler), Handle::current(), observer, drain);
+        let service = Service {
+            places: Places::new(&rules.limits),
+            rules: Arc::new(rules),
+            admission,
+            gauges,
+            handler: Arc::new(handler),
+            handlers: Handle::current(),
+            observer,
+            drain,
+        };
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()

@@ -12,6 +12,8 @@ use unhang::{Error, ErrorKind, Event, Fault, Listener, Request, Server, terminat
 use super::{block_on, complain};
 use crate::exit;
 use crate::log::{Form, Log};
+use crate::metrics::Metrics;
+use crate::metrics::endpoint::{self, Endpoint};
 use crate::systemd;
 use flags::{Allowed, Bounds, Ends, File};
 
@@ -38,6 +40,10 @@ pub(crate) struct Serve {
     /// What is printed: lines for people, or a JSON object per line
     #[arg(long, value_name = "FORM", value_enum, default_value_t)]
     log: Form,
+
+    /// Where counters can be read by HTTP, at /metrics: 127.0.0.1:9090, or a socket's path
+    #[arg(long, value_name = "ADDRESS")]
+    metrics: Option<endpoint::Place>,
 
     #[command(flatten)]
     file: File,
@@ -66,28 +72,43 @@ impl Serve {
     async fn serve(self) -> Result<(), u8> {
         // First of all: whoever sees the socket may end the server in good order.
         let stop = stop();
+        let endpoint = match &self.metrics {
+            Some(place) => Some(Endpoint::listen(place).await.map_err(|error| {
+                complain("serve", error);
+                exit::FAILED
+            })?),
+            None => None,
+        };
         let listener = self.listener()?;
         let mode = listener.address().path().map(|_| self.file.mode);
         let log = Arc::new(Log::start(self.log, self.quiet));
         log.listening(listener.address(), mode);
         systemd::ready();
 
-        let watching = Arc::clone(&log);
-        let served = Server::new(listener)
+        let limits = self.bounds.limits();
+        let server = Server::new(listener)
             .until(self.until.into())
-            .limits(self.bounds.limits())
+            .limits(limits.clone())
             .allow(self.allowed.allow_uid, self.allowed.allow_gid)
+            .stop_when(stop);
+        let metrics = Arc::new(Metrics::new(&limits, server.gauges()));
+        let scraped = endpoint.map(|endpoint| tokio::spawn(endpoint.serve(Arc::clone(&metrics))));
+        let watching = Arc::clone(&log);
+        let result = server
             .observe(move |event| {
                 if matches!(event, Event::Draining { .. }) {
                     systemd::stopping();
                 }
+                metrics.count(event);
                 watching.event(event);
             })
-            .stop_when(stop)
             .serve(clock)
             .await;
+        if let Some(scraped) = scraped {
+            scraped.abort();
+        }
         log.stopped();
-        served.map_err(|error| failed(&error))
+        result.map_err(|error| failed(&error))
     }
 
     fn listener(&self) -> Result<Listener, u8> {

@@ -115,10 +115,14 @@ fn exchange_text(exchange: &Exchange) -> String {
 }
 
 fn exchange_json(exchange: &Exchange) -> Value {
-    let (word, why) = describe(&exchange.ended);
+    let (_, why) = describe(&exchange.ended);
     json!({
         "event": "exchange",
-        "ended": word.replace(' ', "_"),
+        "ended": exchange.ended.code(),
+        "cause": match &exchange.ended {
+            Ended::Refused(cause) => Some(cause.code()),
+            _ => None,
+        },
         "why": (!why.is_empty()).then_some(why),
         "pid": exchange.peer.map(|peer| peer.pid),
         "uid": exchange.peer.map(|peer| peer.uid),
@@ -126,6 +130,7 @@ fn exchange_json(exchange: &Exchange) -> Value {
         "bytes_in": exchange.bytes_in,
         "bytes_out": exchange.bytes_out,
         "took_s": exchange.took.as_secs_f64(),
+        "handled_s": exchange.handled.map(|handled| handled.as_secs_f64()),
     })
 }
 

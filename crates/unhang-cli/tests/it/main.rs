@@ -7,6 +7,7 @@ mod call;
 mod interop;
 mod limits;
 mod load;
+mod metrics;
 mod replace;
 mod serve;
 mod socket_file;

@@ -22,7 +22,7 @@ fn connection() -> (Connection<Simulated>, Client, Stop) {
 
 fn connection_with(change: impl FnOnce(&mut Rules)) -> (Connection<Simulated>, Client, Stop) {
     let mut rules = Rules {
-        budget: Budget::new(usize::MAX),
+        budget: Budget::new(usize::MAX, Arc::default()),
         limits: Limits::default(),
         until: Until::default(),
         refusal: Box::new(|cause| Some(format!("ERR {cause}\n").into())),
@@ -168,7 +168,7 @@ async fn the_request_may_be_as_long_as_the_limit_and_no_longer() {
 
 #[tokio::test(start_paused = true)]
 async fn requests_that_hold_too_much_together_are_told_so_and_give_it_back() {
-    let budget = Budget::new(100);
+    let budget = Budget::new(100, Arc::default());
     let connection = || connection_with(|rules| rules.budget = Arc::clone(&budget));
     let (first, client, _stop) = connection();
     client.send(&[b'x'; 60]);

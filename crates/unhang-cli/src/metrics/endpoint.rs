@@ -1,0 +1,144 @@
+//! Where the counters can be read: `GET /metrics` over TCP or a Unix socket.
+
+use std::convert::Infallible;
+use std::net::SocketAddr;
+use std::os::fd::AsFd;
+use std::str::FromStr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use http_body_util::Full;
+use hyper::body::{Bytes, Incoming};
+use hyper::header::{ALLOW, CONTENT_TYPE, HeaderValue};
+use hyper::service::service_fn;
+use hyper::{Method, Request, Response, StatusCode};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpListener, UnixListener};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use unhang::{Bind, Listener};
+
+use super::Metrics;
+
+/// For one scrape, from the accept to the close: what Prometheus itself allows by default.
+const DEADLINE: Duration = Duration::from_secs(10);
+
+/// Scrapes at once: who asks for counters needs few, and must not take the server's descriptors.
+const AT_ONCE: usize = 16;
+
+/// Where to listen.
+#[derive(Clone, Debug)]
+pub(crate) enum Place {
+    Tcp(SocketAddr),
+    Unix(String),
+}
+
+impl FromStr for Place {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        if let Ok(address) = text.parse() {
+            return Ok(Self::Tcp(address));
+        }
+        if text.contains('/') || text.starts_with('@') {
+            return Ok(Self::Unix(text.to_owned()));
+        }
+        Err(format!("expected an address as 127.0.0.1:9090, or a socket's path, got {text:?}"))
+    }
+}
+
+/// Listens, and serves for as long as it is kept.
+pub(crate) struct Endpoint {
+    socket: Socket,
+    /// Removes the file at the end, where there is one.
+    _file: Option<Listener>,
+}
+
+enum Socket {
+    Tcp(TcpListener),
+    Unix(UnixListener),
+}
+
+impl Endpoint {
+    pub(crate) async fn listen(place: &Place) -> Result<Self, String> {
+        let failed = |error: std::io::Error| format!("cannot listen for --metrics: {error}");
+        match place {
+            Place::Tcp(address) => {
+                let listener = TcpListener::bind(address).await.map_err(failed)?;
+                Ok(Self { socket: Socket::Tcp(listener), _file: None })
+            }
+            Place::Unix(path) => {
+                let file = Bind::new(path).listen().map_err(|error| error.to_string())?;
+                let socket = file.as_fd().try_clone_to_owned().map_err(failed)?;
+                let listener = UnixListener::from_std(socket.into()).map_err(failed)?;
+                Ok(Self { socket: Socket::Unix(listener), _file: Some(file) })
+            }
+        }
+    }
+
+    pub(crate) async fn serve(self, metrics: Arc<Metrics>) {
+        let places = Arc::new(Semaphore::new(AT_ONCE));
+        loop {
+            // The semaphore is never closed.
+            let Ok(place) = Arc::clone(&places).acquire_owned().await else { return };
+            let metrics = Arc::clone(&metrics);
+            let accepted = match &self.socket {
+                Socket::Tcp(listener) => listener.accept().await.map(|(stream, _)| {
+                    tokio::spawn(answer(stream, metrics, place));
+                }),
+                Socket::Unix(listener) => listener.accept().await.map(|(stream, _)| {
+                    tokio::spawn(answer(stream, metrics, place));
+                }),
+            };
+            // The kernel's failure or the client's: the next may succeed.
+            if accepted.is_err() {
+                tokio::time::sleep(PAUSE).await;
+            }
+        }
+    }
+}
+
+/// After an accept that failed: trying again at once would only burn the processor.
+const PAUSE: Duration = Duration::from_millis(100);
+
+async fn answer(
+    stream: impl AsyncRead + AsyncWrite + Unpin,
+    metrics: Arc<Metrics>,
+    _place: OwnedSemaphorePermit,
+) {
+    let respond = |request: Request<Incoming>| {
+        let metrics = Arc::clone(&metrics);
+        async move { Ok::<_, Infallible>(response(&request, &metrics)) }
+    };
+    let connection = hyper::server::conn::http1::Builder::new()
+        .timer(TokioTimer::new())
+        .keep_alive(false)
+        .serve_connection(TokioIo::new(stream), service_fn(respond));
+    // Whoever is cut off, or breaks the protocol, only hurts itself.
+    let _ = tokio::time::timeout(DEADLINE, connection).await;
+}
+
+const OPEN_METRICS: HeaderValue =
+    HeaderValue::from_static("application/openmetrics-text; version=1.0.0; charset=utf-8");
+
+fn response(request: &Request<Incoming>, metrics: &Metrics) -> Response<Full<Bytes>> {
+    let mut response = Response::default();
+    match (request.method(), request.uri().path()) {
+        (&Method::GET, "/metrics") => match metrics.text() {
+            Ok(text) => {
+                *response.body_mut() = Full::from(text);
+                response.headers_mut().insert(CONTENT_TYPE, OPEN_METRICS);
+            }
+            Err(_) => *response.status_mut() = StatusCode::INTERNAL_SERVER_ERROR,
+        },
+        (_, "/metrics") => {
+            *response.status_mut() = StatusCode::METHOD_NOT_ALLOWED;
+            response.headers_mut().insert(ALLOW, HeaderValue::from_static("GET"));
+        }
+        _ => {
+            *response.status_mut() = StatusCode::NOT_FOUND;
+            *response.body_mut() = Full::from("the counters are at /metrics\n");
+        }
+    }
+    response
+}

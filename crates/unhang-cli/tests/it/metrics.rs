@@ -1,0 +1,129 @@
+//! The counters, held against what the clients counted.
+
+use std::collections::HashMap;
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::os::unix::net::UnixStream;
+
+use crate::support::daemon::Daemon;
+use crate::support::peer::Peer;
+use crate::support::{PATIENCE, Place, UNHANG, await_some};
+
+fn get(mut stream: impl Read + Write, path: &str) -> String {
+    write!(stream, "GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n").unwrap();
+    let mut response = String::new();
+    stream.read_to_string(&mut response).unwrap();
+    response
+}
+
+/// Every sample of a scrape, by its name and labels.
+fn scrape(address: &str) -> HashMap<String, f64> {
+    let stream = TcpStream::connect(address).unwrap();
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    let response = get(stream, "/metrics");
+    assert!(response.starts_with("HTTP/1.1 200 OK\r\n"), "{response}");
+    assert!(response.contains("content-type: application/openmetrics-text"), "{response}");
+    let (_, body) = response.split_once("\r\n\r\n").unwrap();
+    assert!(body.ends_with("# EOF\n"), "{body}");
+    let samples = body.lines().filter(|line| !line.starts_with('#'));
+    samples
+        .map(|line| {
+            let (name, value) = line.rsplit_once(' ').unwrap();
+            (name.to_owned(), value.parse().unwrap())
+        })
+        .collect()
+}
+
+/// A port that is free now; that another program takes it before we do is unlikely enough.
+fn free_address() -> String {
+    std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string()
+}
+
+#[test]
+fn they_say_what_the_clients_saw() {
+    let place = Place::new();
+    let address = free_address();
+    let arguments =
+        ["--metrics", &address, "--max-request", "10B", "--until", "newline", "--quiet"];
+    let _server = Daemon::serve(&place.socket, &arguments);
+    let (mut sent, mut received) = (0, 0);
+    for _ in 0..7 {
+        sent += 6;
+        received += Peer::ask(&place.socket, b"hello\n").len();
+    }
+    for _ in 0..3 {
+        sent += 12;
+        received += Peer::ask(&place.socket, b"hello, world").len();
+    }
+    drop(Peer::connect(&place.socket));
+    let mut held = Peer::connect(&place.socket);
+    held.write(b"hel");
+    sent += 3;
+
+    let samples = await_some("all of it is counted", || {
+        let samples = scrape(&address);
+        (samples.get("unhang_exchanges_total{ended=\"no_request\"}") == Some(&1.0)
+            && samples["unhang_requests_held_bytes"] > 0.0)
+            .then_some(samples)
+    });
+    for (name, value) in [
+        ("unhang_exchanges_total{ended=\"answered\"}", 7),
+        ("unhang_exchanges_total{ended=\"refused\"}", 3),
+        ("unhang_refused_total{why=\"request_too_long\"}", 3),
+        ("unhang_request_bytes_total", sent - 3),
+        ("unhang_reply_bytes_total", received),
+        ("unhang_exchange_duration_seconds_count", 11),
+        ("unhang_handler_duration_seconds_count", 7),
+        ("unhang_connections", 1),
+        ("unhang_requests_held_bytes", 3),
+        ("unhang_connections_limit", 1000),
+    ] {
+        #[allow(clippy::cast_precision_loss)] // Small numbers.
+        let expected = value as f64;
+        assert_eq!(samples.get(name), Some(&expected), "{name}: {samples:#?}");
+    }
+    assert!(samples["process_open_fds"] > 3.0 && samples["process_max_fds"] > 3.0);
+
+    held.write(b"lo\n");
+    held.read_to_end();
+    await_some("all is given back", || {
+        let samples = scrape(&address);
+        (samples["unhang_connections"] == 0.0 && samples["unhang_requests_held_bytes"] == 0.0)
+            .then_some(())
+    });
+}
+
+#[test]
+fn they_can_be_read_over_a_unix_socket_that_is_removed_at_the_end() {
+    let place = Place::new();
+    let metrics = place.folder.path().join("metrics");
+    let server = Daemon::serve(&place.socket, &["--metrics", metrics.to_str().unwrap()]);
+    let response = get(UnixStream::connect(&metrics).unwrap(), "/metrics");
+    assert!(response.contains("unhang_connections 0"), "{response}");
+    let elsewhere = get(UnixStream::connect(&metrics).unwrap(), "/");
+    assert!(elsewhere.starts_with("HTTP/1.1 404"), "{elsewhere}");
+    assert!(server.stop().0.success());
+    assert!(!metrics.exists());
+}
+
+#[test]
+fn an_address_that_cannot_be_one_or_is_taken_is_refused() {
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let taken = taken.local_addr().unwrap().to_string();
+    for (address, code, why) in [
+        ("9090", 2, "expected an address as 127.0.0.1:9090"),
+        (&*taken, 1, "Address already in use"),
+    ] {
+        let place = Place::new();
+        let output = std::process::Command::new(UNHANG)
+            .arg("serve")
+            .arg(&place.socket)
+            .args(["--metrics", address])
+            .output()
+            .unwrap();
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(code), "{said}");
+        assert!(said.contains(why), "{said}");
+        assert!(!place.socket.exists());
+    }
+}
