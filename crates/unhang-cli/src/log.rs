@@ -73,12 +73,12 @@ impl Log {
 
     /// Says that all is over, and waits a moment until it is written.
     pub(crate) fn stopped(&self) {
-        self.say(&Line::Stopped {
+        let line = Line::Stopped {
             answered: self.answered.load(Ordering::Relaxed),
             refused: self.refused.load(Ordering::Relaxed),
             other: self.other.load(Ordering::Relaxed),
-        });
-        self.writer.flush();
+        };
+        self.writer.finish(self.form.render(&line));
     }
 
     fn say(&self, line: &Line<'_>) {

@@ -11,7 +11,7 @@ use tokio::io::Interest;
 use tokio::net::UnixStream;
 use tokio::runtime::Handle;
 use tokio::sync::Mutex;
-use tokio::task::spawn_blocking;
+use tokio::task::{spawn_blocking, yield_now};
 use tokio::time::{Instant, sleep};
 
 use crate::admission::{Admission, Places, Turn};
@@ -20,9 +20,9 @@ use crate::drain::{Drain, Stop};
 use crate::event::{Cause, Ended, Event, Exchange, Scarce};
 use crate::gauges::Gauges;
 use crate::handler::{Handler, Peer};
-use crate::handover::{self, Control};
+use crate::handover::Control;
 use crate::isolate::isolated;
-use crate::limits::ACCEPT_PAUSE;
+use crate::limits::{ACCEPT_PAUSE, BACKLOG};
 use crate::listener::Listener;
 use crate::peer;
 use crate::spare::Spare;
@@ -86,7 +86,7 @@ impl<H: Handler> Service<H> {
             tokio::select! {
                 biased;
                 () = self.accept_all(&listener, &queue, Door::Closed) => {}
-                () = drain.over() => self.turn_all_away(&listener, || Cause::Stopping),
+                () = drain.over() => self.turn_all_away(&listener, || Cause::Stopping).await,
             }
         }
         self.places.all_free().await;
@@ -104,7 +104,7 @@ impl<H: Handler> Service<H> {
         let observer = Arc::clone(&self.observer);
         let within = self.rules.limits.drain;
         async move {
-            let Some(Ok(control)) = listener.control.as_ref().map(Control::listener) else {
+            let Some(Ok(control)) = listener.control().map(Control::listener) else {
                 return;
             };
             loop {
@@ -116,7 +116,7 @@ impl<H: Handler> Service<H> {
                 let _giving = giving.lock().await;
                 let peer = peer::of(stream.as_fd());
                 let listener = Arc::clone(&listener);
-                let given = spawn_blocking(move || handover::give(&listener, &stream)).await;
+                let given = spawn_blocking(move || listener.give_to(&stream)).await;
                 match given.unwrap_or_else(|panic| Err(io::Error::other(panic))) {
                     Ok(()) => {
                         tell(&observer, &Event::Replaced { by: peer });
@@ -140,7 +140,7 @@ impl<H: Handler> Service<H> {
                 Turn::Served(place) => place,
                 Turn::TooLate => {
                     let most = self.rules.limits.max_connections;
-                    self.turn_all_away(listener, || Cause::Busy(Scarce::Places { most }));
+                    self.turn_all_away(listener, || Cause::Busy(Scarce::Places { most })).await;
                     self.places.queue_is_empty();
                     continue;
                 }
@@ -163,6 +163,8 @@ impl<H: Handler> Service<H> {
                         match spare.accept(listener, error) {
                             Some(connection) => {
                                 self.turn_away(connection, Cause::Busy(Scarce::Descriptors));
+                                // Those under way are who will give descriptors back.
+                                yield_now().await;
                             }
                             None => sleep(ACCEPT_PAUSE).await,
                         }
@@ -195,11 +197,14 @@ impl<H: Handler> Service<H> {
     }
 
     /// Tells everybody in the accept queue why they are not served.
-    fn turn_all_away(&self, listener: &Listener, cause: impl Fn() -> Cause) {
+    async fn turn_all_away(&self, listener: &Listener, cause: impl Fn() -> Cause) {
         // As many as the longest queue holds: who comes after that is not to keep us here.
-        for _ in 0..=crate::limits::BACKLOG {
+        for _ in 0..=BACKLOG {
             match listener.accept() {
-                Ok(connection) => self.turn_away(connection, cause()),
+                Ok(connection) => {
+                    self.turn_away(connection, cause());
+                    yield_now().await;
+                }
                 Err(Errno::INTR | Errno::CONNABORTED) => {}
                 Err(_) => return,
             }

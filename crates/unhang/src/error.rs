@@ -4,8 +4,6 @@ use std::fmt;
 use std::io;
 use std::time::Duration;
 
-use crate::address::Address;
-
 /// A call or a server that could not do its work.
 #[derive(Debug)]
 pub struct Error {
@@ -138,12 +136,12 @@ pub enum Whose {
 }
 
 impl Error {
-    pub(crate) fn new(address: &Address, kind: ErrorKind) -> Self {
+    pub(crate) fn new(address: &impl fmt::Display, kind: ErrorKind) -> Self {
         Self { address: address.to_string(), kind }
     }
 
     pub(crate) fn setup(
-        address: &Address,
+        address: &impl fmt::Display,
         step: impl Into<String>,
         source: impl Into<io::Error>,
     ) -> Self {

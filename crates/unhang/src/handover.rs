@@ -11,7 +11,6 @@ use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use rustix::io::Errno;
@@ -22,7 +21,6 @@ use rustix::net::{
 
 use crate::address::Address;
 use crate::error::Error;
-use crate::listener::Listener;
 use crate::peer;
 use crate::socket_file::{self, Identity, SocketFile};
 
@@ -49,6 +47,18 @@ pub(crate) struct Control {
 /// The server that still serves.
 #[derive(Debug)]
 pub(crate) struct Predecessor(UnixStream);
+
+/// All that makes a server the one at its address.
+#[derive(Debug)]
+pub(crate) struct Estate {
+    pub(crate) socket: OwnedFd,
+    /// Its file, unless the name is abstract.
+    pub(crate) file: Option<SocketFile>,
+    /// Where a successor asks for all this.
+    pub(crate) control: Option<Control>,
+    /// Dropped last: until the file is gone nobody else may begin.
+    pub(crate) lock: Option<File>,
+}
 
 impl Control {
     /// `None` where there can be none: the name is too long for the four bytes more, or taken by
@@ -82,7 +92,7 @@ impl Predecessor {
 }
 
 /// Asks the server at the address for its socket. `None` where there is nobody to ask.
-pub(crate) fn ask(address: &Address) -> Result<Option<Listener>, Error> {
+pub(crate) fn ask(address: &Address) -> Result<Option<(Estate, Predecessor)>, Error> {
     let Some(control) = address.control() else { return Ok(None) };
     let failed = |error| Error::setup(address, "take the socket over from its server", error);
     let Some(stream) = connect(&control).map_err(failed)? else { return Ok(None) };
@@ -99,7 +109,11 @@ fn connect(control: &Address) -> io::Result<Option<UnixStream>> {
     }
 }
 
-fn receive(address: &Address, control: &Address, stream: UnixStream) -> io::Result<Listener> {
+fn receive(
+    address: &Address,
+    control: &Address,
+    stream: UnixStream,
+) -> io::Result<(Estate, Predecessor)> {
     // Whoever may write to the folder could have put a socket of theirs there.
     trust(&stream)?;
     set_patience(&stream)?;
@@ -120,9 +134,8 @@ fn receive(address: &Address, control: &Address, stream: UnixStream) -> io::Resu
         return Err(io::Error::other(format!("expected its sockets, got {got:?}")));
     };
     let lock = descriptors.next().map(File::from);
-    Ok(Listener {
+    let estate = Estate {
         socket,
-        address: address.clone(),
         file: file(address, &text),
         control: Some(Control {
             socket: control_socket,
@@ -130,10 +143,9 @@ fn receive(address: &Address, control: &Address, stream: UnixStream) -> io::Resu
                 Some(SocketFile { path: path.to_path_buf(), identity: Identity::of(path).ok()? })
             }),
         }),
-        predecessor: Some(Predecessor(stream)),
-        ours: AtomicBool::new(false),
         lock,
-    })
+    };
+    Ok((estate, Predecessor(stream)))
 }
 
 /// Reads `<device> <inode>`: only the server that made the file knows which one is its own.
@@ -145,7 +157,7 @@ fn file(address: &Address, text: &str) -> Option<SocketFile> {
 
 /// Gives everything to whoever has asked, and waits until it serves. An error, and nothing has
 /// changed, when it does not.
-pub(crate) fn give(listener: &Listener, stream: &UnixStream) -> io::Result<()> {
+pub(crate) fn give(estate: &Estate, stream: &UnixStream) -> io::Result<()> {
     stream.set_nonblocking(false)?;
     set_patience(stream)?;
     if let Err(error) = trust(stream) {
@@ -154,22 +166,20 @@ pub(crate) fn give(listener: &Listener, stream: &UnixStream) -> io::Result<()> {
     }
     expect(stream, ASK)?;
 
-    let Some(control) = &listener.control else { return Err(Errno::BADF.into()) };
-    let mut descriptors = vec![listener.socket.as_fd(), control.socket.as_fd()];
-    descriptors.extend(listener.lock.as_ref().map(AsFd::as_fd));
+    let Some(control) = &estate.control else { return Err(Errno::BADF.into()) };
+    let mut descriptors = vec![estate.socket.as_fd(), control.socket.as_fd()];
+    descriptors.extend(estate.lock.as_ref().map(AsFd::as_fd));
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(3))];
     let mut rights = SendAncillaryBuffer::new(&mut space);
     rights.push(SendAncillaryMessage::ScmRights(&descriptors));
-    let text = match &listener.file {
+    let text = match &estate.file {
         Some(file) => format!("{} {}\n", file.identity.device, file.identity.inode),
         None => "no file\n".to_owned(),
     };
     let buffers = &[IoSlice::new(text.as_bytes())];
     rustix::net::sendmsg(stream, buffers, &mut rights, SendFlags::NOSIGNAL)?;
 
-    expect(stream, READY)?;
-    listener.ours.store(false, Ordering::Relaxed);
-    Ok(())
+    expect(stream, READY)
 }
 
 /// Reads a line that must be this one.

@@ -1,10 +1,10 @@
 //! The listening socket: made, taken over from a running server, or inherited.
 
-use std::fs::{self, File};
+use std::fs;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::PermissionsExt;
-use std::os::unix::net::UnixListener;
+use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -13,9 +13,9 @@ use rustix::net::{Shutdown, SocketFlags};
 
 use crate::address::Address;
 use crate::error::Error;
-use crate::handover::{self, Control, Predecessor};
+use crate::handover::{self, Control, Estate, Predecessor};
 use crate::limits;
-use crate::socket_file::{self, SocketFile};
+use crate::socket_file;
 
 /// How to create a listening socket.
 ///
@@ -94,8 +94,9 @@ impl Bind {
     pub fn listen(self) -> Result<Listener, Error> {
         let address = Address::new(&self.name)?;
         if self.replace {
-            if let Some(received) = handover::ask(&address)? {
-                return Ok(received);
+            if let Some((estate, predecessor)) = handover::ask(&address)? {
+                let ours = AtomicBool::new(false);
+                return Ok(Listener { estate, address, predecessor: Some(predecessor), ours });
             }
         }
         let lock = match address.path() {
@@ -109,17 +110,10 @@ impl Bind {
         let (socket, file) = socket_file::bind(&address, self.mode)?;
         let control = Control::new(&address);
         // From here on dropping it removes the files again.
-        let listener = Listener {
-            socket,
-            address,
-            file,
-            control,
-            predecessor: None,
-            ours: AtomicBool::new(true),
-            lock,
-        };
+        let estate = Estate { socket, file, control, lock };
+        let listener = Listener { estate, address, predecessor: None, ours: AtomicBool::new(true) };
         listener.set_owner(&self)?;
-        rustix::net::listen(&listener.socket, self.backlog)
+        rustix::net::listen(&listener.estate.socket, self.backlog)
             .map_err(|error| Error::setup(&listener.address, "listen on the socket", error))?;
         Ok(listener)
     }
@@ -128,17 +122,12 @@ impl Bind {
 /// A listening socket. Dropping it removes its file, if that is still its own.
 #[derive(Debug)]
 pub struct Listener {
-    pub(crate) socket: OwnedFd,
-    pub(crate) address: Address,
-    pub(crate) file: Option<SocketFile>,
-    /// Where a successor asks for all this.
-    pub(crate) control: Option<Control>,
+    estate: Estate,
+    address: Address,
     /// Who still serves until this one does.
-    pub(crate) predecessor: Option<Predecessor>,
+    predecessor: Option<Predecessor>,
     /// Whether it ends with us: not while it belongs to a predecessor, a successor or systemd.
-    pub(crate) ours: AtomicBool,
-    /// Dropped last: until the file is gone nobody else may begin.
-    pub(crate) lock: Option<File>,
+    ours: AtomicBool,
 }
 
 impl Listener {
@@ -154,15 +143,8 @@ impl Listener {
         };
         socket.set_nonblocking(true).map_err(failed)?;
         let address = Address::of_socket(&socket.local_addr().map_err(failed)?);
-        Ok(Self {
-            socket: socket.into(),
-            address,
-            file: None,
-            control: None,
-            predecessor: None,
-            ours: AtomicBool::new(false),
-            lock: None,
-        })
+        let estate = Estate { socket: socket.into(), file: None, control: None, lock: None };
+        Ok(Self { estate, address, predecessor: None, ours: AtomicBool::new(false) })
     }
 
     /// Where it listens.
@@ -172,19 +154,19 @@ impl Listener {
 
     /// Takes a connection from the accept queue, non-blocking like the listener itself.
     pub(crate) fn accept(&self) -> rustix::io::Result<OwnedFd> {
-        rustix::net::accept_with(&self.socket, SocketFlags::CLOEXEC | SocketFlags::NONBLOCK)
+        rustix::net::accept_with(&self.estate.socket, SocketFlags::CLOEXEC | SocketFlags::NONBLOCK)
     }
 
     /// Whether somebody is in the accept queue.
     pub(crate) fn has_waiting(&self) -> bool {
-        let mut asked = [PollFd::new(&self.socket, PollFlags::IN)];
+        let mut asked = [PollFd::new(&self.estate.socket, PollFlags::IN)];
         rustix::event::poll(&mut asked, Some(&Timespec::default())).is_ok_and(|ready| ready > 0)
     }
 
     /// Waits with the runtime for something to accept. A descriptor of its own, as the runtime wants
     /// to own what it watches; and a stream's, as only that can be watched without accepting.
     pub(crate) fn watch(&self) -> io::Result<tokio::net::UnixStream> {
-        tokio::net::UnixStream::from_std(self.socket.try_clone()?.into())
+        tokio::net::UnixStream::from_std(self.estate.socket.try_clone()?.into())
     }
 
     /// Tells a predecessor that from now on this one serves.
@@ -193,6 +175,18 @@ impl Listener {
             predecessor.tell_ready();
             self.ours.store(true, Ordering::Relaxed);
         }
+    }
+
+    pub(crate) fn control(&self) -> Option<&Control> {
+        self.estate.control.as_ref()
+    }
+
+    /// Gives it all to the successor that asks over this stream. An error, and nothing has changed,
+    /// when that one does not come to serve.
+    pub(crate) fn give_to(&self, successor: &UnixStream) -> io::Result<()> {
+        handover::give(&self.estate, successor)?;
+        self.ours.store(false, Ordering::Relaxed);
+        Ok(())
     }
 
     /// Whether it ends with us.
@@ -205,14 +199,14 @@ impl Listener {
     pub(crate) fn close_door(&self) {
         self.remove_files();
         // Fails only on a socket that does not listen, and then there is no door.
-        let _ = rustix::net::shutdown(&self.socket, Shutdown::Read);
+        let _ = rustix::net::shutdown(&self.estate.socket, Shutdown::Read);
     }
 
     fn remove_files(&self) {
-        if let Some(file) = &self.file {
+        if let Some(file) = &self.estate.file {
             file.remove();
         }
-        if let Some(control) = &self.control {
+        if let Some(control) = &self.estate.control {
             control.remove();
         }
     }
@@ -231,7 +225,7 @@ impl Listener {
 
 impl AsFd for Listener {
     fn as_fd(&self) -> BorrowedFd<'_> {
-        self.socket.as_fd()
+        self.estate.socket.as_fd()
     }
 }
 

@@ -6,7 +6,7 @@ use std::io::Write;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Lines that may wait: a fraction of a second of a busy server, in well under a megabyte.
 const WAITING: usize = 4096;
@@ -21,8 +21,8 @@ pub(super) struct Writer {
 
 enum Item {
     Line(String),
-    /// Everything before it is to be written; then the sender is dropped.
-    Flush(SyncSender<()>),
+    /// The last line. When it is written, the sender is dropped.
+    Last(String, SyncSender<()>),
 }
 
 impl Writer {
@@ -45,12 +45,21 @@ impl Writer {
         }
     }
 
-    pub(super) fn flush(&self) {
-        let (done, flushed) = sync_channel(1);
-        if self.items.try_send(Item::Flush(done)).is_ok() {
-            // An error either way: the sender was dropped, so all is written; or time is up.
-            let _ = flushed.recv_timeout(FLUSH);
+    /// Waits a moment until everything is written.
+    pub(super) fn finish(&self, line: String) {
+        let end = Instant::now() + FLUSH;
+        let (done, written) = sync_channel(0);
+        let mut last = Item::Last(line, done);
+        // Where the log is full, there may soon be room: somebody has begun to read it.
+        while let Err(TrySendError::Full(item)) = self.items.try_send(last) {
+            if Instant::now() >= end {
+                return;
+            }
+            last = item;
+            std::thread::sleep(Duration::from_millis(1));
         }
+        // An error either way: the sender was dropped, so all is written; or time is up.
+        let _ = written.recv_timeout(end.saturating_duration_since(Instant::now()));
     }
 }
 
@@ -59,18 +68,24 @@ fn write_all(items: &Receiver<Item>, dropped: &AtomicU64, lost: impl Fn(u64) -> 
     while let Ok(first) = items.recv() {
         // All that waits goes out in one write: a write per line costs more than the exchange.
         let mut text = String::new();
-        let mut flushed = Vec::new();
+        let mut last = None;
         for item in std::iter::once(first).chain(items.try_iter().take(WAITING)) {
             match item {
                 Item::Line(line) => text += &line,
-                Item::Flush(done) => flushed.push(done),
+                Item::Last(line, done) => last = Some((line, done)),
             }
         }
+        // What found no room came after what did.
         match dropped.swap(0, Ordering::Relaxed) {
             0 => {}
             count => text += &lost(count),
         }
+        if let Some((line, _)) = &last {
+            text += line;
+        }
         // Nowhere is left to complain about the log.
         let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
+        // Whoever waits for the last line hears of it by this.
+        drop(last);
     }
 }
