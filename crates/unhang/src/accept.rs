@@ -1,15 +1,10 @@
 //! The accept loop, and the drain: a place → accept → who is it → one task per connection.
 
-use std::io;
-use std::os::fd::OwnedFd;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
 
-use nix::sys::socket::{getsockopt, sockopt::PeerCredentials};
 use rustix::io::Errno;
-use rustix::net::{RecvFlags, SendFlags, Shutdown};
-use tokio::io::Interest;
-use tokio::net::UnixStream;
 use tokio::runtime::Handle;
 use tokio::time::{Instant, sleep};
 
@@ -20,9 +15,9 @@ use crate::event::{Cause, Ended, Event, Exchange, Scarce};
 use crate::handler::{Handler, Peer};
 use crate::isolate::isolated;
 use crate::limits::ACCEPT_PAUSE;
-use crate::listener::Listener;
+use crate::queue::Queue;
 use crate::spare::Spare;
-use crate::stream::Socket;
+use crate::stream::Stream;
 
 pub(crate) type Observer = Arc<dyn Fn(&Event<'_>) + Send + Sync>;
 
@@ -60,11 +55,10 @@ impl<H: Handler> Service<H> {
 
     pub(crate) async fn run(
         self,
-        listener: Listener,
+        queue: impl Queue,
         stop: Arc<Stop>,
         stop_when: impl Future<Output = ()> + Send + 'static,
-    ) -> io::Result<()> {
-        let queue = listener.watch()?;
+    ) {
         let within = self.rules.limits.drain;
         tokio::spawn(async move {
             stop_when.await;
@@ -75,44 +69,43 @@ impl<H: Handler> Service<H> {
         tokio::select! {
             biased;
             () = drain.begun() => {}
-            () = self.accept_all(&listener, &queue, Door::Open) => {}
+            () = self.accept_all(&queue, Door::Open) => {}
         }
 
-        listener.close_door();
+        queue.close_door();
         self.tell(&Event::Draining { open: self.places.taken(), within });
         tokio::select! {
             biased;
-            () = self.accept_all(&listener, &queue, Door::Closed) => {}
-            () = drain.over() => self.turn_all_away(&listener, || Cause::Stopping),
+            () = self.accept_all(&queue, Door::Closed) => {}
+            () = drain.over() => self.turn_all_away(&queue, || Cause::Stopping),
         }
         self.places.all_free().await;
-        Ok(())
     }
 
     /// Accepts for ever, or, once nobody can connect any more, until the queue is empty. No failure
     /// ends it before.
-    async fn accept_all(&self, listener: &Listener, queue: &UnixStream, door: Door) {
+    async fn accept_all(&self, queue: &impl Queue, door: Door) {
         let mut spare = Spare::new();
         let mut failing = false;
         loop {
             // First the place: who cannot be served yet waits in the accept queue, but not for long.
-            let place = match self.places.take(somebody_waits(listener, queue)).await {
+            let place = match self.places.take(somebody_waits(queue)).await {
                 Turn::Served(place) => place,
                 Turn::TooLate => {
                     let most = self.rules.limits.max_connections;
-                    self.turn_all_away(listener, || Cause::Busy(Scarce::Places { most }));
+                    self.turn_all_away(queue, || Cause::Busy(Scarce::Places { most }));
                     self.places.queue_is_empty();
                     continue;
                 }
             };
             let connection = loop {
-                match listener.accept() {
+                match queue.accept() {
                     Ok(connection) => break connection,
                     Err(Errno::INTR | Errno::CONNABORTED) => {}
                     Err(Errno::AGAIN) => {
                         self.places.queue_is_empty();
                         match door {
-                            Door::Open => wait(queue).await,
+                            Door::Open => queue.wait().await,
                             Door::Closed => return,
                         }
                     }
@@ -120,7 +113,7 @@ impl<H: Handler> Service<H> {
                         if !std::mem::replace(&mut failing, true) {
                             self.tell(&Event::AcceptFailed(&error.into()));
                         }
-                        match spare.accept(listener, error) {
+                        match spare.accept(queue, error) {
                             Some(connection) => {
                                 self.turn_away(connection, Cause::Busy(Scarce::Descriptors));
                             }
@@ -130,7 +123,7 @@ impl<H: Handler> Service<H> {
                 }
             };
             failing = false;
-            let peer = peer(&connection);
+            let peer = connection.peer();
             match self.admission.admit(peer, &self.rules.limits) {
                 Ok(entry) => self.serve(connection, peer, (place, entry)),
                 Err(cause) => self.turn_away(connection, cause),
@@ -139,9 +132,11 @@ impl<H: Handler> Service<H> {
     }
 
     /// `held` is what the connection takes up, given back when it has ended.
-    fn serve(&self, connection: OwnedFd, peer: Option<Peer>, held: impl Send + 'static) {
-        let connection =
-            Connection::new(Socket::new(connection), Arc::clone(&self.rules), self.drain.clone());
+    fn serve<S>(&self, stream: S, peer: Option<Peer>, held: impl Send + 'static)
+    where
+        S: Stream + Send + 'static,
+    {
+        let connection = Connection::new(stream, Arc::clone(&self.rules), self.drain.clone());
         let handler = Arc::clone(&self.handler);
         let handlers = self.handlers.clone();
         let observer = Arc::clone(&self.observer);
@@ -154,10 +149,10 @@ impl<H: Handler> Service<H> {
     }
 
     /// Tells everybody in the accept queue why they are not served.
-    fn turn_all_away(&self, listener: &Listener, cause: impl Fn() -> Cause) {
+    fn turn_all_away(&self, queue: &impl Queue, cause: impl Fn() -> Cause) {
         // As many as the longest queue holds: who comes after that is not to keep us here.
         for _ in 0..=crate::limits::BACKLOG {
-            match listener.accept() {
+            match queue.accept() {
                 Ok(connection) => self.turn_away(connection, cause()),
                 Err(Errno::INTR | Errno::CONNABORTED) => {}
                 Err(_) => return,
@@ -166,25 +161,18 @@ impl<H: Handler> Service<H> {
     }
 
     /// Tells one client why it is not served, without a wait: it holds no place that it could wait
-    /// in. Its input is shut off before the rest of it is thrown away, so that nothing can come
-    /// after that and make the close a reset.
-    fn turn_away(&self, connection: OwnedFd, cause: Cause) {
+    /// in.
+    fn turn_away(&self, mut stream: impl Stream, cause: Cause) {
         let accepted = Instant::now();
-        let (mut bytes_in, mut bytes_out) = (0, 0);
+        let mut bytes_out = 0;
         if let Some(reply) = (self.rules.refusal)(&cause) {
-            let flags = SendFlags::NOSIGNAL | SendFlags::DONTWAIT;
-            bytes_out = rustix::net::send(&connection, reply.bytes(), flags).unwrap_or(0);
+            let mut no_wait = Context::from_waker(Waker::noop());
+            if let Poll::Ready(Ok(count)) = stream.poll_write(&mut no_wait, reply.bytes()) {
+                bytes_out = count;
+            }
         }
-        // Each of these fails only where the client is gone.
-        let _ = rustix::net::shutdown(&connection, Shutdown::Both);
-        let mut rest = [0; 16 * 1024];
-        while let Ok((_, count @ 1..)) =
-            rustix::net::recv(&connection, &mut rest, RecvFlags::DONTWAIT)
-        {
-            bytes_in += count;
-        }
-        let peer = peer(&connection);
-        drop(connection);
+        let peer = stream.peer();
+        let bytes_in = stream.close();
         let took = accepted.elapsed();
         let ended = Ended::Refused(cause);
         self.tell(&Event::Exchange(&Exchange { peer, bytes_in, bytes_out, took, ended }));
@@ -201,32 +189,8 @@ fn tell(observer: &Observer, event: &Event<'_>) {
 }
 
 /// Waits until there is somebody in the accept queue.
-async fn somebody_waits(listener: &Listener, queue: &UnixStream) {
-    while !listener.has_waiting() {
-        wait(queue).await;
+async fn somebody_waits(queue: &impl Queue) {
+    while !queue.has_waiting() {
+        queue.wait().await;
     }
-}
-
-/// Waits until there may be something to accept. What it knew of before is forgotten here, and the
-/// next accept looks: what comes in between wakes the next wait.
-async fn wait(queue: &UnixStream) {
-    let forgotten = async {
-        queue.readable().await?;
-        queue.try_io(Interest::READABLE, || Err::<(), _>(io::ErrorKind::WouldBlock.into()))
-    };
-    match forgotten.await {
-        Err(error) if error.kind() != io::ErrorKind::WouldBlock => sleep(ACCEPT_PAUSE).await,
-        _ => {}
-    }
-}
-
-/// Who connected. Not by rustix, which takes the process id for non-zero: it is 0 for a client from
-/// outside of our process-id namespace.
-fn peer(connection: &OwnedFd) -> Option<Peer> {
-    let credentials = getsockopt(connection, PeerCredentials).ok()?;
-    Some(Peer {
-        pid: credentials.pid().try_into().unwrap_or(0),
-        uid: credentials.uid(),
-        gid: credentials.gid(),
-    })
 }

@@ -33,6 +33,7 @@ mod holder;
 mod isolate;
 pub mod limits;
 mod listener;
+mod queue;
 mod server;
 mod signal;
 mod spare;

@@ -19,6 +19,7 @@ use crate::event::{Cause, Event};
 use crate::handler::{Handler, Reply};
 use crate::limits::Limits;
 use crate::listener::{Bind, Listener};
+use crate::queue::Watched;
 use crate::wire::oneshot::{Until, error_line};
 
 /// A service behind a Unix socket.
@@ -136,7 +137,10 @@ impl Server {
         std::thread::Builder::new()
             .name("unhang".into())
             .spawn(move || {
-                let served = runtime.block_on(service.run(listener, stop, stop_when));
+                let served = runtime.block_on(async {
+                    service.run(Watched::new(listener)?, stop, stop_when).await;
+                    Ok(())
+                });
                 // Nobody listens when the future of `serve` was dropped.
                 let _ = done.send(served);
             })

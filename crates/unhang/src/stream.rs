@@ -4,11 +4,14 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::task::{Context, Poll, ready};
 
+use nix::sys::socket::{getsockopt, sockopt::PeerCredentials};
 use rustix::event::{PollFd, PollFlags};
 use rustix::io::Errno;
 use rustix::net::{RecvFlags, SendFlags, Shutdown};
 use tokio::io::Interest;
 use tokio::net::UnixStream;
+
+use crate::handler::Peer;
 
 /// What an exchange needs of its stream. A simulated one stands in where time matters.
 pub(crate) trait Stream {
@@ -27,6 +30,13 @@ pub(crate) trait Stream {
 
     /// Whether the peer has closed, and not only half-closed.
     fn is_hung_up(&self) -> bool;
+
+    /// Who connected.
+    fn peer(&self) -> Option<Peer>;
+
+    /// Closes, and never with a reset: throws away what the receive queue still holds, and says how
+    /// many bytes that were.
+    fn close(self) -> usize;
 }
 
 /// A connected Unix stream socket, non-blocking.
@@ -121,5 +131,30 @@ impl Stream for Socket {
             rustix::event::poll(&mut asked, Some(&rustix::event::Timespec::default()))
                 .is_ok_and(|_| asked[0].revents().contains(PollFlags::HUP))
         })
+    }
+
+    /// Not by rustix, which takes the process id for non-zero: it is 0 for a client from outside of
+    /// our process-id namespace.
+    fn peer(&self) -> Option<Peer> {
+        let credentials = getsockopt(&self.fd().ok()?, PeerCredentials).ok()?;
+        Some(Peer {
+            pid: credentials.pid().try_into().unwrap_or(0),
+            uid: credentials.uid(),
+            gid: credentials.gid(),
+        })
+    }
+
+    /// The input is shut off before the rest of it is thrown away, so that nothing can come after
+    /// that.
+    fn close(self) -> usize {
+        let Ok(fd) = self.fd() else { return 0 };
+        // Fails only where the client is gone.
+        let _ = rustix::net::shutdown(fd, Shutdown::Both);
+        let mut rest = [0; 4 * 1024];
+        let mut thrown_away = 0;
+        while let Ok((_, count @ 1..)) = rustix::net::recv(fd, &mut rest, RecvFlags::DONTWAIT) {
+            thrown_away += count;
+        }
+        thrown_away
     }
 }

@@ -19,6 +19,11 @@ const RULES: &[(&str, &[&str], &str)] = &[
         "a connection knows its stream, not where it came from",
     ),
     (
+        "unhang/src/accept.rs",
+        &["crate::listener", "crate::server", "rustix::net", "tokio::net"],
+        "the accept loop knows its queue, not what is behind it: so it can be simulated",
+    ),
+    (
         "unhang/src/listener.rs",
         &["crate::server", "crate::connection"],
         "the socket file does not know who serves it",
