@@ -82,7 +82,7 @@ impl<S: Stream> Connection<S> {
         if matches!(ended, Ended::Answered | Ended::Refused(_)) {
             self.close().await;
         }
-        drop(self.stream);
+        self.bytes_in += self.stream.close();
         Exchange {
             peer,
             bytes_in: self.bytes_in,

@@ -300,6 +300,17 @@ async fn input_after_the_request_is_discarded_after_the_end_was_given() {
     assert_eq!((exchange.bytes_in, exchange.took), (10, 6 * MILLISECOND));
 }
 
+/// It did: the close came between the last look and the half-close that nothing seemed to need.
+#[tokio::test(start_paused = true)]
+async fn what_comes_after_the_last_look_makes_no_reset_of_the_close() {
+    let (connection, client, _stop) = connection();
+    client.send(b"hello");
+    client.send_late(b"\n");
+    let exchange = connection.run(None, echo).await;
+    assert!(!client.was_reset());
+    assert_eq!((client.received(), exchange.bytes_in), (b"hello".to_vec(), 6));
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_client_that_never_closes_is_closed_after_the_linger() {
     let (connection, client, _stop) = connection();

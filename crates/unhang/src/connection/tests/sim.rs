@@ -29,6 +29,10 @@ struct Wire {
     room: usize,
     half_closed: Option<Instant>,
     closed: Option<Instant>,
+    /// Closed over bytes that were not read.
+    reset: bool,
+    /// What comes just after the server has looked whether there is something.
+    late: Vec<u8>,
     waiting: Vec<Waker>,
 }
 
@@ -49,6 +53,8 @@ pub(super) fn pair() -> (Simulated, Client) {
         room: usize::MAX,
         half_closed: None,
         closed: None,
+        reset: false,
+        late: Vec::new(),
         waiting: Vec::new(),
     }));
     (Simulated(Arc::clone(&wire)), Client(wire))
@@ -67,6 +73,11 @@ impl Client {
 
     pub(super) fn send(&self, bytes: &[u8]) {
         self.change(|wire| wire.queue.extend(bytes));
+    }
+
+    /// Sends when the server has just looked for the last time.
+    pub(super) fn send_late(&self, bytes: &[u8]) {
+        self.change(|wire| wire.late.extend(bytes));
     }
 
     pub(super) fn half_close(&self) {
@@ -102,6 +113,10 @@ impl Client {
 
     pub(super) fn is_closed(&self) -> bool {
         self.look().closed.is_some()
+    }
+
+    pub(super) fn was_reset(&self) -> bool {
+        self.look().reset
     }
 
     pub(super) fn was_half_closed_first(&self) -> bool {
@@ -155,7 +170,11 @@ impl Stream for Simulated {
     }
 
     fn has_unread(&self) -> bool {
-        !self.0.lock().unwrap().queue.is_empty()
+        let mut wire = self.0.lock().unwrap();
+        let unread = !wire.queue.is_empty();
+        let late = std::mem::take(&mut wire.late);
+        wire.queue.extend(late);
+        unread
     }
 
     fn is_hung_up(&self) -> bool {
@@ -173,6 +192,8 @@ impl Stream for Simulated {
 
 impl Drop for Simulated {
     fn drop(&mut self) {
-        self.0.lock().unwrap().closed = Some(Instant::now());
+        let mut wire = self.0.lock().unwrap();
+        wire.closed = Some(Instant::now());
+        wire.reset = !wire.queue.is_empty();
     }
 }
