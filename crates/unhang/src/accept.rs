@@ -14,7 +14,7 @@ use crate::drain::{Drain, Stop};
 use crate::event::{Cause, Ended, Event, Exchange, Scarce};
 use crate::handler::{Handler, Peer};
 use crate::isolate::isolated;
-use crate::limits::ACCEPT_PAUSE;
+use crate::limits::{ACCEPT_PAUSE, BACKLOG, LAST_CALLS};
 use crate::queue::Queue;
 use crate::spare::Spare;
 use crate::stream::Stream;
@@ -38,6 +38,14 @@ pub(crate) struct Service<H> {
 enum Door {
     Open,
     Closed,
+}
+
+/// Who is still in the accept queue when all were to be turned away.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Left {
+    Nobody,
+    /// Those who could not be accepted.
+    Some,
 }
 
 impl<H: Handler> Service<H> {
@@ -77,7 +85,7 @@ impl<H: Handler> Service<H> {
         tokio::select! {
             biased;
             () = self.accept_all(&queue, Door::Closed) => {}
-            () = drain.over() => self.turn_all_away(&queue, || Cause::Stopping),
+            () = drain.over() => self.last_call(&queue).await,
         }
         self.places.all_free().await;
     }
@@ -93,8 +101,12 @@ impl<H: Handler> Service<H> {
                 Turn::Served(place) => place,
                 Turn::TooLate => {
                     let most = self.rules.limits.max_connections;
-                    self.turn_all_away(queue, || Cause::Busy(Scarce::Places { most }));
-                    self.places.queue_is_empty();
+                    let cause = || Cause::Busy(Scarce::Places { most });
+                    match (self.turn_all_away(queue, &mut spare, cause), door) {
+                        (Left::Nobody, Door::Closed) => return,
+                        (Left::Nobody, Door::Open) => self.places.queue_is_empty(),
+                        (Left::Some, _) => sleep(ACCEPT_PAUSE).await,
+                    }
                     continue;
                 }
             };
@@ -148,16 +160,39 @@ impl<H: Handler> Service<H> {
         });
     }
 
+    /// Tells everybody who is in the accept queue at the very end.
+    async fn last_call(&self, queue: &impl Queue) {
+        let mut spare = Spare::new();
+        for _ in 0..LAST_CALLS {
+            match self.turn_all_away(queue, &mut spare, || Cause::Stopping) {
+                Left::Nobody => return,
+                Left::Some => sleep(ACCEPT_PAUSE).await,
+            }
+        }
+    }
+
     /// Tells everybody in the accept queue why they are not served.
-    fn turn_all_away(&self, queue: &impl Queue, cause: impl Fn() -> Cause) {
+    fn turn_all_away(
+        &self,
+        queue: &impl Queue,
+        spare: &mut Spare,
+        cause: impl Fn() -> Cause,
+    ) -> Left {
         // As many as the longest queue holds: who comes after that is not to keep us here.
-        for _ in 0..=crate::limits::BACKLOG {
+        for _ in 0..=BACKLOG {
             match queue.accept() {
                 Ok(connection) => self.turn_away(connection, cause()),
                 Err(Errno::INTR | Errno::CONNABORTED) => {}
-                Err(_) => return,
+                Err(Errno::AGAIN) => return Left::Nobody,
+                Err(error) => match spare.accept(queue, error) {
+                    Some(connection) => self.turn_away(connection, cause()),
+                    // With no descriptor left, an empty queue gives the same error as a full one.
+                    None if queue.has_waiting() => return Left::Some,
+                    None => return Left::Nobody,
+                },
             }
         }
+        Left::Nobody
     }
 
     /// Tells one client why it is not served, without a wait: it holds no place that it could wait
