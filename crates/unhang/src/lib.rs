@@ -39,6 +39,8 @@ mod signal;
 mod spare;
 mod stream;
 mod wire;
+#[cfg(test)]
+mod world;
 
 pub use address::Address;
 pub use client::{Client, ReplyEnds, call};
