@@ -1,17 +1,12 @@
 //! The accept loop, and the drain: a place → accept → who is it → one task per connection.
 
-use std::io;
-use std::os::fd::{AsFd, OwnedFd};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
 
 use rustix::io::Errno;
-use rustix::net::{RecvFlags, SendFlags, Shutdown};
-use tokio::io::Interest;
-use tokio::net::UnixStream;
 use tokio::runtime::Handle;
-use tokio::sync::Mutex;
-use tokio::task::{spawn_blocking, yield_now};
+use tokio::task::yield_now;
 use tokio::time::{Instant, sleep};
 
 use crate::admission::{Admission, Places, Turn};
@@ -20,13 +15,11 @@ use crate::drain::{Drain, Stop};
 use crate::event::{Cause, Ended, Event, Exchange, Scarce};
 use crate::gauges::Gauges;
 use crate::handler::{Handler, Peer};
-use crate::handover::Control;
 use crate::isolate::isolated;
-use crate::limits::{ACCEPT_PAUSE, BACKLOG};
-use crate::listener::Listener;
-use crate::peer;
+use crate::limits::{ACCEPT_PAUSE, BACKLOG, LAST_CALLS};
+use crate::queue::Queue;
 use crate::spare::Spare;
-use crate::stream::Socket;
+use crate::stream::Stream;
 
 pub(crate) type Observer = Arc<dyn Fn(&Event<'_>) + Send + Sync>;
 
@@ -50,19 +43,22 @@ enum Door {
     Closed,
 }
 
+/// Who is still in the accept queue when all were to be turned away.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Left {
+    Nobody,
+    /// Those who could not be accepted.
+    Some,
+}
+
 impl<H: Handler> Service<H> {
     pub(crate) async fn run(
         self,
-        listener: Listener,
+        queue: impl Queue,
         stop: Arc<Stop>,
         stop_when: impl Future<Output = ()> + Send + 'static,
-    ) -> io::Result<()> {
-        let queue = listener.watch()?;
-        let listener = Arc::new(listener);
+    ) {
         let within = self.rules.limits.drain;
-        let giving = Arc::new(Mutex::new(()));
-        listener.serve_instead();
-        tokio::spawn(self.hand_over(Arc::clone(&listener), Arc::clone(&stop), Arc::clone(&giving)));
         tokio::spawn(async move {
             stop_when.await;
             stop.begin(within);
@@ -72,87 +68,49 @@ impl<H: Handler> Service<H> {
         tokio::select! {
             biased;
             () = drain.begun() => {}
-            () = self.accept_all(&listener, &queue, Door::Open) => {}
+            () = self.accept_all(&queue, Door::Open) => {}
         }
 
-        // A successor that has the socket already, and is about to say so, must find it open.
-        let _nobody_is_given = giving.lock().await;
-        let door_is_ours = listener.is_ours();
-        if door_is_ours {
-            listener.close_door();
-        }
+        let rest_is_ours = queue.close_door().await;
         self.tell(&Event::Draining { open: self.places.taken(), within });
-        if door_is_ours {
+        if rest_is_ours {
             tokio::select! {
                 biased;
-                () = self.accept_all(&listener, &queue, Door::Closed) => {}
-                () = drain.over() => self.turn_all_away(&listener, || Cause::Stopping).await,
+                () = self.accept_all(&queue, Door::Closed) => {}
+                () = drain.over() => self.last_call(&queue).await,
             }
         }
         self.places.all_free().await;
-        Ok(())
-    }
-
-    /// Gives the socket to a successor that asks for it, and stops when that one serves. `giving` is
-    /// held while it is open who will.
-    fn hand_over(
-        &self,
-        listener: Arc<Listener>,
-        stop: Arc<Stop>,
-        giving: Arc<Mutex<()>>,
-    ) -> impl Future<Output = ()> + Send + 'static {
-        let observer = Arc::clone(&self.observer);
-        let within = self.rules.limits.drain;
-        async move {
-            let Some(Ok(control)) = listener.control().map(Control::listener) else {
-                return;
-            };
-            loop {
-                let Ok((stream, _)) = control.accept().await else {
-                    sleep(ACCEPT_PAUSE).await;
-                    continue;
-                };
-                let Ok(stream) = stream.into_std() else { continue };
-                let _giving = giving.lock().await;
-                let peer = peer::of(stream.as_fd());
-                let listener = Arc::clone(&listener);
-                let given = spawn_blocking(move || listener.give_to(&stream)).await;
-                match given.unwrap_or_else(|panic| Err(io::Error::other(panic))) {
-                    Ok(()) => {
-                        tell(&observer, &Event::Replaced { by: peer });
-                        stop.begin(within);
-                        return;
-                    }
-                    Err(error) => tell(&observer, &Event::NotReplaced { by: peer, error: &error }),
-                }
-            }
-        }
     }
 
     /// Accepts for ever, or, once nobody can connect any more, until the queue is empty. No failure
     /// ends it before.
-    async fn accept_all(&self, listener: &Listener, queue: &UnixStream, door: Door) {
+    async fn accept_all(&self, queue: &impl Queue, door: Door) {
         let mut spare = Spare::new();
         let mut failing = false;
         loop {
             // First the place: who cannot be served yet waits in the accept queue, but not for long.
-            let place = match self.places.take(somebody_waits(listener, queue)).await {
+            let place = match self.places.take(somebody_waits(queue)).await {
                 Turn::Served(place) => place,
                 Turn::TooLate => {
                     let most = self.rules.limits.max_connections;
-                    self.turn_all_away(listener, || Cause::Busy(Scarce::Places { most })).await;
-                    self.places.queue_is_empty();
+                    let cause = || Cause::Busy(Scarce::Places { most });
+                    match (self.turn_all_away(queue, &mut spare, cause), door) {
+                        (Left::Nobody, Door::Closed) => return,
+                        (Left::Nobody, Door::Open) => self.places.queue_is_empty(),
+                        (Left::Some, _) => sleep(ACCEPT_PAUSE).await,
+                    }
                     continue;
                 }
             };
             let connection = loop {
-                match listener.accept() {
+                match queue.accept() {
                     Ok(connection) => break connection,
                     Err(Errno::INTR | Errno::CONNABORTED) => {}
                     Err(Errno::AGAIN) => {
                         self.places.queue_is_empty();
                         match door {
-                            Door::Open => wait(queue).await,
+                            Door::Open => queue.wait().await,
                             Door::Closed => return,
                         }
                     }
@@ -160,7 +118,7 @@ impl<H: Handler> Service<H> {
                         if !std::mem::replace(&mut failing, true) {
                             self.tell(&Event::AcceptFailed(&error.into()));
                         }
-                        match spare.accept(listener, error) {
+                        match spare.accept(queue, error) {
                             Some(connection) => {
                                 self.turn_away(connection, Cause::Busy(Scarce::Descriptors));
                                 // Those under way are who will give descriptors back.
@@ -172,7 +130,7 @@ impl<H: Handler> Service<H> {
                 }
             };
             failing = false;
-            let peer = peer::of(connection.as_fd());
+            let peer = connection.peer();
             match self.admission.admit(peer, &self.rules.limits) {
                 Ok(entry) => self.serve(connection, peer, (place, entry)),
                 Err(cause) => self.turn_away(connection, cause),
@@ -181,9 +139,11 @@ impl<H: Handler> Service<H> {
     }
 
     /// `held` is what the connection takes up, given back when it has ended.
-    fn serve(&self, connection: OwnedFd, peer: Option<Peer>, held: impl Send + 'static) {
-        let connection =
-            Connection::new(Socket::new(connection), Arc::clone(&self.rules), self.drain.clone());
+    fn serve<S>(&self, stream: S, peer: Option<Peer>, held: impl Send + 'static)
+    where
+        S: Stream + Send + 'static,
+    {
+        let connection = Connection::new(stream, Arc::clone(&self.rules), self.drain.clone());
         let handler = Arc::clone(&self.handler);
         let handlers = self.handlers.clone();
         let observer = Arc::clone(&self.observer);
@@ -196,41 +156,55 @@ impl<H: Handler> Service<H> {
         });
     }
 
-    /// Tells everybody in the accept queue why they are not served.
-    async fn turn_all_away(&self, listener: &Listener, cause: impl Fn() -> Cause) {
-        // As many as the longest queue holds: who comes after that is not to keep us here.
-        for _ in 0..=BACKLOG {
-            match listener.accept() {
-                Ok(connection) => {
-                    self.turn_away(connection, cause());
-                    yield_now().await;
-                }
-                Err(Errno::INTR | Errno::CONNABORTED) => {}
-                Err(_) => return,
+    /// Tells everybody who is in the accept queue at the very end.
+    async fn last_call(&self, queue: &impl Queue) {
+        let mut spare = Spare::new();
+        for _ in 0..LAST_CALLS {
+            match self.turn_all_away(queue, &mut spare, || Cause::Stopping) {
+                Left::Nobody => return,
+                Left::Some => sleep(ACCEPT_PAUSE).await,
             }
         }
     }
 
+    /// Tells everybody in the accept queue why they are not served. In one go, though that may take
+    /// some milliseconds: who comes meanwhile has not waited yet, and is not to be told so.
+    fn turn_all_away(
+        &self,
+        queue: &impl Queue,
+        spare: &mut Spare,
+        cause: impl Fn() -> Cause,
+    ) -> Left {
+        // As many as the longest queue holds: who comes after that is not to keep us here.
+        for _ in 0..=BACKLOG {
+            match queue.accept() {
+                Ok(connection) => self.turn_away(connection, cause()),
+                Err(Errno::INTR | Errno::CONNABORTED) => {}
+                Err(Errno::AGAIN) => return Left::Nobody,
+                Err(error) => match spare.accept(queue, error) {
+                    Some(connection) => self.turn_away(connection, cause()),
+                    // With no descriptor left, an empty queue gives the same error as a full one.
+                    None if queue.has_waiting() => return Left::Some,
+                    None => return Left::Nobody,
+                },
+            }
+        }
+        Left::Nobody
+    }
+
     /// Tells one client why it is not served, without a wait: it holds no place that it could wait
-    /// in. Its input is shut off before the rest of it is thrown away, so that nothing can come
-    /// after that and make the close a reset.
-    fn turn_away(&self, connection: OwnedFd, cause: Cause) {
+    /// in.
+    fn turn_away(&self, mut stream: impl Stream, cause: Cause) {
         let accepted = Instant::now();
-        let (mut bytes_in, mut bytes_out) = (0, 0);
+        let mut bytes_out = 0;
         if let Some(reply) = (self.rules.refusal)(&cause) {
-            let flags = SendFlags::NOSIGNAL | SendFlags::DONTWAIT;
-            bytes_out = rustix::net::send(&connection, reply.bytes(), flags).unwrap_or(0);
+            let mut no_wait = Context::from_waker(Waker::noop());
+            if let Poll::Ready(Ok(count)) = stream.poll_write(&mut no_wait, reply.bytes()) {
+                bytes_out = count;
+            }
         }
-        // Each of these fails only where the client is gone.
-        let _ = rustix::net::shutdown(&connection, Shutdown::Both);
-        let mut rest = [0; 16 * 1024];
-        while let Ok((_, count @ 1..)) =
-            rustix::net::recv(&connection, &mut rest, RecvFlags::DONTWAIT)
-        {
-            bytes_in += count;
-        }
-        let peer = peer::of(connection.as_fd());
-        drop(connection);
+        let peer = stream.peer();
+        let bytes_in = stream.close();
         let took = accepted.elapsed();
         let ended = Ended::Refused(cause);
         let handled = None;
@@ -243,26 +217,13 @@ impl<H: Handler> Service<H> {
 }
 
 /// An observer that panics costs its own line, and no connection.
-fn tell(observer: &Observer, event: &Event<'_>) {
+pub(crate) fn tell(observer: &Observer, event: &Event<'_>) {
     let _ = catch_unwind(AssertUnwindSafe(|| observer(event)));
 }
 
 /// Waits until there is somebody in the accept queue.
-async fn somebody_waits(listener: &Listener, queue: &UnixStream) {
-    while !listener.has_waiting() {
-        wait(queue).await;
-    }
-}
-
-/// Waits until there may be something to accept. What it knew of before is forgotten here, and the
-/// next accept looks: what comes in between wakes the next wait.
-async fn wait(queue: &UnixStream) {
-    let forgotten = async {
-        queue.readable().await?;
-        queue.try_io(Interest::READABLE, || Err::<(), _>(io::ErrorKind::WouldBlock.into()))
-    };
-    match forgotten.await {
-        Err(error) if error.kind() != io::ErrorKind::WouldBlock => sleep(ACCEPT_PAUSE).await,
-        _ => {}
+async fn somebody_waits(queue: &impl Queue) {
+    while !queue.has_waiting() {
+        queue.wait().await;
     }
 }

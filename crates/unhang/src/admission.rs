@@ -2,6 +2,8 @@
 
 use std::cell::Cell;
 use std::collections::HashMap;
+use std::future::ready;
+use std::pin::pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -43,6 +45,15 @@ impl Places {
 
     /// `somebody_waits` is done when the accept queue is not empty.
     pub(crate) async fn take(&self, somebody_waits: impl Future<Output = ()>) -> Turn {
+        let mut somebody_waits = pin!(somebody_waits);
+        if self.waiting_since.get().is_some() {
+            // Those who waited may all have been served: whoever comes next has its own patience.
+            tokio::select! {
+                biased;
+                () = somebody_waits.as_mut() => {}
+                () = ready(()) => self.queue_is_empty(),
+            }
+        }
         let since = if let Some(since) = self.waiting_since.get() {
             since
         } else {
@@ -134,8 +145,6 @@ impl Drop for Entry {
 
 #[cfg(test)]
 mod tests {
-    use std::future::ready;
-
     use super::*;
 
     fn peer(uid: u32, gid: u32) -> Peer {
@@ -183,6 +192,24 @@ mod tests {
         assert!(matches!(places.take(ready(())).await, Turn::TooLate));
         places.queue_is_empty();
         assert!(matches!(places.take(ready(())).await, Turn::Served(_)));
+    }
+
+    /// It had not: it was told that the server is busy when the patience of those before it, who
+    /// were served long since, was at its end.
+    #[tokio::test(start_paused = true)]
+    async fn who_comes_when_the_others_were_served_has_all_of_its_own_patience() {
+        let limits = Limits { max_connections: 1, ..Limits::default() };
+        let places = Places::new(&limits);
+        let Turn::Served(first) = places.take(ready(())).await else { panic!("it is free") };
+        let (second, ()) = tokio::join!(places.take(ready(())), async {
+            tokio::time::sleep(limits.queue / 2).await;
+            drop(first);
+        });
+        assert!(matches!(second, Turn::Served(_)), "it has waited half of its patience");
+        let begun = Instant::now();
+        let quiet = tokio::time::sleep(limits.queue / 4);
+        assert!(matches!(places.take(quiet).await, Turn::TooLate));
+        assert_eq!(begun.elapsed(), limits.queue / 4 + limits.queue);
     }
 
     #[tokio::test(start_paused = true)]

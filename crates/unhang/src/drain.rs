@@ -47,6 +47,7 @@ impl Drain {
             self.begun().await;
             let end = self.0.borrow_and_update().unwrap_or_else(Instant::now);
             tokio::select! {
+                biased;
                 () = sleep_until(end) => return,
                 Ok(()) = self.0.changed() => {}
             }

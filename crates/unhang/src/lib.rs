@@ -36,12 +36,16 @@ mod isolate;
 pub mod limits;
 mod listener;
 mod peer;
+mod queue;
 mod server;
 mod signal;
 mod socket_file;
 mod spare;
 mod stream;
+mod successor;
 mod wire;
+#[cfg(test)]
+mod world;
 
 pub use address::Address;
 pub use client::{Client, ReplyEnds, call};

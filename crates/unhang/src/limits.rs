@@ -90,3 +90,8 @@ pub const MAX_REPLY: usize = 16 << 20;
 /// the queue and the listener readable: trying again at once would only burn the processor that the
 /// others need to finish.
 pub(crate) const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+/// How often, with that pause between, it is tried to tell those who are still in the accept queue
+/// at the end of a drain: for one second, as closing the socket would reset them. The drain's
+/// default of eight leaves a container two.
+pub(crate) const LAST_CALLS: u32 = 20;

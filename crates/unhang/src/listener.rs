@@ -10,6 +10,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::net::{Shutdown, SocketFlags};
+use tokio::sync::Mutex;
 
 use crate::address::Address;
 use crate::error::Error;
@@ -95,8 +96,7 @@ impl Bind {
         let address = Address::new(&self.name)?;
         if self.replace {
             if let Some((estate, predecessor)) = handover::ask(&address)? {
-                let ours = AtomicBool::new(false);
-                return Ok(Listener { estate, address, predecessor: Some(predecessor), ours });
+                return Ok(Listener::new(estate, address, Some(predecessor), false));
             }
         }
         let lock = match address.path() {
@@ -111,7 +111,7 @@ impl Bind {
         let control = Control::new(&address);
         // From here on dropping it removes the files again.
         let estate = Estate { socket, file, control, lock };
-        let listener = Listener { estate, address, predecessor: None, ours: AtomicBool::new(true) };
+        let listener = Listener::new(estate, address, None, true);
         listener.set_owner(&self)?;
         rustix::net::listen(&listener.estate.socket, self.backlog)
             .map_err(|error| Error::setup(&listener.address, "listen on the socket", error))?;
@@ -128,6 +128,8 @@ pub struct Listener {
     predecessor: Option<Predecessor>,
     /// Whether it ends with us: not while it belongs to a predecessor, a successor or systemd.
     ours: AtomicBool,
+    /// Held while it is open whether a successor comes to serve.
+    giving: Mutex<()>,
 }
 
 impl Listener {
@@ -144,7 +146,12 @@ impl Listener {
         socket.set_nonblocking(true).map_err(failed)?;
         let address = Address::of_socket(&socket.local_addr().map_err(failed)?);
         let estate = Estate { socket: socket.into(), file: None, control: None, lock: None };
-        Ok(Self { estate, address, predecessor: None, ours: AtomicBool::new(false) })
+        Ok(Self::new(estate, address, None, false))
+    }
+
+    fn new(estate: Estate, address: Address, predecessor: Option<Predecessor>, ours: bool) -> Self {
+        let ours = AtomicBool::new(ours);
+        Self { estate, address, predecessor, ours, giving: Mutex::new(()) }
     }
 
     /// Where it listens.
@@ -182,8 +189,9 @@ impl Listener {
     }
 
     /// Gives it all to the successor that asks over this stream. An error, and nothing has changed,
-    /// when that one does not come to serve.
+    /// when that one does not come to serve. Blocks until that is known.
     pub(crate) fn give_to(&self, successor: &UnixStream) -> io::Result<()> {
+        let _giving = self.giving.blocking_lock();
         handover::give(&self.estate, successor)?;
         self.ours.store(false, Ordering::Relaxed);
         Ok(())
@@ -195,11 +203,16 @@ impl Listener {
     }
 
     /// Lets nobody connect any more. Who is in the accept queue can still be accepted; closing the
-    /// socket now would reset them.
-    pub(crate) fn close_door(&self) {
-        self.remove_files();
-        // Fails only on a socket that does not listen, and then there is no door.
-        let _ = rustix::net::shutdown(&self.estate.socket, Shutdown::Read);
+    /// socket now would reset them. False where it goes on with somebody else, and so stays open.
+    pub(crate) async fn close_door(&self) -> bool {
+        // A successor that has the socket already, and is about to say so, must find it open.
+        let _nobody_is_given = self.giving.lock().await;
+        if self.is_ours() {
+            self.remove_files();
+            // Fails only on a socket that does not listen, and then there is no door.
+            let _ = rustix::net::shutdown(&self.estate.socket, Shutdown::Read);
+        }
+        self.is_ours()
     }
 
     fn remove_files(&self) {

@@ -20,6 +20,8 @@ use crate::gauges::Gauges;
 use crate::handler::{Handler, Reply};
 use crate::limits::Limits;
 use crate::listener::{Bind, Listener};
+use crate::queue::Watched;
+use crate::successor;
 use crate::wire::oneshot::{Until, error_line};
 
 /// A service behind a Unix socket.
@@ -135,6 +137,7 @@ impl Server {
         let (stop, drain) = drain::channel();
         let stop = Arc::new(stop);
         let _stop_at_once = StopOnDrop(Arc::clone(&stop));
+        let within = rules.limits.drain;
         let service = Service {
             places: Places::new(&rules.limits),
             rules: Arc::new(rules),
@@ -142,7 +145,7 @@ impl Server {
             gauges,
             handler: Arc::new(handler),
             handlers: Handle::current(),
-            observer,
+            observer: Arc::clone(&observer),
             drain,
         };
         let runtime = tokio::runtime::Builder::new_current_thread()
@@ -153,7 +156,14 @@ impl Server {
         std::thread::Builder::new()
             .name("unhang".into())
             .spawn(move || {
-                let served = runtime.block_on(service.run(listener, stop, stop_when));
+                let served = runtime.block_on(async {
+                    let listener = Arc::new(listener);
+                    let queue = Watched::new(Arc::clone(&listener))?;
+                    listener.serve_instead();
+                    tokio::spawn(successor::wait(listener, Arc::clone(&stop), within, observer));
+                    service.run(queue, stop, stop_when).await;
+                    Ok(())
+                });
                 // It holds the lock until its last task is gone.
                 drop(runtime);
                 // Nobody listens when the future of `serve` was dropped.

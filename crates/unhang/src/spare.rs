@@ -1,11 +1,10 @@
 //! A descriptor kept for the day when there is no other.
 
 use std::fs::File;
-use std::os::fd::OwnedFd;
 
 use rustix::io::Errno;
 
-use crate::listener::Listener;
+use crate::queue::Queue;
 
 /// With no descriptor left, nobody can be accepted, and so nobody told why: the clients would wait
 /// in the queue for as long as it lasts. Giving one up lets them in one by one, to hear it.
@@ -19,14 +18,14 @@ impl Spare {
     }
 
     /// Accepts with the spare descriptor, if that is what was missing.
-    pub(crate) fn accept(&mut self, listener: &Listener, error: Errno) -> Option<OwnedFd> {
+    pub(crate) fn accept<Q: Queue>(&mut self, queue: &Q, error: Errno) -> Option<Q::Connection> {
         if !matches!(error, Errno::MFILE | Errno::NFILE) {
             return None;
         }
         // The client that was let in last may have given its descriptor back by now.
         self.refill();
         self.0.take()?;
-        listener.accept().ok()
+        queue.accept().ok()
     }
 
     fn refill(&mut self) {

@@ -10,6 +10,9 @@ use rustix::net::{RecvFlags, SendFlags, Shutdown};
 use tokio::io::Interest;
 use tokio::net::UnixStream;
 
+use crate::handler::Peer;
+use crate::peer;
+
 /// What an exchange needs of its stream. A simulated one stands in where time matters.
 pub(crate) trait Stream {
     /// Reads at least one byte; 0 says that nothing will follow. Filling less than `buffer` says
@@ -27,6 +30,13 @@ pub(crate) trait Stream {
 
     /// Whether the peer has closed, and not only half-closed.
     fn is_hung_up(&self) -> bool;
+
+    /// Who connected.
+    fn peer(&self) -> Option<Peer>;
+
+    /// Closes, and never with a reset: throws away what the receive queue still holds, and says how
+    /// many bytes that were.
+    fn close(self) -> usize;
 }
 
 /// A connected Unix stream socket, non-blocking.
@@ -121,5 +131,23 @@ impl Stream for Socket {
             rustix::event::poll(&mut asked, Some(&rustix::event::Timespec::default()))
                 .is_ok_and(|_| asked[0].revents().contains(PollFlags::HUP))
         })
+    }
+
+    fn peer(&self) -> Option<Peer> {
+        peer::of(self.fd().ok()?)
+    }
+
+    /// The input is shut off before the rest of it is thrown away, so that nothing can come after
+    /// that.
+    fn close(self) -> usize {
+        let Ok(fd) = self.fd() else { return 0 };
+        // Fails only where the client is gone.
+        let _ = rustix::net::shutdown(fd, Shutdown::Both);
+        let mut rest = [0; 4 * 1024];
+        let mut thrown_away = 0;
+        while let Ok((_, count @ 1..)) = rustix::net::recv(fd, &mut rest, RecvFlags::DONTWAIT) {
+            thrown_away += count;
+        }
+        thrown_away
     }
 }

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use crate::handler::Peer;
 use crate::stream::Stream;
 
 /// The server's end.
@@ -159,6 +160,14 @@ impl Stream for Simulated {
 
     fn is_hung_up(&self) -> bool {
         matches!(self.0.lock().unwrap().client, Side::Gone | Side::Reset)
+    }
+
+    fn peer(&self) -> Option<Peer> {
+        None
+    }
+
+    fn close(self) -> usize {
+        std::mem::take(&mut self.0.lock().unwrap().queue).len()
     }
 }
 

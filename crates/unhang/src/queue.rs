@@ -1,0 +1,72 @@
+//! The accept queue: what the accept loop needs of it, and the real one.
+
+use std::future::Future;
+use std::io;
+use std::sync::Arc;
+
+use tokio::io::Interest;
+use tokio::net::UnixStream;
+use tokio::time::sleep;
+
+use crate::limits::ACCEPT_PAUSE;
+use crate::listener::Listener;
+use crate::stream::{Socket, Stream};
+
+/// Where connections come from. A simulated one stands in where time matters.
+pub(crate) trait Queue {
+    type Connection: Stream + Send + 'static;
+
+    /// Takes the connection that has waited longest, without a wait.
+    fn accept(&self) -> rustix::io::Result<Self::Connection>;
+
+    /// Whether somebody is in it.
+    fn has_waiting(&self) -> bool;
+
+    /// Waits until there may be something to accept. What it knew of before is forgotten here, and
+    /// the next accept looks: what comes in between wakes the next wait.
+    fn wait(&self) -> impl Future<Output = ()>;
+
+    /// Lets nobody connect any more; who is in it can still be accepted. False where it goes on with
+    /// somebody else, who then serves them.
+    fn close_door(&self) -> impl Future<Output = bool>;
+}
+
+/// A listener's queue, watched by the runtime.
+pub(crate) struct Watched {
+    listener: Arc<Listener>,
+    watch: UnixStream,
+}
+
+impl Watched {
+    /// Must be called on the runtime that watches it.
+    pub(crate) fn new(listener: Arc<Listener>) -> io::Result<Self> {
+        Ok(Self { watch: listener.watch()?, listener })
+    }
+}
+
+impl Queue for Watched {
+    type Connection = Socket;
+
+    fn accept(&self) -> rustix::io::Result<Socket> {
+        self.listener.accept().map(Socket::new)
+    }
+
+    fn has_waiting(&self) -> bool {
+        self.listener.has_waiting()
+    }
+
+    async fn wait(&self) {
+        let forgotten = async {
+            self.watch.readable().await?;
+            self.watch.try_io(Interest::READABLE, || Err::<(), _>(io::ErrorKind::WouldBlock.into()))
+        };
+        match forgotten.await {
+            Err(error) if error.kind() != io::ErrorKind::WouldBlock => sleep(ACCEPT_PAUSE).await,
+            _ => {}
+        }
+    }
+
+    async fn close_door(&self) -> bool {
+        self.listener.close_door().await
+    }
+}

@@ -1,0 +1,44 @@
+//! The service of the world: every request is answered as its client's plan says.
+
+use std::sync::Arc;
+
+use tokio::time::{Instant, sleep};
+
+use crate::handler::{Fault, Reply, Request};
+
+use super::plan::Deed;
+use super::{World, judge};
+
+pub(super) async fn answer(world: Arc<World>, request: Request) -> Result<Reply, Fault> {
+    let id = request.peer().map_or(0, |peer| peer.pid);
+    judge::request(&world, id, &request);
+    let plan = &world.plan.clients[id as usize];
+    if plan.deed == Deed::Never {
+        std::future::pending::<()>().await;
+    }
+    sleep(plan.thinks).await;
+    if let Some(wire) = &world.wires.lock().unwrap()[id as usize] {
+        wire.facts().answered = Some(Instant::now());
+    }
+    match plan.deed {
+        Deed::Reply(size) => Ok(reply(id, size).into()),
+        Deed::Tell => Err(Fault::new(told(id))),
+        Deed::Fail => Err(std::io::Error::from(std::io::ErrorKind::NotFound).into()),
+        // As a panic, but without its words on the terminal.
+        Deed::Panic | Deed::Never => std::panic::resume_unwind(Box::new("oh")),
+    }
+}
+
+/// A reply that no other client gets, and in which no byte can be missing unseen.
+pub(super) fn reply(id: u32, size: usize) -> Vec<u8> {
+    let counted: Vec<_> = (0..50).map(|count| format!("{count} for client {id}, ")).collect();
+    let text = counted.concat();
+    let mut reply = text.repeat(size / text.len() + 1).into_bytes();
+    reply.truncate(size);
+    reply
+}
+
+/// A fault that no other client is told.
+pub(super) fn told(id: u32) -> String {
+    format!("nothing for client {id}")
+}

@@ -1,0 +1,147 @@
+//! What must hold, whatever happens. The judge does not read the server's mind: it compares what
+//! the server says with what the wires show.
+
+mod ending;
+mod framing;
+
+use tokio::time::Instant;
+
+use crate::event::{Cause, Ended, Event, Scarce};
+use crate::handler::{Peer, Request};
+use crate::limits::ACCEPT_PAUSE;
+
+use super::World;
+use super::wire::Wire;
+
+pub(super) use ending::ENDINGS;
+
+/// When the handler is asked.
+pub(super) fn request(world: &World, id: u32, request: &Request) {
+    let limits = &world.plan.limits;
+    let blame = |what: &str| world.blame(format!("client {id}: {what}"));
+    let Some(wire) = world.wires.lock().unwrap()[id as usize].clone() else {
+        return blame("asked without a connection");
+    };
+    {
+        let mut facts = wire.facts();
+        if facts.asked.is_some() {
+            blame("the handler was asked twice");
+        }
+        if let Err(what) = framing::check(world, &facts, request.bytes()) {
+            blame(what);
+        }
+        if request.peer() != facts.peer {
+            blame("the request names another peer");
+        }
+        if !may_ask(world, facts.peer) {
+            blame("who is not allowed was served");
+        }
+        if request.bytes().len() > limits.max_request {
+            blame("a request longer than the limit was served");
+        }
+        facts.asked = Some((Instant::now(), request.bytes().len()));
+    }
+    let busy = world.open().into_iter().filter(|wire| wire.facts().asked.is_some());
+    let busy: Vec<_> = busy.collect();
+    if busy.len() > limits.max_connections {
+        blame("more are served than there are places");
+    }
+    let held: usize = busy.iter().filter_map(|wire| Some(wire.facts().asked?.1)).sum();
+    if held > limits.max_held {
+        blame("more bytes are held than may be");
+    }
+    let uid = request.peer().map(|peer| peer.uid);
+    if of_user(&busy, uid) > limits.max_per_uid {
+        blame("a user has more connections than one may have");
+    }
+}
+
+/// When the server is about to say why it does not answer.
+pub(super) fn refusal(world: &World, cause: &Cause) {
+    let limits = &world.plan.limits;
+    if let Cause::Busy(Scarce::Memory { most }) = cause {
+        let read: usize = world.open().iter().map(|wire| wire.facts().read).sum();
+        if *most != limits.max_held || read <= limits.max_held {
+            world.blame("busy, though all that was read may be held");
+        }
+    }
+}
+
+/// When the server tells of something.
+pub(super) fn event(world: &World, event: &Event<'_>) {
+    match event {
+        Event::Exchange(exchange) => {
+            let id = exchange.peer.map_or(0, |peer| peer.pid);
+            let Some(wire) = world.wires.lock().unwrap()[id as usize].clone() else {
+                return world.blame(format!("client {id}: an exchange without a connection"));
+            };
+            let uid = exchange.peer.map(|peer| peer.uid);
+            if let Ended::Refused(Cause::Busy(Scarce::PerUser { most })) = exchange.ended {
+                if of_user(&world.open(), uid) < most {
+                    world.blame(format!("client {id}: its user has not that many connections"));
+                }
+            }
+            for what in ending::check(world, id, &mut wire.facts(), exchange) {
+                world.blame(format!("client {id}: {what} ({:?})", exchange.ended));
+            }
+            *world.endings.lock().unwrap().entry(ending::name(&exchange.ended)).or_default() += 1;
+        }
+        Event::AcceptFailed(error) => {
+            if !world.in_trouble() {
+                world.blame(format!("no accept has failed: {error}"));
+            }
+        }
+        Event::Draining { open, .. } => {
+            if *open != world.open().len() {
+                world.blame(format!("{open} places are taken by {}", world.open().len()));
+            }
+        }
+        Event::Replaced { .. } | Event::NotReplaced { .. } => {
+            world.blame("nobody has asked to replace the server");
+        }
+    }
+}
+
+/// When the server has stopped and every client left.
+pub(super) fn after_all(world: &World) {
+    for (id, wire) in world.wires.lock().unwrap().iter().enumerate() {
+        let Some(wire) = wire else { continue };
+        let facts = wire.facts();
+        for what in &facts.offences {
+            world.blame(format!("client {id}: {what}"));
+        }
+        if facts.closed.is_none() {
+            world.blame(format!("client {id}: never closed"));
+        }
+        if facts.accepted.is_some() && facts.exchanges != 1 {
+            world.blame(format!("client {id}: {} exchanges were told", facts.exchanges));
+        }
+        if facts.accepted.is_some_and(|at| at > latest_accept(world, facts.connected)) {
+            world.blame(format!("client {id}: left waiting in the accept queue"));
+        }
+    }
+    if world.gauges.connections() != 0 || world.gauges.request_bytes() != 0 {
+        world.blame(format!("the gauges are not back at zero: {:?}", world.gauges));
+    }
+    if !world.budget.share().grow_to(world.budget.most) {
+        world.blame("bytes are held by nobody");
+    }
+}
+
+/// When whoever connected then must have been accepted. While accepting fails, nobody can be.
+fn latest_accept(world: &World, connected: Instant) -> Instant {
+    let trouble = world.plan.trouble.map(|trouble| world.begun + trouble.ends + ACCEPT_PAUSE);
+    let able = connected.max(trouble.unwrap_or(connected));
+    let latest = able + world.plan.limits.queue;
+    world.drained().map_or(latest, |drained| latest.min(drained.max(able)))
+}
+
+fn may_ask(world: &World, peer: Option<Peer>) -> bool {
+    let (uids, gids) = (&world.plan.uids, &world.plan.gids);
+    let listed = |peer: Peer| uids.contains(&peer.uid) || gids.contains(&peer.gid);
+    uids.is_empty() && gids.is_empty() || peer.is_some_and(listed)
+}
+
+fn of_user(wires: &[Wire], uid: Option<u32>) -> usize {
+    wires.iter().filter(|wire| wire.facts().peer.map(|peer| peer.uid) == uid).count()
+}

@@ -1,0 +1,243 @@
+//! Whether an exchange ended as it must, and in time.
+
+use tokio::time::Instant;
+
+use crate::event::{Cause, Ended, Exchange, Scarce};
+use crate::handler::FaultKind;
+use crate::world::World;
+use crate::world::handler::{reply, told};
+use crate::world::plan::{ClientPlan, Deed};
+use crate::world::wire::{Facts, Side, Trap};
+
+use super::{framing, may_ask};
+
+/// The endings that must come about. That a client is gone while its request is read does not: it
+/// could reset the connection only over bytes that it had been sent, and there are none yet.
+pub(in crate::world) const ENDINGS: &[&str] = &[
+    "Answered",
+    "NoRequest",
+    "ClientGone(Writing)",
+    "ReplyNotTaken",
+    "Failed",
+    "RequestTooLong",
+    "RequestLate",
+    "HandlerLate",
+    "HandlerFailed(Told)",
+    "HandlerFailed(Failed)",
+    "HandlerFailed(Panicked)",
+    "Stopping",
+    "Busy(Places)",
+    "Busy(PerUser)",
+    "Busy(Memory)",
+    "Busy(Descriptors)",
+    "NotAllowed",
+];
+
+pub(super) fn name(ended: &Ended) -> String {
+    let full = match ended {
+        Ended::Failed(..) => "Failed".into(),
+        Ended::Refused(Cause::HandlerFailed(fault)) => format!("HandlerFailed({:?})", fault.kind),
+        Ended::Refused(Cause::Busy(scarce)) => format!("Busy({scarce:?})"),
+        Ended::Refused(cause) => format!("{cause:?}"),
+        ended => format!("{ended:?}"),
+    };
+    let named = ENDINGS.iter().find(|name| full.starts_with(name.trim_end_matches(')')));
+    named.map_or(full.clone(), |&name| name.into())
+}
+
+/// A connection that has just been closed, and what is said of it.
+struct Case<'a> {
+    world: &'a World,
+    plan: &'a ClientPlan,
+    facts: &'a Facts,
+    accepted: Instant,
+    /// When the client had its end, and when the connection was closed.
+    ended: Instant,
+    closed: Instant,
+    id: u32,
+}
+
+pub(super) fn check(
+    world: &World,
+    id: u32,
+    facts: &mut Facts,
+    exchange: &Exchange,
+) -> Vec<&'static str> {
+    facts.exchanges += 1;
+    facts.ending = format!("{exchange:?}");
+    let (Some(accepted), Some(ended), Some(closed)) = (facts.accepted, facts.ended(), facts.closed)
+    else {
+        return vec!["told before it was closed"];
+    };
+    let plan = &world.plan.clients[id as usize];
+    let case = Case { world, plan, facts, accepted, ended, closed, id };
+    let demands = [
+        (exchange.peer == facts.peer, "another peer is named"),
+        (exchange.bytes_in == facts.read, "bytes in are not what was read"),
+        (exchange.bytes_out == facts.written.len(), "bytes out are not what was written"),
+        (exchange.took == closed - accepted, "it did not take that long"),
+        (case.is_in_time(), "a deadline was passed"),
+        (case.is_justified(&exchange.ended), "it should not have ended so"),
+        (case.is_prompt(&exchange.ended), "the end was not told at once"),
+        (case.is_told(&exchange.ended), "the client got something else"),
+        (case.is_lingered(&exchange.ended), "not lingered while input follows, or for too long"),
+    ];
+    demands.into_iter().filter_map(|(holds, what)| (!holds).then_some(what)).collect()
+}
+
+impl Case<'_> {
+    /// Then, or when the drain was over before.
+    fn or_drained(&self, then: Instant) -> Instant {
+        self.world.drained().map_or(then, |drained| then.min(drained.max(self.accepted)))
+    }
+
+    fn is_drained(&self) -> bool {
+        self.world.drained().is_some_and(|drained| self.ended >= drained)
+    }
+
+    /// When the read deadline passes.
+    fn read_late(&self) -> Instant {
+        self.accepted + self.world.plan.limits.read
+    }
+
+    /// When the handler deadline passes. That it is 0 leaves no time to ask the handler.
+    fn handler_late(&self) -> Option<Instant> {
+        self.facts.asked.map(|(asked, _)| asked + self.world.plan.limits.handler)
+    }
+
+    /// When the write began. There is room for a first byte; and where nothing was written, the
+    /// latest moment.
+    fn writes(&self) -> Instant {
+        let late = self.handler_late().unwrap_or(self.read_late());
+        self.facts.first_written.or(self.facts.answered).map_or(late, |begun| begun.min(late))
+    }
+
+    fn is_in_time(&self) -> bool {
+        let limits = &self.world.plan.limits;
+        let asked = self.facts.asked.is_none_or(|(at, _)| at <= self.or_drained(self.read_late()));
+        let ended = self.ended <= self.or_drained(self.writes() + limits.write);
+        asked && ended && self.closed <= self.or_drained(self.ended + limits.linger)
+    }
+
+    /// Whether it was turned away at the door.
+    fn is_turned_away(&self, cause: &Cause) -> bool {
+        use Scarce::{Descriptors, Memory, PerUser, Places};
+        match cause {
+            Cause::NotAllowed | Cause::Busy(Places { .. } | PerUser { .. } | Descriptors) => true,
+            Cause::Busy(Memory { .. }) => false,
+            _ => self.world.drained().is_some_and(|drained| self.accepted >= drained),
+        }
+    }
+
+    fn is_justified(&self, ended: &Ended) -> bool {
+        let Self { world, plan, facts, .. } = self;
+        let limits = &world.plan.limits;
+        match ended {
+            Ended::Answered => facts.answered.is_some(),
+            Ended::NoRequest => facts.sent.is_empty() && facts.is_left(),
+            Ended::ClientGone(_) => facts.is_left(),
+            Ended::ReplyNotTaken => {
+                let late = facts.answered.map(|at| self.or_drained(at + limits.write));
+                let full = facts.written.len() - facts.taken == facts.room;
+                // What is taken in the last moment may come too late to be seen.
+                let just_taken = facts.last_taken == Some(self.ended);
+                let no_time = facts.answered == Some(self.ended);
+                late == Some(self.ended) && (full || just_taken || no_time)
+            }
+            Ended::Failed(..) => matches!(plan.trap, Some((_, Trap::Fail))) && facts.trap.is_none(),
+            Ended::Refused(cause) => self.is_caused(cause),
+        }
+    }
+
+    fn is_caused(&self, cause: &Cause) -> bool {
+        let Self { world, plan, facts, .. } = self;
+        let limits = &world.plan.limits;
+        let unasked = facts.asked.is_none();
+        match cause {
+            Cause::RequestTooLong { .. } => facts.read > limits.max_request && unasked,
+            Cause::RequestLate { .. } => {
+                unasked && !framing::is_whole_before(world, facts, self.read_late())
+            }
+            Cause::HandlerLate { .. } => {
+                limits.handler.is_zero()
+                    || plan.deed == Deed::Never
+                    || plan.thinks >= limits.handler
+            }
+            Cause::HandlerFailed(fault) => match &fault.kind {
+                FaultKind::Told(why) => plan.deed == Deed::Tell && *why == told(self.id),
+                FaultKind::Failed => plan.deed == Deed::Fail,
+                FaultKind::Panicked(why) => plan.deed == Deed::Panic && why == "oh",
+            },
+            Cause::Stopping => self.is_drained(),
+            Cause::NotAllowed => !may_ask(world, facts.peer),
+            Cause::Busy(Scarce::Places { .. }) => {
+                facts.queue_busy_since.is_some_and(|since| self.accepted >= since + limits.queue)
+            }
+            Cause::Busy(Scarce::Descriptors) => world.in_trouble(),
+            // These two were looked at while it was decided.
+            Cause::Busy(Scarce::PerUser { .. } | Scarce::Memory { .. }) => unasked,
+        }
+    }
+
+    /// When nothing holds it up, the client has its end in the moment in which that is decided.
+    fn is_prompt(&self, ended: &Ended) -> bool {
+        let decided = match ended {
+            Ended::Answered | Ended::Refused(Cause::HandlerFailed(_)) => self.facts.answered,
+            Ended::Refused(cause) if self.is_turned_away(cause) => Some(self.accepted),
+            Ended::Refused(Cause::RequestLate { .. }) => Some(self.read_late()),
+            Ended::Refused(Cause::HandlerLate { .. }) => self.handler_late(),
+            Ended::Refused(Cause::Stopping) => self.world.drained(),
+            _ => None,
+        };
+        let begun = self.facts.first_written.unwrap_or(self.ended);
+        let at_once = begun == self.ended || self.facts.written.len() >= self.facts.room;
+        let (answers, left) = (decided.is_some(), self.facts.is_left());
+        decided.is_none_or(|decided| begun == decided) && (at_once || left || !answers)
+    }
+
+    /// The whole of it; or its beginning, where the client could not, or did not, take more.
+    fn is_told(&self, ended: &Ended) -> bool {
+        let Self { facts, world, .. } = self;
+        let text = match ended {
+            Ended::Refused(cause) => world.plan.told(cause).unwrap_or_default(),
+            _ => match self.plan.deed {
+                Deed::Reply(size) if facts.asked.is_some() => reply(self.id, size),
+                _ => Vec::new(),
+            },
+        };
+        let failed = matches!(self.plan.trap, Some((_, Trap::Fail))) && facts.trap.is_none();
+        let may_be_cut = match ended {
+            Ended::Answered | Ended::NoRequest => false,
+            Ended::Refused(cause) if self.is_turned_away(cause) => {
+                facts.is_left() || failed || facts.written.len() == facts.room
+            }
+            Ended::Refused(_) => {
+                let late = self.ended == self.or_drained(self.writes() + world.plan.limits.write);
+                facts.is_left() || failed || late
+            }
+            Ended::ReplyNotTaken => facts.written.len() < text.len(),
+            Ended::ClientGone(_) | Ended::Failed(..) => true,
+        };
+        facts.written == text || may_be_cut && text.starts_with(&facts.written)
+    }
+
+    /// Who may still be sending can do so, until the linger is over.
+    fn is_lingered(&self, ended: &Ended) -> bool {
+        let Self { facts, world, .. } = self;
+        let served = match ended {
+            Ended::Answered => true,
+            Ended::Refused(cause) => !self.is_turned_away(cause),
+            _ => false,
+        };
+        let sprung = self.plan.trap.is_some() && facts.trap.is_none();
+        if !served || facts.client != Side::Open || sprung {
+            return true;
+        }
+        if facts.half_closed.is_some() {
+            return self.closed == self.or_drained(self.ended + world.plan.limits.linger);
+        }
+        // A handler that had no time may not even have been asked.
+        let no_time = world.plan.limits.handler.is_zero() || self.is_drained();
+        (facts.asked.is_some() || no_time) && facts.thrown_away == 0
+    }
+}

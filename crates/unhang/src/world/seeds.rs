@@ -1,0 +1,70 @@
+//! Which seeds are run, and what a seed that fails is told with.
+
+use std::collections::BTreeMap;
+use std::env;
+use std::time::{Duration, Instant};
+
+use super::plan::Plan;
+use super::{World, judge, run, story};
+
+/// An ordinary run takes the same seeds every time: it fails only for a reason.
+const SEEDS: u64 = 2500;
+
+#[test]
+fn every_seed_keeps_the_promise() {
+    if let Ok(seed) = env::var("UNHANG_SEED") {
+        let seed = seed.parse().expect("UNHANG_SEED is a number");
+        let world = run(Plan::draw(seed));
+        println!("{}", story::tell(&world));
+        return demand_no_blame(seed, &world);
+    }
+    let begun = Instant::now();
+    let (first, most, time) = asked_for();
+    let mut endings = BTreeMap::new();
+    let mut count = 0;
+    while count < most && begun.elapsed() < time {
+        let world = run(Plan::draw(first + count));
+        demand_no_blame(first + count, &world);
+        for (ending, times) in &*world.endings.lock().unwrap() {
+            *endings.entry(ending.clone()).or_insert(0) += times;
+        }
+        count += 1;
+    }
+    println!("{count} seeds from {first} in {:?}: {endings:#?}", begun.elapsed());
+    // What never comes about is not tested.
+    if count >= SEEDS {
+        for ending in judge::ENDINGS {
+            assert!(endings.contains_key(*ending), "no seed ends with {ending}");
+        }
+    }
+}
+
+/// Otherwise a seed that failed once could not be looked into.
+#[test]
+fn a_seed_tells_the_same_story_every_time() {
+    for seed in 0..100 {
+        let tell = || story::tell(&run(Plan::draw(seed)));
+        assert_eq!(tell(), tell(), "seed {seed}");
+    }
+}
+
+/// The first seed, how many there are, and how long they may take.
+fn asked_for() -> (u64, u64, Duration) {
+    if let Ok(time) = env::var("UNHANG_FOR") {
+        let seconds = time.strip_suffix('s').and_then(|seconds| seconds.parse().ok());
+        let seconds = seconds.expect("UNHANG_FOR is so many seconds, like 60s");
+        return (fastrand::u64(..1 << 60), u64::MAX, Duration::from_secs(seconds));
+    }
+    let seeds = env::var("UNHANG_SEEDS").map(|seeds| seeds.parse().expect("a number of seeds"));
+    (0, seeds.unwrap_or(SEEDS), Duration::MAX)
+}
+
+fn demand_no_blame(seed: u64, world: &World) {
+    let blames = world.blames.lock().unwrap();
+    assert!(
+        blames.is_empty(),
+        "{}\nseed {seed} breaks the promise: {blames:#?}\n\
+         again: UNHANG_SEED={seed} cargo test -p unhang --lib world -- --nocapture",
+        story::tell(world)
+    );
+}
