@@ -7,6 +7,7 @@ mod call;
 mod interop;
 mod limits;
 mod load;
+mod regression;
 mod serve;
 mod socket_file;
 mod support;
