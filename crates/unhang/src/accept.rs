@@ -106,6 +106,9 @@ impl<H: Handler> Service<H> {
                 }
             };
             let connection = loop {
+                // First the spare: what came free would else serve one client more, and leave all
+                // after it untold.
+                spare.refill();
                 match listener.accept() {
                     Ok(connection) => break connection,
                     Err(Errno::INTR | Errno::CONNABORTED) => {}

@@ -85,6 +85,12 @@ impl Daemon {
         self.open_descriptors().count()
     }
 
+    /// How many it could still open, where `ulimit -n` is `most`. The limit is one of numbers: a
+    /// descriptor above it, inherited from whoever runs the tests, takes no place below it.
+    pub(crate) fn free_descriptors(&self, most: usize) -> usize {
+        most - self.open_descriptors().filter(|&number| number < most).count()
+    }
+
     fn open_descriptors(&self) -> impl Iterator<Item = usize> {
         let folder = fs::read_dir(format!("/proc/{}/fd", self.pid())).unwrap();
         folder.map(|entry| entry.unwrap().file_name().into_string().unwrap().parse().unwrap())
