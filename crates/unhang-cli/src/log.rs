@@ -61,6 +61,7 @@ impl Log {
                 }
             }
             Event::AcceptFailed(error) => self.say(&Line::AcceptFailed(error)),
+            Event::SocketLost(lost) => self.say(&Line::SocketLost(*lost)),
             Event::Draining { open, within } => {
                 self.say(&Line::Draining { open: *open, within: *within });
             }

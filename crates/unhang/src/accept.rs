@@ -23,6 +23,7 @@ use crate::limits::ACCEPT_PAUSE;
 use crate::listener::Listener;
 use crate::spare::Spare;
 use crate::stream::Socket;
+use crate::vigil::Vigil;
 
 pub(crate) type Observer = Arc<dyn Fn(&Event<'_>) + Send + Sync>;
 
@@ -65,6 +66,7 @@ impl<H: Handler> Service<H> {
         stop_when: impl Future<Output = ()> + Send + 'static,
     ) -> io::Result<()> {
         let queue = listener.watch()?;
+        let vigil = self.keep_vigil(&listener)?;
         let within = self.rules.limits.drain;
         tokio::spawn(async move {
             stop_when.await;
@@ -78,6 +80,7 @@ impl<H: Handler> Service<H> {
             () = self.accept_all(&listener, &queue, Door::Open) => {}
         }
 
+        drop(vigil);
         listener.close_door();
         self.tell(&Event::Draining { open: self.places.taken(), within });
         tokio::select! {
@@ -87,6 +90,13 @@ impl<H: Handler> Service<H> {
         }
         self.places.all_free().await;
         Ok(())
+    }
+
+    fn keep_vigil(&self, listener: &Listener) -> io::Result<Option<Vigil>> {
+        let Some((path, ours)) = listener.file() else { return Ok(None) };
+        let observer = Arc::clone(&self.observer);
+        let tell = move |lost| tell(&observer, &Event::SocketLost(lost));
+        Vigil::keep(path.to_owned(), ours, tell).map(Some)
     }
 
     /// Accepts for ever, or, once nobody can connect any more, until the queue is empty. No failure

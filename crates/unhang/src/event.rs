@@ -16,6 +16,9 @@ pub enum Event<'a> {
     /// No connection could be accepted; those that wait stay queued, and it is tried again. Said
     /// once until one is accepted.
     AcceptFailed(&'a io::Error),
+    /// The socket file is not there any more, or another is: nobody new can connect, who is
+    /// connected is served. Said once, until that changes.
+    SocketLost(Lost),
     /// The server has stopped accepting and finishes what it has accepted.
     Draining {
         /// How many connections are under way.
@@ -23,6 +26,16 @@ pub enum Event<'a> {
         /// How long they may take.
         within: Duration,
     },
+}
+
+/// What became of a socket file while its server lives. Its `Display` says what that means.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Lost {
+    /// It is gone.
+    Deleted,
+    /// Another file has its name.
+    Replaced,
 }
 
 /// How one connection went.
@@ -122,6 +135,30 @@ pub enum Scarce {
     },
     /// The process, or the machine, has no file descriptor left.
     Descriptors,
+}
+
+impl Lost {
+    /// What to do next, as a sentence.
+    pub fn next_step(self) -> &'static str {
+        match self {
+            Self::Deleted => "To create it again, restart the server.",
+            Self::Replaced => {
+                "See who put the other there (ss -xlp); to have the path back, remove it and \
+                 restart the server."
+            }
+        }
+    }
+}
+
+impl fmt::Display for Lost {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Deleted => "the socket file was deleted: nobody new can connect",
+            Self::Replaced => {
+                "another file is in the place of the socket file: nobody new comes here"
+            }
+        })
+    }
 }
 
 impl fmt::Display for Cause {

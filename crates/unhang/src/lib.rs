@@ -37,12 +37,13 @@ mod server;
 mod signal;
 mod spare;
 mod stream;
+mod vigil;
 mod wire;
 
 pub use address::Address;
 pub use client::{Client, ReplyEnds, call};
 pub use error::{Error, ErrorKind, Phase, Whose};
-pub use event::{Cause, Ended, Event, Exchange, Scarce, State};
+pub use event::{Cause, Ended, Event, Exchange, Lost, Scarce, State};
 pub use handler::{Fault, Handler, Peer, Reply, Request};
 pub use limits::Limits;
 pub use listener::{Bind, Listener};

@@ -160,9 +160,14 @@ impl Listener {
         let _ = rustix::net::shutdown(&self.socket, Shutdown::Read);
     }
 
+    /// The socket file and how to tell it from another; an abstract name has none.
+    pub(crate) fn file(&self) -> Option<(&Path, Identity)> {
+        self.address.path().zip(self.file)
+    }
+
     fn remove_file(&self) {
-        if let (Some(path), Some(file)) = (self.address.path(), &self.file) {
-            if Identity::of(path).is_ok_and(|now| now == *file) {
+        if let Some((path, file)) = self.file() {
+            if Identity::of(path).is_ok_and(|now| now == file) {
                 // If it cannot be removed it is stale, and the next start clears it away.
                 let _ = fs::remove_file(path);
             }
@@ -188,14 +193,14 @@ impl Drop for Listener {
 }
 
 /// Which file it is, whatever its name: a name may lead to another file by now.
-#[derive(Debug, PartialEq, Eq)]
-struct Identity {
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Identity {
     device: u64,
     inode: u64,
 }
 
 impl Identity {
-    fn of(path: &Path) -> io::Result<Self> {
+    pub(crate) fn of(path: &Path) -> io::Result<Self> {
         fs::symlink_metadata(path).map(|file| Self { device: file.dev(), inode: file.ino() })
     }
 }

@@ -91,7 +91,7 @@ impl Server {
     }
 
     /// Watches what happens, for a log or for counters. It is called on the thread that keeps the
-    /// deadlines, so it must not block.
+    /// deadlines, so it must not block; and on another one, which keeps an eye on the socket file.
     #[must_use]
     pub fn observe(mut self, observer: impl Fn(&Event<'_>) + Send + Sync + 'static) -> Self {
         self.observer = Arc::new(observer);

@@ -6,7 +6,7 @@ use std::time::Duration;
 use anstyle::{AnsiColor, Style};
 use jiff::Zoned;
 use serde_json::{Value, json};
-use unhang::{Address, Cause, Ended, Exchange, State};
+use unhang::{Address, Cause, Ended, Exchange, Lost, State};
 
 use crate::units::{Mode, Size, Span};
 
@@ -14,6 +14,7 @@ pub(super) enum Line<'a> {
     Listening { address: &'a Address, mode: Option<Mode> },
     Exchange(&'a Exchange),
     AcceptFailed(&'a io::Error),
+    SocketLost(Lost),
     Draining { open: usize, within: Duration },
     Stopped { answered: u64, refused: u64, other: u64 },
     Dropped { count: u64 },
@@ -34,6 +35,10 @@ impl Line<'_> {
                 BAD.render(),
                 BAD.render_reset()
             ),
+            Self::SocketLost(lost) => {
+                let next = lost.next_step();
+                format!("{BAD}{lost}{BAD:#}; who is connected is served. {next}")
+            }
             Self::Draining { open: 0, .. } => "stopping".to_owned(),
             Self::Draining { open, within } => {
                 format!("stopping; {open} under way may take {}", Span(*within))
@@ -61,6 +66,16 @@ impl Line<'_> {
             Self::AcceptFailed(error) => {
                 json!({ "event": "accept_failed", "error": error.to_string() })
             }
+            Self::SocketLost(lost) => json!({
+                "event": "socket_lost",
+                "how": match lost {
+                    Lost::Deleted => "deleted",
+                    Lost::Replaced => "replaced",
+                    _ => "otherwise",
+                },
+                "what": lost.to_string(),
+                "next": lost.next_step(),
+            }),
             Self::Draining { open, within } => {
                 json!({ "event": "draining", "open": open, "within_s": within.as_secs_f64() })
             }
