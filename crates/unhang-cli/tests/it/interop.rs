@@ -11,12 +11,13 @@ mod shell;
 use std::fs::File;
 use std::io::{Read, Seek, Write};
 use std::os::unix::process::CommandExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
 
 use rustix::process::{Pid, Signal, kill_process_group};
 
 use crate::support::daemon::Daemon;
+use crate::support::programs::{find, missing, skip};
 use crate::support::{Place, await_some};
 
 /// What [`every_way`] gives for a client that has nothing to complain about.
@@ -151,28 +152,4 @@ fn text(file: &mut File) -> String {
     file.rewind().unwrap();
     file.read_to_string(&mut text).unwrap();
     text
-}
-
-/// Whether a program is missing here, which skips the test and says what to install; or fails it,
-/// where everything is required.
-fn missing(program: &str, package: &str) -> bool {
-    let found = find(program).is_some();
-    if !found {
-        skip(&format!("{program} is not installed"), package);
-    }
-    !found
-}
-
-fn skip(why: &str, package: &str) {
-    let advice = format!("{why} (apt-get install {package})");
-    let required = std::env::var_os("UNHANG_REQUIRE_ALL").is_some_and(|all| all == "1");
-    assert!(!required, "{advice}");
-    // The harness would keep what eprintln! prints in a test that passes.
-    let _ = writeln!(std::io::stderr(), "skipped: {advice}");
-}
-
-/// Where a program is.
-fn find(program: &str) -> Option<PathBuf> {
-    let path = std::env::var_os("PATH")?;
-    std::env::split_paths(&path).map(|folder| folder.join(program)).find(|file| file.is_file())
 }

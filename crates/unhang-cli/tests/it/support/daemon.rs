@@ -125,6 +125,14 @@ impl Daemon {
     pub(crate) fn thaw(&self) {
         self.signal(Signal::CONT);
     }
+
+    /// The most memory that it has had at once, in bytes.
+    pub(crate) fn peak_memory(&self) -> usize {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.pid())).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
+        let kibibytes: usize = line.trim().strip_suffix(" kB").unwrap().parse().unwrap();
+        kibibytes * 1024
+    }
 }
 
 impl Drop for Daemon {

@@ -2,6 +2,7 @@
 
 pub(crate) mod daemon;
 pub(crate) mod peer;
+pub(crate) mod programs;
 
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
