@@ -63,6 +63,7 @@ impl Log {
             Event::AcceptFailed(error) => self.say(&Line::AcceptFailed(error)),
             Event::Replaced { by } => self.say(&Line::Replaced { by: *by }),
             Event::NotReplaced { by, error } => self.say(&Line::NotReplaced { by: *by, error }),
+            Event::SocketLost(lost) => self.say(&Line::SocketLost(*lost)),
             Event::Draining { open, within } => {
                 self.say(&Line::Draining { open: *open, within: *within });
             }

@@ -104,6 +104,9 @@ impl<H: Handler> Service<H> {
                 }
             };
             let connection = loop {
+                // First the spare: what came free would else serve one client more, and leave all
+                // after it untold.
+                spare.refill();
                 match queue.accept() {
                     Ok(connection) => break connection,
                     Err(Errno::INTR | Errno::CONNABORTED) => {}

@@ -6,6 +6,7 @@
 use std::cell::RefCell;
 use std::future::{Future, poll_fn};
 use std::io;
+use std::pin::pin;
 use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
@@ -228,6 +229,7 @@ impl<S: Stream> Connection<S> {
 }
 
 /// Why a state was left before it was done.
+#[derive(Clone, Copy)]
 enum Late {
     Deadline,
     Drained,
@@ -240,12 +242,22 @@ async fn within<T>(
     drain: &mut Drain,
     work: impl Future<Output = T>,
 ) -> Result<T, Late> {
-    tokio::select! {
+    let mut work = pin!(work);
+    let late = tokio::select! {
         biased;
-        done = work => Ok(done),
-        () = tokio::time::sleep_until(deadline) => Err(Late::Deadline),
-        () = drain.over() => Err(Late::Drained),
-    }
+        done = &mut work => return Ok(done),
+        () = tokio::time::sleep_until(deadline) => Late::Deadline,
+        () = drain.over() => Late::Drained,
+    };
+    // The clock may be ahead of the news: a server that was stopped and goes on has its wait for
+    // sockets ended by the signal, with none. So the runtime looks at them (it does before it goes
+    // on with who yields), and the work gets its last try.
+    yield_now().await;
+    poll_fn(|cx| match work.as_mut().poll(cx) {
+        Poll::Ready(done) => Poll::Ready(Ok(done)),
+        Poll::Pending => Poll::Ready(Err(late)),
+    })
+    .await
 }
 
 /// What ended a state in which a read or a write failed.

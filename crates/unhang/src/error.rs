@@ -226,6 +226,12 @@ impl Error {
                 io::ErrorKind::PermissionDenied => {
                     "It takes write permission on the folder, and on the .lock file beside the socket."
                 }
+                io::ErrorKind::StorageFull => {
+                    "Free some space or inodes on that file system, or choose a folder on another."
+                }
+                io::ErrorKind::ReadOnlyFilesystem => {
+                    "Choose a folder on one that can be written, for example below /run."
+                }
                 _ => "",
             },
             ErrorKind::NoSuchFile => "Start the server, or correct the path.",

@@ -28,6 +28,9 @@ pub enum Event<'a> {
         /// What went wrong.
         error: &'a io::Error,
     },
+    /// The socket file is not there any more, or another is: nobody new can connect, who is
+    /// connected is served. Said once, until that changes.
+    SocketLost(Lost),
     /// The server has stopped accepting and finishes what it has accepted.
     Draining {
         /// How many connections are under way.
@@ -35,6 +38,16 @@ pub enum Event<'a> {
         /// How long they may take.
         within: Duration,
     },
+}
+
+/// What became of a socket file while its server lives. Its `Display` says what that means.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Lost {
+    /// It is gone.
+    Deleted,
+    /// Another file has its name.
+    Replaced,
 }
 
 /// How one connection went.
@@ -152,6 +165,19 @@ impl Ended {
     }
 }
 
+impl Lost {
+    /// What to do next, as a sentence.
+    pub fn next_step(self) -> &'static str {
+        match self {
+            Self::Deleted => "To create it again, restart the server.",
+            Self::Replaced => {
+                "See who put the other there (ss -xlp); to have the path back, remove it and \
+                 restart the server."
+            }
+        }
+    }
+}
+
 impl Cause {
     /// One stable word, for logs and counters.
     pub fn code(&self) -> &'static str {
@@ -170,6 +196,17 @@ impl Cause {
             Self::Busy(Scarce::Descriptors) => "busy_descriptors",
             Self::NotAllowed => "not_allowed",
         }
+    }
+}
+
+impl fmt::Display for Lost {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Deleted => "the socket file was deleted: nobody new can connect",
+            Self::Replaced => {
+                "another file is in the place of the socket file: nobody new comes here"
+            }
+        })
     }
 }
 

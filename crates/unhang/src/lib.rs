@@ -43,6 +43,7 @@ mod socket_file;
 mod spare;
 mod stream;
 mod successor;
+mod vigil;
 mod wire;
 #[cfg(test)]
 mod world;
@@ -50,7 +51,7 @@ mod world;
 pub use address::Address;
 pub use client::{Client, ReplyEnds, call};
 pub use error::{Error, ErrorKind, Phase, Whose};
-pub use event::{Cause, Ended, Event, Exchange, Scarce, State};
+pub use event::{Cause, Ended, Event, Exchange, Lost, Scarce, State};
 pub use gauges::Gauges;
 pub use handler::{Fault, Handler, Peer, Reply, Request};
 pub use limits::Limits;

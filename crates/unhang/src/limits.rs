@@ -86,6 +86,10 @@ pub const CALL: Duration = Duration::from_secs(5);
 /// PHP worker with the usual 128 MiB can hold beside its own data.
 pub const MAX_REPLY: usize = 16 << 20;
 
+/// How often it is looked whether the socket file is still there. It costs a system call; and whoever
+/// has just deleted the file, or started what replaced it, still looks at the log a second later.
+pub(crate) const FILE_CHECK: Duration = Duration::from_secs(1);
+
 /// The pause after an accept that failed for want of descriptors or memory. The connection stays in
 /// the queue and the listener readable: trying again at once would only burn the processor that the
 /// others need to finish.

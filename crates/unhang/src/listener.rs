@@ -16,7 +16,7 @@ use crate::address::Address;
 use crate::error::Error;
 use crate::handover::{self, Control, Estate, Predecessor};
 use crate::limits;
-use crate::socket_file;
+use crate::socket_file::{self, SocketFile};
 
 /// How to create a listening socket.
 ///
@@ -213,6 +213,11 @@ impl Listener {
             let _ = rustix::net::shutdown(&self.estate.socket, Shutdown::Read);
         }
         self.is_ours()
+    }
+
+    /// The socket file; an abstract name has none, and an inherited socket's is not ours.
+    pub(crate) fn file(&self) -> Option<&SocketFile> {
+        self.estate.file.as_ref()
     }
 
     fn remove_files(&self) {

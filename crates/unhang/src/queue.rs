@@ -1,5 +1,6 @@
 //! The accept queue: what the accept loop needs of it, and the real one.
 
+use std::cell::Cell;
 use std::future::Future;
 use std::io;
 use std::sync::Arc;
@@ -8,9 +9,12 @@ use tokio::io::Interest;
 use tokio::net::UnixStream;
 use tokio::time::sleep;
 
+use crate::accept::{Observer, tell};
+use crate::event::Event;
 use crate::limits::ACCEPT_PAUSE;
 use crate::listener::Listener;
 use crate::stream::{Socket, Stream};
+use crate::vigil::Vigil;
 
 /// Where connections come from. A simulated one stands in where time matters.
 pub(crate) trait Queue {
@@ -35,12 +39,16 @@ pub(crate) trait Queue {
 pub(crate) struct Watched {
     listener: Arc<Listener>,
     watch: UnixStream,
+    /// Until the door is closed.
+    vigil: Cell<Option<Vigil>>,
 }
 
 impl Watched {
     /// Must be called on the runtime that watches it.
-    pub(crate) fn new(listener: Arc<Listener>) -> io::Result<Self> {
-        Ok(Self { watch: listener.watch()?, listener })
+    pub(crate) fn new(listener: Arc<Listener>, observer: Observer) -> io::Result<Self> {
+        let tell = move |lost| tell(&observer, &Event::SocketLost(lost));
+        let vigil = listener.file().map(|file| Vigil::keep(file.path.clone(), file.identity, tell));
+        Ok(Self { watch: listener.watch()?, listener, vigil: Cell::new(vigil.transpose()?) })
     }
 }
 
@@ -67,6 +75,8 @@ impl Queue for Watched {
     }
 
     async fn close_door(&self) -> bool {
+        // First: what is removed now is not lost.
+        self.vigil.take();
         self.listener.close_door().await
     }
 }

@@ -97,7 +97,7 @@ impl Server {
     }
 
     /// Watches what happens, for a log or for counters. It is called on the thread that keeps the
-    /// deadlines, so it must not block.
+    /// deadlines, so it must not block; and on another one, which keeps an eye on the socket file.
     #[must_use]
     pub fn observe(mut self, observer: impl Fn(&Event<'_>) + Send + Sync + 'static) -> Self {
         self.observer = Arc::new(observer);
@@ -158,7 +158,7 @@ impl Server {
             .spawn(move || {
                 let served = runtime.block_on(async {
                     let listener = Arc::new(listener);
-                    let queue = Watched::new(Arc::clone(&listener))?;
+                    let queue = Watched::new(Arc::clone(&listener), Arc::clone(&observer))?;
                     listener.serve_instead();
                     tokio::spawn(successor::wait(listener, Arc::clone(&stop), within, observer));
                     service.run(queue, stop, stop_when).await;

@@ -22,13 +22,12 @@ impl Spare {
         if !matches!(error, Errno::MFILE | Errno::NFILE) {
             return None;
         }
-        // The client that was let in last may have given its descriptor back by now.
-        self.refill();
         self.0.take()?;
         queue.accept().ok()
     }
 
-    fn refill(&mut self) {
+    /// Takes it back, once there is one to take.
+    pub(crate) fn refill(&mut self) {
         if self.0.is_none() {
             self.0 = File::open("/dev/null").ok();
         }

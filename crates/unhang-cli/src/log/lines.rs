@@ -6,7 +6,7 @@ use std::time::Duration;
 use anstyle::{AnsiColor, Style};
 use jiff::Zoned;
 use serde_json::{Value, json};
-use unhang::{Address, Cause, Ended, Exchange, Peer, State};
+use unhang::{Address, Cause, Ended, Exchange, Lost, Peer, State};
 
 use crate::units::{Mode, Size, Span};
 
@@ -16,6 +16,7 @@ pub(super) enum Line<'a> {
     AcceptFailed(&'a io::Error),
     Replaced { by: Option<Peer> },
     NotReplaced { by: Option<Peer>, error: &'a io::Error },
+    SocketLost(Lost),
     Draining { open: usize, within: Duration },
     Stopped { answered: u64, refused: u64, other: u64 },
     Dropped { count: u64 },
@@ -41,6 +42,10 @@ impl Line<'_> {
                 "{BAD}not replaced{BAD:#} by {}: {error}; this server goes on",
                 process(*by)
             ),
+            Self::SocketLost(lost) => {
+                let next = lost.next_step();
+                format!("{BAD}{lost}{BAD:#}; who is connected is served. {next}")
+            }
             Self::Draining { open: 0, .. } => "stopping".to_owned(),
             Self::Draining { open, within } => {
                 format!("stopping; {open} under way may take {}", Span(*within))
@@ -75,6 +80,16 @@ impl Line<'_> {
                 "event": "not_replaced",
                 "pid": by.map(|by| by.pid),
                 "error": error.to_string(),
+            }),
+            Self::SocketLost(lost) => json!({
+                "event": "socket_lost",
+                "how": match lost {
+                    Lost::Deleted => "deleted",
+                    Lost::Replaced => "replaced",
+                    _ => "otherwise",
+                },
+                "what": lost.to_string(),
+                "next": lost.next_step(),
             }),
             Self::Draining { open, within } => {
                 json!({ "event": "draining", "open": open, "within_s": within.as_secs_f64() })

@@ -17,7 +17,8 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use rustix::process::{Pid, Signal, kill_process_group};
 
 use crate::support::daemon::Daemon;
-use crate::support::{Place, await_some, find, missing, skip};
+use crate::support::programs::{find, missing, skip};
+use crate::support::{Place, await_some};
 
 /// What [`every_way`] gives for a client that has nothing to complain about.
 const SILENCE: [&str; 9] = [""; 9];

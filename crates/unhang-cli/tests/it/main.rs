@@ -4,10 +4,12 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod call;
+mod fault;
 mod interop;
 mod limits;
 mod load;
 mod metrics;
+mod regression;
 mod replace;
 mod serve;
 mod socket_file;

@@ -6,7 +6,8 @@ use std::process::Command;
 
 use crate::support::daemon::Daemon;
 use crate::support::peer::Peer;
-use crate::support::{PATIENCE, Place, UNHANG, await_some, missing, root};
+use crate::support::programs::missing;
+use crate::support::{PATIENCE, Place, UNHANG, await_some, root};
 
 /// What a service said to systemd, as far as the word that is waited for.
 fn await_word(systemd: &UnixDatagram, word: &str) {

@@ -96,8 +96,8 @@ pub(super) fn event(world: &World, event: &Event<'_>) {
                 world.blame(format!("{open} places are taken by {}", world.open().len()));
             }
         }
-        Event::Replaced { .. } | Event::NotReplaced { .. } => {
-            world.blame("nobody has asked to replace the server");
+        Event::Replaced { .. } | Event::NotReplaced { .. } | Event::SocketLost(_) => {
+            world.blame(format!("there is no socket file here: {event:?}"));
         }
     }
 }

@@ -1,76 +1,17 @@
 //! What a service can do wrong, and what its clients see: each is answered in time all the same.
 
 use std::future::{pending, ready};
-use std::io::{Read, Write};
+use std::io::Write;
 use std::os::unix::net::UnixStream;
-use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::mpsc::{Receiver, channel};
+use std::sync::mpsc::channel;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use tempfile::TempDir;
-use tokio::sync::oneshot;
-use unhang::{Cause, Ended, Event, Fault, Handler, Limits, Reply, Request, Server, Until};
+use unhang::{Cause, Ended, Event, Fault, Limits, Reply, Request, Server, Until};
 
-/// No test waits longer for anything: generous, as machines are slow and shared.
-const PATIENCE: Duration = Duration::from_secs(30);
-
-/// A server on a thread of its own.
-struct Running {
-    path: PathBuf,
-    stop: Option<oneshot::Sender<()>>,
-    finished: Receiver<Result<(), unhang::Error>>,
-    _folder: TempDir,
-}
-
-impl Running {
-    fn start(change: impl FnOnce(Server) -> Server, handler: impl Handler) -> Self {
-        let folder = TempDir::new().unwrap();
-        let path = folder.path().join("s");
-        let (stop, stopped) = oneshot::channel::<()>();
-        let server = change(Server::bind(&path).unwrap()).stop_when(async {
-            let _ = stopped.await;
-        });
-        let (done, finished) = channel();
-        std::thread::spawn(move || {
-            let runtime =
-                tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-            let _ = done.send(runtime.block_on(server.serve(handler)));
-            // A handler that blocks would hold a plain drop up for ever.
-            runtime.shutdown_background();
-        });
-        Self { path, stop: Some(stop), finished, _folder: folder }
-    }
-
-    /// Asks it to stop.
-    fn stop(&mut self) {
-        let _ = self.stop.take().unwrap().send(());
-    }
-
-    /// Waits until it has stopped.
-    fn wait(&self) {
-        self.finished.recv_timeout(PATIENCE).unwrap().unwrap();
-    }
-}
-
-fn connect(path: &Path) -> UnixStream {
-    let stream = UnixStream::connect(path).unwrap();
-    stream.set_read_timeout(Some(PATIENCE)).unwrap();
-    stream
-}
-
-fn read_to_end(mut stream: UnixStream) -> String {
-    let mut text = String::new();
-    stream.read_to_string(&mut text).unwrap();
-    text
-}
-
-fn ask(path: &Path, message: &str) -> String {
-    let mut stream = connect(path);
-    stream.write_all(message.as_bytes()).unwrap();
-    read_to_end(stream)
-}
+use crate::support::{PATIENCE, Running, ask, connect, read_to_end};
 
 async fn echo(request: Request) -> Result<Reply, Fault> {
     Ok(request.into_bytes().into())
@@ -115,19 +56,6 @@ fn what_an_engineer_writes_unread_compiles_and_answers() {
 }
 
 #[test]
-fn a_handler_that_panics_costs_its_own_client_a_line_and_nobody_else_anything() {
-    let server = Running::start(
-        |server| server,
-        async |request: Request| match &*request.text() {
-            "panic" => panic!("as it was told"),
-            _ => Ok("fine\n"),
-        },
-    );
-    assert_eq!(ask(&server.path, "panic"), "ERR the handler panicked\n");
-    assert_eq!(ask(&server.path, "hello"), "fine\n");
-}
-
-#[test]
 fn a_handler_that_never_ends_is_dropped_at_its_deadline() {
     struct Dropped(Arc<Mutex<Option<std::sync::mpsc::Sender<()>>>>);
     impl Drop for Dropped {
@@ -148,21 +76,6 @@ fn a_handler_that_never_ends_is_dropped_at_its_deadline() {
     });
     assert_eq!(ask(&server.path, "hello"), "ERR the handler took longer than 50ms\n");
     dropped.recv_timeout(PATIENCE).unwrap();
-}
-
-/// The one thread of the caller's runtime is stuck, and yet every client hears of it.
-#[test]
-fn a_handler_that_blocks_its_thread_cannot_hold_up_a_deadline() {
-    let (release, blocked) = channel::<()>();
-    let blocked = Mutex::new(blocked);
-    let server = Running::start(short_handler_deadline, move |_: Request| {
-        let _ = blocked.lock().unwrap().recv();
-        ready(Ok("late\n"))
-    });
-    for _ in 0..3 {
-        assert_eq!(ask(&server.path, "hello"), "ERR the handler took longer than 50ms\n");
-    }
-    drop(release);
 }
 
 #[test]

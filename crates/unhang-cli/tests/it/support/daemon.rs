@@ -1,6 +1,7 @@
 //! A server process: started, awaited, and ended.
 
 use std::ffi::OsStr;
+use std::fs;
 use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -81,8 +82,56 @@ impl Daemon {
 
     /// How many descriptors it has open.
     pub(crate) fn descriptors(&self) -> usize {
-        let folder = format!("/proc/{}/fd", self.pid());
-        Path::new(&folder).read_dir().unwrap().count()
+        self.open_descriptors().count()
+    }
+
+    /// How many it could still open, where `ulimit -n` is `most`. The limit is one of numbers: a
+    /// descriptor above it, inherited from whoever runs the tests, takes no place below it.
+    pub(crate) fn free_descriptors(&self, most: usize) -> usize {
+        most - self.open_descriptors().filter(|&number| number < most).count()
+    }
+
+    fn open_descriptors(&self) -> impl Iterator<Item = usize> {
+        let folder = fs::read_dir(format!("/proc/{}/fd", self.pid())).unwrap();
+        folder.map(|entry| entry.unwrap().file_name().into_string().unwrap().parse().unwrap())
+    }
+
+    /// Stops every thread of it, as a debugger, a paused container or a suspended machine does.
+    pub(crate) fn freeze(&self) {
+        self.signal(Signal::STOP);
+        self.await_threads('T');
+    }
+
+    /// Waits until it has nothing to do.
+    pub(crate) fn await_idle(&self) {
+        self.await_threads('S');
+    }
+
+    /// Waits until all its threads are in a state: proc(5) has the letters.
+    fn await_threads(&self, state: char) {
+        let threads = format!("/proc/{}/task", self.pid());
+        let is_there = |thread: &Path| {
+            let stat = fs::read_to_string(thread.join("stat")).unwrap();
+            // The state follows the name, which stands in parentheses.
+            stat.rsplit_once(") ").unwrap().1.starts_with(state)
+        };
+        await_some("all its threads are in that state", || {
+            let mut threads = fs::read_dir(&threads).unwrap();
+            threads.all(|thread| is_there(&thread.unwrap().path())).then_some(())
+        });
+    }
+
+    /// Lets it go on.
+    pub(crate) fn thaw(&self) {
+        self.signal(Signal::CONT);
+    }
+
+    /// The most memory that it has had at once, in bytes.
+    pub(crate) fn peak_memory(&self) -> usize {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.pid())).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
+        let kibibytes: usize = line.trim().strip_suffix(" kB").unwrap().parse().unwrap();
+        kibibytes * 1024
     }
 }
 

@@ -2,8 +2,8 @@
 
 pub(crate) mod daemon;
 pub(crate) mod peer;
+pub(crate) mod programs;
 
-use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -44,28 +44,4 @@ pub(crate) fn await_some<T>(what: &str, mut done: impl FnMut() -> Option<T>) -> 
 /// The root of the repository.
 pub(crate) fn root() -> &'static Path {
     Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../.."))
-}
-
-/// Whether a program is missing here, which skips the test and says what to install; or fails it,
-/// where everything is required.
-pub(crate) fn missing(program: &str, package: &str) -> bool {
-    let found = find(program).is_some();
-    if !found {
-        skip(&format!("{program} is not installed"), package);
-    }
-    !found
-}
-
-pub(crate) fn skip(why: &str, package: &str) {
-    let advice = format!("{why} (apt-get install {package})");
-    let required = std::env::var_os("UNHANG_REQUIRE_ALL").is_some_and(|all| all == "1");
-    assert!(!required, "{advice}");
-    // The harness would keep what eprintln! prints in a test that passes.
-    let _ = writeln!(std::io::stderr(), "skipped: {advice}");
-}
-
-/// Where a program is.
-pub(crate) fn find(program: &str) -> Option<PathBuf> {
-    let path = std::env::var_os("PATH")?;
-    std::env::split_paths(&path).map(|folder| folder.join(program)).find(|file| file.is_file())
 }

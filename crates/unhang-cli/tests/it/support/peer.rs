@@ -1,6 +1,7 @@
 //! A client that does exactly what a test says, byte by byte.
 
 use std::io::{self, Read, Write};
+use std::net::Shutdown;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 
@@ -34,8 +35,19 @@ impl Peer {
 
     /// Everything up to the end; a reset or a server that does not close fails the test.
     pub(crate) fn read_to_end(&mut self) -> Vec<u8> {
-        let mut bytes = Vec::new();
-        self.0.read_to_end(&mut bytes).unwrap();
+        let (bytes, end) = self.try_read_to_end();
+        end.unwrap();
         bytes
+    }
+
+    /// Everything up to the end, and what kind of end it was.
+    pub(crate) fn try_read_to_end(&mut self) -> (Vec<u8>, io::Result<()>) {
+        let mut bytes = Vec::new();
+        let end = self.0.read_to_end(&mut bytes).map(drop);
+        (bytes, end)
+    }
+
+    pub(crate) fn half_close(&mut self) {
+        self.0.shutdown(Shutdown::Write).unwrap();
     }
 }

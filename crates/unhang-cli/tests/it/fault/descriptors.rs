@@ -1,0 +1,37 @@
+//! No file descriptor is left.
+
+use super::{assert_serves, is_answer, next_exchange, serve_with_descriptors};
+use crate::support::peer::Peer;
+use crate::support::{Place, await_some};
+
+#[test]
+fn who_finds_none_is_told_and_the_log_says_once_why() {
+    let place = Place::new();
+    // Room for the server itself and some connections.
+    let server = serve_with_descriptors(&place, 32, &["--until", "newline"]);
+    // Once it serves, it has all that it needs for itself.
+    assert_serves(&server, &place);
+    server.await_idle();
+    let baseline = server.descriptors();
+    let free = server.free_descriptors(32);
+    let mut peers: Vec<_> = (0..64).map(|_| Peer::connect(&place.socket)).collect();
+    let said = server.await_line("accept_failed");
+    assert!(said.contains("Too many open files"), "{said}");
+    // Those that came first have theirs; everybody after them is told.
+    let told = peers.split_off(free);
+    for mut peer in told {
+        assert_eq!(peer.read_to_end(), b"ERR busy: out of file descriptors\n");
+        // Each has its own line, and no other comes between.
+        let line = server.await_line("");
+        assert!(line.contains("\"why\":\"busy: out of file descriptors\""), "{line}");
+    }
+    for mut peer in peers {
+        peer.write(b"hello\n");
+        assert!(is_answer(&peer.read_to_end()));
+        assert_eq!(next_exchange(&server)["ended"], "answered");
+    }
+    await_some("its descriptors are back where they were", || {
+        (server.descriptors() == baseline).then_some(())
+    });
+    assert_serves(&server, &place);
+}

@@ -1,0 +1,39 @@
+//! The server is stopped in mid-exchange and goes on later, as under a debugger, in a paused
+//! container or on a machine that was suspended.
+
+use std::time::Duration;
+
+use super::{assert_ended, assert_serves, is_answer, serve};
+use crate::support::Place;
+use crate::support::peer::Peer;
+
+#[test]
+fn a_request_that_came_whole_meanwhile_is_answered() {
+    let place = Place::new();
+    let server = serve(&place, &["--until", "newline"]);
+    let mut peer = Peer::connect(&place.socket);
+    peer.write(b"hel");
+    // Answered after it: the other has been accepted, and is waited for.
+    assert_serves(&server, &place);
+    server.freeze();
+    peer.write(b"lo\n");
+    server.thaw();
+    assert!(is_answer(&peer.read_to_end()));
+    assert_ended(&server, "answered", None);
+}
+
+#[test]
+fn who_has_sent_nothing_whole_by_then_is_told() {
+    let place = Place::new();
+    let server =
+        serve(&place, &["--until", "newline", "--read-deadline", "100ms", "--linger", "100ms"]);
+    let mut peer = Peer::connect(&place.socket);
+    peer.write(b"hel");
+    server.freeze();
+    std::thread::sleep(Duration::from_millis(200));
+    server.thaw();
+    let why = "no whole request within 100ms: end it with a newline, or half-close";
+    assert_eq!(peer.read_to_end(), format!("ERR {why}\n").as_bytes());
+    assert_ended(&server, "refused", Some(why));
+    assert_serves(&server, &place);
+}

@@ -1,0 +1,70 @@
+//! What the tests share: a server in this process, and clients that no server can hang.
+
+use std::io::{Read, Write};
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::sync::mpsc::{Receiver, channel};
+use std::time::Duration;
+
+use tempfile::TempDir;
+use tokio::sync::oneshot;
+use unhang::{Handler, Server};
+
+/// No test waits longer for anything: generous, as machines are slow and shared.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
+
+/// A server on a thread of its own.
+pub(crate) struct Running {
+    pub(crate) path: PathBuf,
+    stop: Option<oneshot::Sender<()>>,
+    finished: Receiver<Result<(), unhang::Error>>,
+    _folder: TempDir,
+}
+
+impl Running {
+    pub(crate) fn start(change: impl FnOnce(Server) -> Server, handler: impl Handler) -> Self {
+        let folder = TempDir::new().unwrap();
+        let path = folder.path().join("s");
+        let (stop, stopped) = oneshot::channel::<()>();
+        let server = change(Server::bind(&path).unwrap()).stop_when(async {
+            let _ = stopped.await;
+        });
+        let (done, finished) = channel();
+        std::thread::spawn(move || {
+            let runtime =
+                tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+            let _ = done.send(runtime.block_on(server.serve(handler)));
+            // A handler that blocks would hold a plain drop up for ever.
+            runtime.shutdown_background();
+        });
+        Self { path, stop: Some(stop), finished, _folder: folder }
+    }
+
+    /// Asks it to stop.
+    pub(crate) fn stop(&mut self) {
+        let _ = self.stop.take().unwrap().send(());
+    }
+
+    /// Waits until it has stopped.
+    pub(crate) fn wait(&self) {
+        self.finished.recv_timeout(PATIENCE).unwrap().unwrap();
+    }
+}
+
+pub(crate) fn connect(path: &Path) -> UnixStream {
+    let stream = UnixStream::connect(path).unwrap();
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    stream
+}
+
+pub(crate) fn read_to_end(mut stream: UnixStream) -> String {
+    let mut text = String::new();
+    stream.read_to_string(&mut text).unwrap();
+    text
+}
+
+pub(crate) fn ask(path: &Path, message: &str) -> String {
+    let mut stream = connect(path);
+    stream.write_all(message.as_bytes()).unwrap();
+    read_to_end(stream)
+}
