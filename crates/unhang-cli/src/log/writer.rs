@@ -6,13 +6,16 @@ use std::io::Write;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Lines that may wait: a fraction of a second of a busy server, in well under a megabyte.
 const WAITING: usize = 4096;
 
 /// How long the last lines may take. A log that takes none must not keep a stopped server.
 const FLUSH: Duration = Duration::from_secs(1);
+
+/// Between two tries to find room for the order to write what waits.
+const RETRY: Duration = Duration::from_millis(5);
 
 pub(super) struct Writer {
     items: SyncSender<Item>,
@@ -46,11 +49,19 @@ impl Writer {
     }
 
     pub(super) fn flush(&self) {
+        let late = Instant::now() + FLUSH;
         let (done, flushed) = sync_channel(1);
-        if self.items.try_send(Item::Flush(done)).is_ok() {
-            // An error either way: the sender was dropped, so all is written; or time is up.
-            let _ = flushed.recv_timeout(FLUSH);
+        let mut order = Item::Flush(done);
+        // Where lines wait already, so does the order to write them.
+        while let Err(TrySendError::Full(back)) = self.items.try_send(order) {
+            if Instant::now() >= late {
+                return;
+            }
+            order = back;
+            std::thread::sleep(RETRY);
         }
+        // An error either way: the sender was dropped, so all is written; or time is up.
+        let _ = flushed.recv_timeout(late.saturating_duration_since(Instant::now()));
     }
 }
 
