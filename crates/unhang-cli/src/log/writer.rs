@@ -14,6 +14,9 @@ const WAITING: usize = 4096;
 /// How long the last lines may take. A log that takes none must not keep a stopped server.
 const FLUSH: Duration = Duration::from_secs(1);
 
+/// Between two tries to find room for the order to write what waits.
+const RETRY: Duration = Duration::from_millis(5);
+
 pub(super) struct Writer {
     items: SyncSender<Item>,
     dropped: Arc<AtomicU64>,
