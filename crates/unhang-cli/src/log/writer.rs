@@ -11,11 +11,9 @@ use std::time::{Duration, Instant};
 /// Lines that may wait: a fraction of a second of a busy server, in well under a megabyte.
 const WAITING: usize = 4096;
 
-/// How long the last lines may take. A log that takes none must not keep a stopped server.
-const FLUSH: Duration = Duration::from_secs(1);
-
-/// Between two tries to find room for the order to write what waits.
-const RETRY: Duration = Duration::from_millis(5);
+/// How long the last lines may take. A log that takes none must not keep a stopped server; one that
+/// is only slow, on a machine that is short of processors, should lose nothing.
+const FLUSH: Duration = Duration::from_secs(2);
 
 pub(super) struct Writer {
     items: SyncSender<Item>,
