@@ -88,6 +88,11 @@ impl<H: Handler> Service<H> {
                 () = self.accept_all(&listener, &queue, Door::Closed) => {}
                 () = drain.over() => self.turn_all_away(&listener, || Cause::Stopping),
             }
+        } else {
+            // It is another's alone now. Kept open until the drain is over, it would outlive that
+            // other if it is killed: clients would enter a queue that nobody serves, and the lock
+            // would keep the next start out.
+            drop((queue, listener));
         }
         self.places.all_free().await;
         Ok(())

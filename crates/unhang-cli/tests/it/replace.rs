@@ -126,6 +126,28 @@ fn a_successor_that_is_never_ready_changes_nothing() {
 }
 
 #[test]
+fn who_is_killed_while_its_predecessor_drains_can_be_started_again_at_once() {
+    let place = Place::new();
+    let arguments = ["--until", "newline", "--read-deadline", "1h", "--drain-deadline", "1h"];
+    let old = Daemon::serve(&place.socket, &arguments);
+    let mut under_way = Peer::connect(&place.socket);
+    under_way.write(b"hel");
+    assert!(is_answer(&Peer::ask(&place.socket, b"hello\n")));
+    let mut new = Daemon::serve(&place.socket, &["--replace"]);
+    old.await_line("stopping");
+    new.signal(Signal::KILL);
+    new.wait();
+
+    // The old one has nothing left of the socket: neither the lock, nor a queue that nobody serves.
+    let refused = UnixStream::connect(&place.socket).unwrap_err();
+    assert_eq!(refused.kind(), std::io::ErrorKind::ConnectionRefused);
+    let next = Daemon::serve(&place.socket, &[]);
+    assert!(serves(&next, &place));
+    under_way.write(b"lo\n");
+    assert!(is_answer(&under_way.read_to_end()));
+}
+
+#[test]
 fn only_its_own_user_may_reach_for_the_socket() {
     let place = Place::new();
     let _server = Daemon::serve(&place.socket, &["--mode", "0666"]);
