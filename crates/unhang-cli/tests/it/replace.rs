@@ -2,7 +2,7 @@
 
 use std::io::Write;
 use std::os::unix::fs::MetadataExt;
-use std::os::unix::net::UnixStream;
+use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
@@ -145,6 +145,18 @@ fn who_is_killed_while_its_predecessor_drains_can_be_started_again_at_once() {
     assert!(serves(&next, &place));
     under_way.write(b"lo\n");
     assert!(is_answer(&under_way.read_to_end()));
+}
+
+#[test]
+fn who_ends_while_it_is_asked_is_nobody_to_replace() {
+    let place = Place::new();
+    let control = UnixListener::bind(control(&place)).unwrap();
+    let mut command = std::process::Command::new(UNHANG);
+    let server = Daemon::spawn(command.arg("serve").arg(&place.socket).arg("--replace"));
+    let asked = control.accept().unwrap();
+    drop((control, asked));
+    server.await_line("listening");
+    assert!(serves(&server, &place));
 }
 
 #[test]
