@@ -5,6 +5,7 @@
 
 mod call;
 mod interop;
+mod killed;
 mod limits;
 mod load;
 mod metrics;
