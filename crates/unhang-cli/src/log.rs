@@ -36,7 +36,11 @@ impl Log {
         Self {
             form,
             quiet,
-            writer: Writer::start(dropped),
+            writer: match form {
+                Form::Text => Writer::start(anstream::stdout(), dropped),
+                // Never coloured, so not to be searched for colours either.
+                Form::Json => Writer::start(std::io::stdout(), dropped),
+            },
             answered: AtomicU64::new(0),
             refused: AtomicU64::new(0),
             other: AtomicU64::new(0),

@@ -79,6 +79,11 @@ impl<H: Handler> Service<H> {
                 () = self.accept_all(&queue, Door::Closed) => {}
                 () = drain.over() => self.last_call(&queue).await,
             }
+        } else {
+            // It is another's alone now. Kept open until the drain is over, it would outlive that
+            // other if it is killed: clients would enter a queue that nobody serves, and the lock
+            // would keep the next start out.
+            drop(queue);
         }
         self.places.all_free().await;
     }

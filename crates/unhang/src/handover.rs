@@ -11,7 +11,8 @@ use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::PathBuf;
-use std::time::Duration;
+use std::thread::sleep;
+use std::time::{Duration, Instant};
 
 use rustix::io::Errno;
 use rustix::net::{
@@ -33,6 +34,9 @@ const READY: &str = "ready\n";
 /// How long either side waits for the other's word. It takes microseconds; a successor that reads
 /// its own configuration in between may take seconds.
 const PATIENCE: Duration = Duration::from_secs(10);
+
+/// The pause before a server is asked again: whoever ended while it was asked is gone in a moment.
+const AGAIN: Duration = Duration::from_millis(10);
 
 /// Nobody but the same user, and root, may ask; and nobody else can connect.
 const MODE: u32 = 0o600;
@@ -95,15 +99,31 @@ impl Predecessor {
 pub(crate) fn ask(address: &Address) -> Result<Option<(Estate, Predecessor)>, Error> {
     let Some(control) = address.control() else { return Ok(None) };
     let failed = |error| Error::setup(address, "take the socket over from its server", error);
-    let Some(stream) = connect(&control).map_err(failed)? else { return Ok(None) };
-    receive(address, &control, stream).map(Some).map_err(failed)
+    let asked = Instant::now();
+    loop {
+        let Some(stream) = connect(&control).map_err(failed)? else { return Ok(None) };
+        match receive(address, &control, stream) {
+            // By now another may serve, or nobody.
+            Err(error) if has_ended(&error) && asked.elapsed() < PATIENCE => sleep(AGAIN),
+            answer => return answer.map(Some).map_err(failed),
+        }
+    }
+}
+
+/// Whether the server that was asked has ended, or has been replaced by another, without a word.
+fn has_ended(error: &io::Error) -> bool {
+    use io::ErrorKind::{BrokenPipe, ConnectionReset, UnexpectedEof};
+    matches!(error.kind(), BrokenPipe | ConnectionReset | UnexpectedEof)
 }
 
 fn connect(control: &Address) -> io::Result<Option<UnixStream>> {
     let kind = SocketType::STREAM;
     let socket = rustix::net::socket_with(AddressFamily::UNIX, kind, SocketFlags::CLOEXEC, None)?;
-    match rustix::net::connect(&socket, &control.to_kernel()?) {
-        Ok(()) => Ok(Some(socket.into())),
+    let stream = UnixStream::from(socket);
+    // Before it connects: the queue of a server that is stopped may be full.
+    set_patience(&stream)?;
+    match rustix::net::connect(&stream, &control.to_kernel()?) {
+        Ok(()) => Ok(Some(stream)),
         Err(Errno::NOENT | Errno::CONNREFUSED) => Ok(None),
         Err(error) => Err(error.into()),
     }
@@ -116,7 +136,6 @@ fn receive(
 ) -> io::Result<(Estate, Predecessor)> {
     // Whoever may write to the folder could have put a socket of theirs there.
     trust(&stream)?;
-    set_patience(&stream)?;
     (&stream).write_all(ASK.as_bytes())?;
 
     let mut text = [0; 128];
@@ -128,6 +147,9 @@ fn receive(
         RecvAncillaryMessage::ScmRights(descriptors) => descriptors.collect::<Vec<_>>(),
         _ => Vec::new(),
     });
+    if received.bytes == 0 {
+        return Err(io::ErrorKind::UnexpectedEof.into());
+    }
     let text = String::from_utf8_lossy(&text[..received.bytes]);
     let (Some(socket), Some(control_socket)) = (descriptors.next(), descriptors.next()) else {
         let got = text.trim_end();

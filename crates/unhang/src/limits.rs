@@ -99,3 +99,7 @@ pub(crate) const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 /// at the end of a drain: for one second, as closing the socket would reset them. The drain's
 /// default of eight leaves a container two.
 pub(crate) const LAST_CALLS: u32 = 20;
+
+/// How long a successor that finds the lock held, and nobody to ask, waits for it. A server that was
+/// replaced lets go within milliseconds; one that cannot be replaced is not waited for much longer.
+pub(crate) const LET_GO: Duration = Duration::from_secs(1);

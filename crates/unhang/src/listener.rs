@@ -7,13 +7,14 @@ use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
 
 use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::net::{Shutdown, SocketFlags};
 use tokio::sync::Mutex;
 
 use crate::address::Address;
-use crate::error::Error;
+use crate::error::{Error, ErrorKind};
 use crate::handover::{self, Control, Estate, Predecessor};
 use crate::limits;
 use crate::socket_file::{self, SocketFile};
@@ -94,18 +95,30 @@ impl Bind {
     /// [`Setup`](crate::ErrorKind::Setup).
     pub fn listen(self) -> Result<Listener, Error> {
         let address = Address::new(&self.name)?;
-        if self.replace {
-            if let Some((estate, predecessor)) = handover::ask(&address)? {
-                return Ok(Listener::new(estate, address, Some(predecessor), false));
+        let begun = Instant::now();
+        let lock = loop {
+            if self.replace {
+                if let Some((estate, predecessor)) = handover::ask(&address)? {
+                    return Ok(Listener::new(estate, address, Some(predecessor), false));
+                }
             }
-        }
-        let lock = match address.path() {
-            Some(path) => {
-                let lock = socket_file::lock(&address, path)?;
-                socket_file::make_way(&address, path)?;
-                Some(lock)
+            let Some(path) = address.path() else { break None };
+            match socket_file::lock(&address, path) {
+                // Nobody can be asked and somebody holds the lock: a server that has just been
+                // replaced by one that is gone already, and is about to let go.
+                Err(error)
+                    if self.replace
+                        && matches!(error.kind(), ErrorKind::Held { .. })
+                        && begun.elapsed() < limits::LET_GO =>
+                {
+                    std::thread::sleep(limits::LET_GO / 100);
+                }
+                lock => {
+                    let lock = lock?;
+                    socket_file::make_way(&address, path)?;
+                    break Some(lock);
+                }
             }
-            None => None,
         };
         let (socket, file) = socket_file::bind(&address, self.mode)?;
         let control = Control::new(&address);

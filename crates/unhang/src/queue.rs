@@ -1,12 +1,14 @@
 //! The accept queue: what the accept loop needs of it, and the real one.
 
 use std::cell::Cell;
-use std::future::Future;
+use std::future::{Future, poll_fn};
 use std::io;
 use std::sync::Arc;
+use std::task::Poll;
 
 use tokio::io::Interest;
 use tokio::net::UnixStream;
+use tokio::task::unconstrained;
 use tokio::time::sleep;
 
 use crate::accept::{Observer, tell};
@@ -64,13 +66,16 @@ impl Queue for Watched {
     }
 
     async fn wait(&self) {
-        let forgotten = async {
-            self.watch.readable().await?;
-            self.watch.try_io(Interest::READABLE, || Err::<(), _>(io::ErrorKind::WouldBlock.into()))
-        };
-        match forgotten.await {
-            Err(error) if error.kind() != io::ErrorKind::WouldBlock => sleep(ACCEPT_PAUSE).await,
-            _ => {}
+        let nothing = || Err::<(), _>(io::ErrorKind::WouldBlock.into());
+        let _ = self.watch.try_io(Interest::READABLE, nothing);
+        let ready = poll_fn(|cx| Poll::Ready(self.watch.poll_read_ready(cx).is_ready()));
+        if unconstrained(ready).await {
+            // Still, though it was just forgotten: somebody who shares the listener has shut it, and
+            // it will be readable for ever.
+            return sleep(ACCEPT_PAUSE).await;
+        }
+        if self.watch.readable().await.is_err() {
+            sleep(ACCEPT_PAUSE).await;
         }
     }
 

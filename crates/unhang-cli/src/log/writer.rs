@@ -28,14 +28,17 @@ enum Item {
 
 impl Writer {
     /// `lost` renders how many lines were dropped.
-    pub(super) fn start(lost: impl Fn(u64) -> String + Send + 'static) -> Self {
+    pub(super) fn start(
+        out: impl Write + Send + 'static,
+        lost: impl Fn(u64) -> String + Send + 'static,
+    ) -> Self {
         let (items, waiting) = sync_channel(WAITING);
         let dropped = Arc::new(AtomicU64::new(0));
         let count = Arc::clone(&dropped);
         // Without the thread all lines are dropped, which is better than no server.
         let _ = std::thread::Builder::new()
             .name("log".into())
-            .spawn(move || write_all(&waiting, &count, lost));
+            .spawn(move || write_all(out, &waiting, &count, lost));
         Self { items, dropped }
     }
 
@@ -64,8 +67,12 @@ impl Writer {
     }
 }
 
-fn write_all(items: &Receiver<Item>, dropped: &AtomicU64, lost: impl Fn(u64) -> String) {
-    let mut out = anstream::AutoStream::auto(std::io::stdout());
+fn write_all(
+    mut out: impl Write,
+    items: &Receiver<Item>,
+    dropped: &AtomicU64,
+    lost: impl Fn(u64) -> String,
+) {
     while let Ok(first) = items.recv() {
         // All that waits goes out in one write: a write per line costs more than the exchange.
         let mut text = String::new();

@@ -6,6 +6,7 @@
 mod call;
 mod fault;
 mod interop;
+mod killed;
 mod limits;
 mod load;
 mod metrics;

@@ -2,7 +2,7 @@
 
 use std::io::Write;
 use std::os::unix::fs::MetadataExt;
-use std::os::unix::net::UnixStream;
+use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
@@ -123,6 +123,40 @@ fn a_successor_that_is_never_ready_changes_nothing() {
     let new = Daemon::serve(&place.socket, &["--replace"]);
     server.await_line("replaced");
     assert!(serves(&new, &place));
+}
+
+#[test]
+fn who_is_killed_while_its_predecessor_drains_can_be_started_again_at_once() {
+    let place = Place::new();
+    let arguments = ["--until", "newline", "--read-deadline", "1h", "--drain-deadline", "1h"];
+    let old = Daemon::serve(&place.socket, &arguments);
+    let mut under_way = Peer::connect(&place.socket);
+    under_way.write(b"hel");
+    assert!(is_answer(&Peer::ask(&place.socket, b"hello\n")));
+    let mut new = Daemon::serve(&place.socket, &["--replace"]);
+    old.await_line("stopping");
+    new.signal(Signal::KILL);
+    new.wait();
+
+    // The old one has nothing left of the socket: neither the lock, nor a queue that nobody serves.
+    let refused = UnixStream::connect(&place.socket).unwrap_err();
+    assert_eq!(refused.kind(), std::io::ErrorKind::ConnectionRefused);
+    let next = Daemon::serve(&place.socket, &[]);
+    assert!(serves(&next, &place));
+    under_way.write(b"lo\n");
+    assert!(is_answer(&under_way.read_to_end()));
+}
+
+#[test]
+fn who_ends_while_it_is_asked_is_nobody_to_replace() {
+    let place = Place::new();
+    let control = UnixListener::bind(control(&place)).unwrap();
+    let mut command = std::process::Command::new(UNHANG);
+    let server = Daemon::spawn(command.arg("serve").arg(&place.socket).arg("--replace"));
+    let asked = control.accept().unwrap();
+    drop((control, asked));
+    server.await_line("listening");
+    assert!(serves(&server, &place));
 }
 
 #[test]

@@ -257,3 +257,26 @@ fn more_clients_than_connections_are_allowed_are_served_one_after_the_other() {
         assert_eq!(read_to_end(stream), "hello");
     }
 }
+
+/// It was never heard of again: such a listener is readable for ever, and the accept loop went round
+/// without letting anybody else run.
+#[test]
+fn a_listener_that_another_process_has_shut_does_not_spin() {
+    let folder = TempDir::new().unwrap();
+    let shared = std::os::unix::net::UnixListener::bind(folder.path().join("s")).unwrap();
+    let listener = unhang::Listener::inherited(shared.try_clone().unwrap()).unwrap();
+    let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
+    let server = Server::new(listener).stop_when(async {
+        let _ = stopped.await;
+    });
+    let (done, finished) = channel();
+    std::thread::spawn(move || {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let _ = done.send(runtime.block_on(server.serve(echo)));
+    });
+    assert_eq!(ask(&folder.path().join("s"), "hello"), "hello");
+    rustix::net::shutdown(&shared, rustix::net::Shutdown::Read).unwrap();
+    assert!(finished.recv_timeout(Duration::from_millis(200)).is_err(), "nobody has stopped it");
+    stop.send(()).unwrap();
+    finished.recv_timeout(PATIENCE).unwrap().unwrap();
+}

@@ -50,12 +50,21 @@ impl Daemon {
 
     /// Waits for the next line that has `text` in it, and passes over those before.
     pub(crate) fn await_line(&self, text: &str) -> String {
+        self.next_line(text).unwrap_or_else(|seen| panic!("no line with {text:?} among {seen:#?}"))
+    }
+
+    /// Waits for that line, or for the end of all lines. Whether it came.
+    pub(crate) fn says(&self, text: &str) -> bool {
+        self.next_line(text).is_ok()
+    }
+
+    fn next_line(&self, text: &str) -> Result<String, Vec<String>> {
         let mut seen = Vec::new();
         loop {
             match self.lines.recv_timeout(PATIENCE) {
-                Ok(line) if line.contains(text) => return line,
+                Ok(line) if line.contains(text) => return Ok(line),
                 Ok(line) => seen.push(line),
-                Err(error) => panic!("no line with {text:?} ({error}) among {seen:#?}"),
+                Err(_) => return Err(seen),
             }
         }
     }
@@ -70,7 +79,12 @@ impl Daemon {
 
     /// Waits for its end.
     pub(crate) fn wait(&mut self) -> ExitStatus {
-        await_some("the process ends", || self.child.try_wait().unwrap())
+        await_some("the process ends", || self.try_wait())
+    }
+
+    /// Its end, if it has ended.
+    pub(crate) fn try_wait(&mut self) -> Option<ExitStatus> {
+        self.child.try_wait().unwrap()
     }
 
     /// SIGTERM, and its end; gives what it printed since.
