@@ -19,6 +19,8 @@ pub(in crate::world) struct ClientPlan {
     /// What it sends, each piece after a pause.
     pub(in crate::world) pieces: Vec<(Duration, Vec<u8>)>,
     pub(in crate::world) then: Then,
+    /// Whether it reads only when it has written everything.
+    pub(in crate::world) talks_first: bool,
     pub(in crate::world) reading: Reading,
     /// When it vanishes after it has connected, whatever it is at.
     pub(in crate::world) leaves: Option<Duration>,
@@ -89,6 +91,7 @@ impl ClientPlan {
                 }
                 _ => Then::Wait,
             },
+            talks_first: rng.u8(..4) == 0,
             reading: Reading {
                 step: (*pick(rng, &[1, 10, 1000, 1 << 16])).max(longest / steps),
                 times: *pick(rng, &[0, 0, 0, 1, 3, 30]),
