@@ -54,6 +54,8 @@ pub(super) struct Facts {
     pub(super) trap: Option<(u32, Trap)>,
     /// What the server did that it must never do.
     pub(super) offences: Vec<&'static str>,
+    /// How often the server has called, and since when, while time stood still.
+    calls: (usize, Instant),
     waiting: Vec<Waker>,
 }
 
@@ -110,6 +112,7 @@ impl Wire {
             ending: String::new(),
             trap,
             offences: Vec::new(),
+            calls: (0, Instant::now()),
             waiting: Vec::new(),
         })))
     }
@@ -252,6 +255,9 @@ impl Facts {
         if self.closed.is_some() {
             self.offences.push("used after the close");
         }
+        let now = Instant::now();
+        self.calls = if self.calls.1 == now { (self.calls.0 + 1, now) } else { (0, now) };
+        assert!(self.calls.0 < 100_000, "a connection spins");
         match &mut self.trap {
             Some((0, trap)) => {
                 let trap = *trap;
