@@ -29,6 +29,7 @@ pub(super) struct Facts {
     pub(super) arrivals: Vec<(Instant, usize)>,
     pub(super) read: usize,
     pub(super) client: Side,
+    pub(super) left: Option<Instant>,
     /// What the server wrote, and how much of it the client has taken.
     pub(super) written: Vec<u8>,
     pub(super) first_written: Option<Instant>,
@@ -95,6 +96,7 @@ impl Wire {
             arrivals: Vec::new(),
             read: 0,
             client: Side::Open,
+            left: None,
             written: Vec::new(),
             first_written: None,
             taken: 0,
@@ -240,6 +242,7 @@ impl Facts {
 
     fn leave(&mut self) {
         if !self.is_left() {
+            self.left = Some(Instant::now());
             let unread = self.taken < self.written.len();
             self.client = if unread { Side::Reset } else { Side::Gone };
             self.wake();
