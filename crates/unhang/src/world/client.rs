@@ -29,12 +29,12 @@ pub(super) async fn live(world: Arc<World>, id: usize) {
 }
 
 async fn exchange(plan: &ClientPlan, wire: &Wire) {
-    // Whoever writes on before it reads must not be waited for, so a client does both at once.
-    tokio::join!(
-        biased;
-        talk(plan, wire),
-        listen(&plan.reading, wire),
-    );
+    if plan.talks_first {
+        talk(plan, wire).await;
+        listen(&plan.reading, wire).await;
+    } else {
+        tokio::join!(biased; talk(plan, wire), listen(&plan.reading, wire));
+    }
     if plan.stays {
         wire.over().await;
     }

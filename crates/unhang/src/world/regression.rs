@@ -91,6 +91,7 @@ fn patient(id: u32) -> ClientPlan {
         room: 1000,
         pieces: vec![(Duration::ZERO, b"hello".to_vec())],
         then: Then::Wait,
+        talks_first: false,
         reading: Reading { step: 1, times: 0, pause: Duration::ZERO, to_the_end: true },
         leaves: None,
         stays: false,

@@ -30,13 +30,14 @@ pub(super) fn tell(world: &World) -> String {
         let pieces = plan.pieces.iter().map(|(pause, piece)| (*pause, piece.len()));
         let _ = writeln!(
             story,
-            "{:?} arrives {:?}, room {}, sends {:?}, then {:?}, {:?}, leaves {:?}, stays {}, \
+            "{:?} arrives {:?}, room {}, sends {:?}, then {:?}, talks first {}, {:?}, leaves {:?}, stays {}, \
              {:?}, handler {:?} after {:?}",
             plan.peer,
             plan.arrives,
             plan.room,
             pieces.collect::<Vec<_>>(),
             plan.then,
+            plan.talks_first,
             plan.reading,
             plan.leaves,
             plan.stays,

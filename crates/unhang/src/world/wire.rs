@@ -1,22 +1,23 @@
 //! A socket pair without a kernel: bounded buffers, half-close, and a reset for whoever closes over
 //! unread bytes, as unix(7) has it. It notes when everything happened.
 
+mod server_end;
+
+use std::future::poll_fn;
 use std::io;
+use std::ops::ControlFlow;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::task::{Context, Poll, Waker};
-use std::{future::poll_fn, ops::ControlFlow};
+use std::task::{Poll, Waker};
 
 use tokio::time::Instant;
 
 use crate::handler::Peer;
-use crate::stream::Stream;
+
+pub(super) use server_end::ServerEnd;
 
 /// Both ends of one connection.
 #[derive(Clone)]
 pub(super) struct Wire(Arc<Mutex<Facts>>);
-
-/// The server's end.
-pub(super) struct ServerEnd(Wire);
 
 /// Everything that is known of a connection, by whom, and when.
 pub(super) struct Facts {
@@ -28,6 +29,7 @@ pub(super) struct Facts {
     pub(super) arrivals: Vec<(Instant, usize)>,
     pub(super) read: usize,
     pub(super) client: Side,
+    pub(super) left: Option<Instant>,
     /// What the server wrote, and how much of it the client has taken.
     pub(super) written: Vec<u8>,
     pub(super) first_written: Option<Instant>,
@@ -45,7 +47,7 @@ pub(super) struct Facts {
     /// How many bytes were thrown away with the close.
     pub(super) thrown_away: usize,
     /// Whether the server's last look found nothing to read.
-    seen_empty: bool,
+    pub(super) seen_empty: bool,
     /// How many exchanges were told of it, and how the last one ended.
     pub(super) exchanges: usize,
     pub(super) ending: String,
@@ -53,6 +55,8 @@ pub(super) struct Facts {
     pub(super) trap: Option<(u32, Trap)>,
     /// What the server did that it must never do.
     pub(super) offences: Vec<&'static str>,
+    /// How often the server has called, and since when, while time stood still.
+    calls: (usize, Instant),
     waiting: Vec<Waker>,
 }
 
@@ -92,6 +96,7 @@ impl Wire {
             arrivals: Vec::new(),
             read: 0,
             client: Side::Open,
+            left: None,
             written: Vec::new(),
             first_written: None,
             taken: 0,
@@ -109,6 +114,7 @@ impl Wire {
             ending: String::new(),
             trap,
             offences: Vec::new(),
+            calls: (0, Instant::now()),
             waiting: Vec::new(),
         })))
     }
@@ -236,6 +242,7 @@ impl Facts {
 
     fn leave(&mut self) {
         if !self.is_left() {
+            self.left = Some(Instant::now());
             let unread = self.taken < self.written.len();
             self.client = if unread { Side::Reset } else { Side::Gone };
             self.wake();
@@ -251,6 +258,9 @@ impl Facts {
         if self.closed.is_some() {
             self.offences.push("used after the close");
         }
+        let now = Instant::now();
+        self.calls = if self.calls.1 == now { (self.calls.0 + 1, now) } else { (0, now) };
+        assert!(self.calls.0 < 100_000, "a connection spins");
         match &mut self.trap {
             Some((0, trap)) => {
                 let trap = *trap;
@@ -271,95 +281,5 @@ impl Facts {
     fn close(&mut self) {
         self.closed = Some(Instant::now());
         self.wake();
-    }
-}
-
-impl Stream for ServerEnd {
-    fn poll_read(&mut self, cx: &mut Context<'_>, buffer: &mut [u8]) -> Poll<io::Result<usize>> {
-        let mut facts = self.0.facts();
-        facts.enter()?;
-        let count = buffer.len().min(facts.unread());
-        buffer[..count].copy_from_slice(&facts.sent[facts.read..][..count]);
-        facts.read += count;
-        match (count, facts.client) {
-            (0, Side::Open) => {
-                facts.waiting.push(cx.waker().clone());
-                return Poll::Pending;
-            }
-            (0, Side::Reset) => return Poll::Ready(Err(io::ErrorKind::ConnectionReset.into())),
-            (0, _) => {}
-            _ => facts.wake(),
-        }
-        Poll::Ready(Ok(count))
-    }
-
-    fn poll_write(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        let mut facts = self.0.facts();
-        facts.enter()?;
-        if facts.half_closed.is_some() {
-            facts.offences.push("written after the half-close");
-        }
-        if facts.is_left() {
-            return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into()));
-        }
-        let count = bytes.len().min(facts.room - (facts.written.len() - facts.taken));
-        if count == 0 {
-            facts.waiting.push(cx.waker().clone());
-            return Poll::Pending;
-        }
-        facts.written.extend_from_slice(&bytes[..count]);
-        facts.first_written.get_or_insert_with(Instant::now);
-        facts.wake();
-        Poll::Ready(Ok(count))
-    }
-
-    fn half_close(&mut self) -> io::Result<()> {
-        let mut facts = self.0.facts();
-        facts.enter()?;
-        facts.half_closed = Some(Instant::now());
-        facts.wake();
-        Ok(())
-    }
-
-    fn has_unread(&self) -> bool {
-        let mut facts = self.0.facts();
-        let unread = facts.unread() > 0;
-        facts.seen_empty = !unread;
-        // What happens now, happens right after it looked.
-        let _ = facts.enter();
-        unread
-    }
-
-    fn is_hung_up(&self) -> bool {
-        let mut facts = self.0.facts();
-        let _ = facts.enter();
-        facts.is_left()
-    }
-
-    fn peer(&self) -> Option<Peer> {
-        self.0.facts().peer
-    }
-
-    fn close(self) -> usize {
-        let mut facts = self.0.facts();
-        let unread = facts.unread();
-        facts.read += unread;
-        facts.thrown_away = unread;
-        facts.close();
-        unread
-    }
-}
-
-impl Drop for ServerEnd {
-    fn drop(&mut self) {
-        let mut facts = self.0.facts();
-        if facts.closed.is_some() {
-            return;
-        }
-        // What came after the last look is known to make a reset: see `Connection::run`.
-        if facts.unread() > 0 && !facts.is_left() && !facts.seen_empty {
-            facts.offences.push("closed over unread bytes: the client gets a reset for its end");
-        }
-        facts.close();
     }
 }

@@ -142,11 +142,17 @@ impl Case<'_> {
                 // What is taken in the last moment may come too late to be seen.
                 let just_taken = facts.last_taken == Some(self.ended);
                 let no_time = facts.answered == Some(self.ended);
-                late == Some(self.ended) && (full || just_taken || no_time)
+                // Whoever writes on before it reads would wait for us as we wait for it.
+                let input_taken = facts.thrown_away == 0 || self.has_just_sent();
+                late == Some(self.ended) && (just_taken || no_time || full && input_taken)
             }
             Ended::Failed(..) => matches!(plan.trap, Some((_, Trap::Fail))) && facts.trap.is_none(),
             Ended::Refused(cause) => self.is_caused(cause),
         }
+    }
+
+    fn has_just_sent(&self) -> bool {
+        self.facts.arrivals.last().is_some_and(|&(at, _)| at == self.ended)
     }
 
     fn is_caused(&self, cause: &Cause) -> bool {

@@ -14,6 +14,9 @@ pub(super) fn check(world: &World, facts: &Facts, request: &[u8]) -> Result<(), 
     if !facts.sent.starts_with(request) {
         return Err("the request is not what the client sent");
     }
+    if facts.sent.is_empty() && facts.left.is_some_and(|left| Some(left) < facts.accepted) {
+        return Err("asked for a client that had left without a byte");
+    }
     // A client that is done with its side ends its request with all that it has sent. Where it has
     // left, nothing shows when.
     let all = length == facts.sent.len();
