@@ -9,11 +9,11 @@ use unhang::{Fault, Limits, Reply, Request};
 
 use super::Watched;
 
-const LATE: &str = "ERR the handler took longer than 200ms\n";
+const LATE: &str = "ERR the handler took longer than 2s\n";
 
 fn short() -> Limits {
     let mut limits = Limits::default();
-    limits.handler = Duration::from_millis(200);
+    limits.handler = Duration::from_secs(2);
     limits
 }
 
