@@ -27,7 +27,7 @@ use crate::peer;
 use crate::socket_file::{self, Identity, SocketFile};
 
 /// What the successor asks, with the version of what follows.
-const ASK: &str = "unhang replace 1\n";
+pub(crate) const ASK: &str = "unhang replace 1\n";
 
 /// What it says when it serves.
 const READY: &str = "ready\n";
@@ -99,7 +99,7 @@ fn connect(control: &Address) -> io::Result<Option<UnixStream>> {
     }
 }
 
-fn receive(address: &Address, control: &Address, stream: UnixStream) -> io::Result<Listener> {
+pub(crate) fn receive(address: &Address, control: &Address, stream: UnixStream) -> io::Result<Listener> {
     // Whoever may write to the folder could have put a socket of theirs there.
     trust(&stream)?;
     set_patience(&stream)?;
@@ -137,7 +137,7 @@ fn receive(address: &Address, control: &Address, stream: UnixStream) -> io::Resu
 }
 
 /// Reads `<device> <inode>`: only the server that made the file knows which one is its own.
-fn file(address: &Address, text: &str) -> Option<SocketFile> {
+pub(crate) fn file(address: &Address, text: &str) -> Option<SocketFile> {
     let (device, inode) = text.trim_end().split_once(' ')?;
     let identity = Identity { device: device.parse().ok()?, inode: inode.parse().ok()? };
     Some(SocketFile { path: PathBuf::from(address.path()?), identity })
@@ -173,7 +173,7 @@ pub(crate) fn give(listener: &Listener, stream: &UnixStream) -> io::Result<()> {
 }
 
 /// Reads a line that must be this one.
-fn expect(mut stream: &UnixStream, line: &str) -> io::Result<()> {
+pub(crate) fn expect(mut stream: &UnixStream, line: &str) -> io::Result<()> {
     let mut got = Vec::new();
     // What follows the line in the same write is read with it, and must be nothing.
     BufReader::new(stream).take(256).read_until(b'\n', &mut got)?;

@@ -18,7 +18,7 @@ pub(crate) fn of_lock(lock: &File) -> Option<u32> {
 }
 
 /// Rows: `1: FLOCK ADVISORY WRITE PID MAJOR:MINOR:INODE 0 EOF`, `proc_locks(5)`.
-fn lock_row(table: &str, id: &str) -> Option<u32> {
+pub(crate) fn lock_row(table: &str, id: &str) -> Option<u32> {
     table.lines().find_map(|row| {
         let columns: Vec<_> = row.split_ascii_whitespace().collect();
         match columns[..] {
@@ -45,7 +45,7 @@ pub(crate) fn of_socket(address: &Address) -> Option<u32> {
 }
 
 /// Columns: `Num RefCount Protocol Flags Type St Inode Path`, `proc(5)`.
-fn listening_inode(table: &[u8], address: &Address) -> Option<u64> {
+pub(crate) fn listening_inode(table: &[u8], address: &Address) -> Option<u64> {
     let name = match address.path() {
         Some(path) => path.as_os_str().as_bytes().to_vec(),
         None => address.to_string().into_bytes(),
