@@ -15,6 +15,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use rustix::io::Errno;
+use rustix::net::sockopt::{Timeout, set_socket_timeout};
 use rustix::net::{
     AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer,
     SendAncillaryMessage, SendFlags, SocketFlags, SocketType,
@@ -85,21 +86,28 @@ impl Predecessor {
 pub(crate) fn ask(address: &Address) -> Result<Option<Listener>, Error> {
     let Some(control) = address.control() else { return Ok(None) };
     let failed = |error| Error::setup(address, "take the socket over from its server", error);
-    let Some(stream) = connect(&control).map_err(failed)? else { return Ok(None) };
+    let Some(stream) = connect(&control, PATIENCE).map_err(failed)? else { return Ok(None) };
     receive(address, &control, stream).map(Some).map_err(failed)
 }
 
-fn connect(control: &Address) -> io::Result<Option<UnixStream>> {
+fn connect(control: &Address, patience: Duration) -> io::Result<Option<UnixStream>> {
     let kind = SocketType::STREAM;
     let socket = rustix::net::socket_with(AddressFamily::UNIX, kind, SocketFlags::CLOEXEC, None)?;
+    // It bounds a connect() to a full accept queue, too: socket(7).
+    set_socket_timeout(&socket, Timeout::Send, Some(patience))?;
     match rustix::net::connect(&socket, &control.to_kernel()?) {
         Ok(()) => Ok(Some(socket.into())),
         Err(Errno::NOENT | Errno::CONNREFUSED) => Ok(None),
+        Err(Errno::AGAIN) => Err(io::Error::other("nobody accepts at its control socket")),
         Err(error) => Err(error.into()),
     }
 }
 
-pub(crate) fn receive(address: &Address, control: &Address, stream: UnixStream) -> io::Result<Listener> {
+pub(crate) fn receive(
+    address: &Address,
+    control: &Address,
+    stream: UnixStream,
+) -> io::Result<Listener> {
     // Whoever may write to the folder could have put a socket of theirs there.
     trust(&stream)?;
     set_patience(&stream)?;
@@ -200,4 +208,23 @@ fn trust(stream: &UnixStream) -> io::Result<()> {
 fn set_patience(stream: &UnixStream) -> io::Result<()> {
     stream.set_read_timeout(Some(PATIENCE))?;
     stream.set_write_timeout(Some(PATIENCE))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// It waited for ever: in a sticky folder anybody can be first to listen there, and accept nobody.
+    #[test]
+    fn a_control_socket_that_accepts_nobody_is_not_waited_for_without_a_bound() {
+        let folder = tempfile::tempdir().unwrap();
+        let control = Address::new(folder.path().join("app.sock.ctl")).unwrap();
+        let (socket, _file) = socket_file::bind(&control, MODE).unwrap();
+        rustix::net::listen(&socket, 0).unwrap();
+        let patience = Duration::from_millis(50);
+        let queued = connect(&control, patience).unwrap();
+        assert!(queued.is_some(), "the one that fits");
+        let error = connect(&control, patience).unwrap_err();
+        assert!(error.to_string().contains("nobody accepts"), "{error}");
+    }
 }
