@@ -127,9 +127,8 @@ impl Stream for Simulated {
             _ => {}
         }
         let count = buffer.len().min(wire.queue.len());
-        for (to, from) in buffer.iter_mut().zip(wire.queue.drain(..count)) {
-            *to = from;
-        }
+        buffer[..count].copy_from_slice(&wire.queue.make_contiguous()[..count]);
+        wire.queue.drain(..count);
         Poll::Ready(Ok(count))
     }
 

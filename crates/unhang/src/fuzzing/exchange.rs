@@ -71,7 +71,7 @@ fn limits(input: &mut Input<'_>) -> Limits {
     let mut span = |step| Duration::from_millis(u64::from(input.byte()) * step);
     let (read, handler, write) = (TICK + span(40), TICK + span(40), TICK + span(40));
     let (linger, settle) = (span(10), span(1));
-    let max_request = input.choose([1 << 20, 100, 0, 32 << 10, 64 << 10]);
+    let max_request = input.choose([200_000, 100, 0, 32 << 10, 64 << 10]);
     let max_held = input.choose([usize::MAX, 10, 70_000]);
     Limits { read, handler, write, linger, settle, max_request, max_held, ..Limits::default() }
 }
@@ -121,7 +121,11 @@ impl Script {
 #[derive(Default)]
 struct Did {
     sent: Vec<u8>,
+    /// When it sent, and how many bytes that made in all.
+    sends: Vec<(Duration, usize)>,
     half_closed: bool,
+    /// When it half-closed or left.
+    ended: Option<Duration>,
     left: bool,
     limited_its_room: bool,
     /// When the drain is over, since the beginning.
@@ -151,10 +155,12 @@ impl Calling<'_> {
                 6 if !self.did.left => self.client.take_at_most(usize::MAX),
                 7 if !self.did.left => {
                     self.did.half_closed = true;
+                    self.did.ended.get_or_insert(self.began.elapsed());
                     self.client.half_close();
                 }
                 8 if !self.did.left => {
                     self.did.left = true;
+                    self.did.ended.get_or_insert(self.began.elapsed());
                     match input.choose([0, 1]) {
                         0 => self.client.vanish(),
                         _ => self.client.reset(),
@@ -173,9 +179,10 @@ impl Calling<'_> {
     }
 
     fn send(&mut self, bytes: &[u8]) {
-        // As much as somebody would come to send before the longest deadline.
-        if !self.did.half_closed && !self.did.left && self.did.sent.len() < 1 << 20 {
+        // Above every limit, and short enough to be fast.
+        if !self.did.half_closed && !self.did.left && self.did.sent.len() < 300_000 {
             self.did.sent.extend_from_slice(bytes);
+            self.did.sends.push((self.began.elapsed(), self.did.sent.len()));
             self.client.send(bytes);
         }
     }
@@ -259,7 +266,9 @@ impl Seen {
             Ended::Failed(..) => false,
             Ended::Refused(cause) => match cause {
                 Cause::RequestTooLong { .. } => did.sent.len() > limits.max_request,
-                Cause::RequestLate { .. } => took >= limits.read && self.asked.is_none(),
+                Cause::RequestLate { .. } => {
+                    took >= limits.read && self.asked.is_none() && !self.request_was_whole()
+                }
                 Cause::HandlerLate { .. } => {
                     let never = matches!(script.answer, Answer::Never);
                     took >= limits.handler && (never || script.after >= limits.handler)
@@ -274,6 +283,21 @@ impl Seen {
             },
         };
         assert!(right, "{:?}", self.exchange);
+    }
+
+    /// Whether the server could see the end of a request before its deadline.
+    fn request_was_whole(&self) -> bool {
+        let Limits { read, settle, .. } = self.limits;
+        let in_time = self.did.sends.iter().rev().find(|(at, _)| *at < read);
+        let (last, length) = in_time.copied().unwrap_or_default();
+        let came = &self.did.sent[..length];
+        let ended = self.did.ended.is_some_and(|at| at < read);
+        ended
+            || match self.until {
+                Until::Newline => came.contains(&b'\n'),
+                Until::HalfClose => false,
+                Until::Dry => !came.is_empty() && last + settle < read,
+            }
     }
 
     /// A close over unread bytes resets the client: only where it would not stop sending, or did
