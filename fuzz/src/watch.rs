@@ -10,9 +10,12 @@ use std::{fs, process, thread};
 /// For one input. Every clock in the targets is simulated: they take microseconds.
 const PATIENCE: Duration = Duration::from_secs(20);
 
+/// Since when, and what.
+type UnderWay = Option<(Instant, Vec<u8>)>;
+
 pub struct Watch {
     target: &'static str,
-    under_way: Arc<Mutex<Option<(Instant, Vec<u8>)>>>,
+    under_way: Arc<Mutex<UnderWay>>,
 }
 
 impl Watch {
@@ -23,12 +26,12 @@ impl Watch {
             loop {
                 thread::sleep(PATIENCE / 10);
                 let under_way = watched.under_way.lock().unwrap_or_else(PoisonError::into_inner);
-                if let Some((since, input)) = &*under_way {
-                    if since.elapsed() > PATIENCE {
-                        eprintln!("{target}: still not done after {PATIENCE:?}");
-                        watched.keep("hang", input);
-                        process::exit(1);
-                    }
+                if let Some((since, input)) = &*under_way
+                    && since.elapsed() > PATIENCE
+                {
+                    eprintln!("{target}: still not done after {PATIENCE:?}");
+                    watched.keep("hang", input);
+                    process::exit(1);
                 }
             }
         });
@@ -54,7 +57,7 @@ impl Watch {
         }
     }
 
-    fn set(&self, under_way: Option<(Instant, Vec<u8>)>) {
+    fn set(&self, under_way: UnderWay) {
         *self.under_way.lock().unwrap_or_else(PoisonError::into_inner) = under_way;
     }
 }
