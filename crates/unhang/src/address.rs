@@ -62,12 +62,15 @@ impl Address {
     /// Where the server at this address can be asked to hand over; `None` where four bytes more are
     /// too many.
     pub(crate) fn control(&self) -> Option<Self> {
-        let mut name = match &self.0 {
-            Place::Path(path) => path.as_os_str().to_owned(),
-            Place::Abstract(name) => OsString::from_vec([b"@", &name[..]].concat()),
-        };
-        name.push(".ctl");
-        Self::new(name).ok()
+        Self::new(OsString::from_vec([&self.as_written()[..], b".ctl"].concat())).ok()
+    }
+
+    /// As it was given, and as /proc/net/unix has it.
+    pub(crate) fn as_written(&self) -> Vec<u8> {
+        match &self.0 {
+            Place::Path(path) => path.as_os_str().as_bytes().to_vec(),
+            Place::Abstract(name) => [b"@", &name[..]].concat(),
+        }
     }
 
     /// For an error about a socket whose name is not known.

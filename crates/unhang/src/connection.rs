@@ -326,5 +326,7 @@ async fn write_all<S: Stream>(
     Ok(())
 }
 
+#[cfg(any(test, fuzzing))]
+pub(crate) mod sim;
 #[cfg(test)]
 mod tests;

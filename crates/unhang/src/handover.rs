@@ -26,7 +26,7 @@ use crate::peer;
 use crate::socket_file::{self, Identity, SocketFile};
 
 /// What the successor asks, with the version of what follows.
-const ASK: &str = "unhang replace 1\n";
+pub(crate) const ASK: &str = "unhang replace 1\n";
 
 /// What it says when it serves.
 const READY: &str = "ready\n";
@@ -101,7 +101,7 @@ pub(crate) fn ask(address: &Address) -> Result<Option<(Estate, Predecessor)>, Er
     let failed = |error| Error::setup(address, "take the socket over from its server", error);
     let asked = Instant::now();
     loop {
-        let Some(stream) = connect(&control).map_err(failed)? else { return Ok(None) };
+        let Some(stream) = connect(&control, PATIENCE).map_err(failed)? else { return Ok(None) };
         match receive(address, &control, stream) {
             // By now another may serve, or nobody.
             Err(error) if has_ended(&error) && asked.elapsed() < PATIENCE => sleep(AGAIN),
@@ -116,20 +116,21 @@ fn has_ended(error: &io::Error) -> bool {
     matches!(error.kind(), BrokenPipe | ConnectionReset | UnexpectedEof)
 }
 
-fn connect(control: &Address) -> io::Result<Option<UnixStream>> {
+fn connect(control: &Address, patience: Duration) -> io::Result<Option<UnixStream>> {
     let kind = SocketType::STREAM;
     let socket = rustix::net::socket_with(AddressFamily::UNIX, kind, SocketFlags::CLOEXEC, None)?;
     let stream = UnixStream::from(socket);
     // Before it connects: the queue of a server that is stopped may be full.
-    set_patience(&stream)?;
+    set_patience(&stream, patience)?;
     match rustix::net::connect(&stream, &control.to_kernel()?) {
         Ok(()) => Ok(Some(stream)),
         Err(Errno::NOENT | Errno::CONNREFUSED) => Ok(None),
+        Err(Errno::AGAIN) => Err(io::Error::other("nobody accepts at its control socket")),
         Err(error) => Err(error.into()),
     }
 }
 
-fn receive(
+pub(crate) fn receive(
     address: &Address,
     control: &Address,
     stream: UnixStream,
@@ -171,7 +172,7 @@ fn receive(
 }
 
 /// Reads `<device> <inode>`: only the server that made the file knows which one is its own.
-fn file(address: &Address, text: &str) -> Option<SocketFile> {
+pub(crate) fn file(address: &Address, text: &str) -> Option<SocketFile> {
     let (device, inode) = text.trim_end().split_once(' ')?;
     let identity = Identity { device: device.parse().ok()?, inode: inode.parse().ok()? };
     Some(SocketFile { path: PathBuf::from(address.path()?), identity })
@@ -181,7 +182,7 @@ fn file(address: &Address, text: &str) -> Option<SocketFile> {
 /// changed, when it does not.
 pub(crate) fn give(estate: &Estate, stream: &UnixStream) -> io::Result<()> {
     stream.set_nonblocking(false)?;
-    set_patience(stream)?;
+    set_patience(stream, PATIENCE)?;
     if let Err(error) = trust(stream) {
         let _ = writeln!(&*stream, "{error}");
         return Err(error);
@@ -205,7 +206,7 @@ pub(crate) fn give(estate: &Estate, stream: &UnixStream) -> io::Result<()> {
 }
 
 /// Reads a line that must be this one.
-fn expect(mut stream: &UnixStream, line: &str) -> io::Result<()> {
+pub(crate) fn expect(mut stream: &UnixStream, line: &str) -> io::Result<()> {
     let mut got = Vec::new();
     // What follows the line in the same write is read with it, and must be nothing.
     BufReader::new(stream).take(256).read_until(b'\n', &mut got)?;
@@ -229,7 +230,26 @@ fn trust(stream: &UnixStream) -> io::Result<()> {
     }
 }
 
-fn set_patience(stream: &UnixStream) -> io::Result<()> {
-    stream.set_read_timeout(Some(PATIENCE))?;
-    stream.set_write_timeout(Some(PATIENCE))
+fn set_patience(stream: &UnixStream, patience: Duration) -> io::Result<()> {
+    stream.set_read_timeout(Some(patience))?;
+    stream.set_write_timeout(Some(patience))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// It waited for ever: in a sticky folder anybody can be first to listen there, and accept nobody.
+    #[test]
+    fn a_control_socket_that_accepts_nobody_is_not_waited_for_without_a_bound() {
+        let folder = tempfile::tempdir().unwrap();
+        let control = Address::new(folder.path().join("app.sock.ctl")).unwrap();
+        let (socket, _file) = socket_file::bind(&control, MODE).unwrap();
+        rustix::net::listen(&socket, 0).unwrap();
+        let patience = Duration::from_millis(50);
+        let queued = connect(&control, patience).unwrap();
+        assert!(queued.is_some(), "the one that fits");
+        let error = connect(&control, patience).unwrap_err();
+        assert!(error.to_string().contains("nobody accepts"), "{error}");
+    }
 }

@@ -1,7 +1,6 @@
 //! Who holds an address: so that an error can name the process to stop.
 
 use std::fs::{self, File};
-use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
@@ -18,7 +17,7 @@ pub(crate) fn of_lock(lock: &File) -> Option<u32> {
 }
 
 /// Rows: `1: FLOCK ADVISORY WRITE PID MAJOR:MINOR:INODE 0 EOF`, `proc_locks(5)`.
-fn lock_row(table: &str, id: &str) -> Option<u32> {
+pub(crate) fn lock_row(table: &str, id: &str) -> Option<u32> {
     table.lines().find_map(|row| {
         let columns: Vec<_> = row.split_ascii_whitespace().collect();
         match columns[..] {
@@ -45,22 +44,26 @@ pub(crate) fn of_socket(address: &Address) -> Option<u32> {
 }
 
 /// Columns: `Num RefCount Protocol Flags Type St Inode Path`, `proc(5)`.
-fn listening_inode(table: &[u8], address: &Address) -> Option<u64> {
-    let name = match address.path() {
-        Some(path) => path.as_os_str().as_bytes().to_vec(),
-        None => address.to_string().into_bytes(),
-    };
+pub(crate) fn listening_inode(table: &[u8], address: &Address) -> Option<u64> {
+    let name = address.as_written();
     table.split(|&byte| byte == b'\n').find_map(|line| {
         let row = line.strip_suffix(&name[..])?.strip_suffix(b" ")?;
-        let mut columns = std::str::from_utf8(row).ok()?.split_ascii_whitespace();
-        // __SO_ACCEPTCON in the flags: it listens, and is not one of the accepted connections.
-        (columns.nth(3)? == "00010000").then_some(())?;
-        columns.nth(2)?.parse().ok()
+        let row = std::str::from_utf8(row).ok()?;
+        let columns: Vec<_> = row.split_ascii_whitespace().collect();
+        match columns[..] {
+            // __SO_ACCEPTCON in the flags: it listens, and is not one of the accepted connections.
+            // What follows the inode, and be it a space, begins a longer name.
+            [_, _, _, "00010000", _, _, inode] if row.ends_with(inode) => inode.parse().ok(),
+            _ => None,
+        }
     })
 }
 
 #[cfg(test)]
 mod tests {
+    use std::ffi::OsStr;
+    use std::os::unix::ffi::OsStrExt;
+
     use super::*;
 
     const TABLE: &[u8] = b"Num       RefCount Protocol Flags    Type St Inode Path
@@ -87,5 +90,25 @@ mod tests {
         assert_eq!(inode("@app"), Some(23));
         assert_eq!(inode("app.sock"), None);
         assert_eq!(inode("/run/other.sock"), None);
+    }
+
+    /// It was: "my app.sock" was taken for "app.sock".
+    #[test]
+    fn a_listener_is_not_taken_for_one_whose_name_ends_like_its_own_after_a_space() {
+        let table = b"0: 00000002 00000000 00010000 0001 01 21 /run/my app.sock
+0: 00000002 00000000 00010000 0001 01 22  app.sock
+0: 00000002 00000000 00010000 0001 01 23 app.sock\n";
+        let inode = |name| listening_inode(table, &Address::new(name).unwrap());
+        assert_eq!(inode("/run/my app.sock"), Some(21));
+        assert_eq!(inode(" app.sock"), Some(22));
+        assert_eq!(inode("app.sock"), Some(23));
+    }
+
+    /// It was not.
+    #[test]
+    fn an_abstract_name_that_is_no_text_is_found() {
+        let table = b"0: 00000002 00000000 00010000 0001 01 22 @\xff\n";
+        let address = Address::new(OsStr::from_bytes(b"@\xff")).unwrap();
+        assert_eq!(listening_inode(table, &address), Some(22));
     }
 }

@@ -28,6 +28,9 @@ mod connection;
 mod drain;
 mod error;
 mod event;
+#[cfg(fuzzing)]
+#[doc(hidden)]
+pub mod fuzzing;
 mod gauges;
 mod handler;
 mod handover;

@@ -113,6 +113,7 @@ const DIM: Style = Style::new().dimmed();
 
 fn exchange_text(exchange: &Exchange) -> String {
     let (word, why) = describe(&exchange.ended);
+    let why = one_line(&why);
     let style = match exchange.ended {
         Ended::Answered | Ended::NoRequest => GOOD,
         _ => BAD,
@@ -127,6 +128,12 @@ fn exchange_text(exchange: &Exchange) -> String {
         "{style}{word:<10}{style:#} {peer} in {bytes_in:>8}  out {bytes_out:>8}  {took:>8}  {why}"
     );
     line.trim_end().to_owned()
+}
+
+/// A handler may have put parts of the request into its fault: they write no lines of their own, and
+/// drive no terminal.
+fn one_line(why: &str) -> String {
+    why.replace(char::is_control, " ")
 }
 
 fn exchange_json(exchange: &Exchange) -> Value {
@@ -184,5 +191,20 @@ fn during(state: State) -> &'static str {
         State::Reading => "while its request was read",
         State::Writing => "while its reply was written",
         _ => "in mid-exchange",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use unhang::Fault;
+
+    use super::*;
+
+    /// It did.
+    #[test]
+    fn a_fault_with_a_newline_from_its_client_does_not_write_a_line_of_its_own() {
+        let fault = Fault::new("no customer x\n09:41:12.871  answered\x1b[2J");
+        let (_, why) = describe(&Ended::Refused(Cause::HandlerFailed(fault)));
+        assert_eq!(one_line(&why), "no customer x 09:41:12.871  answered [2J");
     }
 }

@@ -1,17 +1,15 @@
 //! The exchange over a simulated stream, with the clock paused: every deadline is met to the
 //! millisecond, and no test waits for one.
 
-mod sim;
-
 use std::future::{pending, ready};
 use std::time::Duration;
 
 use tokio::time::sleep;
 
+use super::sim::{Client, Simulated, pair};
 use super::*;
 use crate::drain::{self, Stop};
 use crate::wire::oneshot::ONE_PIECE;
-use sim::{Client, Simulated, pair};
 
 const MILLISECOND: Duration = Duration::from_millis(1);
 

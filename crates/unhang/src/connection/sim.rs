@@ -1,9 +1,9 @@
 //! A stream without a kernel: the server's end is a [`Stream`], the client's end does what a test
-//! says.
+//! or a fuzzer says.
 
 use std::collections::VecDeque;
 use std::io;
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
@@ -13,11 +13,11 @@ use crate::handler::Peer;
 use crate::stream::Stream;
 
 /// The server's end.
-pub(super) struct Simulated(Arc<Mutex<Wire>>);
+pub(crate) struct Simulated(Arc<Mutex<Wire>>);
 
 /// The client's end.
 #[derive(Clone)]
-pub(super) struct Client(Arc<Mutex<Wire>>);
+pub(crate) struct Client(Arc<Mutex<Wire>>);
 
 struct Wire {
     connected: Instant,
@@ -40,7 +40,7 @@ enum Side {
     Reset,
 }
 
-pub(super) fn pair() -> (Simulated, Client) {
+pub(crate) fn pair() -> (Simulated, Client) {
     let wire = Arc::new(Mutex::new(Wire {
         connected: Instant::now(),
         queue: VecDeque::new(),
@@ -54,32 +54,32 @@ pub(super) fn pair() -> (Simulated, Client) {
     (Simulated(Arc::clone(&wire)), Client(wire))
 }
 
+fn look(wire: &Mutex<Wire>) -> MutexGuard<'_, Wire> {
+    wire.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 impl Client {
     fn change(&self, change: impl FnOnce(&mut Wire)) {
-        let mut wire = self.0.lock().unwrap();
+        let mut wire = look(&self.0);
         change(&mut wire);
         wire.waiting.drain(..).for_each(Waker::wake);
     }
 
-    fn look(&self) -> MutexGuard<'_, Wire> {
-        self.0.lock().unwrap()
-    }
-
-    pub(super) fn send(&self, bytes: &[u8]) {
+    pub(crate) fn send(&self, bytes: &[u8]) {
         self.change(|wire| wire.queue.extend(bytes));
     }
 
-    pub(super) fn half_close(&self) {
+    pub(crate) fn half_close(&self) {
         self.change(|wire| wire.client = Side::HalfClosed);
     }
 
     /// Closes: the server reads the end, and cannot write.
-    pub(super) fn vanish(&self) {
+    pub(crate) fn vanish(&self) {
         self.change(|wire| wire.client = Side::Gone);
     }
 
     /// Closes with bytes unread: the server's next read fails.
-    pub(super) fn reset(&self) {
+    pub(crate) fn reset(&self) {
         self.change(|wire| {
             wire.queue.clear();
             wire.client = Side::Reset;
@@ -87,37 +87,38 @@ impl Client {
     }
 
     /// Takes so many bytes more, and no further until told.
-    pub(super) fn take_at_most(&self, room: usize) {
+    pub(crate) fn take_at_most(&self, room: usize) {
         self.change(|wire| wire.room = room);
     }
 
-    pub(super) fn received(&self) -> Vec<u8> {
-        self.look().received.clone()
+    pub(crate) fn received(&self) -> Vec<u8> {
+        look(&self.0).received.clone()
     }
 
     /// What lies in the server's receive queue.
-    pub(super) fn unread(&self) -> usize {
-        self.look().queue.len()
+    pub(crate) fn unread(&self) -> usize {
+        look(&self.0).queue.len()
     }
 
-    pub(super) fn is_closed(&self) -> bool {
-        self.look().closed.is_some()
+    pub(crate) fn is_closed(&self) -> bool {
+        look(&self.0).closed.is_some()
     }
 
-    pub(super) fn was_half_closed_first(&self) -> bool {
-        self.look().half_closed.is_some()
+    #[cfg_attr(fuzzing, allow(dead_code))]
+    pub(crate) fn was_half_closed_first(&self) -> bool {
+        look(&self.0).half_closed.is_some()
     }
 
     /// When a client that reads to the end would have come to it, since it connected.
-    pub(super) fn heard_the_end_after(&self) -> Option<Duration> {
-        let wire = self.look();
+    pub(crate) fn heard_the_end_after(&self) -> Option<Duration> {
+        let wire = look(&self.0);
         wire.half_closed.or(wire.closed).map(|end| end - wire.connected)
     }
 }
 
 impl Stream for Simulated {
     fn poll_read(&mut self, cx: &mut Context<'_>, buffer: &mut [u8]) -> Poll<io::Result<usize>> {
-        let mut wire = self.0.lock().unwrap();
+        let mut wire = look(&self.0);
         match wire.client {
             Side::Reset => return Poll::Ready(Err(io::ErrorKind::ConnectionReset.into())),
             Side::Open if wire.queue.is_empty() => {
@@ -127,14 +128,13 @@ impl Stream for Simulated {
             _ => {}
         }
         let count = buffer.len().min(wire.queue.len());
-        for (to, from) in buffer.iter_mut().zip(wire.queue.drain(..count)) {
-            *to = from;
-        }
+        buffer[..count].copy_from_slice(&wire.queue.make_contiguous()[..count]);
+        wire.queue.drain(..count);
         Poll::Ready(Ok(count))
     }
 
     fn poll_write(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        let mut wire = self.0.lock().unwrap();
+        let mut wire = look(&self.0);
         assert!(wire.half_closed.is_none(), "written after the half-close");
         if matches!(wire.client, Side::Gone | Side::Reset) {
             return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into()));
@@ -150,16 +150,16 @@ impl Stream for Simulated {
     }
 
     fn half_close(&mut self) -> io::Result<()> {
-        self.0.lock().unwrap().half_closed = Some(Instant::now());
+        look(&self.0).half_closed = Some(Instant::now());
         Ok(())
     }
 
     fn has_unread(&self) -> bool {
-        !self.0.lock().unwrap().queue.is_empty()
+        !look(&self.0).queue.is_empty()
     }
 
     fn is_hung_up(&self) -> bool {
-        matches!(self.0.lock().unwrap().client, Side::Gone | Side::Reset)
+        matches!(look(&self.0).client, Side::Gone | Side::Reset)
     }
 
     fn peer(&self) -> Option<Peer> {
@@ -167,12 +167,12 @@ impl Stream for Simulated {
     }
 
     fn close(self) -> usize {
-        std::mem::take(&mut self.0.lock().unwrap().queue).len()
+        std::mem::take(&mut look(&self.0).queue).len()
     }
 }
 
 impl Drop for Simulated {
     fn drop(&mut self) {
-        self.0.lock().unwrap().closed = Some(Instant::now());
+        look(&self.0).closed = Some(Instant::now());
     }
 }

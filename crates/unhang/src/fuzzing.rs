@@ -1,0 +1,19 @@
+//! What must hold for every input: one function per fuzz target, which panics where it does not.
+//!
+//! Only there with `--cfg fuzzing`, and no part of the library. It stands here because what it tries
+//! is private; `fuzz/` has the targets, and docs/fuzzing.md says how to run them.
+
+mod address;
+mod error_line;
+mod exchange;
+mod framing;
+mod handover;
+mod input;
+mod tables;
+
+pub use address::address;
+pub use error_line::error_line;
+pub use exchange::exchange;
+pub use framing::framing;
+pub use handover::handover;
+pub use tables::tables;

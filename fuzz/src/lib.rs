@@ -1,0 +1,22 @@
+//! The fuzz targets. Each is a function that panics where something does not hold that must hold for
+//! every input; cargo-fuzz runs them from `fuzz_targets/`, and the program beside this file without
+//! it.
+
+mod units;
+
+pub use unhang::fuzzing::{address, error_line, exchange, framing, handover, tables};
+pub use units::units;
+
+/// A name, and what it tries.
+pub type Target = (&'static str, fn(&[u8]));
+
+/// All of them.
+pub const TARGETS: [Target; 7] = [
+    ("address", address),
+    ("error_line", error_line),
+    ("exchange", exchange),
+    ("framing", framing),
+    ("handover", handover),
+    ("tables", tables),
+    ("units", units),
+];
