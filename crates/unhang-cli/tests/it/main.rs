@@ -9,3 +9,4 @@ mod load;
 mod serve;
 mod socket_file;
 mod support;
+mod why;
