@@ -8,7 +8,7 @@
 //! `serve-` role is one thread unless its name says otherwise.
 
 use std::error::Error;
-use std::io::{Read, Write};
+use std::io::{ErrorKind, Read, Write};
 use std::mem;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::{UnixListener, UnixStream};
@@ -197,9 +197,12 @@ fn flood(stream: &mut UnixStream) -> Outcome {
     }
 }
 
+/// Reads to the end; that the other side was killed is one, too.
 fn drain(stream: &mut UnixStream) -> Outcome {
-    stream.read_to_end(&mut Vec::new())?;
-    Ok(())
+    match stream.read_to_end(&mut Vec::new()) {
+        Err(error) if error.kind() != ErrorKind::ConnectionReset => Err(error.into()),
+        _ => Ok(()),
+    }
 }
 
 /// Closes its connection; another program has inherited it, and ends when this one does.

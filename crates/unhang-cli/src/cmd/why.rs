@@ -1,5 +1,6 @@
 //! `unhang why`: who hangs on whom, since when, why, and the cure.
 
+mod act;
 mod attention;
 mod borrow;
 mod closer;
@@ -8,6 +9,7 @@ mod file;
 mod gather;
 mod json;
 mod namespace;
+mod probe;
 mod proc;
 mod report;
 mod runtime;
@@ -15,7 +17,9 @@ mod sock_diag;
 mod target;
 mod verdict;
 
+use std::ffi::{OsStr, OsString};
 use std::io::{self, IsTerminal};
+use std::os::unix::ffi::OsStrExt;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -24,7 +28,9 @@ use clap::Args;
 use super::complain;
 use crate::exit;
 use crate::units::{self, Span};
+use act::{Action, Refusal};
 use facts::Facts;
+use probe::Probe;
 use report::Report;
 use target::{Asked, Target};
 use verdict::{Code, Verdict};
@@ -59,10 +65,25 @@ pub(crate) struct Why {
     /// Show unread bytes and a script's variables: they may be secret
     #[arg(long)]
     show_data: bool,
+    /// Do one thing to one connection, PID:FD, and see whether it helps
+    #[arg(long = "try", value_name = "ACTION", conflicts_with_all = ["watch", "json", "probe"], requires = "target")]
+    action: Option<Action>,
+    /// With --try: do it without asking
+    #[arg(long, requires = "action")]
+    yes: bool,
+    /// Send this on connections of its own, and see how the server ends its replies
+    #[arg(long, value_name = "DATA", conflicts_with_all = ["watch", "json"], requires = "target")]
+    probe: Option<OsString>,
 }
 
 impl Why {
     pub(crate) fn run(self) -> ExitCode {
+        if let Some(action) = self.action {
+            return self.attempt(action);
+        }
+        if let (Some(data), Some(asked)) = (&self.probe, &self.target) {
+            return probe(asked, data);
+        }
         loop {
             match self.look() {
                 Ok((text, code)) => {
@@ -104,12 +125,45 @@ impl Why {
         Ok((text, code))
     }
 
+    fn attempt(&self, action: Action) -> ExitCode {
+        let attempt = || {
+            let (asked, target) = act::target(self.target.as_ref())?;
+            let facts = gather::gather(&target, self.window.0);
+            let facts = facts.map_err(|error| Refusal::Failed(error.to_string()))?;
+            act::attempt(&facts, &asked, action, self.yes)
+        };
+        match attempt() {
+            Ok((text, helped)) => {
+                anstream::print!("{text}");
+                if helped { exit::DONE } else { exit::FAULT }.into()
+            }
+            Err(Refusal::Usage(why)) => {
+                complain("why", why);
+                exit::USAGE.into()
+            }
+            Err(Refusal::Failed(why)) => {
+                complain("why", why);
+                exit::FAILED.into()
+            }
+        }
+    }
+
     fn text(&self, facts: &Facts, verdicts: &[Verdict]) -> String {
         if verdicts.is_empty() {
             return format!("OK    nothing hangs: {} Unix sockets\n", facts.sockets.len());
         }
         Report { facts, verdicts, verbose: self.verbose }.to_string()
     }
+}
+
+fn probe(asked: &Asked, data: &OsStr) -> ExitCode {
+    let Asked::Path(path) = asked else {
+        complain("why", "--probe connects to a path");
+        return exit::USAGE.into();
+    };
+    let probe = Probe::of(path, data.as_bytes());
+    anstream::print!("{probe}");
+    if probe.is_served() { exit::DONE } else { exit::FAULT }.into()
 }
 
 /// A file that is stale is so at any age.
@@ -132,4 +186,18 @@ fn is_old_kernel(error: &io::Error) -> bool {
     use rustix::io::Errno;
     let codes = [Errno::NOENT, Errno::PROTONOSUPPORT, Errno::AFNOSUPPORT, Errno::OPNOTSUPP];
     codes.iter().any(|code| error.raw_os_error() == Some(code.raw_os_error()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_code_is_documented() {
+        let page = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/why.md");
+        let text = std::fs::read_to_string(page).unwrap();
+        for code in Code::ALL {
+            assert!(text.contains(&format!("\n| `{}` |", code.name())), "{}", code.name());
+        }
+    }
 }

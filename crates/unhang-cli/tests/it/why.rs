@@ -1,5 +1,6 @@
 //! `unhang why`: every class of hang on real sockets, and none where nothing hangs.
 
+mod acting;
 mod classes;
 mod files;
 mod healthy;

@@ -57,6 +57,41 @@ pub(crate) enum Code {
 }
 
 impl Code {
+    #[cfg(test)]
+    pub(crate) const ALL: [Self; 31] = [
+        Self::Ok,
+        Self::NotAccepted,
+        Self::BacklogFull,
+        Self::RequestUnread,
+        Self::OneshotNotRearmed,
+        Self::ReadingPaused,
+        Self::EdgeMissed,
+        Self::HandlerBlocked,
+        Self::HandlerCpu,
+        Self::HandlerWaitsBackend,
+        Self::Forgotten,
+        Self::AnsweredNotClosed,
+        Self::ReplyUnread,
+        Self::ClientNotReading,
+        Self::WriteDeadlock,
+        Self::BothWaiting,
+        Self::ServerWaitsEof,
+        Self::ServerWaitsDelimiter,
+        Self::ServerClosed,
+        Self::ClientGone,
+        Self::FdLeaked,
+        Self::ServerStopped,
+        Self::FdLimit,
+        Self::StaleFile,
+        Self::ReplacedFile,
+        Self::BoundNotListening,
+        Self::OtherType,
+        Self::NotASocket,
+        Self::NoSuchFile,
+        Self::Permission,
+        Self::OwnerNotVisible,
+    ];
+
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Ok => "ok",
@@ -318,3 +353,6 @@ fn end(attention: &Attention<'_>) -> End {
         since,
     }
 }
+
+#[cfg(test)]
+mod tests;

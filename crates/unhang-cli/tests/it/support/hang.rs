@@ -34,17 +34,19 @@ pub(crate) fn users() -> &'static [User] {
 
 /// Where one hang is made: a folder, and the programs in it, that its user may reach.
 pub(crate) struct Stage {
+    // They go before the folder does.
+    players: Vec<Daemon>,
     pub(crate) place: Place,
     user: User,
-    players: Vec<Daemon>,
 }
 
 impl Stage {
     pub(crate) fn new(user: User) -> Self {
         let place = Place::new();
-        let mode = fs::Permissions::from_mode(0o777);
+        // For everybody, but with the sticky bit: `unhang serve` refuses a folder without.
+        let mode = fs::Permissions::from_mode(0o1777);
         fs::set_permissions(place.folder.path(), mode).unwrap();
-        Self { place, user, players: Vec::new() }
+        Self { players: Vec::new(), place, user }
     }
 
     pub(crate) fn path(&self, name: &str) -> PathBuf {
@@ -84,6 +86,10 @@ impl Stage {
         &self.players[nth]
     }
 
+    pub(crate) fn player_mut(&mut self, nth: usize) -> &mut Daemon {
+        &mut self.players[nth]
+    }
+
     /// `unhang why` with these arguments.
     pub(crate) fn why<A: AsRef<OsStr>>(&self, arguments: &[A]) -> Output {
         let mut command = self.command(&programs().path().join("unhang"));
@@ -105,10 +111,17 @@ fn programs() -> &'static TempDir {
     PROGRAMS.get_or_init(|| {
         let folder = TempDir::new().unwrap();
         fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755)).unwrap();
-        fs::copy(UNHANG, folder.path().join("unhang")).unwrap();
-        fs::copy(built(), folder.path().join("hang")).unwrap();
+        copy_program(UNHANG.as_ref(), &folder.path().join("unhang"));
+        copy_program(&built(), &folder.path().join("hang"));
         folder
     })
+}
+
+/// By another process: the children that other tests start meanwhile would inherit a descriptor of
+/// ours that is open for writing, and while one is, a program cannot be started.
+pub(crate) fn copy_program(from: &Path, to: &Path) {
+    let status = Command::new("cp").arg(from).arg(to).status().unwrap();
+    assert!(status.success(), "cp {} {}", from.display(), to.display());
 }
 
 fn fixture() -> &'static Path {

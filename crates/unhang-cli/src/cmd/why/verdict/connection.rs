@@ -32,10 +32,23 @@ pub(super) fn judge(facts: &Facts, server: &Socket) -> Option<Verdict> {
         waiting::judge(facts, &at_server, &at_client)
     };
     verdict.map(|mut verdict| {
+        verdict.now.extend(remedy(verdict.code, &at_server, &at_client));
         verdict.clients = vec![end(&at_client)];
         verdict.server = Some(end(&at_server));
         verdict
     })
+}
+
+/// What helps this one client without a restart.
+fn remedy(code: Code, server: &Attention<'_>, client: &Attention<'_>) -> Option<String> {
+    let (action, end) = match code {
+        Code::Forgotten | Code::AnsweredNotClosed => ("release", server),
+        Code::BothWaiting | Code::ServerWaitsEof => ("half-close", client),
+        Code::ServerWaitsDelimiter => ("newline", client),
+        _ => return None,
+    };
+    let (process, fd) = end.holders.first()?;
+    Some(format!("unhang why --try {action} {}:{fd}", process.pid))
 }
 
 /// By the client's end, whose server's is no more.

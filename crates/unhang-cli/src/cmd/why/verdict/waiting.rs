@@ -172,11 +172,11 @@ fn nobody_reads(server: &Attention<'_>, handlers: usize) -> Verdict {
     let fact = "no goroutine reads this connection";
     if handlers > 0 {
         let headline = format!("no goroutine of {name} reads this connection");
-        return Verdict::new(Code::Forgotten, Certainty::Possible, headline)
+        return Verdict::new(Code::HandlerBlocked, Certainty::Possible, headline)
             .fact(source::GO, fact)
             .inferred(format!("one of its {handlers} other goroutines may still work on a reply"))
-            .fault(true)
-            .fix("server: `defer conn.Close()` in the first line of the handler");
+            .inferred("or none of them does, and the connection was forgotten")
+            .fix("server: give the handler a deadline; `defer conn.Close()` in its first line");
     }
     let headline = format!("{name} is done with the connection and forgot to close it");
     Verdict::new(Code::AnsweredNotClosed, Certainty::Certain, headline)
@@ -217,7 +217,8 @@ fn unattended(facts: &Facts, server: &Attention<'_>, need: Need) -> Option<Verdi
             .inferred("nothing lies unread: it has read the request, or none was sent")
     };
     Some(match cause {
-        Cause::Moving | Cause::Hidden => return None,
+        Cause::Moving => return None,
+        Cause::Hidden => unseen(format!("what {name} does instead of answering may not be seen")),
         Cause::Idle => forgotten(server, certainty),
         Cause::Blocked(waiter) => {
             blocked(Code::HandlerBlocked, &call(waiter.process, waiter.thread))
