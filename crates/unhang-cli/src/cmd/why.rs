@@ -85,7 +85,11 @@ impl Why {
             return probe(asked, data);
         }
         loop {
-            match self.look() {
+            let Some(target) = Target::look(self.target.as_ref()) else {
+                complain("why", "there is no such process");
+                return exit::USAGE.into();
+            };
+            match self.look(&target) {
                 Ok((text, code)) => {
                     if self.watch && !self.json && io::stdout().is_terminal() {
                         // Home, and clear what is below.
@@ -106,19 +110,18 @@ impl Why {
     }
 
     /// Once, for the length of the window.
-    fn look(&self) -> io::Result<(String, u8)> {
-        let target = Target::look(self.target.as_ref());
-        let mut facts = gather::gather(&target, self.window.0)?;
-        closer::ask_readers(&mut facts, &target);
-        let mut verdicts = verdict::judge(&facts, &target);
+    fn look(&self, target: &Target) -> io::Result<(String, u8)> {
+        let mut facts = gather::gather(target, self.window.0)?;
+        closer::ask_readers(&mut facts, target);
+        let mut verdicts = verdict::judge(&facts, target);
         verdicts.retain(|verdict| !is_younger(verdict, self.min.0));
         closer::look(&mut facts, &verdicts, self.show_data);
         let code = code(&verdicts);
         if !matches!(target, Target::All) || self.json || self.verbose {
-            verdicts.extend(verdict::all_is_well(&facts, &target, &verdicts));
+            verdicts.extend(verdict::all_is_well(&facts, target, &verdicts));
         }
         let text = if self.json {
-            format!("{}\n", json::render(&facts, &target, &verdicts, code))
+            format!("{}\n", json::render(&facts, target, &verdicts, code))
         } else {
             self.text(&facts, &verdicts)
         };

@@ -3,6 +3,7 @@
 mod acting;
 mod classes;
 mod files;
+mod foreign;
 mod healthy;
 mod manners;
 

@@ -47,7 +47,7 @@ impl<'a> Attention<'a> {
         let holders: Vec<_> = facts.holders(socket.inode).collect();
         let mut attention = Self {
             socket,
-            is_hidden: holders.is_empty() && facts.sight.hidden_processes > 0,
+            is_hidden: holders.is_empty() && !facts.hidden.is_empty(),
             holders: holders.clone(),
             readers: Vec::new(),
             writers: Vec::new(),

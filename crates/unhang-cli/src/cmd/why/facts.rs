@@ -21,6 +21,8 @@ pub(crate) struct Facts {
     /// Process and descriptor, by inode. Several where a descriptor was inherited or passed on.
     pub(crate) holders: HashMap<u32, Vec<(u32, u32)>>,
     pub(crate) processes: BTreeMap<u32, Process>,
+    /// Processes whose descriptors this user may not see.
+    pub(crate) hidden: HashSet<u32>,
     /// How each thread moved between the samples.
     pub(crate) motions: HashMap<u32, Motion>,
     /// Threads blocked in `connect()`, and the file their address leads to.
@@ -85,8 +87,6 @@ pub(crate) struct Former {
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Sight {
     pub(crate) uid: u32,
-    /// Processes whose descriptors this user may not see.
-    pub(crate) hidden_processes: usize,
     pub(crate) namespaces: usize,
     /// Network namespaces that could not be looked into.
     pub(crate) hidden_namespaces: usize,

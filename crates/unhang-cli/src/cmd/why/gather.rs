@@ -32,12 +32,12 @@ pub(crate) fn gather(target: &Target, window: Duration) -> io::Result<Facts> {
     facts.see(sockets);
     facts.sight = Sight {
         uid: rustix::process::geteuid().as_raw(),
-        hidden_processes: find_holders(&pids, &mut facts),
         namespaces: namespaces.count(),
         hidden_namespaces: hidden,
         samples: SAMPLES as usize,
         window,
     };
+    find_holders(&pids, &mut facts);
     find_former(&mut facts);
 
     let before = involved(target, &mut facts);
@@ -56,20 +56,20 @@ pub(crate) fn gather(target: &Target, window: Duration) -> io::Result<Facts> {
     Ok(facts)
 }
 
-/// Who holds which socket; gives how many processes do not let this user see it.
-fn find_holders(pids: &[u32], facts: &mut Facts) -> usize {
-    let mut hidden = 0;
+/// Who holds which socket, and who does not let this user see it.
+fn find_holders(pids: &[u32], facts: &mut Facts) {
     for pid in pids {
         match proc::sockets(*pid) {
             Ok(sockets) => hold(*pid, &sockets, facts),
             Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
-                hidden += usize::from(!proc::is_kernel_thread(*pid));
+                if !proc::is_kernel_thread(*pid) {
+                    facts.hidden.insert(*pid);
+                }
             }
             // It has ended.
             Err(_) => {}
         }
     }
-    hidden
 }
 
 fn hold(pid: u32, sockets: &[(u32, u32)], facts: &mut Facts) {

@@ -20,7 +20,7 @@ pub(crate) fn render(facts: &Facts, target: &Target, verdicts: &[Verdict], exit:
             "uid": facts.sight.uid,
             "netns_seen": facts.sight.namespaces - facts.sight.hidden_namespaces,
             "netns_hidden": facts.sight.hidden_namespaces,
-            "pids_hidden": facts.sight.hidden_processes,
+            "pids_hidden": facts.hidden.len(),
             "sockets": facts.sockets.len(),
         },
         "samples": facts.sight.samples,

@@ -154,7 +154,7 @@ impl<'a> Report<'a> {
                 self.facts.sockets.len(),
                 sight.namespaces,
                 sight.hidden_namespaces,
-                sight.hidden_processes,
+                self.facts.hidden.len(),
             )?;
         }
         Ok(())

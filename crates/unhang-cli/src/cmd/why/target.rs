@@ -1,6 +1,6 @@
 //! What the user asks about.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use super::facts::Facts;
@@ -54,14 +54,17 @@ pub(crate) enum Target {
 }
 
 impl Target {
-    /// Looks at the file, where it is one.
-    pub(crate) fn look(asked: Option<&Asked>) -> Self {
-        match asked {
+    /// Looks at the file, where it is one. None where there is no such process.
+    pub(crate) fn look(asked: Option<&Asked>) -> Option<Self> {
+        Some(match asked {
             None => Self::All,
             Some(Asked::Path(path)) => Self::File(SocketFile::look(path)),
             Some(Asked::Abstract(name)) => Self::Abstract([b"\0", name.as_bytes()].concat()),
-            Some(Asked::Process { pid, fd }) => Self::Process { pid: *pid, fd: *fd },
-        }
+            Some(Asked::Process { pid, fd }) => {
+                let is_there = Path::new("/proc").join(pid.to_string()).exists();
+                is_there.then_some(Self::Process { pid: *pid, fd: *fd })?
+            }
+        })
     }
 
     /// Whether this socket is one the user asks about: a listener, either end of one of its

@@ -34,7 +34,6 @@ pub(crate) fn users() -> &'static [User] {
 
 /// Where one hang is made: a folder, and the programs in it, that its user may reach.
 pub(crate) struct Stage {
-    // They go before the folder does.
     players: Vec<Daemon>,
     pub(crate) place: Place,
     user: User,
@@ -102,6 +101,13 @@ impl Stage {
             command.uid(NOBODY).gid(NOBODY);
         }
         command
+    }
+}
+
+impl Drop for Stage {
+    /// The last to come first, so that no client sees its server go.
+    fn drop(&mut self) {
+        while self.players.pop().is_some() {}
     }
 }
 

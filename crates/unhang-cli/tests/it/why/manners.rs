@@ -1,13 +1,15 @@
 //! It changes nothing, delays nobody, is quick, and says how it knows.
 
 use std::os::unix::net::UnixStream;
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
 use super::{codes, finds, look};
-use crate::support::await_some;
+use crate::support::daemon::Daemon;
 use crate::support::hang::{Stage, User};
+use crate::support::{UNHANG, await_some};
 
 #[test]
 fn data_is_shown_only_when_asked_for_and_is_left_where_it_is() {
@@ -89,9 +91,25 @@ fn without_a_path_every_socket_is_looked_at() {
 }
 
 #[test]
+fn watching_looks_again_and_again() {
+    let mut stage = Stage::new(User::Me);
+    stage.play("serve-sleep", "listening");
+    stage.play("call", "ready");
+    let mut command = Command::new(UNHANG);
+    command.args(["why", "--watch", "--json", "--for", "50ms"]).arg(&stage.place.socket);
+    let watch = Daemon::spawn(&mut command);
+    for _ in 0..2 {
+        let line = watch.await_line("handler_blocked");
+        assert_eq!(serde_json::from_str::<Value>(&line).unwrap()["schema"], "unhang-why/1");
+    }
+}
+
+#[test]
 fn arguments_that_make_no_sense_are_2() {
     let stage = Stage::new(User::Me);
-    for arguments in [&["--for", "5", "s"][..], &["@"], &["s", "t"], &["--nonsense"], &[""]] {
+    for arguments in
+        [&["--for", "5", "s"][..], &["@"], &["s", "t"], &["--nonsense"], &[""], &["4294967295"]]
+    {
         assert_eq!(stage.why(arguments).status.code(), Some(2), "{arguments:?}");
     }
 }

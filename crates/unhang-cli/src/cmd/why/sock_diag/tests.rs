@@ -85,6 +85,29 @@ fn cut_or_garbled_bytes_end_and_do_not_panic() {
 }
 
 #[test]
+fn random_bytes_in_a_frame_that_fits_do_not_panic() {
+    let mut state = 0x2545_f491_4f6c_dd1d_u64;
+    let mut random = || {
+        // Xorshift: the same bytes in every run.
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        state.to_ne_bytes()[0]
+    };
+    for _ in 0..20_000 {
+        let mut body = vec![AF_UNIX];
+        body.extend((0..usize::from(random())).map(|_| random()));
+        // Lengths that are near the truth go deeper than any others.
+        for at in (16..body.len().saturating_sub(3)).step_by(8) {
+            body[at..at + 4].copy_from_slice(&[random() % 24, 0, random() % 9, 0]);
+        }
+        let mut sockets = Vec::new();
+        parse(&message(SOCK_DIAG_BY_FAMILY, &body), &mut sockets);
+        assert!(sockets.len() <= 1);
+    }
+}
+
+#[test]
 fn the_kernel_tells_of_a_socket_of_our_own() {
     use std::os::fd::AsFd;
     let (one, mut other) = std::os::unix::net::UnixStream::pair().unwrap();

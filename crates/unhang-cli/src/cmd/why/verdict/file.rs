@@ -24,6 +24,9 @@ pub(super) fn judge(facts: &Facts, target: &Target) -> Vec<Verdict> {
                 .fix("start the server; an abstract name vanishes with its last holder");
             vec![verdict]
         }
+        Target::Process { pid, .. } if facts.hidden.contains(pid) => {
+            vec![unseen(format!("which sockets process {pid} holds may not be seen"))]
+        }
         Target::All | Target::Abstract(_) | Target::Process { .. } => Vec::new(),
     }
 }

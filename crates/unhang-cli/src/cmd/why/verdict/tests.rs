@@ -99,7 +99,7 @@ impl World {
     /// Its holder is another user's.
     fn hidden(mut self, inode: u32) -> Self {
         self.0.holders.remove(&inode);
-        self.0.sight.hidden_processes = 1;
+        self.0.hidden.insert(4_000);
         self
     }
 
@@ -289,6 +289,15 @@ fn what_may_not_be_seen_is_never_called_idle() {
     unseen(&World::new().hidden(CLIENT).thread(SERVER_PID, Call::Sleep));
     unseen(&World::asked().thread(SERVER_PID, Call::Hidden));
     unseen(&World::asked().thread(SERVER_PID, Call::Ring));
+}
+
+#[test]
+fn a_process_that_may_not_be_looked_into_is_not_called_well() {
+    let mut world = World::asked();
+    world.0.hidden.insert(4_000);
+    let verdicts = judge(&world.0, &Target::Process { pid: 4_000, fd: None });
+    let codes: Vec<_> = verdicts.iter().map(|one| one.code).collect();
+    assert_eq!(codes, [Code::OwnerNotVisible]);
 }
 
 #[test]
