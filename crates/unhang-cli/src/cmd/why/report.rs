@@ -123,7 +123,7 @@ impl<'a> Report<'a> {
                 Some(Ok(Some(place))) => {
                     writeln!(f, "    {} is at {}", who(held), at(place))?;
                     for (name, value) in &place.variables {
-                        writeln!(f, "    {name} = \"{}\"", value.escape_debug())?;
+                        writeln!(f, "    {name} = \"{value}\"")?;
                     }
                 }
                 Some(Err(why)) if self.verbose => {
@@ -215,8 +215,9 @@ fn who(held: &Held) -> String {
 fn at(place: &Where) -> String {
     let line = place.line.map_or(String::new(), |line| format!(":{line}"));
     let (language, file, function) = (place.language, &place.file, &place.function);
-    match function.is_empty() {
-        true => format!("{file}{line} ({language})"),
-        false => format!("{file}{line} in {function}() ({language})"),
+    match function.starts_with(|first: char| first.is_alphabetic() || first == '_') {
+        true => format!("{file}{line}, {function}() ({language})"),
+        // As `{main}`, which is PHP's word for being in none.
+        false => format!("{file}{line} ({language})"),
     }
 }

@@ -10,7 +10,7 @@ pub(crate) struct Where {
     pub(crate) file: String,
     pub(crate) line: Option<u32>,
     pub(crate) function: String,
-    /// Names and values, only where the user asked to see data.
+    /// Names and values, escaped already, only where the user asked to see data.
     pub(crate) variables: Vec<(String, String)>,
 }
 
