@@ -2,6 +2,7 @@
 
 mod call;
 mod serve;
+mod why;
 
 use std::process::ExitCode;
 
@@ -25,6 +26,7 @@ pub(crate) struct Unhang {
 enum Command {
     Serve(Box<serve::Serve>),
     Call(call::Call),
+    Why(why::Why),
 }
 
 impl Unhang {
@@ -32,6 +34,7 @@ impl Unhang {
         match self.command {
             Command::Serve(serve) => serve.run(),
             Command::Call(call) => call.run(),
+            Command::Why(why) => why.run(),
         }
     }
 }

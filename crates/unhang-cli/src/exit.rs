@@ -14,6 +14,22 @@ pub(crate) const NO_ANSWER: u8 = 4;
 /// `call`: answered, and not closed in time.
 pub(crate) const NOT_CLOSED: u8 = 5;
 
+/// `why`: somebody hangs, or nobody can be served.
+pub(crate) const FAULT: u8 = 1;
+/// `why`: nothing wrong was seen, but not everything that matters could be seen.
+pub(crate) const NOT_ALLOWED: u8 = 3;
+/// `why`: the kernel does not tell what it takes.
+pub(crate) const OLD_KERNEL: u8 = 4;
+
+/// For `unhang why --help`.
+pub(crate) const WHY_HELP: &str = "\
+Exit codes:
+  0  nothing wrong
+  1  a fault was found
+  2  the arguments make no sense
+  3  this user may not see enough to tell
+  4  the kernel is too old, or built without unix_diag";
+
 /// For `unhang --help`.
 pub(crate) const HELP: &str = "\
 Exit codes:

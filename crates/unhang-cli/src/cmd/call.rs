@@ -3,7 +3,7 @@
 use std::ffi::OsString;
 use std::io::{self, Read, Write};
 use std::os::unix::ffi::OsStringExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{Args, ValueEnum};
@@ -64,7 +64,7 @@ impl Call {
             .max_reply(self.max_reply.0);
         match block_on(client.call(message)) {
             Ok(Ok(reply)) => print(&reply, exit::DONE),
-            Ok(Err(error)) => report(error),
+            Ok(Err(error)) => report(error, &self.path),
             Err(error) => {
                 complain("call", format_args!("cannot start the event loop: {error}"));
                 exit::FAILED.into()
@@ -85,11 +85,15 @@ impl Call {
 }
 
 /// Prints what came of a reply, and says what went wrong.
-fn report(error: Error) -> ExitCode {
+fn report(error: Error, path: &Path) -> ExitCode {
     let code = exit_code(&error);
     // The server's own word is an answer like any other.
     if code != exit::DONE {
         complain("call", &error);
+    }
+    if matches!(code, exit::NO_ANSWER | exit::NOT_CLOSED) {
+        let command = format_args!("unhang why {}", path.display());
+        anstream::eprintln!("to see why, while a call hangs: {command}");
     }
     match error.into_kind() {
         ErrorKind::Refused { reply, .. } | ErrorKind::NotClosed { reply, .. } => {

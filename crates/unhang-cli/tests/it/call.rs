@@ -7,6 +7,7 @@ use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
 use crate::support::daemon::Daemon;
+use crate::support::hang::copy_program;
 use crate::support::{Place, UNHANG};
 
 fn call(path: &Path, arguments: &[&str], input: &[u8]) -> Output {
@@ -100,6 +101,7 @@ fn no_answer_in_time_is_4() {
     let output = call_forgetful(b"", &["hello", "--deadline", "300ms"]);
     assert_eq!(output.status.code(), Some(4), "{}", said(&output));
     assert!(said(&output).contains("no answer within"));
+    assert!(said(&output).contains("unhang why /"), "{}", said(&output));
     let output = call_forgetful(
         b"half a line",
         &["hello", "--deadline", "300ms", "--reply-ends", "newline"],
@@ -145,7 +147,7 @@ fn permission_is_told_from_a_server_that_is_gone() {
     // The command itself may lie where that user may not look. Copied by another process: a file
     // that is open for writing, here or in a child that was just forked, cannot be executed.
     let copy = place.folder.path().join("unhang");
-    assert!(Command::new("cp").arg(UNHANG).arg(&copy).status().unwrap().success());
+    copy_program(UNHANG.as_ref(), &copy);
     let output = std::os::unix::process::CommandExt::uid(&mut Command::new(copy), 65_534)
         .arg("call")
         .arg(&place.socket)

@@ -16,3 +16,4 @@ mod serve;
 mod socket_file;
 mod support;
 mod systemd;
+mod why;

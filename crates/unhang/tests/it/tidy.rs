@@ -45,6 +45,21 @@ const RULES: &[(&str, &[&str], &str)] = &[
     ),
     ("unhang-cli/src/cmd/call.rs", &["cmd::serve", "super::serve"], "no command imports another"),
     ("unhang-cli/src/cmd/serve.rs", &["cmd::call", "super::call"], "no command imports another"),
+    (
+        "unhang-cli/src/cmd/why",
+        &["unhang::", "cmd::call", "cmd::serve"],
+        "it must explain any process, not only those of this library",
+    ),
+    (
+        "unhang-cli/src/cmd/why.rs",
+        &["unhang::", "super::call", "super::serve"],
+        "no command imports another",
+    ),
+    (
+        "unhang-cli/src/cmd/why/verdict",
+        &["std::fs", "std::io", "std::os", "rustix", "/proc/self", "Instant", "SystemTime::now"],
+        "a verdict follows from the facts alone",
+    ),
 ];
 
 #[test]

@@ -69,6 +69,11 @@ impl Daemon {
         }
     }
 
+    /// The first line with `text` in it among those printed since, if there is one yet.
+    pub(crate) fn line(&self, text: &str) -> Option<String> {
+        self.lines.try_iter().find(|line| line.contains(text))
+    }
+
     pub(crate) fn pid(&self) -> u32 {
         self.child.id()
     }

@@ -1,6 +1,7 @@
 //! What the tests share.
 
 pub(crate) mod daemon;
+pub(crate) mod hang;
 pub(crate) mod peer;
 pub(crate) mod programs;
 

@@ -1,0 +1,206 @@
+//! `unhang why`: who hangs on whom, since when, why, and the cure.
+
+mod act;
+mod attention;
+mod borrow;
+mod closer;
+mod facts;
+mod file;
+mod gather;
+mod json;
+mod namespace;
+mod probe;
+mod proc;
+mod report;
+mod runtime;
+mod sock_diag;
+mod target;
+mod verdict;
+
+use std::ffi::{OsStr, OsString};
+use std::io::{self, IsTerminal};
+use std::os::unix::ffi::OsStrExt;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::Args;
+
+use super::complain;
+use crate::exit;
+use crate::units::{self, Span};
+use act::{Action, Refusal};
+use facts::Facts;
+use probe::Probe;
+use report::Report;
+use target::{Asked, Target};
+use verdict::{Code, Verdict};
+
+/// Say who hangs on a socket, on whom, why, and what cures it
+///
+/// Looks at the running system, and changes nothing. Without a path: every Unix socket that
+/// something is wrong with.
+#[derive(Args, Debug)]
+// Flags are what they are.
+#[allow(clippy::struct_excessive_bools)]
+#[command(after_help = exit::WHY_HELP)]
+pub(crate) struct Why {
+    /// The socket: a path, @name for an abstract one, a process's id, or PID:FD
+    #[arg(value_name = "PATH|PID|PID:FD")]
+    target: Option<Asked>,
+    /// Print a JSON object
+    #[arg(long)]
+    json: bool,
+    /// Look again and again, until Ctrl-C
+    #[arg(long)]
+    watch: bool,
+    /// Name the source of every fact, and leave nothing out
+    #[arg(long, short)]
+    verbose: bool,
+    /// How long to look: only what stands still all the while hangs
+    #[arg(long = "for", value_name = "DURATION", value_parser = units::deadline, default_value = "500ms")]
+    window: Span,
+    /// Pass over who has waited for less
+    #[arg(long, value_name = "DURATION", default_value = "0s")]
+    min: Span,
+    /// Show unread bytes and a script's variables: they may be secret
+    #[arg(long)]
+    show_data: bool,
+    /// Do one thing to one connection, PID:FD, and see whether it helps
+    #[arg(long = "try", value_name = "ACTION", conflicts_with_all = ["watch", "json", "probe"], requires = "target")]
+    action: Option<Action>,
+    /// With --try: do it without asking
+    #[arg(long, requires = "action")]
+    yes: bool,
+    /// Send this on connections of its own, and see how the server ends its replies
+    #[arg(long, value_name = "DATA", conflicts_with_all = ["watch", "json"], requires = "target")]
+    probe: Option<OsString>,
+}
+
+impl Why {
+    pub(crate) fn run(self) -> ExitCode {
+        if let Some(action) = self.action {
+            return self.attempt(action);
+        }
+        if let (Some(data), Some(asked)) = (&self.probe, &self.target) {
+            return probe(asked, data);
+        }
+        loop {
+            let Some(target) = Target::look(self.target.as_ref()) else {
+                complain("why", "there is no such process");
+                return exit::USAGE.into();
+            };
+            match self.look(&target) {
+                Ok((text, code)) => {
+                    if self.watch && !self.json && io::stdout().is_terminal() {
+                        // Home, and clear what is below.
+                        anstream::print!("\x1b[H\x1b[J");
+                    }
+                    anstream::print!("{text}");
+                    if !self.watch {
+                        return code.into();
+                    }
+                }
+                Err(error) => {
+                    complain("why", &error);
+                    return if is_old_kernel(&error) { exit::OLD_KERNEL } else { exit::FAILED }
+                        .into();
+                }
+            }
+        }
+    }
+
+    /// Once, for the length of the window.
+    fn look(&self, target: &Target) -> io::Result<(String, u8)> {
+        let mut facts = gather::gather(target, self.window.0)?;
+        closer::ask_readers(&mut facts, target);
+        let mut verdicts = verdict::judge(&facts, target);
+        verdicts.retain(|verdict| !is_younger(verdict, self.min.0));
+        closer::look(&mut facts, &verdicts, self.show_data);
+        let code = code(&verdicts);
+        if !matches!(target, Target::All) || self.json || self.verbose {
+            verdicts.extend(verdict::all_is_well(&facts, target, &verdicts));
+        }
+        let text = if self.json {
+            format!("{}\n", json::render(&facts, target, &verdicts, code))
+        } else {
+            self.text(&facts, &verdicts)
+        };
+        Ok((text, code))
+    }
+
+    fn attempt(&self, action: Action) -> ExitCode {
+        let attempt = || {
+            let (asked, target) = act::target(self.target.as_ref())?;
+            let facts = gather::gather(&target, self.window.0);
+            let facts = facts.map_err(|error| Refusal::Failed(error.to_string()))?;
+            act::attempt(&facts, &asked, action, self.yes)
+        };
+        match attempt() {
+            Ok((text, helped)) => {
+                anstream::print!("{text}");
+                if helped { exit::DONE } else { exit::FAULT }.into()
+            }
+            Err(Refusal::Usage(why)) => {
+                complain("why", why);
+                exit::USAGE.into()
+            }
+            Err(Refusal::Failed(why)) => {
+                complain("why", why);
+                exit::FAILED.into()
+            }
+        }
+    }
+
+    fn text(&self, facts: &Facts, verdicts: &[Verdict]) -> String {
+        if verdicts.is_empty() {
+            return format!("OK    nothing hangs: {} Unix sockets\n", facts.sockets.len());
+        }
+        Report { facts, verdicts, verbose: self.verbose }.to_string()
+    }
+}
+
+fn probe(asked: &Asked, data: &OsStr) -> ExitCode {
+    let Asked::Path(path) = asked else {
+        complain("why", "--probe connects to a path");
+        return exit::USAGE.into();
+    };
+    let probe = Probe::of(path, data.as_bytes());
+    anstream::print!("{probe}");
+    if probe.is_served() { exit::DONE } else { exit::FAULT }.into()
+}
+
+/// A file that is stale is so at any age.
+fn is_younger(verdict: &Verdict, least: Duration) -> bool {
+    verdict.since().is_some_and(|since| since < least)
+}
+
+fn code(verdicts: &[Verdict]) -> u8 {
+    if verdicts.iter().any(|verdict| verdict.is_fault) {
+        exit::FAULT
+    } else if verdicts.iter().any(|verdict| verdict.code == Code::OwnerNotVisible) {
+        exit::NOT_ALLOWED
+    } else {
+        exit::DONE
+    }
+}
+
+/// The kernel has no `unix_diag`: before 3.3, or built without it, as some sandboxes are.
+fn is_old_kernel(error: &io::Error) -> bool {
+    use rustix::io::Errno;
+    let codes = [Errno::NOENT, Errno::PROTONOSUPPORT, Errno::AFNOSUPPORT, Errno::OPNOTSUPP];
+    codes.iter().any(|code| error.raw_os_error() == Some(code.raw_os_error()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_code_is_documented() {
+        let page = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/why.md");
+        let text = std::fs::read_to_string(page).unwrap();
+        for code in Code::ALL {
+            assert!(text.contains(&format!("\n| `{}` |", code.name())), "{}", code.name());
+        }
+    }
+}

@@ -1,0 +1,233 @@
+//! Everything that was seen, joined: sockets, who holds them, and where those processes' threads
+//! are. And the gate: of two samples, only what is the same in both counts as standing still.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::time::Duration;
+
+use super::proc::Process;
+use super::proc::thread::Thread;
+use super::runtime::{Reader, Where};
+use super::sock_diag::{FileId, Kind, Socket, State};
+
+/// What [`verdict`](super::verdict) judges. It holds no open file and asks nobody.
+#[derive(Debug, Default)]
+pub(crate) struct Facts {
+    /// By inode, as of the last sample.
+    pub(crate) sockets: HashMap<u32, Socket>,
+    /// The inodes of those that listen.
+    pub(crate) listening: Vec<u32>,
+    /// Those that were the same in every sample: same cookie, queues, peer and shutdown.
+    pub(crate) steady: HashSet<u32>,
+    /// Process and descriptor, by inode. Several where a descriptor was inherited or passed on.
+    pub(crate) holders: HashMap<u32, Vec<(u32, u32)>>,
+    pub(crate) processes: BTreeMap<u32, Process>,
+    /// Processes whose descriptors this user may not see.
+    pub(crate) hidden: HashSet<u32>,
+    /// How each thread moved between the samples.
+    pub(crate) motions: HashMap<u32, Motion>,
+    /// Threads blocked in `connect()`, and the file their address leads to.
+    pub(crate) connecting: Vec<Connecting>,
+    /// What the name of each listener leads to now.
+    pub(crate) standing: HashMap<u32, Standing>,
+    pub(crate) details: Details,
+    pub(crate) sight: Sight,
+}
+
+/// How a thread moved between two samples.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Motion {
+    /// In the same call in both, and hardly woke between.
+    Still,
+    /// On a CPU, or ready for one, in both, and it went to sleep hardly ever.
+    Computing,
+    Moving,
+}
+
+#[derive(Clone, Debug)]
+pub(crate) struct Connecting {
+    pub(crate) pid: u32,
+    pub(crate) fd: u32,
+    pub(crate) inode: u32,
+    pub(crate) since: Option<Duration>,
+    pub(crate) name: Vec<u8>,
+    pub(crate) file: Option<FileId>,
+}
+
+/// What a listener's name leads to, as its own process sees it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Standing {
+    /// To this very socket.
+    Same,
+    /// To another file, under which nobody reaches this listener.
+    Other(FileId),
+    Missing,
+}
+
+/// What it takes a closer look to learn: taken only of connections that seem to hang.
+#[derive(Debug, Default)]
+pub(crate) struct Details {
+    /// What an end whose server is gone was connected to.
+    pub(crate) former: HashMap<u32, Former>,
+    /// The first of the unread bytes, only where the user asked to see data.
+    pub(crate) unread: HashMap<u32, Vec<u8>>,
+    /// Which goroutine reads a socket.
+    pub(crate) readers: HashMap<u32, Result<Option<Reader>, String>>,
+    /// Where a process's script is.
+    pub(crate) places: HashMap<u32, Result<Option<Where>, String>>,
+}
+
+/// The name of a server's end that is no more, and the file it leads to now.
+#[derive(Clone, Debug)]
+pub(crate) struct Former {
+    pub(crate) name: Vec<u8>,
+    pub(crate) file: Option<FileId>,
+}
+
+/// What could be seen at all.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Sight {
+    pub(crate) uid: u32,
+    pub(crate) namespaces: usize,
+    /// Network namespaces that could not be looked into.
+    pub(crate) hidden_namespaces: usize,
+    pub(crate) samples: usize,
+    pub(crate) window: Duration,
+}
+
+impl Facts {
+    /// Takes over what a dump gave.
+    pub(crate) fn see(&mut self, sockets: HashMap<u32, Socket>) {
+        let listens = |socket: &&Socket| socket.state == State::Listening;
+        self.listening = sockets.values().filter(listens).map(|socket| socket.inode).collect();
+        self.sockets = sockets;
+    }
+
+    pub(crate) fn holders(&self, inode: u32) -> impl Iterator<Item = (&Process, u32)> {
+        let holders = self.holders.get(&inode).into_iter().flatten();
+        holders.filter_map(|(pid, fd)| Some((self.processes.get(pid)?, *fd)))
+    }
+
+    pub(crate) fn is_steady(&self, inode: u32) -> bool {
+        self.steady.contains(&inode)
+    }
+
+    pub(crate) fn motion(&self, thread: &Thread) -> Motion {
+        self.motions.get(&thread.tid).copied().unwrap_or(Motion::Moving)
+    }
+
+    /// The listener that has this socket's name: of an accepted socket, the one that accepted it.
+    pub(crate) fn listener_of(&self, socket: &Socket) -> Option<&Socket> {
+        self.listeners().find(|listener| is_same_address(listener, socket))
+    }
+
+    pub(crate) fn listeners(&self) -> impl Iterator<Item = &Socket> {
+        self.listening.iter().filter_map(|inode| self.sockets.get(inode))
+    }
+
+    /// The listener in whose queue this client's end waits.
+    pub(crate) fn queue_of(&self, inode: u32) -> Option<&Socket> {
+        self.listeners().find(|listener| listener.pending.contains(&inode))
+    }
+
+    /// The end that a server accepted: it bears its listener's name, and its client's end none.
+    pub(crate) fn is_accepted(&self, socket: &Socket) -> bool {
+        matches!(socket.kind, Kind::Stream | Kind::SeqPacket)
+            && socket.state == State::Connected
+            && !socket.name.is_empty()
+            && match socket.peer_inode().and_then(|peer| self.sockets.get(&peer)) {
+                Some(peer) if !peer.name.is_empty() => self.listener_of(socket).is_some(),
+                _ => true,
+            }
+    }
+
+    /// Both ends in one process, as programs have to wake themselves up.
+    pub(crate) fn is_own_pair(&self, pid: u32, inode: u32) -> bool {
+        let peer = self.sockets.get(&inode).and_then(Socket::peer_inode);
+        peer.and_then(|peer| self.holders.get(&peer))
+            .is_some_and(|holders| holders.iter().any(|holder| holder.0 == pid))
+    }
+}
+
+/// By file where there is one, never by the text of its path; an abstract name is all there is.
+pub(crate) fn is_same_address(one: &Socket, other: &Socket) -> bool {
+    match (one.file, other.file) {
+        (Some(one), Some(other)) => one == other,
+        (None, None) => one.name.starts_with(b"\0") && one.name == other.name,
+        _ => false,
+    }
+}
+
+/// Which sockets of this sample are as they were in the one before.
+pub(crate) fn unchanged(before: &HashMap<u32, Socket>, now: &HashMap<u32, Socket>) -> HashSet<u32> {
+    let is_same = |inode: &u32, socket: &Socket| {
+        before.get(inode).is_some_and(|before| is_still(before, socket))
+    };
+    now.iter().filter(|(inode, socket)| is_same(inode, socket)).map(|(inode, _)| *inode).collect()
+}
+
+/// A listener stands still when the client that waits longest is still the same: others may have
+/// come, but nobody was accepted.
+fn is_still(before: &Socket, now: &Socket) -> bool {
+    match now.state {
+        State::Listening => {
+            before.cookie == now.cookie && before.pending.first() == now.pending.first()
+        }
+        _ => before == now,
+    }
+}
+
+/// A thread that sleeps this often in a second has something to do.
+const BUSY_SLEEPS: f64 = 50.0;
+/// A thread that computes gets this share of a CPU even on a crowded machine.
+const COMPUTING: f64 = 0.2;
+
+/// How a thread moved from one sample to the next.
+pub(crate) fn motion(before: &Thread, now: &Thread, window: Duration) -> Motion {
+    let seconds = window.as_secs_f64().max(0.001);
+    #[allow(clippy::cast_precision_loss)]
+    let sleeps = now.sleeps.saturating_sub(before.sleeps) as f64;
+    let hardly_slept = sleeps <= (BUSY_SLEEPS * seconds).max(1.0);
+    let runs = |thread: &Thread| thread.state == 'R';
+    if hardly_slept && !runs(before) && !runs(now) && before.call == now.call {
+        Motion::Still
+    } else if hardly_slept
+        && runs(before)
+        && runs(now)
+        && now.ran - before.ran > COMPUTING * seconds * 1_000.0
+    {
+        Motion::Computing
+    } else {
+        Motion::Moving
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::proc::call::Call;
+    use super::*;
+
+    fn thread(state: char, call: Call, sleeps: u64, ran: f64) -> Thread {
+        Thread { state, call, ran, sleeps, ..Thread::default() }
+    }
+
+    #[test]
+    fn only_a_thread_that_hardly_wakes_in_one_call_stands_still() {
+        let half = Duration::from_millis(500);
+        let asleep = thread('S', Call::Read(4), 10, 5.0);
+        let judged = |now| motion(&asleep, &now, half);
+        assert_eq!(judged(thread('S', Call::Read(4), 10, 5.0)), Motion::Still);
+        assert_eq!(judged(thread('S', Call::Read(4), 35, 5.0)), Motion::Still);
+        assert_eq!(judged(thread('S', Call::Read(4), 36, 5.0)), Motion::Moving);
+        assert_eq!(judged(thread('S', Call::Read(5), 10, 5.0)), Motion::Moving);
+        assert_eq!(judged(thread('R', Call::None, 10, 5.0)), Motion::Moving);
+    }
+
+    #[test]
+    fn a_thread_computes_when_it_runs_all_the_while() {
+        let half = Duration::from_millis(500);
+        let runs = thread('R', Call::None, 10, 1_000.0);
+        assert_eq!(motion(&runs, &thread('R', Call::None, 10, 1_400.0), half), Motion::Computing);
+        assert_eq!(motion(&runs, &thread('R', Call::None, 10, 1_050.0), half), Motion::Moving);
+        assert_eq!(motion(&runs, &thread('R', Call::None, 99, 1_400.0), half), Motion::Moving);
+    }
+}

@@ -1,0 +1,153 @@
+//! The socket's file: what it is, and whether anybody has it bound.
+
+use std::fs;
+use std::io;
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
+use std::path::{Path, PathBuf};
+use std::time::SystemTime;
+
+use rustix::fs::{major, minor};
+use rustix::net::{self, AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
+
+use super::sock_diag::FileId;
+
+/// What a path leads to.
+#[derive(Clone, Debug)]
+pub(crate) struct SocketFile {
+    pub(crate) path: PathBuf,
+    pub(crate) found: Found,
+    pub(crate) bound: Bound,
+}
+
+#[derive(Clone, Debug)]
+pub(crate) enum Found {
+    Socket {
+        id: FileId,
+        mode: u32,
+        uid: u32,
+        made: Option<SystemTime>,
+    },
+    NotASocket(&'static str),
+    Missing,
+    /// A folder on the way may not be searched.
+    Denied,
+    Unclear(String),
+}
+
+/// Whether somebody has the file bound, learned without his noticing: a datagram socket cannot
+/// connect to a stream socket, and the kernel says which of the two is why.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Bound {
+    /// A stream socket, or one of sequenced packets.
+    Stream,
+    Datagram,
+    Nobody,
+    /// It takes write permission on the file to connect to it, and so to ask.
+    Denied,
+    Unclear,
+}
+
+impl SocketFile {
+    pub(crate) fn look(path: &Path) -> Self {
+        Self { path: path.to_path_buf(), found: found(path), bound: bound(path) }
+    }
+
+    pub(crate) fn id(&self) -> Option<FileId> {
+        match self.found {
+            Found::Socket { id, .. } => Some(id),
+            _ => None,
+        }
+    }
+}
+
+/// The file that a path leads to, whatever it is. As `connect()` does, this follows links.
+pub(crate) fn id(path: &Path) -> io::Result<FileId> {
+    fs::metadata(path).map(|file| id_of(&file))
+}
+
+fn id_of(file: &fs::Metadata) -> FileId {
+    FileId { inode: file.ino(), major: major(file.dev()), minor: minor(file.dev()) }
+}
+
+fn found(path: &Path) -> Found {
+    let file = match fs::metadata(path) {
+        Ok(file) => file,
+        Err(error) => {
+            return match error.kind() {
+                io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => Found::Missing,
+                io::ErrorKind::PermissionDenied => Found::Denied,
+                _ => Found::Unclear(error.to_string()),
+            };
+        }
+    };
+    let kind = file.file_type();
+    if kind.is_socket() {
+        Found::Socket {
+            id: id_of(&file),
+            mode: file.mode() & 0o7777,
+            uid: file.uid(),
+            // bind() makes the file, and nothing writes to it after.
+            made: file.modified().ok(),
+        }
+    } else if kind.is_dir() {
+        Found::NotASocket("a folder")
+    } else if kind.is_file() {
+        Found::NotASocket("a regular file")
+    } else {
+        Found::NotASocket("a device or a pipe")
+    }
+}
+
+fn bound(path: &Path) -> Bound {
+    use rustix::io::Errno;
+    let ask = || {
+        let address = SocketAddrUnix::new(path)?;
+        let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+        let socket = net::socket_with(AddressFamily::UNIX, SocketType::DGRAM, flags, None)?;
+        net::connect(&socket, &address)
+    };
+    match ask() {
+        Ok(()) => Bound::Datagram,
+        Err(Errno::PROTOTYPE) => Bound::Stream,
+        Err(Errno::CONNREFUSED) => Bound::Nobody,
+        Err(Errno::ACCESS) => Bound::Denied,
+        Err(_) => Bound::Unclear,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::net::{UnixDatagram, UnixListener};
+
+    #[test]
+    fn who_has_a_file_bound_is_told_without_his_noticing() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = |name| folder.path().join(name);
+        let listener = UnixListener::bind(path("stream")).unwrap();
+        listener.set_nonblocking(true).unwrap();
+        let _datagram = UnixDatagram::bind(path("datagram")).unwrap();
+        drop(UnixListener::bind(path("stale")).unwrap());
+        fs::write(path("file"), "").unwrap();
+        let bound = |name| SocketFile::look(&path(name)).bound;
+        assert_eq!(bound("stream"), Bound::Stream);
+        assert_eq!(bound("datagram"), Bound::Datagram);
+        assert_eq!(bound("stale"), Bound::Nobody);
+        assert_eq!(listener.accept().unwrap_err().kind(), io::ErrorKind::WouldBlock);
+        let found = |name| SocketFile::look(&path(name)).found;
+        assert!(matches!(found("file"), Found::NotASocket("a regular file")));
+        assert!(matches!(found("."), Found::NotASocket("a folder")));
+        assert!(matches!(found("missing"), Found::Missing));
+        assert!(matches!(found("file/below"), Found::Missing));
+    }
+
+    #[test]
+    fn the_kernel_and_the_file_system_give_a_socket_the_same_numbers() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("s");
+        let _listener = UnixListener::bind(&path).unwrap();
+        let expected = Some(id(&path).unwrap());
+        let sockets = super::super::sock_diag::dump().unwrap();
+        assert!(sockets.iter().any(|socket| socket.file == expected));
+    }
+}

@@ -1,0 +1,227 @@
+//! Collects the facts: two samples of the processes, four of the sockets.
+//!
+//! A conversation that goes to and fro can show the same picture twice by chance, hardly four times.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::ffi::OsStr;
+use std::io;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use super::borrow;
+use super::facts::{Connecting, Facts, Former, Sight, Standing, motion, unchanged};
+use super::file;
+use super::namespace::Namespaces;
+use super::proc::call::Call;
+use super::proc::sched::Clock;
+use super::proc::{self, Process};
+use super::sock_diag::{FileId, Kind, Socket, State};
+use super::target::Target;
+
+/// How often the sockets are looked at in one window.
+const SAMPLES: u32 = 4;
+
+/// Watches the system for the length of the window.
+pub(crate) fn gather(target: &Target, window: Duration) -> io::Result<Facts> {
+    let pids = proc::pids()?;
+    let namespaces = Namespaces::of(&pids);
+    let mut facts = Facts::default();
+    let (sockets, hidden) = namespaces.dump()?;
+    facts.see(sockets);
+    facts.sight = Sight {
+        uid: rustix::process::geteuid().as_raw(),
+        namespaces: namespaces.count(),
+        hidden_namespaces: hidden,
+        samples: SAMPLES as usize,
+        window,
+    };
+    find_holders(&pids, &mut facts);
+    find_former(&mut facts);
+
+    let before = involved(target, &mut facts);
+    let began = Instant::now();
+    facts.steady = facts.sockets.keys().copied().collect();
+    for _ in 1..SAMPLES {
+        thread::sleep(window / (SAMPLES - 1));
+        let (sockets, _) = namespaces.dump()?;
+        let same = unchanged(&facts.sockets, &sockets);
+        facts.steady.retain(|inode| same.contains(inode));
+        facts.see(sockets);
+    }
+    look_again(&before, began.elapsed(), &mut facts);
+    find_connecting(&mut facts);
+    find_standing(&mut facts);
+    Ok(facts)
+}
+
+/// Who holds which socket, and who does not let this user see it.
+fn find_holders(pids: &[u32], facts: &mut Facts) {
+    for pid in pids {
+        match proc::sockets(*pid) {
+            Ok(sockets) => hold(*pid, &sockets, facts),
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
+                if !proc::is_kernel_thread(*pid) {
+                    facts.hidden.insert(*pid);
+                }
+            }
+            // It has ended.
+            Err(_) => {}
+        }
+    }
+}
+
+fn hold(pid: u32, sockets: &[(u32, u32)], facts: &mut Facts) {
+    for (fd, inode) in sockets {
+        if facts.sockets.contains_key(inode) {
+            facts.holders.entry(*inode).or_default().push((pid, *fd));
+        }
+    }
+}
+
+/// Asks each end whose server is gone what it was connected to; the kernel tells only its holder.
+fn find_former(facts: &mut Facts) {
+    let orphans = facts.sockets.values().filter(|socket| {
+        socket.is_orphan() && socket.name.is_empty() && facts.queue_of(socket.inode).is_none()
+    });
+    let mut former = HashMap::new();
+    for orphan in orphans {
+        let Some((pid, fd)) = facts.holders.get(&orphan.inode).and_then(|held| held.first()) else {
+            continue;
+        };
+        if let Ok(Some(name)) = borrow::peer_name(*pid, *fd, orphan.inode) {
+            let listener = facts.listeners().find(|listener| listener.name == name);
+            let file = listener.and_then(|listener| listener.file).or_else(|| led_to(*pid, &name));
+            former.insert(orphan.inode, Former { name, file });
+        }
+    }
+    facts.details.former = former;
+}
+
+/// The processes to look into: all who hold an end that the user asks about, and whoever those
+/// wait for, to the end of every chain.
+fn involved(target: &Target, facts: &mut Facts) -> BTreeMap<u32, Process> {
+    let concerned = facts.sockets.values().filter(|socket| {
+        let connects = socket.state == State::Unconnected
+            && socket.kind != Kind::Datagram
+            && socket.name.is_empty();
+        connects || target.concerns(facts, socket)
+    });
+    let mut ends: Vec<u32> = concerned
+        .flat_map(|socket| [Some(socket.inode), socket.peer_inode()])
+        .flatten()
+        .chain(
+            facts
+                .listeners()
+                .filter(|one| target.concerns(facts, one))
+                .flat_map(|listener| listener.pending.iter().copied()),
+        )
+        .collect();
+    let mut clock = Clock::new();
+    let mut seen = BTreeSet::new();
+    while let Some(inode) = ends.pop() {
+        let holders = facts.holders.get(&inode).into_iter().flatten();
+        let pids: Vec<u32> = holders.map(|held| held.0).filter(|pid| seen.insert(*pid)).collect();
+        for pid in pids {
+            let Some(process) = proc::read(pid, &mut clock) else { continue };
+            ends.extend(awaited(&process, facts));
+            facts.processes.insert(pid, process);
+        }
+    }
+    std::mem::take(&mut facts.processes)
+}
+
+/// The far ends of the sockets that a process's threads are blocked on.
+fn awaited(process: &Process, facts: &Facts) -> Vec<u32> {
+    let Some(descriptors) = &process.descriptors else { return Vec::new() };
+    let mut fds = Vec::new();
+    for thread in &process.threads {
+        match &thread.call {
+            Call::Read(fd) | Call::Write(fd) | Call::Connect(fd, _) => fds.push(*fd),
+            Call::Poll(Some(watches)) => fds.extend(watches.iter().map(|watch| watch.fd)),
+            _ => {}
+        }
+    }
+    let far = |fd| {
+        let socket = facts.sockets.get(&descriptors.inode(fd)?)?;
+        socket.peer_inode().or_else(|| Some(facts.queue_of(socket.inode)?.inode))
+    };
+    fds.into_iter().filter_map(far).collect()
+}
+
+/// The second sample of the processes.
+fn look_again(before: &BTreeMap<u32, Process>, window: Duration, facts: &mut Facts) {
+    let mut clock = Clock::new();
+    for held in facts.holders.values_mut() {
+        held.retain(|(pid, _)| !before.contains_key(pid));
+    }
+    for (pid, was) in before {
+        let Some(process) = proc::read(*pid, &mut clock) else { continue };
+        for thread in &process.threads {
+            if let Some(was) = was.threads.iter().find(|was| was.tid == thread.tid) {
+                facts.motions.insert(thread.tid, motion(was, thread, window));
+            }
+        }
+        if let Some(descriptors) = &process.descriptors {
+            hold(*pid, &descriptors.sockets, facts);
+        }
+        facts.processes.insert(*pid, process);
+    }
+}
+
+fn find_connecting(facts: &mut Facts) {
+    let mut connecting = Vec::new();
+    for process in facts.processes.values() {
+        for thread in &process.threads {
+            let Call::Connect(fd, Some(name)) = &thread.call else { continue };
+            let descriptors = process.descriptors.as_ref();
+            let Some(inode) = descriptors.and_then(|all| all.inode(*fd)) else { continue };
+            connecting.push(Connecting {
+                pid: process.pid,
+                fd: *fd,
+                inode,
+                since: thread.since,
+                file: led_to(process.pid, name),
+                name: name.clone(),
+            });
+        }
+    }
+    facts.connecting = connecting;
+}
+
+fn find_standing(facts: &mut Facts) {
+    let mut standing = HashMap::new();
+    for listener in facts.listeners() {
+        if let Some(found) = stands(listener, facts) {
+            standing.insert(listener.inode, found);
+        }
+    }
+    facts.standing = standing;
+}
+
+/// None where the listener's own view of the files may not be seen.
+fn stands(listener: &Socket, facts: &Facts) -> Option<Standing> {
+    let bound = listener.file?;
+    let (pid, _) = facts.holders.get(&listener.inode)?.first()?;
+    match file::id(&as_seen_by(*pid, &listener.name)?) {
+        Ok(found) if found == bound => Some(Standing::Same),
+        Ok(found) => Some(Standing::Other(found)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Some(Standing::Missing),
+        Err(_) => None,
+    }
+}
+
+fn led_to(pid: u32, name: &[u8]) -> Option<FileId> {
+    file::id(&as_seen_by(pid, name)?).ok()
+}
+
+/// A path as one process means it, which may have another root than we, or a folder to begin at.
+fn as_seen_by(pid: u32, name: &[u8]) -> Option<PathBuf> {
+    let path = Path::new(OsStr::from_bytes(name));
+    match name.first()? {
+        0 => None,
+        b'/' => Some(Path::new(&format!("/proc/{pid}/root")).join(path.strip_prefix("/").ok()?)),
+        _ => Some(Path::new(&format!("/proc/{pid}/cwd")).join(path)),
+    }
+}

@@ -1,0 +1,154 @@
+//! `--probe`: asks the server in three ways, each on a connection of its own, and learns where it
+//! takes a request to end, and whether it ends its replies.
+//!
+//! The server sees these requests: the user names the data, and knows what it does with it.
+
+use std::fmt::{self, Display};
+use std::io::{self, ErrorKind, Read, Write};
+use std::net::Shutdown;
+use std::os::unix::net::UnixStream;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+/// How a request ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Manner {
+    AsItIs,
+    Newline,
+    HalfClose,
+}
+
+/// What came of one request.
+#[derive(Debug)]
+struct Answer {
+    manner: Manner,
+    /// When the first byte came.
+    first: Option<Duration>,
+    /// When the server closed.
+    end: Option<Duration>,
+    bytes: usize,
+    error: Option<io::Error>,
+}
+
+/// What came of all three.
+#[derive(Debug)]
+pub(crate) struct Probe {
+    answers: Vec<Answer>,
+}
+
+/// For each way of asking: long for a service, short for whoever looks on.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+impl Probe {
+    pub(crate) fn of(path: &Path, data: &[u8]) -> Self {
+        let manners = [Manner::AsItIs, Manner::Newline, Manner::HalfClose];
+        Self { answers: manners.map(|manner| ask(path, data, manner)).into() }
+    }
+
+    /// Whether a plain client, that sends this and reads to the end, is served.
+    pub(crate) fn is_served(&self) -> bool {
+        self.answers.iter().any(|answer| answer.manner == Manner::AsItIs && answer.end.is_some())
+    }
+
+    fn verdict(&self) -> &'static str {
+        let by = |manner| self.answers.iter().find(|answer| answer.manner == manner);
+        let answers = |manner| by(manner).is_some_and(|answer| answer.bytes > 0);
+        let ends = |manner| by(manner).is_some_and(|answer| answer.end.is_some());
+        if self.answers.iter().all(|answer| answer.error.is_some()) {
+            "it cannot be asked"
+        } else if answers(Manner::AsItIs) && ends(Manner::AsItIs) {
+            "it answers, and closes"
+        } else if answers(Manner::AsItIs) {
+            "it answers, and keeps the connection open: a client that reads to the end hangs"
+        } else if ends(Manner::AsItIs) {
+            "it closes without an answer"
+        } else if answers(Manner::Newline) {
+            match ends(Manner::Newline) {
+                true => "it needs a newline, then answers, and closes",
+                false => "it needs a newline, then answers, and keeps the connection open",
+            }
+        } else if answers(Manner::HalfClose) || ends(Manner::HalfClose) {
+            "it needs the end of the request: the client must half-close, shutdown(SHUT_WR)"
+        } else {
+            "it does not answer in time, however it is asked"
+        }
+    }
+}
+
+fn ask(path: &Path, data: &[u8], manner: Manner) -> Answer {
+    let mut answer = Answer { manner, first: None, end: None, bytes: 0, error: None };
+    if let Err(error) = converse(path, data, &mut answer) {
+        answer.error = Some(error);
+    }
+    answer
+}
+
+fn converse(path: &Path, data: &[u8], answer: &mut Answer) -> io::Result<()> {
+    let began = Instant::now();
+    let mut stream = UnixStream::connect(path)?;
+    stream.set_write_timeout(Some(PATIENCE))?;
+    stream.write_all(data)?;
+    match answer.manner {
+        Manner::AsItIs => {}
+        Manner::Newline => stream.write_all(b"\n")?,
+        Manner::HalfClose => stream.shutdown(Shutdown::Write)?,
+    }
+    let mut bytes = [0; 4096];
+    loop {
+        let left = PATIENCE.saturating_sub(began.elapsed());
+        if left.is_zero() {
+            return Ok(());
+        }
+        stream.set_read_timeout(Some(left))?;
+        match stream.read(&mut bytes) {
+            Ok(0) => {
+                answer.end = Some(began.elapsed());
+                return Ok(());
+            }
+            Ok(count) => {
+                answer.first.get_or_insert_with(|| began.elapsed());
+                answer.bytes += count;
+            }
+            Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {
+                return Ok(());
+            }
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            // It closed without having read all: an end, too.
+            Err(error) if error.kind() == ErrorKind::ConnectionReset => {
+                answer.end = Some(began.elapsed());
+                return Ok(());
+            }
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+impl Display for Probe {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "PROBE {}", self.verdict())?;
+        for answer in &self.answers {
+            writeln!(f, "  · {answer}")?;
+        }
+        Ok(())
+    }
+}
+
+impl Display for Answer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let manner = match self.manner {
+            Manner::AsItIs => "as it is",
+            Manner::Newline => "with a newline",
+            Manner::HalfClose => "with a half-close",
+        };
+        write!(f, "{manner:<18} ")?;
+        match (&self.error, self.first) {
+            (Some(error), _) => return write!(f, "{error}"),
+            (None, Some(first)) => write!(f, "{} bytes, the first after {first:.1?}", self.bytes)?,
+            (None, None) => write!(f, "no answer")?,
+        }
+        match self.end {
+            Some(end) => write!(f, "; closed after {end:.1?}"),
+            None => write!(f, "; not closed within {PATIENCE:?}"),
+        }
+    }
+}

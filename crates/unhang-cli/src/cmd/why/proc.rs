@@ -1,0 +1,222 @@
+//! What `/proc` tells of processes: which descriptors they hold and where each thread is.
+//!
+//! Everything is read and nothing is stopped, so a process may end or move on between two reads:
+//! what is gone is left out, and what may not be seen is marked as hidden, never as absent.
+
+pub(crate) mod call;
+pub(crate) mod epoll;
+pub(crate) mod sched;
+pub(crate) mod thread;
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::io;
+use std::os::unix::fs::MetadataExt;
+use std::path::PathBuf;
+
+use epoll::Epoll;
+use sched::Clock;
+use thread::Thread;
+
+/// One process, as far as this user may see it.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Process {
+    pub(crate) pid: u32,
+    /// The name that `ps` shows.
+    pub(crate) name: String,
+    pub(crate) uid: Option<u32>,
+    /// Device and inode of the program's file: two processes with the same one are forks of one
+    /// another, or could be.
+    pub(crate) program: Option<(u64, u64)>,
+    /// None: this user may not see them.
+    pub(crate) descriptors: Option<Descriptors>,
+    /// How many descriptors it may have.
+    pub(crate) limit: Option<u64>,
+    pub(crate) threads: Vec<Thread>,
+}
+
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Descriptors {
+    /// Descriptor and inode of every socket, of whatever family.
+    pub(crate) sockets: Vec<(u32, u32)>,
+    pub(crate) epolls: Vec<Epoll>,
+    /// The number that the next one would get.
+    pub(crate) next: u32,
+}
+
+impl Descriptors {
+    pub(crate) fn inode(&self, fd: u32) -> Option<u32> {
+        self.sockets.iter().find(|socket| socket.0 == fd).map(|socket| socket.1)
+    }
+
+    /// Whether one epoll instance is watched by the other.
+    pub(crate) fn nests(&self, outer: u32, inner: u32) -> bool {
+        let outer = self.epolls.iter().find(|epoll| epoll.fd == outer);
+        outer.is_some_and(|outer| outer.watched.iter().any(|watched| watched.fd == inner))
+    }
+
+    /// The descriptor under which this process has the socket.
+    pub(crate) fn find(&self, inode: u32) -> Option<u32> {
+        self.sockets.iter().find(|socket| socket.1 == inode).map(|socket| socket.0)
+    }
+}
+
+impl Process {
+    /// Stopped by a signal or a debugger: nothing it holds will be read or closed.
+    pub(crate) fn is_stopped(&self) -> bool {
+        !self.threads.is_empty()
+            && self.threads.iter().all(|thread| matches!(thread.state, 'T' | 't'))
+    }
+
+    /// It may open no further descriptor.
+    pub(crate) fn is_at_limit(&self) -> bool {
+        match (&self.descriptors, self.limit) {
+            (Some(descriptors), Some(limit)) => u64::from(descriptors.next) >= limit,
+            _ => false,
+        }
+    }
+}
+
+/// Every process's id.
+pub(crate) fn pids() -> io::Result<Vec<u32>> {
+    let entries = fs::read_dir("/proc")?.filter_map(Result::ok);
+    Ok(entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect())
+}
+
+/// Which sockets a process holds, without its epoll instances. An error of the kind
+/// `PermissionDenied` says that it is hidden; any other, that it is gone.
+pub(crate) fn sockets(pid: u32) -> io::Result<Vec<(u32, u32)>> {
+    Ok(links(pid)?.sockets)
+}
+
+/// A kernel thread holds no descriptor, and so hides none.
+pub(crate) fn is_kernel_thread(pid: u32) -> bool {
+    const PF_KTHREAD: u64 = 0x0020_0000;
+    let stat = fs::read(format!("/proc/{pid}/stat")).unwrap_or_default();
+    thread::Stat::parse(&stat).is_some_and(|stat| stat.flags & PF_KTHREAD != 0)
+}
+
+/// All of one process; None where it has ended.
+pub(crate) fn read(pid: u32, clock: &mut Clock) -> Option<Process> {
+    let folder = PathBuf::from(format!("/proc/{pid}"));
+    let stat = thread::Stat::parse(&fs::read(folder.join("stat")).ok()?)?;
+    let descriptors = match links(pid) {
+        Ok(links) => Some(Descriptors {
+            epolls: links.epolls.iter().filter_map(|fd| Epoll::read(pid, *fd)).collect(),
+            next: links.next(),
+            sockets: links.sockets,
+        }),
+        Err(_) => None,
+    };
+    let program = fs::metadata(folder.join("exe")).ok();
+    Some(Process {
+        pid,
+        name: stat.name,
+        uid: uid(&fs::read_to_string(folder.join("status")).unwrap_or_default()),
+        program: program.map(|file| (file.dev(), file.ino())),
+        threads: thread::read_all(pid, descriptors.as_ref(), clock),
+        descriptors,
+        limit: limit(&fs::read_to_string(folder.join("limits")).unwrap_or_default()),
+    })
+}
+
+struct Links {
+    sockets: Vec<(u32, u32)>,
+    epolls: Vec<u32>,
+    all: BTreeSet<u32>,
+}
+
+impl Links {
+    /// The kernel gives the lowest number that is free, and refuses when that reaches the limit:
+    /// however many there are.
+    fn next(&self) -> u32 {
+        (0..)
+            .zip(&self.all)
+            .find(|(free, fd)| free != *fd)
+            .map_or_else(|| u32::try_from(self.all.len()).unwrap_or(u32::MAX), |(free, _)| free)
+    }
+}
+
+fn links(pid: u32) -> io::Result<Links> {
+    let mut links = Links { sockets: Vec::new(), epolls: Vec::new(), all: BTreeSet::new() };
+    for entry in fs::read_dir(format!("/proc/{pid}/fd"))? {
+        let entry = entry?;
+        let Some(fd) = entry.file_name().to_str().and_then(|name| name.parse().ok()) else {
+            continue;
+        };
+        links.all.insert(fd);
+        // Closed since the folder was read, or a file with a name that is no text: no socket.
+        let Ok(target) = fs::read_link(entry.path()) else { continue };
+        let Some(target) = target.to_str() else { continue };
+        if let Some(inode) = socket_inode(target) {
+            links.sockets.push((fd, inode));
+        } else if target == "anon_inode:[eventpoll]" {
+            links.epolls.push(fd);
+        }
+    }
+    Ok(links)
+}
+
+/// The number in `socket:[12345]`.
+pub(crate) fn socket_inode(target: &str) -> Option<u32> {
+    target.strip_prefix("socket:[")?.strip_suffix(']')?.parse().ok()
+}
+
+/// The effective one of the four in the line `Uid:`.
+fn uid(status: &str) -> Option<u32> {
+    let line = status.lines().find_map(|line| line.strip_prefix("Uid:"))?;
+    line.split_ascii_whitespace().nth(1)?.parse().ok()
+}
+
+/// The soft limit; None where there is none.
+fn limit(limits: &str) -> Option<u64> {
+    let line = limits.lines().find_map(|line| line.strip_prefix("Max open files"))?;
+    line.split_ascii_whitespace().next()?.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_soft_limit_and_the_effective_user_are_taken() {
+        let limits = "Limit   Soft Limit  Hard Limit  Units\nMax open files  1024  4096  files\n";
+        assert_eq!(limit(limits), Some(1024));
+        assert_eq!(limit("Max open files  unlimited  unlimited  files\n"), None);
+        assert_eq!(uid("Name:\tx\nUid:\t1\t2\t3\t4\n"), Some(2));
+        assert_eq!((limit(""), uid("Uid:\tx"), uid("")), (None, None, None));
+    }
+
+    #[test]
+    fn the_lowest_free_number_comes_next() {
+        let next = |all: &[u32]| {
+            let all = all.iter().copied().collect();
+            Links { sockets: Vec::new(), epolls: Vec::new(), all }.next()
+        };
+        assert_eq!((next(&[]), next(&[0, 1, 2]), next(&[0, 2, 255])), (0, 3, 1));
+    }
+
+    #[test]
+    fn only_a_socket_link_gives_an_inode() {
+        assert_eq!(socket_inode("socket:[123]"), Some(123));
+        for other in ["pipe:[123]", "socket:[x]", "socket:[123", "/tmp/socket:[1]"] {
+            assert_eq!(socket_inode(other), None, "{other}");
+        }
+    }
+
+    #[test]
+    fn this_process_is_read_with_its_sockets_and_threads() {
+        use std::os::fd::AsRawFd;
+        let (one, _other) = std::os::unix::net::UnixStream::pair().unwrap();
+        let pid = std::process::id();
+        let process = read(pid, &mut Clock::new()).unwrap();
+        let fd = u32::try_from(one.as_raw_fd()).unwrap();
+        let descriptors = process.descriptors.as_ref().unwrap();
+        let inode = descriptors.inode(fd).unwrap();
+        assert_eq!(descriptors.find(inode), Some(fd));
+        assert!(descriptors.next >= 4 && !process.is_at_limit());
+        assert!(process.threads.iter().any(|thread| thread.tid == pid));
+        assert!(process.program.is_some() && !process.is_stopped());
+        assert!(!is_kernel_thread(pid) && read(u32::MAX, &mut Clock::new()).is_none());
+    }
+}

@@ -1,0 +1,244 @@
+//! In which system call a thread is: `/proc/PID/task/TID/syscall`, and what its arguments point to.
+
+use std::fs::File;
+use std::os::unix::fs::FileExt;
+
+use syscalls::Sysno;
+
+/// Where a thread is, as far as it matters here.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Call {
+    /// This user may not see it.
+    #[default]
+    Hidden,
+    /// In none: it runs, or waits for a CPU.
+    None,
+    Read(u32),
+    Write(u32),
+    Accept(u32),
+    /// And the address it gave: a path, or NUL and an abstract name.
+    Connect(u32, Option<Vec<u8>>),
+    /// `poll` and `select`: what it watches; None where its memory could not be read.
+    Poll(Option<Vec<Watch>>),
+    /// `epoll_wait` on this instance.
+    Epoll(u32),
+    /// A lock, or a condition that another thread is to bring about. Not which of the two.
+    Futex,
+    Sleep,
+    /// A lock on a file.
+    FileLock(u32),
+    /// The end of a child process.
+    Child,
+    /// `io_uring`: what it waits for is not visible.
+    Ring,
+    Other(&'static str),
+}
+
+/// One descriptor that a `poll` or `select` watches.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Watch {
+    pub(crate) fd: u32,
+    pub(crate) reads: bool,
+    pub(crate) writes: bool,
+}
+
+/// A process's memory, or whatever stands for it in a test.
+pub(crate) trait Memory {
+    /// None where it cannot be read in full.
+    fn read(&self, address: u64, length: usize) -> Option<Vec<u8>>;
+}
+
+impl Memory for Option<File> {
+    fn read(&self, address: u64, length: usize) -> Option<Vec<u8>> {
+        let mut bytes = vec![0; length];
+        self.as_ref()?.read_exact_at(&mut bytes, address).ok()?;
+        Some(bytes)
+    }
+}
+
+/// Reads the line `NUMBER 0xARGUMENT… 0xSP 0xPC`, `-1 0xSP 0xPC` or `running`. `sleeps_in` names the
+/// kernel function that it sleeps in, where the line alone does not tell.
+pub(crate) fn parse(line: &str, sleeps_in: impl Fn() -> String, memory: &impl Memory) -> Call {
+    let mut words = line.split_ascii_whitespace();
+    let Some(number) = words.next().and_then(|word| word.parse::<usize>().ok()) else {
+        return Call::None;
+    };
+    let mut arguments = [0; 6];
+    for (argument, word) in arguments.iter_mut().zip(words) {
+        let digits = word.strip_prefix("0x").unwrap_or(word);
+        *argument = u64::from_str_radix(digits, 16).unwrap_or(0);
+    }
+    let Some(call) = Sysno::new(number) else { return Call::Other("a system call") };
+    decode(call.name(), &arguments, sleeps_in, memory)
+}
+
+fn decode(
+    name: &'static str,
+    arguments: &[u64; 6],
+    sleeps_in: impl Fn() -> String,
+    memory: &impl Memory,
+) -> Call {
+    let fd = descriptor(arguments[0]);
+    match name {
+        "read" | "readv" | "recvfrom" | "recvmsg" | "recvmmsg" | "splice" => Call::Read(fd),
+        "write" | "writev" | "sendto" | "sendmsg" | "sendmmsg" | "sendfile" => Call::Write(fd),
+        "accept" | "accept4" => Call::Accept(fd),
+        "connect" => Call::Connect(fd, address(arguments, memory)),
+        "poll" | "ppoll" => Call::Poll(poll(arguments, memory)),
+        "select" | "pselect6" => Call::Poll(select(arguments, memory)),
+        "epoll_wait" | "epoll_pwait" | "epoll_pwait2" => Call::Epoll(fd),
+        "futex" | "futex_wait" | "futex_waitv" => Call::Futex,
+        "nanosleep" | "clock_nanosleep" => Call::Sleep,
+        "flock" | "fcntl" => Call::FileLock(fd),
+        "wait4" | "waitid" => Call::Child,
+        "io_uring_enter" => Call::Ring,
+        // After a stop and a continue the kernel goes on with one of these under this name.
+        "restart_syscall" => match sleeps_in() {
+            function if function.contains("nanosleep") => Call::Sleep,
+            function if function.contains("futex") => Call::Futex,
+            function if function.contains("poll") => Call::Poll(poll(arguments, memory)),
+            _ => Call::Other(name),
+        },
+        _ => Call::Other(name),
+    }
+}
+
+/// An `int`, of which the register may hold anything above its 32 bits.
+fn descriptor(argument: u64) -> u32 {
+    u32::try_from(argument & u64::from(u32::MAX)).unwrap_or(u32::MAX)
+}
+
+/// The Unix address that a `connect` was given.
+fn address(arguments: &[u64; 6], memory: &impl Memory) -> Option<Vec<u8>> {
+    const AF_UNIX: [u8; 2] = 1_u16.to_ne_bytes();
+    const LONGEST: usize = 110;
+    let length = usize::try_from(arguments[2]).ok().filter(|length| *length <= LONGEST)?;
+    let bytes = memory.read(arguments[1], length)?;
+    let name = bytes.strip_prefix(&AF_UNIX)?;
+    let end = match name.first()? {
+        0 => name.len(),
+        _ => name.iter().position(|byte| *byte == 0).unwrap_or(name.len()),
+    };
+    Some(name[..end].to_vec())
+}
+
+/// More than any program polls; a garbled count is not to fill our memory.
+const MOST: u64 = 65_536;
+
+fn poll(arguments: &[u64; 6], memory: &impl Memory) -> Option<Vec<Watch>> {
+    const IN: u16 = 0x1;
+    const OUT: u16 = 0x4;
+    let count = usize::try_from(arguments[1]).ok().filter(|count| *count as u64 <= MOST)?;
+    let table = memory.read(arguments[0], count * 8)?;
+    let watch = |row: &[u8]| {
+        let fd = i32::from_ne_bytes(*row.first_chunk()?);
+        let events = u16::from_ne_bytes(*row.get(4..)?.first_chunk()?);
+        // A negative one is passed over by the kernel, too.
+        let fd = u32::try_from(fd).ok()?;
+        Some(Watch { fd, reads: events & IN != 0, writes: events & OUT != 0 })
+    };
+    Some(table.chunks_exact(8).filter_map(watch).collect())
+}
+
+fn select(arguments: &[u64; 6], memory: &impl Memory) -> Option<Vec<Watch>> {
+    let count = u32::try_from(arguments[0]).ok().filter(|count| u64::from(*count) <= MOST)?;
+    let bytes = count.next_multiple_of(64) as usize / 8;
+    let set = |address| match address {
+        0 => Some(Vec::new()),
+        address => memory.read(address, bytes),
+    };
+    let (reads, writes) = (set(arguments[1])?, set(arguments[2])?);
+    let holds = |set: &[u8], fd: u32| {
+        set.get(fd as usize / 8).is_some_and(|byte| byte >> (fd % 8) & 1 == 1)
+    };
+    let watches =
+        (0..count).map(|fd| Watch { fd, reads: holds(&reads, fd), writes: holds(&writes, fd) });
+    Some(watches.filter(|watch| watch.reads || watch.writes).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    struct Bytes(Vec<u8>);
+
+    impl Memory for Bytes {
+        fn read(&self, address: u64, length: usize) -> Option<Vec<u8>> {
+            let from = usize::try_from(address).ok()?;
+            self.0.get(from..from.checked_add(length)?).map(<[u8]>::to_vec)
+        }
+    }
+
+    fn call(name: &str, arguments: &str, memory: &[u8]) -> Call {
+        let number: Sysno = name.parse().unwrap();
+        parse(&format!("{} {arguments}", number.id()), String::new, &Bytes(memory.to_vec()))
+    }
+
+    #[test]
+    fn a_call_on_a_descriptor_names_it() {
+        assert_eq!(call("recvfrom", "0x7 0x0 0x0 0x0 0x0 0x0 0x1 0x2", b""), Call::Read(7));
+        assert_eq!(call("sendto", "0x7", b""), Call::Write(7));
+        assert_eq!(call("accept4", "0xffffffff00000003", b""), Call::Accept(3));
+        assert_eq!(call("futex", "0x7f00", b""), Call::Futex);
+        assert_eq!(call("getppid", "", b""), Call::Other("getppid"));
+    }
+
+    #[test]
+    fn outside_of_every_call_it_runs() {
+        for line in ["running", "-1 0x7ff 0x7ff", "", "x"] {
+            assert_eq!(parse(line, String::new, &None), Call::None, "{line}");
+        }
+    }
+
+    #[test]
+    fn what_is_polled_is_read_from_memory() {
+        let mut table = vec![0; 16];
+        table.extend(4_i32.to_ne_bytes().iter().chain(&1_u16.to_ne_bytes()).chain(&[0; 2]));
+        table.extend((-1_i32).to_ne_bytes().iter().chain(&1_u16.to_ne_bytes()).chain(&[0; 2]));
+        let watched = vec![Watch { fd: 4, reads: true, writes: false }];
+        let number: Sysno = "ppoll".parse().unwrap();
+        let line = format!("{} 0x10 0x2 0x0", number.id());
+        assert_eq!(
+            parse(&line, String::new, &Bytes(table.clone())),
+            Call::Poll(Some(watched.clone()))
+        );
+        let restarted: Sysno = "restart_syscall".parse().unwrap();
+        let line = format!("{} 0x10 0x2 0x0", restarted.id());
+        let in_poll = || "do_sys_poll".to_owned();
+        assert_eq!(parse(&line, in_poll, &Bytes(table)), Call::Poll(Some(watched)));
+    }
+
+    #[test]
+    fn the_address_of_a_connect_is_read_from_memory() {
+        let connect =
+            |length, address: &[u8]| call("connect", &format!("0x3 0x0 {length:#x}"), address);
+        let named = |name: &[u8]| Call::Connect(3, Some(name.to_vec()));
+        assert_eq!(connect(8, b"\x01\0/run\0x"), named(b"/run"));
+        assert_eq!(connect(6, b"\x01\0\0app"), named(b"\0app"));
+        for (length, other) in [(6, &b"\x02\0\0\0\0\0"[..]), (2, b"\x01\0"), (900, b"\x01\0/")] {
+            assert_eq!(connect(length, other), Call::Connect(3, None), "{other:?}");
+        }
+    }
+
+    #[test]
+    fn what_is_selected_is_read_from_memory() {
+        let mut sets = vec![0; 24];
+        sets[8] = 0b1000;
+        sets[16] = 0b10000;
+        let watched = vec![
+            Watch { fd: 3, reads: true, writes: false },
+            Watch { fd: 4, reads: false, writes: true },
+        ];
+        assert_eq!(call("pselect6", "0x5 0x8 0x10", &sets), Call::Poll(Some(watched)));
+    }
+
+    #[test]
+    fn arguments_that_lead_nowhere_are_not_known_and_nothing_worse() {
+        for arguments in ["0xffffffffffffffff 0x1", "0x0 0xffffffffffffffff", "0x0 0x1", ""] {
+            let call = call("ppoll", arguments, b"");
+            assert!(matches!(call, Call::Poll(None | Some(_))), "{arguments}: {call:?}");
+        }
+        assert_eq!(call("pselect6", "0xffffffff 0x1 0x1", b""), Call::Poll(None));
+        assert_eq!(call("pselect6", "0x10 0x999 0x0", b""), Call::Poll(None));
+    }
+}

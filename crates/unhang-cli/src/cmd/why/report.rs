@@ -1,0 +1,223 @@
+//! The screen: the verdict first, then the two ends, what it rests on, and the cure.
+
+use std::fmt::{self, Display, Write};
+
+use anstyle::{AnsiColor, Style};
+
+use super::facts::Facts;
+use super::runtime::Where;
+use super::verdict::{Certainty, Code, End, Held, Verdict};
+
+/// How much to print.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Report<'a> {
+    pub(crate) facts: &'a Facts,
+    pub(crate) verdicts: &'a [Verdict],
+    /// Name the source of every fact, and leave nothing out.
+    pub(crate) verbose: bool,
+}
+
+const BAD: Style = AnsiColor::Red.on_default().bold();
+const UNSURE: Style = AnsiColor::Yellow.on_default().bold();
+const GOOD: Style = AnsiColor::Green.on_default().bold();
+const LABEL: Style = Style::new().bold();
+const DIM: Style = Style::new().dimmed();
+
+/// So many of a kind are shown; the rest are counted.
+const SHOWN: usize = 3;
+const KINDS: usize = 20;
+
+impl Display for Report<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let groups = self.groups();
+        let shown = if self.verbose { groups.len() } else { KINDS };
+        for (nth, group) in groups.iter().take(shown).enumerate() {
+            if nth > 0 {
+                writeln!(f)?;
+            }
+            self.group(f, group)?;
+        }
+        if groups.len() > shown {
+            writeln!(f, "\n{DIM}and {} more kinds: -v shows all{DIM:#}", groups.len() - shown)?;
+        }
+        self.sight(f)
+    }
+}
+
+impl<'a> Report<'a> {
+    /// Verdicts that say the same of several connections, together.
+    fn groups(&self) -> Vec<Vec<&'a Verdict>> {
+        let mut groups: Vec<Vec<&Verdict>> = Vec::new();
+        for verdict in self.verdicts {
+            let same = |group: &&mut Vec<&Verdict>| {
+                group.first().is_some_and(|first| is_alike(first, verdict))
+            };
+            match groups.iter_mut().find(same) {
+                Some(group) => group.push(verdict),
+                None => groups.push(vec![verdict]),
+            }
+        }
+        groups
+    }
+
+    fn group(&self, f: &mut fmt::Formatter<'_>, group: &[&Verdict]) -> fmt::Result {
+        let Some(first) = group.first() else { return Ok(()) };
+        headline(f, group, first)?;
+        for verdict in group.iter().take(if self.verbose { group.len() } else { SHOWN }) {
+            self.ends(f, verdict)?;
+        }
+        if group.len() > SHOWN && !self.verbose {
+            writeln!(f, "  {DIM}and {} more: -v shows all{DIM:#}", group.len() - SHOWN)?;
+        }
+        for evidence in &first.evidence {
+            match evidence.source {
+                Some(source) if self.verbose => {
+                    writeln!(f, "  · {}  {DIM}[{source}]{DIM:#}", evidence.text)?;
+                }
+                Some(_) => writeln!(f, "  · {}", evidence.text)?,
+                None => writeln!(f, "  ~ {} {DIM}(inferred){DIM:#}", evidence.text)?,
+            }
+        }
+        for fix in &first.fix {
+            writeln!(f, "{LABEL}FIX{LABEL:#}   {fix}")?;
+        }
+        let now: Vec<_> = group.iter().flat_map(|verdict| &verdict.now).collect();
+        for now in now.iter().take(SHOWN) {
+            writeln!(f, "{LABEL}NOW{LABEL:#}   {now}")?;
+        }
+        Ok(())
+    }
+
+    fn ends(&self, f: &mut fmt::Formatter<'_>, verdict: &Verdict) -> fmt::Result {
+        let shown = if self.verbose { verdict.clients.len() } else { SHOWN };
+        for client in verdict.clients.iter().take(shown) {
+            write!(f, "  {}", end(client))?;
+            if let Some(server) = &verdict.server {
+                let arrow = if verdict.clients.len() == 1 { "  ──▶  " } else { "" };
+                if verdict.clients.len() == 1 {
+                    write!(f, "{arrow}{}", end(server))?;
+                    if client.unread + server.unread > 0 {
+                        write!(f, "   unread → {} B · ← {} B", server.unread, client.unread)?;
+                    }
+                }
+            }
+            writeln!(f)?;
+            self.details(f, client)?;
+        }
+        if verdict.clients.len() > shown {
+            writeln!(f, "  {DIM}and {} more{DIM:#}", verdict.clients.len() - shown)?;
+        }
+        if let Some(server) = &verdict.server {
+            if verdict.clients.len() != 1 {
+                writeln!(f, "  {}", end(server))?;
+            }
+            self.details(f, server)?;
+        }
+        Ok(())
+    }
+
+    /// What a closer look at an end gave.
+    fn details(&self, f: &mut fmt::Formatter<'_>, end: &End) -> fmt::Result {
+        for held in &end.holders {
+            match self.facts.details.places.get(&held.pid) {
+                Some(Ok(Some(place))) => {
+                    writeln!(f, "    {} is at {}", who(held), at(place))?;
+                    for (name, value) in &place.variables {
+                        writeln!(f, "    {name} = \"{value}\"")?;
+                    }
+                }
+                Some(Err(why)) if self.verbose => {
+                    writeln!(f, "    {DIM}where {} is: not known: {why}{DIM:#}", who(held))?;
+                }
+                _ => {}
+            }
+        }
+        if let Some(bytes) = self.facts.details.unread.get(&end.inode) {
+            writeln!(f, "    unread: \"{}\"", bytes.escape_ascii())?;
+        }
+        Ok(())
+    }
+
+    fn sight(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let sight = &self.facts.sight;
+        let is_unseen = |verdict: &Verdict| verdict.code == Code::OwnerNotVisible;
+        if self.verdicts.iter().any(is_unseen) {
+            writeln!(f, "\nTo see more: {ENOUGH}")?;
+        }
+        if self.verbose {
+            writeln!(
+                f,
+                "\n{DIM}{} samples in {:?} · {} sockets in {} network namespaces, {} not visible \
+                 · {} processes not visible{DIM:#}",
+                sight.samples,
+                sight.window,
+                self.facts.sockets.len(),
+                sight.namespaces,
+                sight.hidden_namespaces,
+                self.facts.hidden.len(),
+            )?;
+        }
+        Ok(())
+    }
+}
+
+/// What it takes to see everything.
+pub(crate) const ENOUGH: &str = "run it as root, or with the capabilities CAP_SYS_PTRACE and CAP_DAC_READ_SEARCH, or as the \
+     user of the processes in question";
+
+/// Whether they differ only in who is concerned.
+fn is_alike(one: &Verdict, other: &Verdict) -> bool {
+    one.code == other.code
+        && one.certainty == other.certainty
+        && one.is_fault == other.is_fault
+        && one.fix == other.fix
+        && (one.headline == other.headline || one.code == Code::OwnerNotVisible)
+}
+
+fn headline(f: &mut fmt::Formatter<'_>, group: &[&Verdict], first: &Verdict) -> fmt::Result {
+    let word = first.word();
+    let style = match (first.code, first.is_fault) {
+        (Code::Ok, _) => GOOD,
+        (_, true) => BAD,
+        (_, false) => UNSURE,
+    };
+    let mut line = format!("{style}{word:<5}{style:#} ");
+    if group.len() > 1 {
+        write!(line, "{} connections · ", group.len())?;
+    }
+    write!(line, "{}", first.headline)?;
+    let sure = match (&first.doubt, first.certainty) {
+        (Some(doubt), _) => doubt,
+        (None, Certainty::Certain | Certainty::Likely | Certainty::Possible) => {
+            first.certainty.name()
+        }
+        (None, Certainty::Unknown) => "",
+    };
+    let code = first.code.name();
+    match (first.code, sure) {
+        (Code::Ok, _) => writeln!(f, "{line}"),
+        (_, "") => writeln!(f, "{line}   {DIM}{code}{DIM:#}"),
+        (_, sure) => writeln!(f, "{line}   {DIM}{code} · {sure}{DIM:#}"),
+    }
+}
+
+fn end(end: &End) -> String {
+    let held = |held: &Held| format!("{} fd {}", who(held), held.fd);
+    let holders: Vec<_> = end.holders.iter().map(held).collect();
+    let holders = if holders.is_empty() { "?".to_owned() } else { holders.join(", ") };
+    format!("{holders} · {}", end.does)
+}
+
+fn who(held: &Held) -> String {
+    format!("{}[{}]", held.name, held.pid)
+}
+
+fn at(place: &Where) -> String {
+    let line = place.line.map_or(String::new(), |line| format!(":{line}"));
+    let (language, file, function) = (place.language, &place.file, &place.function);
+    match function.starts_with(|first: char| first.is_alphabetic() || first == '_') {
+        true => format!("{file}{line}, {function}() ({language})"),
+        // As `{main}`, which is PHP's word for being in none.
+        false => format!("{file}{line} ({language})"),
+    }
+}

@@ -1,0 +1,69 @@
+//! Go: which goroutine waits to read a descriptor, or that none does. Structures and functions are
+//! named as in the Go repository's `src/runtime`. No symbols are needed, so a stripped program tells
+//! as much as any.
+
+mod functions;
+mod goroutines;
+mod inlined;
+mod layout;
+#[cfg(test)]
+mod tests;
+
+use super::elf::Image;
+use super::mem::{Address, Memory};
+use super::{Reader, steady};
+use functions::Functions;
+use goroutines::Goroutines;
+use layout::Layout;
+
+/// `pdNil` and `pdReady` (netpoll.go): nobody waits; the latter when something has come meanwhile.
+const NOBODY: [u64; 2] = [0, 1];
+/// `pdWait`: somebody is on the way to wait.
+const ABOUT_TO_WAIT: u64 = 2;
+
+pub(super) fn reader(pid: u32, fd: u32, epoll_data: u64) -> Result<Option<Reader>, String> {
+    let memory = Memory::open(pid)?;
+    let image = Image::of_program(pid, &memory)?;
+    let Some(build_info) = image.section(".go.buildinfo")? else { return Ok(None) };
+    if !image.is_x86_64()? {
+        return Err("Go's layout on this processor is not known to this version".to_owned());
+    }
+    let layout = Layout::of(&layout::version(&memory.bytes(build_info.start, 256)?)?)?;
+    let functions = Functions::find(&memory, &image, layout)?;
+    let goroutines = Goroutines::find(&memory, &functions, layout)?;
+    let poll = Poll { memory: &memory, goroutines, layout };
+    steady(|| poll.reader(fd, epoll_data)).map(Some)
+}
+
+/// The runtime's network poller.
+struct Poll<'a> {
+    memory: &'a Memory,
+    goroutines: Goroutines<'a>,
+    layout: Layout,
+}
+
+impl Poll<'_> {
+    fn reader(&self, fd: u32, epoll_data: u64) -> Result<Reader, String> {
+        let poll_desc = self.layout.poll_desc(epoll_data);
+        if self.memory.u64(poll_desc + self.layout.poll_fd)? != u64::from(fd) {
+            return Err(format!("what its epoll notes for descriptor {fd} is not Go's"));
+        }
+        let waits = || self.memory.u64(poll_desc + self.layout.poll_rg);
+        let before = waits()?;
+        let reader = match before {
+            waiter if NOBODY.contains(&waiter) => {
+                Reader::Nobody { handlers: self.goroutines.possible_owners()? }
+            }
+            ABOUT_TO_WAIT => return Err("a goroutine is about to read".to_owned()),
+            goroutine => {
+                let (goroutine, frames) = self.goroutines.waiting(Address(goroutine))?;
+                Reader::Waiting { goroutine, frames }
+            }
+        };
+        // Who has come or gone meanwhile was perhaps seen half here and half there.
+        match waits()? {
+            after if after == before => Ok(reader),
+            _ => Err("its goroutines are running".to_owned()),
+        }
+    }
+}

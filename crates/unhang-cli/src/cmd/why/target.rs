@@ -1,0 +1,121 @@
+//! What the user asks about.
+
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+
+use super::facts::Facts;
+use super::file::SocketFile;
+use super::sock_diag::{FileId, Socket};
+
+/// As written on the command line.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Asked {
+    Path(PathBuf),
+    /// Without the NUL before it.
+    Abstract(String),
+    Process {
+        pid: u32,
+        fd: Option<u32>,
+    },
+}
+
+impl FromStr for Asked {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let (pid, fd) = match text.split_once(':') {
+            Some((pid, fd)) => (pid, fd.parse().ok().map(Some)),
+            None => (text, Some(None)),
+        };
+        match (pid.parse(), fd, text.strip_prefix('@')) {
+            (Ok(pid), Some(fd), _) => Ok(Self::Process { pid, fd }),
+            (_, _, Some("")) => {
+                Err("expected a name after the @ of an abstract socket, got nothing".to_owned())
+            }
+            (_, _, Some(name)) => Ok(Self::Abstract(name.to_owned())),
+            _ if text.is_empty() => Err("expected a path, PID or PID:FD, got nothing".to_owned()),
+            _ => Ok(Self::Path(PathBuf::from(text))),
+        }
+    }
+}
+
+/// What to judge.
+#[derive(Clone, Debug)]
+pub(crate) enum Target {
+    /// Every Unix socket.
+    All,
+    File(SocketFile),
+    /// With the NUL before it.
+    Abstract(Vec<u8>),
+    Process {
+        pid: u32,
+        fd: Option<u32>,
+    },
+}
+
+impl Target {
+    /// Looks at the file, where it is one. None where there is no such process.
+    pub(crate) fn look(asked: Option<&Asked>) -> Option<Self> {
+        Some(match asked {
+            None => Self::All,
+            Some(Asked::Path(path)) => Self::File(SocketFile::look(path)),
+            Some(Asked::Abstract(name)) => Self::Abstract([b"\0", name.as_bytes()].concat()),
+            Some(Asked::Process { pid, fd }) => {
+                let is_there = Path::new("/proc").join(pid.to_string()).exists();
+                is_there.then_some(Self::Process { pid: *pid, fd: *fd })?
+            }
+        })
+    }
+
+    /// Whether this socket is one the user asks about: a listener, either end of one of its
+    /// connections, or a client in its queue.
+    pub(crate) fn concerns(&self, facts: &Facts, socket: &Socket) -> bool {
+        let peer = socket.peer_inode().and_then(|peer| facts.sockets.get(&peer));
+        match self {
+            Self::All => true,
+            Self::Process { pid, fd } => [Some(socket), peer].into_iter().flatten().any(|end| {
+                let holders = facts.holders.get(&end.inode).into_iter().flatten();
+                holders.into_iter().any(|held| held.0 == *pid && fd.is_none_or(|fd| fd == held.1))
+            }),
+            Self::File(_) | Self::Abstract(_) => {
+                self.has_address(socket.file, &socket.name)
+                    || peer.is_some_and(|peer| self.has_address(peer.file, &peer.name))
+                    || facts
+                        .details
+                        .former
+                        .get(&socket.inode)
+                        .is_some_and(|former| self.has_address(former.file, &former.name))
+                    || facts
+                        .queue_of(socket.inode)
+                        .is_some_and(|listener| self.has_address(listener.file, &listener.name))
+            }
+        }
+    }
+
+    /// Whether this is the address the user asks about.
+    pub(crate) fn has_address(&self, file: Option<FileId>, name: &[u8]) -> bool {
+        match self {
+            Self::File(asked) => file.is_some() && asked.id() == file,
+            Self::Abstract(asked) => file.is_none() && asked == name,
+            Self::All | Self::Process { .. } => true,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_number_is_a_process_and_a_path_may_say_otherwise() {
+        let asked = |text: &str| text.parse::<Asked>();
+        assert_eq!(asked("12"), Ok(Asked::Process { pid: 12, fd: None }));
+        assert_eq!(asked("12:3"), Ok(Asked::Process { pid: 12, fd: Some(3) }));
+        for path in ["./12", "12:x", "a:3", "/run/s", "s"] {
+            assert_eq!(asked(path), Ok(Asked::Path(path.into())), "{path}");
+        }
+        assert_eq!(asked("@app"), Ok(Asked::Abstract("app".to_owned())));
+        assert!(asked("@").unwrap_err().contains("name after the @"));
+        assert!(asked("").is_err());
+    }
+}

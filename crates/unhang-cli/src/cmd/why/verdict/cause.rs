@@ -1,0 +1,134 @@
+//! Nobody looks at a connection: what do its holders do instead?
+
+use super::super::attention::{Attention, Waiter};
+use super::super::facts::{Facts, Motion};
+use super::super::proc::call::{Call, Watch};
+use super::super::sock_diag::State;
+use super::Certainty;
+
+/// What keeps a server from a connection that it holds.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Cause<'a> {
+    /// Nothing: every thread waits for something new. It has let go of the connection in all but
+    /// the closing.
+    Idle,
+    Blocked(Waiter<'a>),
+    Computing(Waiter<'a>),
+    /// It has itself become the client of another, by the socket with this inode.
+    Backend(Waiter<'a>, u32),
+    /// The same, across a network.
+    Network(Waiter<'a>),
+    /// Threads that wait for a lock or for work; one cannot be told from the other.
+    Locked(usize),
+    /// It is at work, if not on this connection.
+    Moving,
+    Hidden,
+}
+
+/// Of one thread, nothing is left to guess; of several, which one has the connection is.
+pub(super) fn of<'a>(facts: &Facts, attention: &Attention<'a>) -> (Cause<'a>, Certainty) {
+    if attention.is_hidden {
+        return (Cause::Hidden, Certainty::Unknown);
+    }
+    let is_alone = attention.others.len() == 1 && attention.sleeping_loops().next().is_none();
+    let doings: Vec<_> =
+        attention.others.iter().map(|waiter| doing(facts, attention, *waiter, is_alone)).collect();
+    let found = |wanted: fn(&Cause<'_>) -> bool| doings.iter().copied().find(|one| wanted(one));
+    let held_up = found(|one| matches!(one, Cause::Backend(..) | Cause::Network(_)))
+        .or_else(|| found(|one| matches!(one, Cause::Blocked(_))))
+        .or_else(|| found(|one| matches!(one, Cause::Computing(_))));
+    let locked = doings.iter().filter(|one| matches!(one, Cause::Locked(_))).count();
+    let sure = if is_alone { Certainty::Certain } else { Certainty::Likely };
+    if let Some(hidden) = found(|one| matches!(one, Cause::Hidden)) {
+        (hidden, Certainty::Unknown)
+    } else if let Some(cause) = held_up {
+        (cause, sure)
+    } else if let Some(moving) = found(|one| matches!(one, Cause::Moving)) {
+        (moving, Certainty::Possible)
+    } else if locked > 0 {
+        (Cause::Locked(locked), if is_alone { sure } else { Certainty::Possible })
+    } else if awaits_others(facts, attention) {
+        (Cause::Idle, Certainty::Possible)
+    } else {
+        (Cause::Idle, Certainty::Likely)
+    }
+}
+
+fn doing<'a>(
+    facts: &Facts,
+    attention: &Attention<'a>,
+    waiter: Waiter<'a>,
+    is_alone: bool,
+) -> Cause<'a> {
+    match waiter.motion {
+        Motion::Computing => return Cause::Computing(waiter),
+        Motion::Moving => return Cause::Moving,
+        Motion::Still => {}
+    }
+    match &waiter.thread.call {
+        Call::Hidden | Call::Ring => Cause::Hidden,
+        Call::None => Cause::Moving,
+        Call::Accept(_) | Call::Epoll(_) | Call::Poll(None) => Cause::Idle,
+        Call::Read(fd) | Call::Write(fd) => on_descriptor(facts, attention, waiter, *fd, is_alone),
+        Call::Poll(Some(watches)) => match watches[..] {
+            // To poll one descriptor is to read or write it, with a deadline.
+            [Watch { fd, .. }] => on_descriptor(facts, attention, waiter, fd, is_alone),
+            _ => Cause::Idle,
+        },
+        Call::Connect(fd, _) => match inode(waiter, *fd) {
+            Some(inode) if facts.sockets.contains_key(&inode) => Cause::Backend(waiter, inode),
+            Some(_) => Cause::Network(waiter),
+            None => Cause::Blocked(waiter),
+        },
+        Call::Futex => Cause::Locked(1),
+        // What threads that serve signals only wait in.
+        Call::Other("rt_sigtimedwait" | "rt_sigsuspend" | "pause") if !is_alone => Cause::Idle,
+        Call::Sleep | Call::FileLock(_) | Call::Child | Call::Other(_) => Cause::Blocked(waiter),
+    }
+}
+
+fn on_descriptor<'a>(
+    facts: &Facts,
+    attention: &Attention<'a>,
+    waiter: Waiter<'a>,
+    fd: u32,
+    is_alone: bool,
+) -> Cause<'a> {
+    let Some(inode) = inode(waiter, fd) else {
+        return Cause::Blocked(waiter);
+    };
+    match facts.sockets.get(&inode) {
+        None => Cause::Network(waiter),
+        Some(socket) if socket.state == State::Listening => Cause::Idle,
+        // A thread for each connection, and this is another's.
+        Some(socket) if facts.is_accepted(socket) && !is_alone => Cause::Idle,
+        Some(socket) if facts.is_accepted(socket) || socket.inode == attention.socket.inode => {
+            Cause::Blocked(waiter)
+        }
+        Some(_) => Cause::Backend(waiter, inode),
+    }
+}
+
+fn inode(waiter: Waiter<'_>, fd: u32) -> Option<u32> {
+    waiter.process.descriptors.as_ref()?.inode(fd)
+}
+
+/// An event loop of its holders also watches a connection that they opened as a client: what looks
+/// idle may wait for an answer there.
+fn awaits_others(facts: &Facts, attention: &Attention<'_>) -> bool {
+    attention.holders.iter().any(|(process, _)| {
+        let Some(descriptors) = &process.descriptors else { return true };
+        let watched = descriptors.epolls.iter().flat_map(|epoll| &epoll.watched);
+        watched.filter_map(|one| u32::try_from(one.inode).ok()).any(|inode| {
+            let is_client = match facts.sockets.get(&inode) {
+                Some(socket) => {
+                    socket.state == State::Connected
+                        && !facts.is_accepted(socket)
+                        && !facts.is_own_pair(process.pid, inode)
+                }
+                None => false,
+            };
+            inode != attention.socket.inode && is_client
+        })
+    })
+}

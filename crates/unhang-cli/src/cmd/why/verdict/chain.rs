@@ -1,0 +1,89 @@
+//! Who waits for whom, to the end: a server that is held up by another, and that one by a third.
+
+use super::super::attention::{Attention, Waiter};
+use super::super::facts::Facts;
+use super::Evidence;
+use super::cause::{self, Cause};
+use super::words::{holders, lasting, source, thread_does, who};
+
+/// Where following ends.
+pub(super) struct Chain {
+    pub(super) hops: Vec<Evidence>,
+    /// The names around the circle, where the last waits for the first.
+    pub(super) circle: Option<Vec<String>>,
+}
+
+/// Follows a thread that waits for the other end of the socket `inode`.
+pub(super) fn follow(facts: &Facts, waiter: Waiter<'_>, inode: u32) -> Chain {
+    let mut chain = Chain { hops: Vec::new(), circle: None };
+    let mut passed = vec![(waiter.thread.tid, who(waiter.process))];
+    let mut next = Some(inode);
+    while let Some(inode) = next {
+        next = step(facts, inode, &mut passed, &mut chain);
+    }
+    chain
+}
+
+fn step(
+    facts: &Facts,
+    inode: u32,
+    passed: &mut Vec<(u32, String)>,
+    chain: &mut Chain,
+) -> Option<u32> {
+    let hop = |text: String| Evidence { text, source: Some(source::CALL) };
+    let socket = facts.sockets.get(&inode)?;
+    let far = match (socket.peer_inode(), facts.queue_of(inode)) {
+        (Some(peer), _) => facts.sockets.get(&peer),
+        (None, Some(listener)) => Some(listener),
+        (None, None) => None,
+    };
+    let Some(far) = far else {
+        chain.hops.push(hop("the other end of that is not to be seen".to_owned()));
+        return None;
+    };
+    let attention = Attention::of(facts, far);
+    let name = holders(&attention);
+    if attention.is_stopped() {
+        chain.hops.push(hop(format!("{name} is stopped: the end of the chain")));
+        return None;
+    }
+    if let Some(reader) = attention.readers.first() {
+        let lasting = lasting(reader.thread.since);
+        chain
+            .hops
+            .push(hop(format!("{name} waits to read from it, too{lasting}: each side waits")));
+        return None;
+    }
+    if attention.reading_loop().is_some() {
+        chain
+            .hops
+            .push(hop(format!("{name} watches it in an event loop: the end of what is seen")));
+        return None;
+    }
+    let (cause, _) = cause::of(facts, &attention);
+    let waiter = match cause {
+        Cause::Blocked(waiter) | Cause::Computing(waiter) | Cause::Network(waiter) => {
+            chain.hops.push(hop(format!("{name} {}: the end of the chain", thread_does(&waiter))));
+            return None;
+        }
+        Cause::Backend(waiter, _) => waiter,
+        Cause::Idle => {
+            chain.hops.push(hop(format!("{name} is idle and does not look at it")));
+            return None;
+        }
+        Cause::Locked(_) | Cause::Moving | Cause::Hidden => {
+            chain.hops.push(hop(format!("{name}: what it does about it is not to be seen")));
+            return None;
+        }
+    };
+    chain.hops.push(hop(format!("{name} {}", thread_does(&waiter))));
+    if let Some(first) = passed.iter().position(|(tid, _)| *tid == waiter.thread.tid) {
+        chain.circle = Some(passed[first..].iter().map(|(_, name)| name.clone()).collect());
+        return None;
+    }
+    passed.push((waiter.thread.tid, who(waiter.process)));
+    match cause {
+        Cause::Backend(_, inode) => Some(inode),
+        _ => None,
+    }
+}

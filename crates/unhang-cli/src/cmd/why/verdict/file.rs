@@ -1,0 +1,138 @@
+//! What a path leads to, before any connection.
+
+use super::super::attention::Attention;
+use super::super::facts::{Facts, Standing};
+use super::super::file::{Bound, Found, SocketFile};
+use super::super::sock_diag::{Kind, Socket};
+use super::super::target::Target;
+use super::connection::unseen;
+use super::listener::replaced;
+use super::words::{holders, name_of, source};
+use super::{Certainty, Code, Verdict, end};
+
+pub(super) fn judge(facts: &Facts, target: &Target) -> Vec<Verdict> {
+    match target {
+        Target::File(file) => {
+            let mut verdicts: Vec<_> = by_path(facts, file).into_iter().collect();
+            verdicts.extend(displaced(facts, file));
+            verdicts
+        }
+        Target::Abstract(name) if facts.listeners().all(|one| one.name != *name) => {
+            let headline = format!("nobody listens on {}", name_of(name));
+            let verdict = Verdict::new(Code::NoSuchFile, Certainty::Certain, headline)
+                .fact(source::DIAG, "no socket listens under this name")
+                .fix("start the server; an abstract name vanishes with its last holder");
+            vec![verdict]
+        }
+        Target::Process { pid, .. } if facts.hidden.contains(pid) => {
+            vec![unseen(format!("which sockets process {pid} holds may not be seen"))]
+        }
+        Target::All | Target::Abstract(_) | Target::Process { .. } => Vec::new(),
+    }
+}
+
+fn by_path(facts: &Facts, file: &SocketFile) -> Option<Verdict> {
+    let path = file.path.display().to_string();
+    let certain = |code, headline: String| Verdict::new(code, Certainty::Certain, headline);
+    match &file.found {
+        Found::Missing => Some(
+            certain(Code::NoSuchFile, format!("there is no file {path}"))
+                .fact(source::FILE, "ENOENT")
+                .fix("start the server, or give the client the path the server really uses")
+                .fix("a service with PrivateTmp=yes has a /tmp of its own: use /run"),
+        ),
+        Found::NotASocket(what) => Some(
+            certain(Code::NotASocket, format!("{path} is {what}, not a socket"))
+                .fact(source::FILE, *what)
+                .fix("find out who made it; a server must not delete what is no socket"),
+        ),
+        Found::Denied => Some(
+            certain(Code::Permission, format!("a folder on the way to {path} may not be searched"))
+                .fact(source::FILE, "EACCES")
+                .fix("to connect takes search permission (x) on every folder above the socket"),
+        ),
+        Found::Unclear(why) => Some(unseen(format!("{path} cannot be looked at: {why}"))),
+        Found::Socket { mode, uid, .. } => bound(facts, file).or_else(|| {
+            (file.bound == Bound::Denied).then(|| {
+                let me = facts.sight.uid;
+                certain(Code::Permission, format!("uid {me} may not connect to {path}"))
+                    .fact(source::FILE, format!("mode {mode:04o}, owner uid {uid}"))
+                    .fact(source::PROBE, "EACCES")
+                    .fix("to connect takes write permission on the socket file")
+            })
+        }),
+    }
+}
+
+/// It is a socket: who has it bound, if not as one would expect?
+fn bound(facts: &Facts, file: &SocketFile) -> Option<Verdict> {
+    let path = file.path.display().to_string();
+    let here = |socket: &&Socket| socket.file.is_some() && socket.file == file.id();
+    if facts.listeners().any(|socket| here(&socket)) {
+        return None;
+    }
+    let bound = facts
+        .sockets
+        .values()
+        .find(|socket| here(socket) && !facts.is_accepted(socket) && !socket.is_orphan());
+    let with_server = |mut verdict: Verdict, socket| {
+        verdict.server = Some(end(&Attention::of(facts, socket)));
+        verdict
+    };
+    match bound {
+        Some(socket) if socket.kind == Kind::Datagram => Some(with_server(datagram(&path), socket)),
+        Some(socket) => {
+            let name = holders(&Attention::of(facts, socket));
+            let headline = format!("{name} has bound {path} and does not listen");
+            let verdict = Verdict::new(Code::BoundNotListening, Certainty::Certain, headline)
+                .fact(source::DIAG, "the socket is bound, and neither listens nor is connected")
+                .fix("server: call listen() right after bind()");
+            Some(with_server(verdict, socket))
+        }
+        None => Some(match file.bound {
+            Bound::Nobody => stale(file, Certainty::Certain).fact(source::PROBE, "ECONNREFUSED"),
+            Bound::Datagram => datagram(&path),
+            Bound::Denied if facts.sight.hidden_namespaces == 0 => stale(file, Certainty::Likely)
+                .fact(source::DIAG, "no socket of any process is bound to this file"),
+            Bound::Stream | Bound::Denied | Bound::Unclear => unseen(format!(
+                "whoever has {path} bound is in a network namespace that may not be looked into"
+            )),
+        }),
+    }
+}
+
+fn datagram(path: &str) -> Verdict {
+    let headline = format!("{path} is a datagram socket: a stream client cannot connect to it");
+    Verdict::new(Code::OtherType, Certainty::Certain, headline)
+        .fact(source::DIAG, "bound by a datagram socket")
+        .fix("client and server must agree: SOCK_STREAM or SOCK_DGRAM")
+}
+
+fn stale(file: &SocketFile, certainty: Certainty) -> Verdict {
+    let path = file.path.display();
+    let made = match &file.found {
+        Found::Socket { made: Some(made), .. } => jiff::Timestamp::try_from(*made).ok(),
+        _ => None,
+    };
+    let bound = made.map_or(String::new(), |made| {
+        let made = made.to_zoned(jiff::tz::TimeZone::system());
+        format!(" (bound {})", made.strftime("%Y-%m-%d %H:%M:%S"))
+    });
+    let headline = format!("{path} is there{bound}, but nobody has it open: clients are refused");
+    Verdict::new(Code::StaleFile, certainty, headline)
+        .fix("start the server; let it prove that the file is stale, and unlink it, before bind()")
+        .now(format!("rm {path}"))
+}
+
+/// Listeners that this path led to once.
+fn displaced(facts: &Facts, file: &SocketFile) -> Vec<Verdict> {
+    let is_displaced = |listener: &&Socket| {
+        let led_here = match (facts.standing.get(&listener.inode), file.id()) {
+            (Some(Standing::Other(now)), Some(here)) => *now == here,
+            _ => false,
+        };
+        led_here && listener.file != file.id()
+    };
+    let old = facts.listeners().filter(is_displaced);
+    old.map(|listener| replaced(&Attention::of(facts, listener))).collect()
+}

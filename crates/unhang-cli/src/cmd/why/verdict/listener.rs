@@ -1,0 +1,177 @@
+//! A listener: whether its name still leads to it, and whether it lets its clients in.
+
+use super::super::attention::Attention;
+use super::super::facts::{Connecting, Facts, Standing};
+use super::super::sock_diag::Socket;
+use super::super::target::Target;
+use super::cause::{self, Cause};
+use super::queued::{LONG, stopped};
+use super::words::{lasting, name_of, source, thread_does, who};
+use super::{Certainty, Code, End, Held, Verdict, end, words};
+
+pub(super) fn judge(facts: &Facts, target: &Target, listener: &Socket) -> Vec<Verdict> {
+    let attention = Attention::of(facts, listener);
+    let mut verdicts = Vec::new();
+    // Who asks by path asks about the file that is there now.
+    if !matches!(target, Target::File(_)) {
+        verdicts.extend(standing(facts, &attention));
+    }
+    verdicts.extend(queue(facts, &attention));
+    verdicts
+}
+
+fn standing(facts: &Facts, attention: &Attention<'_>) -> Option<Verdict> {
+    match facts.standing.get(&attention.socket.inode)? {
+        Standing::Same => None,
+        Standing::Other(_) => Some(replaced(attention)),
+        Standing::Missing => {
+            let name = words::holders(attention);
+            let path = name_of(&attention.socket.name);
+            let headline = format!("{name} listens on {path}, which was deleted");
+            let verdict = Verdict::new(Code::NoSuchFile, Certainty::Certain, headline)
+                .fact(source::FILE, format!("no file {path}"))
+                .inferred("nobody can connect to it any more")
+                .fix("let only the server itself remove its socket; restart it");
+            Some(with_server(verdict, attention))
+        }
+    }
+}
+
+/// It listens under a name that now leads to another file.
+pub(super) fn replaced(attention: &Attention<'_>) -> Verdict {
+    let name = words::holders(attention);
+    let path = name_of(&attention.socket.name);
+    let headline = format!(
+        "{name} still listens on a deleted {path}: another file is there, and clients go to that"
+    );
+    let bound = attention.socket.file.map_or(0, |file| file.inode);
+    let verdict = Verdict::new(Code::ReplacedFile, Certainty::Certain, headline)
+        .fact(source::DIAG, format!("it is bound to inode {bound}"))
+        .fact(source::FILE, format!("{path} is another inode"))
+        .fix("end the old server; before binding, prove that nobody listens (a lock, a probe)");
+    with_server(verdict, attention)
+}
+
+fn with_server(mut verdict: Verdict, attention: &Attention<'_>) -> Verdict {
+    verdict.server = Some(end(attention));
+    verdict
+}
+
+/// Clients that connected, or try to, and that nobody lets in.
+fn queue(facts: &Facts, attention: &Attention<'_>) -> Option<Verdict> {
+    let listener = attention.socket;
+    if listener.pending.is_empty() || !facts.is_steady(listener.inode) {
+        return None;
+    }
+    let pending = listener.pending.iter().filter_map(|inode| facts.sockets.get(inode));
+    let mut clients: Vec<End> = pending.map(|client| end(&Attention::of(facts, client))).collect();
+    let blocked: Vec<_> = facts.connecting.iter().filter(|one| leads_to(one, listener)).collect();
+    clients.extend(blocked.iter().map(|one| connecting_end(facts, one)));
+
+    let mut verdict = why(facts, attention, clients.len());
+    if verdict.certainty < Certainty::Certain {
+        // It is at work: not to have accepted for a moment is no fault.
+        let waits_long = |end: &End| end.since.is_some_and(|since| since >= LONG);
+        if !clients.iter().any(waits_long) {
+            return None;
+        }
+    }
+    let (length, backlog) = (listener.unread, listener.in_flight);
+    let full = if length > backlog { ": full" } else { "" };
+    let text = format!("accept queue: {length} wait, the backlog is {backlog}{full}");
+    verdict.evidence.insert(0, super::Evidence { text, source: Some(source::DIAG) });
+    if !blocked.is_empty() {
+        let text = format!("{} blocked in connect()", blocked.len());
+        verdict = verdict.fact(source::CALL, text);
+    }
+    verdict.clients = clients;
+    Some(with_server(verdict, attention))
+}
+
+fn leads_to(connecting: &Connecting, listener: &Socket) -> bool {
+    match listener.file {
+        Some(file) => connecting.file == Some(file),
+        None => connecting.name == listener.name,
+    }
+}
+
+fn connecting_end(facts: &Facts, one: &Connecting) -> End {
+    let process = facts.processes.get(&one.pid);
+    End {
+        inode: one.inode,
+        cookie: facts.sockets.get(&one.inode).map_or(0, |socket| socket.cookie),
+        holders: vec![Held {
+            pid: one.pid,
+            fd: one.fd,
+            name: process.map_or(String::new(), |process| process.name.clone()),
+            uid: process.and_then(|process| process.uid),
+        }],
+        does: format!("blocked in connect(){}", lasting(one.since)),
+        waits: Some("connect"),
+        since: one.since,
+        ..End::default()
+    }
+}
+
+fn why(facts: &Facts, attention: &Attention<'_>, count: usize) -> Verdict {
+    let name = words::holders(attention);
+    let wait = if count == 1 { "1 client waits" } else { &*format!("{count} clients wait") };
+    if attention.is_stopped() {
+        let mut verdict = stopped(attention);
+        verdict.headline = format!("{wait} to be accepted by {name}, which is stopped");
+        return verdict;
+    }
+    if let Some((process, _)) = attention.holders.iter().find(|(one, _)| one.is_at_limit()) {
+        let limit = process.limit.unwrap_or(0);
+        let headline = format!(
+            "{wait} to be accepted by {name}, which has no descriptor left (limit {limit})"
+        );
+        return Verdict::new(Code::FdLimit, Certainty::Certain, headline)
+            .fact(source::LIMITS, format!("{} has as many descriptors as it may", who(process)))
+            .fix(
+                "find the descriptors it does not close; raise the limit (LimitNOFILE=, ulimit -n)",
+            )
+            .now(format!("prlimit --pid {} --nofile={}", process.pid, limit.saturating_mul(2)));
+    }
+    let listener = attention.socket;
+    let (code, full) = match listener.unread > listener.in_flight {
+        true => (Code::BacklogFull, ", whose accept queue is full: the next connect() blocks"),
+        false => (Code::NotAccepted, ""),
+    };
+    let headline = format!("{wait} to be accepted by {name}{full}");
+    explain(facts, attention, Verdict::new(code, Certainty::Certain, headline))
+}
+
+/// What the server does instead of accepting.
+fn explain(facts: &Facts, attention: &Attention<'_>, mut verdict: Verdict) -> Verdict {
+    let name = words::holders(attention);
+    if let Some(one) = attention.sleeping_loops().next() {
+        let names = one.registration.names();
+        let text = format!("its event loop sleeps, and watches the listener for {names}");
+        verdict = verdict.fact(source::EPOLL, text);
+        return match one.registration.is_edge_triggered() {
+            true => verdict.fix("server: after each edge accept until EAGAIN"),
+            false => verdict.fix("server: arm the listener again once there is room"),
+        };
+    }
+    match cause::of(facts, attention) {
+        (Cause::Hidden, _) => {
+            verdict = verdict
+                .inferred(format!("why {name} does not accept may not be seen"))
+                .doubt("waiting: certain · cause: not visible");
+        }
+        (Cause::Moving, _) => {
+            verdict.certainty = Certainty::Likely;
+            verdict = verdict
+                .inferred(format!("{name} is at work, but not on accepting"))
+                .doubt("waiting: certain · that the server will not come to it: likely");
+        }
+        _ => {
+            for waiter in attention.others.iter().take(3) {
+                let text = format!("{} {}", who(waiter.process), thread_does(waiter));
+                verdict = verdict.fact(source::CALL, text);
+            }
+        }
+    }
+    verdict.fix("server: accept in a loop or thread of its own, which never does anything else")
+}

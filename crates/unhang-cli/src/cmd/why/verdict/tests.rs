@@ -1,0 +1,350 @@
+//! The table: from a picture of two ends to what is said of it. What real sockets can show is
+//! tested with real ones; here, above all, what they cannot, and what must not be said.
+
+use super::super::facts::{Facts, Motion};
+use super::super::proc::call::{Call, Watch};
+use super::super::proc::epoll::{Epoll, Registration};
+use super::super::proc::thread::Thread;
+use super::super::proc::{Descriptors, Process};
+use super::super::runtime::Reader;
+use super::super::sock_diag::{FileId, Kind, Peer, Socket, State};
+use super::super::target::Target;
+use super::*;
+
+const CLIENT: u32 = 10;
+const SERVER: u32 = 20;
+const LISTENER: u32 = 30;
+const CLIENT_PID: u32 = 1_000;
+const SERVER_PID: u32 = 2_000;
+const IN: u32 = 1;
+const RUNTIME: u32 = 0x8000_0005;
+
+/// A client and a server, connected by fd 3 and fd 4, with all that they do still to be said.
+struct World(Facts);
+
+impl World {
+    fn new() -> Self {
+        let mut facts = Facts::default();
+        let file = Some(FileId { inode: 7, major: 0, minor: 1 });
+        let sockets = [
+            socket(CLIENT, State::Connected, Peer::Inode(SERVER)),
+            Socket {
+                name: b"/s".to_vec(),
+                file,
+                ..socket(SERVER, State::Connected, Peer::Inode(CLIENT))
+            },
+            Socket { name: b"/s".to_vec(), file, ..socket(LISTENER, State::Listening, Peer::None) },
+        ];
+        facts.see(sockets.into_iter().map(|socket| (socket.inode, socket)).collect());
+        facts.steady = facts.sockets.keys().copied().collect();
+        let mut world = Self(facts);
+        world.process(CLIENT_PID, &[(3, CLIENT)]);
+        world.process(SERVER_PID, &[(3, LISTENER), (4, SERVER)]);
+        world
+    }
+
+    fn process(&mut self, pid: u32, sockets: &[(u32, u32)]) {
+        let descriptors = Descriptors { sockets: sockets.to_vec(), ..Descriptors::default() };
+        let process = Process {
+            pid,
+            name: format!("p{pid}"),
+            program: Some((1, pid.into())),
+            descriptors: Some(descriptors),
+            ..Process::default()
+        };
+        for (fd, inode) in sockets {
+            self.0.holders.entry(*inode).or_default().push((pid, *fd));
+        }
+        self.0.processes.insert(pid, process);
+    }
+
+    /// One more thread, which stands still in this call.
+    fn thread(self, pid: u32, call: Call) -> Self {
+        self.moving(pid, call, Motion::Still)
+    }
+
+    fn moving(mut self, pid: u32, call: Call, motion: Motion) -> Self {
+        let process = self.0.processes.get_mut(&pid).unwrap();
+        let tid = pid + u32::try_from(process.threads.len()).unwrap();
+        let since = Some(Duration::from_secs(9));
+        process.threads.push(Thread { tid, state: 'S', call, since, ..Thread::default() });
+        self.0.motions.insert(tid, motion);
+        self
+    }
+
+    /// A thread asleep in an event loop, which watches these sockets.
+    fn event_loop(mut self, pid: u32, watched: &[(u32, u32, u32)]) -> Self {
+        let registration = |(fd, inode, events): &(u32, u32, u32)| Registration {
+            fd: *fd,
+            inode: u64::from(*inode),
+            data: 0,
+            events: *events,
+        };
+        let process = self.0.processes.get_mut(&pid).unwrap();
+        let watched = watched.iter().map(registration).collect();
+        process.descriptors.as_mut().unwrap().epolls.push(Epoll { fd: 9, watched });
+        self.thread(pid, Call::Epoll(9))
+    }
+
+    fn unread(mut self, inode: u32, bytes: u32) -> Self {
+        self.0.sockets.get_mut(&inode).unwrap().unread = bytes;
+        self
+    }
+
+    fn reader(mut self, reader: Result<Option<Reader>, String>) -> Self {
+        self.0.details.readers.insert(SERVER, reader);
+        self
+    }
+
+    /// Its holder is another user's.
+    fn hidden(mut self, inode: u32) -> Self {
+        self.0.holders.remove(&inode);
+        self.0.hidden.insert(4_000);
+        self
+    }
+
+    /// The client waits for the reply, in a thread.
+    fn asked() -> Self {
+        Self::new().thread(CLIENT_PID, Call::Read(3))
+    }
+
+    fn verdicts(&self) -> Vec<(Code, Certainty, bool)> {
+        judge(&self.0, &Target::All)
+            .iter()
+            .map(|one| (one.code, one.certainty, one.is_fault))
+            .collect()
+    }
+}
+
+fn socket(inode: u32, state: State, peer: Peer) -> Socket {
+    Socket {
+        inode,
+        cookie: inode.into(),
+        kind: Kind::Stream,
+        state,
+        name: Vec::new(),
+        file: None,
+        peer,
+        pending: Vec::new(),
+        unread: 0,
+        in_flight: 0,
+        send_buffer: 0,
+        shut_read: false,
+        shut_write: false,
+        uid: Some(33),
+    }
+}
+
+#[track_caller]
+fn says(world: &World, code: Code, certainty: Certainty, is_fault: bool) {
+    assert_eq!(world.verdicts(), [(code, certainty, is_fault)]);
+}
+
+#[track_caller]
+fn says_nothing(world: &World) {
+    assert_eq!(world.verdicts(), []);
+}
+
+fn go_server() -> World {
+    World::asked().event_loop(SERVER_PID, &[(3, LISTENER, RUNTIME), (4, SERVER, RUNTIME)])
+}
+
+fn waits(frames: &[&str]) -> Reader {
+    let frames = frames.iter().map(|frame| (*frame).to_owned()).collect();
+    Reader::Waiting { goroutine: 21, frames }
+}
+
+#[test]
+fn what_a_go_program_reads_for_is_told_by_its_frames() {
+    let world = |reader| go_server().reader(Ok(Some(reader)));
+    let eof = waits(&["internal/poll.(*FD).Read", "net.(*conn).Read", "io.ReadAll", "main.handle"]);
+    says(&world(eof), Code::ServerWaitsEof, Certainty::Certain, true);
+    let line = waits(&["net.(*conn).Read", "bufio.(*Reader).ReadString", "main.handle"]);
+    says(&world(line), Code::ServerWaitsDelimiter, Certainty::Certain, true);
+    let plain = waits(&["net.(*conn).Read", "main.handle"]);
+    says(&world(plain), Code::BothWaiting, Certainty::Certain, true);
+}
+
+#[test]
+fn a_connection_that_no_goroutine_has_is_answered_and_not_closed() {
+    let nobody = |handlers| go_server().reader(Ok(Some(Reader::Nobody { handlers })));
+    says(&nobody(0), Code::AnsweredNotClosed, Certainty::Certain, true);
+    // One of them may still compute the reply.
+    says(&nobody(2), Code::HandlerBlocked, Certainty::Possible, false);
+}
+
+#[test]
+fn a_runtime_that_cannot_be_asked_leaves_it_open_whether_anybody_reads() {
+    for reader in [Ok(None), Err("stripped".to_owned())] {
+        says(&go_server().reader(reader), Code::BothWaiting, Certainty::Likely, true);
+    }
+    says(&go_server(), Code::BothWaiting, Certainty::Likely, true);
+}
+
+#[test]
+fn two_event_loops_with_an_open_connection_are_idle() {
+    let both = |client: &[(u32, u32, u32)]| {
+        World::new()
+            .event_loop(CLIENT_PID, client)
+            .event_loop(SERVER_PID, &[(3, LISTENER, IN), (4, SERVER, IN)])
+    };
+    says_nothing(&both(&[(3, CLIENT, IN)]));
+    says_nothing(&both(&[(3, CLIENT, RUNTIME)]));
+}
+
+#[test]
+fn an_asynchronous_client_with_nothing_else_to_wait_for_waits_for_this() {
+    let client = || World::new().event_loop(CLIENT_PID, &[(3, CLIENT, IN)]);
+    let forgotten = client().thread(SERVER_PID, Call::Accept(3));
+    says(&forgotten, Code::Forgotten, Certainty::Likely, true);
+    let blocked = client().thread(SERVER_PID, Call::Sleep);
+    says(&blocked, Code::HandlerBlocked, Certainty::Likely, true);
+    says(
+        &client().thread(SERVER_PID, Call::Read(4)),
+        Code::BothWaiting,
+        Certainty::Possible,
+        false,
+    );
+}
+
+#[test]
+fn an_asynchronous_client_with_other_conversations_may_wait_for_them() {
+    let mut world = World::new();
+    world.process(3_000, &[(3, 99)]);
+    world.0.processes.get_mut(&CLIENT_PID).unwrap().descriptors.as_mut().unwrap().sockets =
+        vec![(3, CLIENT), (5, 98)];
+    let world = world.event_loop(CLIENT_PID, &[(3, CLIENT, IN), (5, 98, IN)]);
+    says(&world.thread(SERVER_PID, Call::Accept(3)), Code::Forgotten, Certainty::Possible, false);
+}
+
+#[test]
+fn a_client_that_does_something_else_does_not_hang() {
+    for call in [Call::Sleep, Call::Futex, Call::Accept(9)] {
+        says_nothing(&World::new().thread(CLIENT_PID, call).thread(SERVER_PID, Call::Read(4)));
+    }
+    let awake = World::new().moving(CLIENT_PID, Call::Read(3), Motion::Moving);
+    says_nothing(&awake.thread(SERVER_PID, Call::Sleep));
+}
+
+#[test]
+fn a_server_at_work_does_not_hang() {
+    says_nothing(&World::asked().moving(SERVER_PID, Call::None, Motion::Moving));
+    says(
+        &World::asked().moving(SERVER_PID, Call::None, Motion::Computing),
+        Code::HandlerCpu,
+        Certainty::Certain,
+        true,
+    );
+}
+
+#[test]
+fn what_changed_between_the_samples_is_passed_over() {
+    for inode in [CLIENT, SERVER] {
+        let mut world = World::asked().thread(SERVER_PID, Call::Sleep);
+        world.0.steady.remove(&inode);
+        says_nothing(&world);
+    }
+}
+
+#[test]
+fn of_several_threads_which_has_the_connection_is_a_guess() {
+    let two = |one, other| World::asked().thread(SERVER_PID, one).thread(SERVER_PID, other);
+    let likely = |world: &World, code| says(world, code, Certainty::Likely, true);
+    likely(&two(Call::Accept(3), Call::Sleep), Code::HandlerBlocked);
+    likely(&two(Call::Accept(3), Call::Accept(3)), Code::Forgotten);
+    // A worker without work looks like one that waits for a lock.
+    says(&two(Call::Accept(3), Call::Futex), Code::HandlerBlocked, Certainty::Possible, true);
+    says(
+        &World::asked().thread(SERVER_PID, Call::Futex),
+        Code::HandlerBlocked,
+        Certainty::Certain,
+        true,
+    );
+}
+
+#[test]
+fn an_idle_loop_that_awaits_a_backend_may_yet_answer() {
+    let mut world = World::asked();
+    let backend = socket(40, State::Connected, Peer::Inode(41));
+    world.0.sockets.insert(40, backend);
+    let descriptors = world.0.processes.get_mut(&SERVER_PID).unwrap().descriptors.as_mut().unwrap();
+    descriptors.sockets.push((7, 40));
+    let world = world.event_loop(SERVER_PID, &[(3, LISTENER, IN), (7, 40, IN)]);
+    says(&world, Code::Forgotten, Certainty::Possible, false);
+}
+
+#[test]
+fn a_poll_of_one_descriptor_is_a_read_of_it() {
+    let poll = |fd| Call::Poll(Some(vec![Watch { fd, reads: true, writes: false }]));
+    let world = World::new().thread(CLIENT_PID, poll(3)).thread(SERVER_PID, poll(4));
+    says(&world, Code::BothWaiting, Certainty::Certain, true);
+    let world = World::new().thread(CLIENT_PID, poll(3)).thread(SERVER_PID, poll(3));
+    says(&world, Code::Forgotten, Certainty::Likely, true);
+}
+
+#[test]
+fn what_may_not_be_seen_is_never_called_idle() {
+    let unseen = |world: &World| says(world, Code::OwnerNotVisible, Certainty::Unknown, false);
+    unseen(&World::asked().hidden(SERVER));
+    unseen(&World::new().hidden(CLIENT).thread(SERVER_PID, Call::Sleep));
+    unseen(&World::asked().thread(SERVER_PID, Call::Hidden));
+    unseen(&World::asked().thread(SERVER_PID, Call::Ring));
+}
+
+#[test]
+fn a_process_that_may_not_be_looked_into_is_not_called_well() {
+    let mut world = World::asked();
+    world.0.hidden.insert(4_000);
+    let verdicts = judge(&world.0, &Target::Process { pid: 4_000, fd: None });
+    let codes: Vec<_> = verdicts.iter().map(|one| one.code).collect();
+    assert_eq!(codes, [Code::OwnerNotVisible]);
+}
+
+#[test]
+fn unread_bytes_are_a_fact_whoever_looks() {
+    let world = || World::new().hidden(CLIENT).hidden(SERVER);
+    says(&world().unread(SERVER, 8), Code::RequestUnread, Certainty::Certain, true);
+    says(&world().unread(CLIENT, 8), Code::ReplyUnread, Certainty::Certain, true);
+}
+
+#[test]
+fn of_unread_bytes_the_event_loop_tells_why() {
+    let with = |events| {
+        let watched = [(3, LISTENER, IN), (4, SERVER, events)];
+        World::asked().event_loop(SERVER_PID, &watched).unread(SERVER, 8)
+    };
+    says(&with(1 << 30), Code::OneshotNotRearmed, Certainty::Certain, true);
+    says(&with(0), Code::ReadingPaused, Certainty::Certain, true);
+    says(&with(IN | 1 << 31), Code::EdgeMissed, Certainty::Likely, true);
+    // Under a runtime, an edge that was seen is no proof that a task did not want to wait.
+    says(&with(RUNTIME), Code::RequestUnread, Certainty::Certain, true);
+}
+
+#[test]
+fn a_descriptor_in_no_process_is_said_to_be_so() {
+    let mut world = World::asked();
+    world.0.holders.remove(&SERVER);
+    says(&world, Code::Forgotten, Certainty::Likely, true);
+}
+
+#[test]
+fn the_surest_fault_comes_first() {
+    let mut world = World::asked().thread(SERVER_PID, Call::Sleep);
+    let listener = world.0.sockets.get_mut(&LISTENER).unwrap();
+    listener.pending = vec![50];
+    (listener.unread, listener.in_flight) = (1, 128);
+    world.0.sockets.insert(50, socket(50, State::Connected, Peer::Unheld));
+    world.0.sockets.insert(
+        60,
+        Socket {
+            shut_read: true,
+            shut_write: true,
+            name: b"/s".to_vec(),
+            file: world.0.sockets[&LISTENER].file,
+            ..socket(60, State::Connected, Peer::Unheld)
+        },
+    );
+    world.0.steady.insert(60);
+    let codes: Vec<_> = world.verdicts().iter().map(|one| one.0).collect();
+    assert_eq!(codes, [Code::NotAccepted, Code::HandlerBlocked, Code::ClientGone]);
+}

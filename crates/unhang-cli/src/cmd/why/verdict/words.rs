@@ -1,0 +1,143 @@
+//! The words that several verdicts share.
+
+use std::time::Duration;
+
+use super::super::attention::{Attention, Waiter};
+use super::super::facts::Motion;
+use super::super::proc::Process;
+use super::super::proc::call::Call;
+use super::super::proc::thread::Thread;
+
+/// Where facts come from, as `-v` names it.
+pub(super) mod source {
+    pub(crate) const DIAG: &str = "sock_diag";
+    pub(crate) const CALL: &str = "/proc/PID/task/TID/syscall";
+    pub(crate) const EPOLL: &str = "/proc/PID/fdinfo";
+    pub(crate) const STAT: &str = "/proc/PID/stat";
+    pub(crate) const DESCRIPTORS: &str = "/proc/PID/fd";
+    pub(crate) const LIMITS: &str = "/proc/PID/limits";
+    pub(crate) const FILE: &str = "stat()";
+    pub(crate) const PROBE: &str = "connect() by a datagram socket";
+    pub(crate) const PEER: &str = "getpeername() on a borrowed descriptor";
+    pub(crate) const GO: &str = "/proc/PID/mem (Go)";
+}
+
+/// A process as in `php[900]`.
+pub(crate) fn who(process: &Process) -> String {
+    format!("{}[{}]", process.name, process.pid)
+}
+
+/// All holders of an end, or what is known when none is seen.
+pub(super) fn holders(attention: &Attention<'_>) -> String {
+    let names: Vec<_> = attention.holders.iter().map(|(process, _)| who(process)).collect();
+    match (names.is_empty(), attention.socket.uid) {
+        (false, _) => names.join(", "),
+        (true, Some(uid)) if attention.is_hidden => format!("a process of uid {uid}"),
+        (true, _) if attention.is_hidden => "a process of another user".to_owned(),
+        (true, _) => "no process".to_owned(),
+    }
+}
+
+/// A time that somebody has waited, as coarse as one would say it.
+pub(crate) fn age(time: Duration) -> String {
+    let seconds = time.as_secs();
+    match seconds {
+        0 => format!("{}ms", time.as_millis()),
+        1..60 => format!("{seconds}s"),
+        60..3_600 => format!("{}m {}s", seconds / 60, seconds % 60),
+        3_600..86_400 => format!("{}h {}m", seconds / 3_600, seconds / 60 % 60),
+        _ => format!("{}d {}h", seconds / 86_400, seconds / 3_600 % 24),
+    }
+}
+
+/// ` for 12s`, where that is known.
+pub(super) fn lasting(since: Option<Duration>) -> String {
+    since.map_or(String::new(), |since| format!(" for {}", age(since)))
+}
+
+pub(super) fn bytes(count: u32) -> String {
+    format!("{count} B")
+}
+
+/// What the holders of an end do about it, what they wait for, and since when.
+pub(super) fn does(attention: &Attention<'_>) -> (String, Option<&'static str>, Option<Duration>) {
+    let since = |waiters: &[Waiter<'_>]| waiters.iter().filter_map(|one| one.thread.since).max();
+    if attention.is_stopped() {
+        return ("is stopped".to_owned(), None, None);
+    }
+    if !attention.writers.is_empty() {
+        let since = since(&attention.writers);
+        return (format!("waits to write{}", lasting(since)), Some("write"), since);
+    }
+    if !attention.readers.is_empty() {
+        let since = since(&attention.readers);
+        return (format!("waits to read{}", lasting(since)), Some("read"), since);
+    }
+    if let Some(one) = attention.sleeping_loops().next() {
+        let since = one.sleeper.and_then(|sleeper| sleeper.thread.since);
+        let names = one.registration.names();
+        let waits = one.registration.reads().then_some("read");
+        return (
+            format!("its event loop sleeps{}, watching this for {names}", lasting(since)),
+            waits,
+            since,
+        );
+    }
+    if attention.is_hidden {
+        return ("what it does may not be seen".to_owned(), None, None);
+    }
+    if attention.is_unheld() {
+        return ("nobody holds it".to_owned(), None, None);
+    }
+    match &attention.others[..] {
+        [only] => (thread_does(only), None, None),
+        others => (format!("none of its {} threads waits for it", others.len()), None, None),
+    }
+}
+
+/// What one thread does.
+pub(super) fn thread_does(waiter: &Waiter<'_>) -> String {
+    let lasting = lasting(waiter.thread.since);
+    match waiter.motion {
+        Motion::Computing => "computes without a pause".to_owned(),
+        Motion::Moving => "is at work".to_owned(),
+        Motion::Still => format!("{}{lasting}", call(waiter.process, waiter.thread)),
+    }
+}
+
+/// What a thread that stands still waits for.
+pub(super) fn call(process: &Process, thread: &Thread) -> String {
+    let on = |fd: &u32| match &thread.on {
+        Some(on) => on.clone(),
+        None if process.descriptors.as_ref().and_then(|all| all.inode(*fd)).is_some() => {
+            format!("the socket at fd {fd}")
+        }
+        None => format!("fd {fd}"),
+    };
+    match &thread.call {
+        Call::Hidden => "is in a call that may not be seen".to_owned(),
+        Call::None => "runs".to_owned(),
+        Call::Read(fd) => format!("waits to read {}", on(fd)),
+        Call::Write(fd) => format!("waits to write to {}", on(fd)),
+        Call::Accept(_) => "waits in accept()".to_owned(),
+        Call::Connect(_, Some(name)) => format!("waits in connect() to {}", name_of(name)),
+        Call::Connect(fd, None) => format!("waits in connect() at fd {fd}"),
+        Call::Poll(_) => "waits in poll()".to_owned(),
+        Call::Epoll(_) => "waits in epoll_wait()".to_owned(),
+        Call::Futex => "waits for a lock, or for another thread".to_owned(),
+        Call::Sleep => "sleeps".to_owned(),
+        Call::FileLock(fd) => format!("waits for a lock on {}", on(fd)),
+        Call::Child => "waits for a child process to end".to_owned(),
+        Call::Ring => "waits in io_uring, for what may not be seen".to_owned(),
+        Call::Other(name) => format!("waits in {name}()"),
+    }
+}
+
+/// A socket's name for people: an abstract one with @ for its NUL.
+pub(crate) fn name_of(name: &[u8]) -> String {
+    let text = String::from_utf8_lossy(name);
+    match text.strip_prefix('\0') {
+        Some(name) => format!("@{}", name.escape_debug()),
+        None => text.escape_debug().to_string(),
+    }
+}

@@ -1,0 +1,61 @@
+//! `unhang why`: every class of hang on real sockets, and none where nothing hangs.
+
+mod acting;
+mod classes;
+mod files;
+mod foreign;
+mod healthy;
+mod manners;
+
+use std::ffi::OsStr;
+
+use serde_json::Value;
+
+use crate::support::hang::Stage;
+
+/// Looks for a short time at what `arguments` name; gives the exit code and the JSON object.
+fn look<A: AsRef<OsStr>>(stage: &Stage, arguments: &[A]) -> (i32, Value) {
+    let mut all: Vec<&OsStr> = vec!["--json".as_ref(), "--for".as_ref(), "100ms".as_ref()];
+    all.extend(arguments.iter().map(AsRef::as_ref));
+    let output = stage.why(&all);
+    let said = String::from_utf8_lossy(&output.stderr);
+    let object = serde_json::from_slice(&output.stdout)
+        .unwrap_or_else(|error| panic!("{error} in {output:?}: {said}"));
+    (output.status.code().unwrap(), object)
+}
+
+/// The codes of all findings, each with its certainty.
+fn codes(object: &Value) -> Vec<(&str, &str)> {
+    let text = |finding: &'_ Value, key: &str| finding[key].as_str().map(str::len);
+    let findings = object["findings"].as_array().unwrap();
+    findings
+        .iter()
+        .inspect(|finding| assert!(text(finding, "headline") > Some(0), "{finding}"))
+        .map(|finding| (finding["code"].as_str().unwrap(), finding["certainty"].as_str().unwrap()))
+        .collect()
+}
+
+/// Looks until it finds exactly this about the stage's socket.
+fn finds(stage: &Stage, code: &str, certainty: &str) -> Value {
+    finds_where(stage, code, certainty, |_| true)
+}
+
+/// The same, and what `is_it` asks of it. The players have said that they are ready, but one may
+/// still be on its way into the call that it stays in: hence a few times.
+fn finds_where(
+    stage: &Stage,
+    code: &str,
+    certainty: &str,
+    is_it: impl Fn(&Value) -> bool,
+) -> Value {
+    let mut last = Value::Null;
+    for _ in 0..10 {
+        let (exit, object) = look(stage, &[&stage.place.socket]);
+        if codes(&object) == [(code, certainty)] && is_it(&object["findings"][0]) {
+            assert_eq!(exit, 1, "{object:#}");
+            return object["findings"][0].clone();
+        }
+        last = object;
+    }
+    panic!("expected {code}, {certainty}; found {last:#}");
+}

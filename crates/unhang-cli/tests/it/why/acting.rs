@@ -1,0 +1,91 @@
+//! `--try` and `--probe`: the only two that do anything, and only to what they name.
+
+use std::path::Path;
+use std::process::Output;
+
+use super::finds;
+use crate::support::daemon::Daemon;
+use crate::support::hang::{Stage, User, users};
+
+fn attempt(stage: &Stage, arguments: &[&str]) -> (Option<i32>, String) {
+    let output = stage.why(&[&["--for", "100ms", "--try"], arguments].concat());
+    (output.status.code(), said(&output))
+}
+
+fn said(output: &Output) -> String {
+    [&*String::from_utf8_lossy(&output.stdout), &*String::from_utf8_lossy(&output.stderr)].concat()
+}
+
+#[test]
+fn release_ends_the_reply_and_the_server_serves_on() {
+    for user in users() {
+        let mut stage = Stage::new(*user);
+        stage.play("serve-forget", "listening");
+        stage.play("call", "ready");
+        let finding = finds(&stage, "forgotten", "likely");
+        let command = finding["now"][0].as_str().unwrap();
+        let connection = command.strip_prefix("unhang why --try release ").unwrap();
+
+        let (code, text) = attempt(&stage, &["release", connection]);
+        assert_eq!(code, Some(2), "not confirmed: {text}");
+        assert!(text.contains("--yes"), "{text}");
+        finds(&stage, "forgotten", "likely");
+
+        let (code, text) = attempt(&stage, &["release", connection, "--yes"]);
+        assert_eq!(code, Some(0), "{text}");
+        assert!(stage.player_mut(1).wait().success(), "the client has got its reply and its end");
+        stage.play("call", "ready");
+    }
+}
+
+#[test]
+fn half_close_ends_the_request_of_whoever_waits_for_that() {
+    let mut stage = Stage::new(User::Me);
+    stage.play("serve-read", "listening");
+    stage.play("call-mute", "ready");
+    let finding = finds(&stage, "both_waiting", "certain");
+    let command = finding["now"][0].as_str().unwrap();
+    let connection = command.strip_prefix("unhang why --try half-close ").unwrap();
+    let (code, text) = attempt(&stage, &["newline", connection, "--yes"]);
+    assert_eq!(code, Some(1), "it reads to the end, so a newline does not help: {text}");
+    let (code, text) = attempt(&stage, &["half-close", connection, "--yes"]);
+    assert_eq!(code, Some(0), "{text}");
+    assert!(stage.player_mut(1).wait().success());
+}
+
+#[test]
+fn what_is_not_one_connection_is_left_alone() {
+    let stage = Stage::new(User::Me);
+    for (target, code) in [("1", 2), ("/run/s", 2), ("1:99999", 1)] {
+        let (exit, text) = attempt(&stage, &["release", target, "--yes"]);
+        assert_eq!(exit, Some(code), "{target}: {text}");
+    }
+}
+
+fn probe(stage: &Stage, path: &Path) -> (Option<i32>, String) {
+    let output = stage.why(&["--probe".as_ref(), "hello".as_ref(), path.as_os_str()]);
+    (output.status.code(), said(&output))
+}
+
+#[test]
+fn a_probe_tells_how_a_server_ends_its_replies() {
+    let mut stage = Stage::new(User::Me);
+    let path = stage.path("forgets");
+    stage.play_at("serve-forget", &[&path], "listening");
+    let (code, text) = probe(&stage, &path);
+    assert_eq!(code, Some(1), "{text}");
+    assert!(text.contains("it answers, and keeps the connection open"), "{text}");
+
+    let _server = Daemon::serve(&stage.place.socket, &[]);
+    let (code, text) = probe(&stage, &stage.place.socket);
+    assert_eq!(code, Some(0), "{text}");
+    assert!(text.starts_with("PROBE it answers, and closes\n"), "{text}");
+
+    let path = stage.path("lines");
+    let _server = Daemon::serve(&path, &["--until", "newline"]);
+    assert!(probe(&stage, &path).1.contains("it needs a newline"));
+    let path = stage.path("end");
+    let _server = Daemon::serve(&path, &["--until", "half-close"]);
+    assert!(probe(&stage, &path).1.contains("it needs the end of the request"));
+    assert!(probe(&stage, &stage.path("missing")).1.contains("cannot be asked"));
+}

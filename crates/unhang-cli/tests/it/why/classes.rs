@@ -1,0 +1,298 @@
+//! One test for each class of hang, as every user that the test run can be.
+
+use std::fs;
+use std::os::linux::net::SocketAddrExt;
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::{SocketAddr, UnixListener};
+
+use rustix::process::Signal;
+use serde_json::Value;
+
+use super::{finds, finds_where, look};
+use crate::support::hang::{Stage, User, users};
+
+/// A server, a client, what is to be found, and who does what about it.
+fn class(server: &str, client: &str, code: &str, certainty: &str) {
+    for user in users() {
+        let mut stage = Stage::new(*user);
+        stage.play(server, "listening");
+        stage.play(client, "ready");
+        let finding = finds(&stage, code, certainty);
+        assert_players(&stage, &finding);
+    }
+}
+
+/// The two ends are held by whom we started.
+fn assert_players(stage: &Stage, finding: &Value) {
+    let holder = |end: &Value| end["owners"][0]["pid"].as_u64();
+    assert_eq!(holder(&finding["server"]), Some(stage.player(0).pid().into()), "{finding:#}");
+    assert_eq!(holder(&finding["clients"][0]), Some(stage.player(1).pid().into()), "{finding:#}");
+}
+
+#[test]
+fn nobody_accepts() {
+    class("serve-mute", "call", "not_accepted", "certain");
+}
+
+#[test]
+fn the_accept_queue_is_full() {
+    for user in users() {
+        let mut stage = Stage::new(*user);
+        stage.play("serve-queue-of-1", "ready");
+        stage.play("call", "ready");
+        stage.play("call", "ready");
+        stage.play_in_vain("call");
+        // The third blocks in connect(), once it has got there.
+        let finding = finds_where(&stage, "backlog_full", "certain", |finding| {
+            finding["clients"].as_array().unwrap().len() == 3
+        });
+        let waits: Vec<_> =
+            finding["clients"].as_array().unwrap().iter().map(|one| &one["waits"]).collect();
+        assert_eq!(waits, ["read", "read", "connect"], "{finding:#}");
+    }
+}
+
+#[test]
+fn the_request_is_unread() {
+    class("serve-unread", "call", "request_unread", "certain");
+}
+
+#[test]
+fn one_shot_is_spent() {
+    class("serve-oneshot", "call-twice", "oneshot_not_rearmed", "certain");
+}
+
+#[test]
+fn reading_is_paused() {
+    class("serve-paused", "call-twice", "reading_paused", "certain");
+}
+
+#[test]
+fn an_edge_is_missed() {
+    class("serve-edge", "call-twice", "edge_missed", "likely");
+}
+
+#[test]
+fn the_handler_is_blocked() {
+    class("serve-sleep", "call", "handler_blocked", "certain");
+    class("serve-sleep", "call-poll", "handler_blocked", "certain");
+    class("serve-lock", "call", "handler_blocked", "certain");
+    // One of several threads: which of them has the connection is a guess.
+    class("serve-threads", "call", "handler_blocked", "likely");
+}
+
+#[test]
+fn the_handler_computes() {
+    class("serve-compute", "call", "handler_cpu", "certain");
+}
+
+#[test]
+fn the_handler_waits_for_a_backend_to_the_end_of_the_chain() {
+    for user in users() {
+        let mut stage = Stage::new(*user);
+        let (front, middle, back) = (stage.path("s"), stage.path("middle"), stage.path("back"));
+        stage.play_at("serve-sleep", &[&back], "listening");
+        stage.play_at("serve-backend", &[&middle, &back], "listening");
+        stage.play_at("serve-backend", &[&front, &middle], "listening");
+        stage.play("call", "ready");
+        let end = format!("[{}] sleeps", stage.player(0).pid());
+        let finding = finds_where(&stage, "handler_waits_backend", "certain", |finding| {
+            finding["because"].to_string().contains(&end)
+        });
+        let because = finding["because"].to_string();
+        assert!(because.contains("the end of the chain"), "{finding:#}");
+        assert!(finding["headline"].as_str().unwrap().contains("middle"), "{finding:#}");
+    }
+}
+
+#[test]
+fn a_circle_of_servers_is_a_deadlock() {
+    for user in users() {
+        let mut stage = Stage::new(*user);
+        let (one, other) = (stage.path("s"), stage.path("other"));
+        stage.play_at("serve-backend", &[&one, &other], "listening");
+        stage.play_at("serve-backend", &[&other, &one], "listening");
+        stage.play("call", "ready");
+        let pids = [0, 1].map(|nth| format!("[{}]", stage.player(nth).pid()));
+        let names_both = |finding: &Value| {
+            let headline = finding["headline"].as_str().unwrap();
+            headline.contains("deadlock") && pids.iter().all(|pid| headline.contains(pid))
+        };
+        let mut last = Value::Null;
+        let found = (0..10).any(|_| {
+            last = look(&stage, &[&one]).1;
+            last["findings"].as_array().unwrap().iter().any(names_both)
+        });
+        assert!(found, "{last:#}");
+    }
+}
+
+#[test]
+fn the_connection_is_forgotten() {
+    class("serve-forget", "call", "forgotten", "likely");
+}
+
+#[test]
+fn the_reply_is_unread() {
+    class("serve-reply", "call-hold", "reply_unread", "certain");
+}
+
+#[test]
+fn the_client_does_not_read_while_the_server_writes() {
+    class("serve-flood", "call-hold", "client_not_reading", "certain");
+}
+
+#[test]
+fn both_write_and_neither_reads() {
+    class("serve-flood", "call-flood", "write_deadlock", "certain");
+}
+
+#[test]
+fn each_waits_for_the_other_to_speak() {
+    class("serve-read", "call-mute", "both_waiting", "certain");
+}
+
+#[test]
+fn the_server_has_closed() {
+    for user in users() {
+        let mut stage = Stage::new(*user);
+        stage.play("serve-close", "listening");
+        stage.play("call-hold", "ready");
+        let finding = finds(&stage, "server_closed", "certain");
+        let holder = &finding["clients"][0]["owners"][0]["pid"];
+        assert_eq!(holder.as_u64(), Some(stage.player(1).pid().into()), "{finding:#}");
+    }
+}
+
+#[test]
+fn the_client_has_left() {
+    for user in users() {
+        let mut stage = Stage::new(*user);
+        stage.play("serve-sleep", "listening");
+        stage.play("call-leave", "ready");
+        finds(&stage, "client_gone", "certain");
+    }
+}
+
+#[test]
+fn another_program_inherited_the_descriptor() {
+    for user in users() {
+        let mut stage = Stage::new(*user);
+        stage.play("serve-leak", "listening");
+        stage.play("call", "ready");
+        let finding = finds(&stage, "fd_leaked", "certain");
+        assert_eq!(finding["server"]["owners"][0]["comm"], "cat", "{finding:#}");
+    }
+}
+
+#[test]
+fn the_server_is_stopped() {
+    for user in users() {
+        let mut stage = Stage::new(*user);
+        stage.play("serve-read", "listening");
+        stage.play("call-mute", "ready");
+        stage.player(0).signal(Signal::STOP);
+        let finding = finds(&stage, "server_stopped", "certain");
+        let cure = format!("kill -CONT {}", stage.player(0).pid());
+        assert_eq!(finding["now"][0].as_str(), Some(&*cure), "{finding:#}");
+    }
+}
+
+#[test]
+fn a_server_that_is_stopped_accepts_nobody() {
+    for user in users() {
+        let mut stage = Stage::new(*user);
+        stage.play("serve-mute", "ready");
+        stage.play("call", "ready");
+        stage.player(0).signal(Signal::STOP);
+        finds(&stage, "server_stopped", "certain");
+    }
+}
+
+#[test]
+fn no_descriptor_is_left() {
+    for user in users() {
+        let mut stage = Stage::new(*user);
+        stage.play("serve-at-limit", "ready");
+        stage.play("call", "ready");
+        finds(&stage, "fd_limit", "certain");
+    }
+}
+
+#[test]
+fn the_wait_is_as_long_as_it_is() {
+    let mut stage = Stage::new(User::Me);
+    stage.play("serve-sleep", "listening");
+    stage.play("call", "ready");
+    let ready = std::time::Instant::now();
+    for _ in 0..3 {
+        let at_least = ready.elapsed().as_secs_f64() - 0.1;
+        let finding = finds(&stage, "handler_blocked", "certain");
+        let since = finding["since_s"].as_f64().unwrap();
+        let at_most = ready.elapsed().as_secs_f64() + 0.5;
+        assert!(since > at_least && since < at_most, "{at_least} < {since} < {at_most}");
+    }
+    let (exit, object) =
+        look(&stage, &["--min".as_ref(), "1h".as_ref(), stage.place.socket.as_os_str()]);
+    assert_eq!(exit, 0, "{object:#}");
+}
+
+#[test]
+fn a_client_of_another_netns_is_seen() {
+    if !rustix::process::getuid().is_root() {
+        eprintln!("skipped: only root can make a network namespace");
+        return;
+    }
+    let mut stage = Stage::new(User::Me);
+    stage.play("serve-unread", "listening");
+    stage.play_elsewhere("call", "ready");
+    let finding = finds(&stage, "request_unread", "certain");
+    assert_players(&stage, &finding);
+}
+
+#[test]
+fn what_may_not_be_seen_is_not_called_idle() {
+    if !rustix::process::getuid().is_root() {
+        eprintln!("skipped: only root can look as another user");
+        return;
+    }
+    let mut stage = Stage::new(User::Me);
+    stage.play("serve-sleep", "listening");
+    stage.play("call", "ready");
+    finds(&stage, "handler_blocked", "certain");
+    let stranger = Stage::new(User::Nobody);
+    for path in [stage.place.folder.path(), &stage.place.socket] {
+        fs::set_permissions(path, fs::Permissions::from_mode(0o777)).unwrap();
+    }
+    let (exit, object) = look(&stranger, &[&stage.place.socket]);
+    assert_eq!(super::codes(&object), [("owner_not_visible", "unknown")], "{object:#}");
+    assert_eq!(exit, 3);
+    let output = stranger.why(&[&stage.place.socket]);
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert!(text.contains("CAP_SYS_PTRACE"), "{text}");
+}
+
+#[test]
+fn an_abstract_name_a_process_and_a_descriptor_may_be_asked_about() {
+    let mut stage = Stage::new(User::Me);
+    stage.play("serve-sleep", "listening");
+    stage.play("call", "ready");
+    let finding = finds(&stage, "handler_blocked", "certain");
+    let owner = &finding["clients"][0]["owners"][0];
+    let (pid, fd) = (owner["pid"].as_u64().unwrap(), owner["fd"].as_u64().unwrap());
+    for asked in [pid.to_string(), format!("{pid}:{fd}")] {
+        let (exit, object) = look(&stage, &[&asked]);
+        assert_eq!(super::codes(&object), [("handler_blocked", "certain")], "{asked}: {object:#}");
+        assert_eq!(exit, 1);
+    }
+    let (exit, object) = look(&stage, &[format!("{pid}:{}", fd + 900)]);
+    assert_eq!((exit, super::codes(&object)[0].0), (0, "ok"), "{object:#}");
+
+    let name = format!("unhang-why-{pid}");
+    let address = SocketAddr::from_abstract_name(&name).unwrap();
+    let _listener = UnixListener::bind_addr(&address).unwrap();
+    let (exit, object) = look(&stage, &[format!("@{name}")]);
+    assert_eq!((exit, super::codes(&object)), (0, vec![("ok", "certain")]), "{object:#}");
+    let (exit, object) = look(&stage, &[format!("@{name}-not")]);
+    assert_eq!((exit, super::codes(&object)[0].0), (1, "no_such_file"), "{object:#}");
+}

@@ -1,0 +1,87 @@
+//! What a path leads to, before any connection.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::{UnixDatagram, UnixListener};
+use std::path::Path;
+
+use rustix::net::{AddressFamily, SocketAddrUnix, SocketType, bind, socket};
+
+use super::{codes, look};
+use crate::support::hang::{Stage, User, users};
+
+#[track_caller]
+fn found(stage: &Stage, path: &Path, code: &str) {
+    let (exit, object) = look(stage, &[path]);
+    assert_eq!(codes(&object), [(code, "certain")], "{object:#}");
+    assert_eq!(exit, i32::from(code != "ok"), "{object:#}");
+}
+
+#[test]
+fn what_is_no_listening_socket_is_told_apart() {
+    for user in users() {
+        let stage = Stage::new(*user);
+        let path = |name| stage.path(name);
+        let reachable =
+            |name| fs::set_permissions(path(name), fs::Permissions::from_mode(0o777)).unwrap();
+
+        found(&stage, &path("missing"), "no_such_file");
+        fs::write(path("file"), "").unwrap();
+        found(&stage, &path("file"), "not_a_socket");
+        found(&stage, stage.place.folder.path(), "not_a_socket");
+
+        drop(UnixListener::bind(path("stale")).unwrap());
+        reachable("stale");
+        found(&stage, &path("stale"), "stale_file");
+
+        let _datagram = UnixDatagram::bind(path("datagram")).unwrap();
+        reachable("datagram");
+        found(&stage, &path("datagram"), "other_type");
+
+        let bound = socket(AddressFamily::UNIX, SocketType::STREAM, None).unwrap();
+        bind(&bound, &SocketAddrUnix::new(path("bound")).unwrap()).unwrap();
+        reachable("bound");
+        found(&stage, &path("bound"), "bound_not_listening");
+
+        let _listener = UnixListener::bind(path("idle")).unwrap();
+        reachable("idle");
+        found(&stage, &path("idle"), "ok");
+    }
+}
+
+#[test]
+fn a_file_that_was_replaced_is_told_by_its_inode() {
+    let stage = Stage::new(User::Me);
+    let socket = &stage.place.socket;
+    let _old = UnixListener::bind(socket).unwrap();
+    fs::remove_file(socket).unwrap();
+    let _new = UnixListener::bind(socket).unwrap();
+    found(&stage, socket, "replaced_file");
+}
+
+#[test]
+fn a_path_is_followed_however_it_is_written() {
+    let mut stage = Stage::new(User::Me);
+    stage.play("serve-mute", "ready");
+    stage.play("call", "ready");
+    std::os::unix::fs::symlink(&stage.place.socket, stage.path("link")).unwrap();
+    fs::create_dir(stage.path("folder")).unwrap();
+    for path in [stage.path("link"), stage.path("folder/../s"), stage.path("./s")] {
+        let (exit, object) = look(&stage, &[&path]);
+        assert_eq!((exit, codes(&object)[0].0), (1, "not_accepted"), "{object:#}");
+    }
+}
+
+#[test]
+fn who_may_not_connect_is_told_why() {
+    if !rustix::process::getuid().is_root() {
+        eprintln!("skipped: only root can look as another user");
+        return;
+    }
+    let stage = Stage::new(User::Nobody);
+    let _listener = UnixListener::bind(&stage.place.socket).unwrap();
+    fs::set_permissions(&stage.place.socket, fs::Permissions::from_mode(0o600)).unwrap();
+    found(&stage, &stage.place.socket, "permission");
+    fs::set_permissions(stage.place.folder.path(), fs::Permissions::from_mode(0o700)).unwrap();
+    found(&stage, &stage.place.socket, "permission");
+}

@@ -1,0 +1,37 @@
+//! No alarm where nothing hangs, however busy it is.
+
+use super::{codes, look};
+use crate::support::hang::{Stage, User};
+
+const RUNS: usize = 30;
+
+/// A busy server and its clients, looked at again and again.
+fn no_alarm(client: &str) {
+    let mut stage = Stage::new(User::Me);
+    stage.play("serve-echo", "listening");
+    stage.play(client, "ready");
+    for run in 0..RUNS {
+        let (exit, object) = look(&stage, &[&stage.place.socket]);
+        assert_eq!(codes(&object), [("ok", "certain")], "run {run}: {object:#}");
+        assert_eq!(exit, 0);
+    }
+}
+
+#[test]
+fn conversations_that_never_rest() {
+    no_alarm("ping-pong");
+}
+
+#[test]
+fn a_storm_of_connections() {
+    no_alarm("storm");
+}
+
+#[test]
+fn a_connection_that_its_client_keeps_for_later() {
+    let mut stage = Stage::new(User::Me);
+    stage.play("serve-echo", "listening");
+    stage.play("call-keep", "ready");
+    let (exit, object) = look(&stage, &[&stage.place.socket]);
+    assert_eq!((exit, codes(&object)), (0, vec![("ok", "certain")]), "{object:#}");
+}

@@ -1,0 +1,115 @@
+//! It changes nothing, delays nobody, is quick, and says how it knows.
+
+use std::os::unix::net::UnixStream;
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+use super::{codes, finds, look};
+use crate::support::daemon::Daemon;
+use crate::support::hang::{Stage, User};
+use crate::support::{UNHANG, await_some};
+
+#[test]
+fn data_is_shown_only_when_asked_for_and_is_left_where_it_is() {
+    let mut stage = Stage::new(User::Me);
+    stage.play("serve-unread", "listening");
+    stage.play("call", "ready");
+    finds(&stage, "request_unread", "certain");
+    let socket = stage.place.socket.as_os_str();
+    for _ in 0..3 {
+        let (_, object) = look(&stage, &["--show-data".as_ref(), socket]);
+        let server = &object["findings"][0]["server"];
+        assert_eq!(server["unread_bytes"], "request\\n", "{object:#}");
+        assert_eq!(server["unread"], 8, "{object:#}");
+    }
+    let output = stage.why(&["-v".as_ref(), socket]);
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert!(text.starts_with("HUNG ") && text.contains("[sock_diag]"), "{text}");
+    assert!(!text.contains("request\\n"), "{text}");
+    // No terminal, no colour.
+    assert!(!text.contains('\x1b'), "{text}");
+}
+
+#[test]
+fn a_borrowed_descriptor_does_not_delay_the_owners_close() {
+    const MOST_MICROS: u64 = 50_000;
+    let mut stage = Stage::new(User::Me);
+    stage.play("close-again", "listening");
+    let socket = stage.place.socket.as_os_str();
+    let flags = ["--show-data", "--for", "1ms", "--json"].map(AsRef::as_ref);
+    let mut borrowed = 0;
+    let slowest = await_some("all connections are closed", || {
+        let output = stage.why(&[&flags[..], &[socket]].concat());
+        let object: Value = serde_json::from_slice(&output.stdout).unwrap();
+        let has_looked = object["findings"][0]["server"]["unread_bytes"] == "unread";
+        borrowed += usize::from(has_looked);
+        stage.player(0).line("slowest")
+    });
+    let slowest: u64 = slowest.rsplit(' ').next().unwrap().parse().unwrap();
+    assert!(borrowed > 0, "nothing was borrowed, so nothing is proved");
+    assert!(slowest < MOST_MICROS, "{slowest} µs");
+}
+
+#[test]
+fn ten_thousand_sockets_are_no_trouble() {
+    const PAIRS: usize = 5_000;
+    /// Beyond the window; far more than it takes, as debug builds and busy machines are slow.
+    const MOST: Duration = Duration::from_secs(5);
+    let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile);
+    if limit.current.is_some_and(|most| most < 2 * PAIRS as u64 + 500) {
+        eprintln!("skipped: it takes more descriptors than {limit:?}");
+        return;
+    }
+    let mut stage = Stage::new(User::Me);
+    stage.play("serve-sleep", "listening");
+    stage.play("call", "ready");
+    let _crowd: Vec<_> = (0..PAIRS).map(|_| UnixStream::pair().unwrap()).collect();
+    let began = Instant::now();
+    let (_, object) = look(&stage, &[&stage.place.socket]);
+    let took = began.elapsed();
+    assert!(object["visibility"]["sockets"].as_u64() >= Some(2 * PAIRS as u64), "{object:#}");
+    assert_eq!(codes(&object), [("handler_blocked", "certain")], "{object:#}");
+    assert!(took < MOST, "{took:?}");
+}
+
+#[test]
+fn without_a_path_every_socket_is_looked_at() {
+    let mut stage = Stage::new(User::Me);
+    stage.play("serve-sleep", "listening");
+    stage.play("call", "ready");
+    finds(&stage, "handler_blocked", "certain");
+    let none: [&str; 0] = [];
+    let (exit, object) = look(&stage, &none);
+    let server = u64::from(stage.player(0).pid());
+    let is_ours = |finding: &&Value| finding["server"]["owners"][0]["pid"] == server;
+    let finding = object["findings"].as_array().unwrap().iter().find(is_ours);
+    assert_eq!(finding.unwrap()["code"], "handler_blocked");
+    assert_eq!(exit, 1);
+    assert_eq!(object["schema"], "unhang-why/1");
+}
+
+#[test]
+fn watching_looks_again_and_again() {
+    let mut stage = Stage::new(User::Me);
+    stage.play("serve-sleep", "listening");
+    stage.play("call", "ready");
+    let mut command = Command::new(UNHANG);
+    command.args(["why", "--watch", "--json", "--for", "50ms"]).arg(&stage.place.socket);
+    let watch = Daemon::spawn(&mut command);
+    for _ in 0..2 {
+        let line = watch.await_line("handler_blocked");
+        assert_eq!(serde_json::from_str::<Value>(&line).unwrap()["schema"], "unhang-why/1");
+    }
+}
+
+#[test]
+fn arguments_that_make_no_sense_are_2() {
+    let stage = Stage::new(User::Me);
+    for arguments in
+        [&["--for", "5", "s"][..], &["@"], &["s", "t"], &["--nonsense"], &[""], &["4294967295"]]
+    {
+        assert_eq!(stage.why(arguments).status.code(), Some(2), "{arguments:?}");
+    }
+}
