@@ -91,15 +91,13 @@ impl<S: Stream> Connection<S> {
             Err(Ended::Refused(cause)) => self.refuse(cause).await,
             Err(ended) => ended,
         };
-        let quiet = match ended {
-            Ended::Answered | Ended::Refused(_) => self.linger().await,
-            _ => false,
-        };
-        if quiet {
-            // The usual end. A byte that comes between the look and the close makes a reset of it;
-            // to shut that out would cost every exchange two more system calls.
+        if matches!(ended, Ended::Answered | Ended::Refused(_)) {
+            self.linger().await;
+        }
+        if self.input == Input::Ended {
             drop(self.stream);
         } else {
+            // More may have come since the last look.
             self.bytes_in += self.stream.close();
         }
         Exchange {
@@ -203,18 +201,15 @@ impl<S: Stream> Connection<S> {
 
     /// A close while the receive queue holds bytes gives the client ECONNRESET instead of the end
     /// of its reply. So where input is left, or still on its way, the client is given the end first
-    /// (half-close) and its input discarded until it closes. True where nothing was left at all.
-    async fn linger(&mut self) -> bool {
+    /// (half-close) and its input discarded until it closes.
+    async fn linger(&mut self) {
         let input_follows = match self.input {
             Input::Unfinished => true,
             Input::Whole => self.stream.has_unread(),
             Input::Ended => false,
         };
-        if !input_follows {
-            return true;
-        }
-        if self.stream.half_close().is_err() {
-            return false;
+        if !input_follows || self.stream.half_close().is_err() {
+            return;
         }
         let discard = async {
             while let Ok(bytes @ 1..) = discard_chunk(&mut self.stream).await {
@@ -224,7 +219,6 @@ impl<S: Stream> Connection<S> {
         };
         // Late or not, what follows is the close.
         let _ = within(after(self.rules.limits.linger), &mut self.drain, discard).await;
-        false
     }
 }
 

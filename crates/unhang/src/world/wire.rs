@@ -46,8 +46,6 @@ pub(super) struct Facts {
     pub(super) closed: Option<Instant>,
     /// How many bytes were thrown away with the close.
     pub(super) thrown_away: usize,
-    /// Whether the server's last look found nothing to read.
-    pub(super) seen_empty: bool,
     /// How many exchanges were told of it, and how the last one ended.
     pub(super) exchanges: usize,
     pub(super) ending: String,
@@ -109,7 +107,6 @@ impl Wire {
             half_closed: None,
             closed: None,
             thrown_away: 0,
-            seen_empty: false,
             exchanges: 0,
             ending: String::new(),
             trap,

@@ -63,7 +63,6 @@ impl Stream for ServerEnd {
     fn has_unread(&self) -> bool {
         let mut facts = self.0.facts();
         let unread = facts.unread() > 0;
-        facts.seen_empty = !unread;
         // What happens now, happens right after it looked.
         let _ = facts.enter();
         unread
@@ -95,8 +94,7 @@ impl Drop for ServerEnd {
         if facts.closed.is_some() {
             return;
         }
-        // What came after the last look is known to make a reset: see `Connection::run`.
-        if facts.unread() > 0 && !facts.is_left() && !facts.seen_empty {
+        if facts.unread() > 0 && !facts.is_left() {
             facts.offences.push("closed over unread bytes: the client gets a reset for its end");
         }
         facts.close();
