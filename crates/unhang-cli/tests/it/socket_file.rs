@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
-use std::os::unix::net::{UnixDatagram, UnixListener};
+use std::os::unix::net::{UnixDatagram, UnixListener, UnixStream};
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
@@ -96,7 +96,12 @@ fn of_many_that_start_at_once_on_a_stale_file_exactly_one_serves() {
             (losers.len() >= 7).then_some(())
         });
         let winner = starters.first().map(std::process::Child::id);
-        let served = answers(&place.socket);
+        // The others give up as soon as one has the lock, which then still has to listen.
+        crate::support::await_some("the eighth listens, or has given up, too", || {
+            let ended = starters.iter_mut().all(|it| it.try_wait().unwrap().is_some());
+            (ended || UnixStream::connect(&place.socket).is_ok()).then_some(())
+        });
+        let served = winner.is_some() && answers(&place.socket);
         for starter in &mut starters {
             starter.kill().unwrap();
             starter.wait().unwrap();
