@@ -1,0 +1,266 @@
+//! What is done to a server while its clients are at it.
+
+use std::io;
+use std::process::Child;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use fastrand::Rng;
+use rustix::process::{Pid, Signal, kill_process};
+
+use crate::exchange::PATIENCE;
+use crate::service::DRAIN;
+use crate::tally::{Tally, Trouble};
+use crate::target::{Kind, Process, Target, answers};
+use crate::{clients, race};
+
+/// A round of load, after which all is quiet and the server is looked at.
+const ROUND: Duration = Duration::from_secs(15);
+
+/// One after the other without a pause, in each round in which servers change.
+const BURST: usize = 100;
+const RACES: usize = 40;
+
+/// What a server may take beyond its drain: the last lines of its log, and a busy machine.
+const GRACE: Duration = Duration::from_secs(8);
+
+/// Client processes beside the threads, there to be killed.
+const DOOMED: usize = 4;
+
+pub(crate) struct Faults<'a> {
+    target: &'a Target,
+    tally: &'a Tally,
+    done: &'a AtomicBool,
+    rng: Rng,
+    server: Process,
+    /// Those that were replaced, and are to end.
+    leaving: Vec<Process>,
+    doomed: Vec<Child>,
+    /// Descriptors of a server that has had no load: one that was just started, and a successor.
+    at_rest: [usize; 2],
+}
+
+impl<'a> Faults<'a> {
+    pub(crate) fn begin(
+        target: &'a Target,
+        tally: &'a Tally,
+        rng: Rng,
+        done: &'a AtomicBool,
+    ) -> io::Result<Self> {
+        let server = target.start(false)?;
+        let (leaving, doomed) = (Vec::new(), Vec::new());
+        let mut all = Self { target, tally, done, rng, server, leaving, doomed, at_rest: [0; 2] };
+        for successor in [false, true] {
+            if successor {
+                all.replace()?;
+            }
+            answers(&target.path);
+            // It closes after we have seen the end.
+            sleep(Duration::from_millis(300));
+            all.at_rest[usize::from(successor)] = all.server.descriptors();
+        }
+        tally.memory(target.kind, all.server.memory());
+        Ok(all)
+    }
+
+    /// Rounds, by turns with servers that stay, which shows what they leak, and servers that change.
+    pub(crate) fn run(mut self, until: Instant) -> io::Result<()> {
+        let mut steady = true;
+        while Instant::now() < until && !self.done.load(Relaxed) {
+            self.round(steady, until.min(Instant::now() + ROUND))?;
+            steady = !steady;
+        }
+        self.restart()?;
+        let begun = Instant::now();
+        while !self.leaving.is_empty() && begun.elapsed() < DRAIN + 2 * GRACE {
+            self.see_off();
+            sleep(Duration::from_millis(10));
+        }
+        Ok(())
+    }
+
+    fn round(&mut self, steady: bool, until: Instant) -> io::Result<()> {
+        self.target.open(true);
+        for _ in 0..DOOMED {
+            self.doomed.push(clients::spawn(self.target, self.rng.u64(..))?);
+        }
+        while Instant::now() < until && !self.done.load(Relaxed) {
+            sleep(Duration::from_millis(self.rng.u64(100..1000)));
+            self.see_off();
+            match self.rng.u32(0..if steady { 4 } else { 10 }) {
+                0 => self.freeze(),
+                1 => self.leave_log_unread(),
+                2 | 3 => self.kill_client()?,
+                4 => self.restart()?,
+                5 => self.kill()?,
+                6 => self.end_successor()?,
+                _ => self.replace()?,
+            }
+        }
+        if !steady {
+            for _ in 0..BURST {
+                self.replace()?;
+                self.see_off();
+            }
+            if self.target.kind == Kind::Serve {
+                self.races()?;
+            }
+        }
+        self.target.open(false);
+        self.doomed.drain(..).for_each(end);
+        self.look_at_rest();
+        Ok(())
+    }
+
+    fn replace(&mut self) -> io::Result<()> {
+        self.tally.fault("replacement");
+        let mut old = std::mem::replace(&mut self.server, self.target.start(true)?);
+        old.leaving = Some(Instant::now());
+        self.leaving.push(old);
+        Ok(())
+    }
+
+    fn restart(&mut self) -> io::Result<()> {
+        self.tally.fault("restart (SIGTERM)");
+        self.target.while_down(|| {
+            let begun = Instant::now();
+            self.server.signal(Signal::TERM);
+            let ended = loop {
+                match self.server.ended() {
+                    None if begun.elapsed() < DRAIN + GRACE => sleep(Duration::from_millis(2)),
+                    ended => break ended,
+                }
+            };
+            if ended != Some(true) {
+                let how = if ended.is_some() { "ended badly" } else { "did not end" };
+                self.tally.trouble(Trouble::Server, 1, &format!("after SIGTERM it {how}"));
+            }
+            let over = begun.elapsed().saturating_sub(DRAIN);
+            let mut figures = self.tally.figures();
+            figures.worst_stop = figures.worst_stop.max(over);
+            drop(figures);
+            self.server = self.target.start(false)?;
+            Ok(())
+        })
+    }
+
+    fn kill(&mut self) -> io::Result<()> {
+        self.tally.fault("server killed");
+        self.target.while_down(|| {
+            self.target.while_killed(|| self.server.kill());
+            // Killed before it has told its predecessor, that one goes on, and is to be replaced.
+            self.server = self.target.start(!self.leaving.is_empty())?;
+            Ok(())
+        })
+    }
+
+    /// Starts a successor and kills or stops it, wherever it has come to.
+    fn end_successor(&mut self) -> io::Result<()> {
+        let killed = self.rng.bool();
+        self.tally.fault(if killed { "successor killed" } else { "successor stopped" });
+        let mut successor = self.target.spawn(true)?;
+        sleep(Duration::from_micros(self.rng.u64(0..30_000)));
+        self.target.while_down(|| {
+            if !killed {
+                // Fails only where it has ended.
+                let _ = kill_process(Pid::from_child(&successor), Signal::TERM);
+                let begun = Instant::now();
+                while matches!(successor.try_wait(), Ok(None)) && begun.elapsed() < DRAIN + GRACE {
+                    sleep(Duration::from_millis(2));
+                }
+            }
+            self.target.while_killed(|| end_one(&mut successor));
+            self.replace()
+        })
+    }
+
+    fn freeze(&mut self) {
+        self.tally.fault("server stopped and continued");
+        self.target.freeze(&self.server, Duration::from_millis(self.rng.u64(50..1000)));
+    }
+
+    fn leave_log_unread(&mut self) {
+        self.tally.fault("log unread for a while");
+        self.target.read_log(false);
+        sleep(Duration::from_millis(self.rng.u64(500..3000)));
+        self.target.read_log(true);
+    }
+
+    fn kill_client(&mut self) -> io::Result<()> {
+        self.tally.fault("client killed");
+        let at = self.rng.usize(..self.doomed.len());
+        let next = clients::spawn(self.target, self.rng.u64(..))?;
+        end(std::mem::replace(&mut self.doomed[at], next));
+        Ok(())
+    }
+
+    fn races(&mut self) -> io::Result<()> {
+        for _ in 0..RACES {
+            self.tally.fault("start race of 8");
+            if let Some(what) = race::run(self.target)? {
+                self.tally.trouble(Trouble::Race, 1, &what);
+            }
+        }
+        Ok(())
+    }
+
+    /// Lets those go that have ended, and looks for those that should have.
+    fn see_off(&mut self) {
+        let tally = self.tally;
+        let bad = |what| tally.trouble(Trouble::Server, 1, what);
+        self.leaving.retain_mut(|old| match old.ended() {
+            Some(true) => false,
+            Some(false) => {
+                bad("a replaced server ended badly");
+                false
+            }
+            None if old.leaving.is_some_and(|since| since.elapsed() > DRAIN + GRACE) => {
+                bad("a replaced server did not end");
+                false
+            }
+            None => true,
+        });
+        if self.server.ended().is_some() {
+            bad("the server ended by itself");
+            match self.target.start(true) {
+                Ok(server) => self.server = server,
+                Err(_) => bad("and it could not be started again"),
+            }
+        }
+    }
+
+    /// With all clients gone, the server must be as it was before they came.
+    fn look_at_rest(&mut self) {
+        let begun = Instant::now();
+        let at_rest = self.at_rest[usize::from(self.server.replace)];
+        let mut open = usize::MAX;
+        while (!self.target.is_quiet() || open > at_rest) && begun.elapsed() < 2 * PATIENCE {
+            sleep(Duration::from_millis(20));
+            self.see_off();
+            open = self.server.descriptors();
+        }
+        if open > at_rest {
+            let what = format!("{open} descriptors are open at rest, {at_rest} were before");
+            self.tally.trouble(Trouble::Leaked, (open - at_rest) as u64, &what);
+        }
+        self.tally.memory(self.target.kind, self.server.memory());
+    }
+}
+
+impl Drop for Faults<'_> {
+    fn drop(&mut self) {
+        self.target.open(false);
+        self.doomed.drain(..).for_each(end);
+    }
+}
+
+fn end(mut process: Child) {
+    end_one(&mut process);
+}
+
+fn end_one(process: &mut Child) {
+    // Both fail only where it has ended already.
+    let _ = process.kill();
+    let _ = process.wait();
+}

@@ -1,0 +1,134 @@
+//! The soak: real servers, many clients, good and bad, and faults; and at the end a table in which
+//! some figures must be 0. `script/soak` builds and runs it.
+
+mod clients;
+mod exchange;
+mod faults;
+mod manners;
+mod race;
+mod service;
+mod table;
+mod tally;
+mod target;
+
+use std::io;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::time::{Duration, Instant};
+
+use clap::{Parser, Subcommand};
+use fastrand::Rng;
+use jiff::SignedDuration;
+
+use faults::Faults;
+use tally::{Tally, Trouble};
+use target::{Kind, Target};
+
+/// Serves under load and faults, and counts what must not be
+#[derive(Parser)]
+#[command(name = "soak", subcommand_negates_reqs = true, args_conflicts_with_subcommands = true)]
+struct Soak {
+    /// For how long; the last clients and servers may take half a minute more
+    #[arg(long = "for", value_name = "DURATION", default_value = "1m")]
+    length: SignedDuration,
+    /// Decides the faults and what each client does, but not when the machine runs whom
+    #[arg(long)]
+    seed: Option<u64>,
+    /// Clients of each of the two servers
+    #[arg(long, default_value_t = 48)]
+    clients: usize,
+    /// The command under test
+    #[arg(long, value_name = "PATH", required = true)]
+    unhang: Option<PathBuf>,
+    #[command(subcommand)]
+    part: Option<Part>,
+}
+
+/// What the soak starts itself as.
+#[derive(Subcommand)]
+enum Part {
+    #[command(hide = true)]
+    Serve {
+        path: PathBuf,
+        #[arg(long)]
+        replace: bool,
+    },
+    #[command(hide = true)]
+    Ask { path: PathBuf, kind: String, seed: u64 },
+}
+
+fn main() -> ExitCode {
+    let soak = Soak::parse();
+    let done = match &soak.part {
+        None => run(&soak).map_err(|error| error.to_string()),
+        Some(Part::Serve { path, replace }) => service::run(path, *replace).map(|()| true),
+        Some(Part::Ask { path, kind, seed }) => {
+            clients::ask(path, if kind == "echo" { Kind::Echo } else { Kind::Serve }, *seed);
+            Ok(true)
+        }
+    };
+    match done {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            eprintln!("soak: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Whether everything was as it must be.
+fn run(soak: &Soak) -> io::Result<bool> {
+    let length = Duration::try_from(soak.length).map_err(io::Error::other)?;
+    let seed = soak.seed.unwrap_or_else(|| fastrand::u64(..));
+    println!("seed {seed}, for {length:?}, {} clients", 2 * soak.clients);
+    let mut rng = Rng::with_seed(seed);
+    let folder = tempfile::TempDir::with_prefix("unhang-soak-")?;
+    let unhang = soak.unhang.clone().unwrap_or_default();
+    let targets = [Kind::Echo, Kind::Serve].map(|kind| Target::new(kind, folder.path(), &unhang));
+    let (tally, done) = (Tally::default(), Arc::new(AtomicBool::new(false)));
+    end_when_told(Arc::clone(&done))?;
+
+    let begun = Instant::now();
+    std::thread::scope(|scope| {
+        let mut all = Vec::new();
+        for target in &targets {
+            let (tally, done, rng) = (&tally, &*done, &mut rng);
+            for number in 0..soak.clients {
+                let rng = rng.fork();
+                scope.spawn(move || clients::run(target, tally, rng, number % 2 == 0, done));
+            }
+            let rng = rng.fork();
+            all.push(scope.spawn(move || {
+                let driven = Faults::begin(target, tally, rng, done)
+                    .and_then(|faults| faults.run(begun + length));
+                if let Err(error) = driven {
+                    tally.trouble(Trouble::Server, 1, &format!("{:?}: {error}", target.kind));
+                    done.store(true, Relaxed);
+                }
+            }));
+        }
+        let mut told = begun;
+        while all.iter().any(|driver| !driver.is_finished()) {
+            std::thread::sleep(Duration::from_millis(100));
+            if told.elapsed() >= Duration::from_secs(10) {
+                told = Instant::now();
+                table::line(begun.elapsed(), &tally);
+            }
+        }
+        done.store(true, Relaxed);
+    });
+    Ok(table::print(begun.elapsed(), seed, &tally))
+}
+
+/// Ctrl-C and SIGTERM end it in good order, with what has been seen until then.
+fn end_when_told(done: Arc<AtomicBool>) -> io::Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    std::thread::spawn(move || {
+        runtime.block_on(async { unhang::termination().await });
+        done.store(true, Relaxed);
+    });
+    Ok(())
+}

@@ -1,0 +1,239 @@
+//! How clients behave: each manner is one exchange, and says what must come of it.
+
+use std::time::Duration;
+
+use fastrand::Rng;
+
+use crate::exchange::{End, Exchange};
+use crate::service::{self, HANDLER, LINGER, READ, UNKNOWN, WRITE};
+
+/// What the promise says must come back.
+pub(crate) enum Wanted {
+    /// Exactly this.
+    Reply(Vec<u8>),
+    /// The time, as `unhang serve` tells it.
+    Time,
+    /// The line `ERR <reason>`.
+    Refusal(String),
+    /// No more than the beginning of it, as the client did not take it in time.
+    PartOf(Vec<u8>),
+    /// The end.
+    Nothing,
+}
+
+/// What was to come, how it ended, and the deadline that should have ended it.
+pub(crate) struct Outcome {
+    pub(crate) wanted: Wanted,
+    pub(crate) end: End,
+    pub(crate) deadline: Option<Duration>,
+}
+
+pub(crate) struct Manner {
+    pub(crate) name: &'static str,
+    pub(crate) play: fn(&mut Exchange, &mut Rng) -> Outcome,
+}
+
+/// Towards the echo, in which a request ends at a newline or a half-close.
+pub(crate) const GOOD: &[Manner] = &[
+    Manner { name: "line", play: |it, rng| ask(it, rng, 1000, true) },
+    Manner { name: "half-close", play: |it, rng| ask(it, rng, 1000, false) },
+    Manner { name: "large line", play: |it, rng| ask(it, rng, 1 << 20, true) },
+    Manner { name: "large, half-close", play: |it, rng| ask(it, rng, 1 << 20, false) },
+    Manner { name: "in pieces", play: in_pieces },
+    Manner { name: "more after the request", play: more_after },
+    Manner { name: "sleeping handler", play: |it, rng| timed(it, "sleep", rng.u64(0..300)) },
+    Manner { name: "blocking handler", play: |it, rng| timed(it, "block", rng.u64(0..20)) },
+    Manner { name: "slow reader", play: |it, rng| read_big(it, rng, 20) },
+    Manner {
+        name: "failing handler",
+        play: |it, rng| {
+            let number = rng.u64(..);
+            refused(it, &format!("err {number}\n"), &format!("as asked: {number}"), None)
+        },
+    },
+];
+
+pub(crate) const BAD: &[Manner] = &[
+    Manner { name: "silent", play: |it, _| late(it, false) },
+    Manner { name: "a byte a second", play: |it, _| late(it, true) },
+    Manner { name: "too long", play: too_long },
+    Manner { name: "garbage", play: garbage },
+    Manner { name: "vanishing", play: vanish },
+    Manner { name: "leaving at once", play: |_, _| left() },
+    Manner { name: "never reading", play: never_read },
+    Manner { name: "reading a byte a second", play: |it, rng| read_big(it, rng, u32::MAX) },
+    Manner { name: "writing on and on", play: flood },
+    Manner {
+        name: "panicking handler",
+        play: |it, _| refused(it, "panic 0\n", "the handler panicked", None),
+    },
+    Manner {
+        name: "handler that never ends",
+        play: |it, _| refused(it, "never 0\n", HANDLER_LATE, Some(HANDLER)),
+    },
+    Manner {
+        name: "handler that blocks",
+        play: |it, _| refused(it, "block 5000\n", HANDLER_LATE, Some(HANDLER)),
+    },
+];
+
+/// Towards `unhang serve`, in which a request ends when the receive queue is dry.
+pub(crate) const PLAIN: &[Manner] = &[
+    Manner { name: "write and read", play: |it, _| tell_time(it, b"hello", false) },
+    Manner { name: "empty, half-close", play: |it, _| tell_time(it, b"", true) },
+    Manner { name: "32 KiB at once", play: |it, _| tell_time(it, &[b'x'; 32 * 1024], false) },
+];
+
+pub(crate) const RUDE: &[Manner] = &[
+    Manner { name: "silent", play: |it, _| late_dry(it) },
+    Manner { name: "vanishing", play: vanish },
+    Manner { name: "leaving at once", play: |_, _| left() },
+    Manner { name: "writing on and on", play: flood },
+];
+
+const HANDLER_LATE: &str = "the handler took longer than 4s";
+
+fn message(rng: &mut Rng, longest: usize) -> Vec<u8> {
+    let mut bytes = format!("echo {} ", rng.u64(..)).into_bytes();
+    let length = rng.usize(0..longest - 64);
+    let from = bytes.len();
+    bytes.resize(from + length, 0);
+    rng.fill(&mut bytes[from..]);
+    for byte in &mut bytes {
+        // A newline would be its end.
+        if *byte == b'\n' {
+            *byte = b' ';
+        }
+    }
+    bytes
+}
+
+fn reply_to(message: &[u8]) -> Wanted {
+    Wanted::Reply([b"reply to ", message].concat())
+}
+
+fn ask(it: &mut Exchange, rng: &mut Rng, longest: usize, newline: bool) -> Outcome {
+    let mut message = message(rng, longest);
+    if newline {
+        message.push(b'\n');
+    }
+    it.write(&message);
+    if !newline {
+        it.half_close();
+    }
+    Outcome { wanted: reply_to(&message), end: it.read_to_end(), deadline: None }
+}
+
+fn in_pieces(it: &mut Exchange, rng: &mut Rng) -> Outcome {
+    let mut message = message(rng, 50_000);
+    message.push(b'\n');
+    for piece in message.chunks(message.len() / rng.usize(1..8) + 1) {
+        it.write(piece);
+        std::thread::sleep(Duration::from_millis(rng.u64(0..50)));
+    }
+    Outcome { wanted: reply_to(&message), end: it.read_to_end(), deadline: None }
+}
+
+/// Writes everything before it reads, and more than it should: the reply must still be whole.
+fn more_after(it: &mut Exchange, rng: &mut Rng) -> Outcome {
+    let mut bytes = message(rng, 50_000);
+    bytes.push(b'\n');
+    let wanted = reply_to(&bytes);
+    bytes.resize(bytes.len() + rng.usize(1..50_000), b'x');
+    it.write(&bytes);
+    Outcome { wanted, end: it.read_to_end(), deadline: None }
+}
+
+fn timed(it: &mut Exchange, verb: &str, millis: u64) -> Outcome {
+    let message = format!("{verb} {millis} please\n");
+    it.write(message.as_bytes());
+    Outcome { wanted: reply_to(message.as_bytes()), end: it.read_to_end(), deadline: None }
+}
+
+fn refused(it: &mut Exchange, message: &str, reason: &str, deadline: Option<Duration>) -> Outcome {
+    it.write(message.as_bytes());
+    let wanted = Wanted::Refusal(reason.to_owned());
+    Outcome { wanted, end: it.read_to_end(), deadline }
+}
+
+/// Reads with pauses: few enough to have it all in time, or for ever.
+fn read_big(it: &mut Exchange, rng: &mut Rng, pauses: u32) -> Outcome {
+    let number = rng.u64(..);
+    it.write(format!("big {number}\n").as_bytes());
+    let reply = service::big(number);
+    if pauses < u32::MAX {
+        let end = it.read(100_000, Duration::from_millis(20), pauses);
+        return Outcome { wanted: Wanted::Reply(reply), end, deadline: None };
+    }
+    // As long as the server could wait, then what is left of it.
+    let seconds = u32::try_from(WRITE.as_secs() + 1).unwrap_or(1);
+    let end = it.read(1, Duration::from_secs(1), seconds);
+    Outcome { wanted: Wanted::PartOf(reply), end, deadline: None }
+}
+
+fn never_read(it: &mut Exchange, rng: &mut Rng) -> Outcome {
+    let number = rng.u64(..);
+    it.write(format!("big {number}\n").as_bytes());
+    while !it.wait_for_close(Duration::from_secs(60)) && !it.is_late() {}
+    it.has_closed();
+    let end = if it.is_late() { End::Hung } else { it.read_to_end() };
+    let wanted = Wanted::PartOf(service::big(number));
+    Outcome { wanted, end, deadline: Some(WRITE) }
+}
+
+/// A request that is not whole in time.
+fn late(it: &mut Exchange, dripping: bool) -> Outcome {
+    while dripping && !it.is_late() && it.write(b"x") && !it.wait_for_close(Duration::from_secs(1))
+    {
+    }
+    let reason = format!("no whole request within {READ:?}: end it with a newline, or half-close");
+    Outcome { wanted: Wanted::Refusal(reason), end: it.read_to_end(), deadline: Some(READ) }
+}
+
+fn late_dry(it: &mut Exchange) -> Outcome {
+    let advice = "send it, and half-close if it comes in pieces";
+    let reason = format!("no whole request within {READ:?}: {advice}");
+    Outcome { wanted: Wanted::Refusal(reason), end: it.read_to_end(), deadline: Some(READ) }
+}
+
+fn too_long(it: &mut Exchange, rng: &mut Rng) -> Outcome {
+    it.write(&vec![b'x'; (1 << 20) + rng.usize(1..1 << 20)]);
+    let wanted = Wanted::Refusal("the request is longer than 1048576 bytes".to_owned());
+    Outcome { wanted, end: it.read_to_end(), deadline: None }
+}
+
+fn garbage(it: &mut Exchange, rng: &mut Rng) -> Outcome {
+    let mut bytes = vec![b'?'; rng.usize(2..2000)];
+    rng.fill(&mut bytes[1..]);
+    it.write(&bytes);
+    it.half_close();
+    refused(it, "", UNKNOWN, None)
+}
+
+fn vanish(it: &mut Exchange, rng: &mut Rng) -> Outcome {
+    let message = message(rng, 200_000);
+    it.write(&message[..rng.usize(0..message.len())]);
+    std::thread::sleep(Duration::from_millis(rng.u64(0..20)));
+    left()
+}
+
+fn left() -> Outcome {
+    Outcome { wanted: Wanted::Nothing, end: End::Left, deadline: None }
+}
+
+/// Goes on writing after its answer, for longer than the server puts up with it.
+fn flood(it: &mut Exchange, rng: &mut Rng) -> Outcome {
+    let (bytes, most) = (vec![b'x'; 16 * 1024], LINGER.mul_f64(rng.f64() * 1.5));
+    while it.begun.elapsed() < most && it.write(&bytes) {
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    Outcome { wanted: Wanted::Nothing, end: it.read_to_end(), deadline: None }
+}
+
+fn tell_time(it: &mut Exchange, message: &[u8], half_close: bool) -> Outcome {
+    it.write(message);
+    if half_close {
+        it.half_close();
+    }
+    Outcome { wanted: Wanted::Time, end: it.read_to_end(), deadline: None }
+}

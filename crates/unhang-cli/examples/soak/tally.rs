@@ -1,0 +1,143 @@
+//! What happened, and whether it may have.
+
+use std::collections::BTreeMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use crate::exchange::{End, Exchange};
+use crate::manners::{Outcome, Wanted};
+use crate::target::{Kind, Moment};
+
+/// So many troubles are told in full; the rest only counted.
+const TOLD: usize = 20;
+
+#[derive(Default)]
+pub(crate) struct Tally(Mutex<Figures>);
+
+#[derive(Default)]
+pub(crate) struct Figures {
+    pub(crate) exchanges: u64,
+    pub(crate) manners: BTreeMap<&'static str, u64>,
+    pub(crate) faults: BTreeMap<&'static str, u64>,
+    pub(crate) cut: u64,
+    pub(crate) refused_in_restart: u64,
+    pub(crate) bad: BTreeMap<Trouble, u64>,
+    /// By how much a deadline was passed at most, by the manner that ran into it.
+    pub(crate) worst: BTreeMap<&'static str, Duration>,
+    pub(crate) worst_stop: Duration,
+    pub(crate) memory: BTreeMap<&'static str, [u64; 3]>,
+    told: usize,
+}
+
+/// What must not be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Trouble {
+    /// A client that saw no end.
+    Hung,
+    /// A good client without its whole reply, or a refused connection while a server serves.
+    Lost,
+    /// Bytes that are not what should have come.
+    Garbled,
+    Leaked,
+    /// A server that did not start, ended by itself or badly, or did not end.
+    Server,
+    /// A start race that has not exactly one winner.
+    Race,
+}
+
+impl Tally {
+    pub(crate) fn figures(&self) -> MutexGuard<'_, Figures> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn fault(&self, name: &'static str) {
+        *self.figures().faults.entry(name).or_default() += 1;
+    }
+
+    pub(crate) fn trouble(&self, trouble: Trouble, count: u64, what: &str) {
+        let mut figures = self.figures();
+        *figures.bad.entry(trouble).or_default() += count;
+        figures.told += 1;
+        if figures.told <= TOLD {
+            println!("{trouble:?}: {what}");
+        }
+    }
+
+    pub(crate) fn memory(&self, kind: Kind, now: u64) {
+        let name = if kind == Kind::Echo { "the echo" } else { "unhang serve" };
+        let mut figures = self.figures();
+        let [_, last, most] = figures.memory.entry(name).or_insert([now; 3]);
+        *last = now;
+        *most = now.max(*most);
+    }
+
+    /// Judges an exchange that has ended, with the moments before and after it.
+    pub(crate) fn exchange(
+        &self,
+        manner: &'static str,
+        it: &Exchange,
+        outcome: &Outcome,
+        (before, after): (Moment, Moment),
+    ) {
+        let took = it.took().saturating_sub(before.frozen_until(after));
+        let judged = judge(outcome, &it.got);
+        {
+            let mut figures = self.figures();
+            figures.exchanges += 1;
+            *figures.manners.entry(manner).or_default() += 1;
+            if judged.is_some_and(|trouble| trouble != Trouble::Hung) && before.killed_until(after)
+            {
+                figures.cut += 1;
+                return;
+            }
+            if let Some(deadline) = outcome.deadline {
+                let over = took.saturating_sub(deadline);
+                let worst = figures.worst.entry(manner).or_default();
+                *worst = over.max(*worst);
+            }
+        }
+        if let Some(trouble) = judged {
+            let got = it.got[..it.got.len().min(60)].escape_ascii();
+            let (sent, length, end) = (it.sent, it.got.len(), &outcome.end);
+            let what = format!(
+                "{manner}: sent {sent} bytes, got {length}: \"{got}\", then {end} after {took:?}"
+            );
+            self.trouble(trouble, 1, &what);
+        }
+    }
+}
+
+fn judge(outcome: &Outcome, got: &[u8]) -> Option<Trouble> {
+    let closed = match outcome.end {
+        End::Hung => return Some(Trouble::Hung),
+        End::Closed => true,
+        End::Left | End::Lost(_) => false,
+    };
+    let stopping = got == b"ERR the server is stopping\n";
+    match &outcome.wanted {
+        Wanted::Nothing => None,
+        Wanted::PartOf(_) if stopping => None,
+        Wanted::PartOf(whole) => (!whole.starts_with(got)).then_some(Trouble::Garbled),
+        Wanted::Refusal(reason) => {
+            let line = format!("ERR {reason}\n");
+            whole(line.as_bytes(), got, closed).filter(|_| !(stopping && closed))
+        }
+        Wanted::Reply(reply) => whole(reply, got, closed),
+        Wanted::Time => {
+            let time = got.starts_with(b"OK+ at ") && got.ends_with(b"\n") && got.len() == 43;
+            match (time && closed, got.is_empty() || got.starts_with(b"ERR ")) {
+                (true, _) => None,
+                (false, lost) => Some(if lost || time { Trouble::Lost } else { Trouble::Garbled }),
+            }
+        }
+    }
+}
+
+/// Refused, or cut, is lost; anything else is garbled.
+fn whole(wanted: &[u8], got: &[u8], closed: bool) -> Option<Trouble> {
+    match () {
+        () if got == wanted && closed => None,
+        () if wanted.starts_with(got) || got.starts_with(b"ERR ") => Some(Trouble::Lost),
+        () => Some(Trouble::Garbled),
+    }
+}
