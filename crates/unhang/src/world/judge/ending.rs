@@ -215,7 +215,8 @@ impl Case<'_> {
         let may_be_cut = match ended {
             Ended::Answered | Ended::NoRequest => false,
             Ended::Refused(cause) if self.is_turned_away(cause) => {
-                facts.is_left() || failed || facts.written.len() == facts.room
+                // Who was let in as the drain was over had the last try as well.
+                facts.is_left() || failed || facts.written.len() >= facts.room
             }
             Ended::Refused(_) => {
                 let late = self.ended == self.or_drained(self.writes() + world.plan.limits.write);
