@@ -1,8 +1,11 @@
-//! The accept loop, and the drain: a place → accept → who is it → one task per connection.
+//! Who accepts: the shards, as long as all goes well, and else one loop that can wait, be patient
+//! and tell people off: a place → accept → who is it → one task per connection. And the drain.
 
+use std::future::poll_fn;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::pin;
 use std::sync::Arc;
-use std::task::{Context, Poll, Waker};
+use std::task::Poll;
 
 use rustix::io::Errno;
 use tokio::runtime::Handle;
@@ -10,30 +13,35 @@ use tokio::task::yield_now;
 use tokio::time::{Instant, sleep};
 
 use crate::admission::{Admission, Places, Turn};
+use crate::attempt::attempt;
 use crate::connection::{Connection, Rules};
-use crate::drain::{Drain, Stop};
+use crate::drain::Stop;
 use crate::event::{Cause, Ended, Event, Exchange, Scarce};
 use crate::gauges::Gauges;
 use crate::handler::{Handler, Peer};
-use crate::isolate::isolated;
+use crate::isolate::Isolated;
 use crate::limits::{ACCEPT_PAUSE, BACKLOG, LAST_CALLS};
 use crate::queue::Queue;
+use crate::shards::Shards;
 use crate::spare::Spare;
 use crate::stream::Stream;
 
 pub(crate) type Observer = Arc<dyn Fn(&Event<'_>) + Send + Sync>;
 
-/// What the accept loop and all connections share.
+/// What everybody who serves has a copy of, and all connections share.
 pub(crate) struct Service<H> {
     pub(crate) rules: Arc<Rules>,
-    pub(crate) admission: Admission,
-    pub(crate) places: Places,
+    pub(crate) admission: Arc<Admission>,
+    pub(crate) places: Arc<Places>,
     pub(crate) gauges: Gauges,
     pub(crate) handler: Arc<H>,
-    /// Where handlers run.
+    /// Where handlers go on that do not end at once.
     pub(crate) handlers: Handle,
+    /// Where connections go on that have to wait.
+    pub(crate) waiting_room: Handle,
     pub(crate) observer: Observer,
-    pub(crate) drain: Drain,
+    /// Whether the observer wants to know who each client is.
+    pub(crate) names_peers: bool,
 }
 
 /// Whether new connections can still enter the accept queue.
@@ -51,10 +59,28 @@ enum Left {
     Some,
 }
 
+impl<H> Service<H> {
+    /// With rules of its own: what all threads use is not to be counted in one place.
+    pub(crate) fn copy(&self) -> Self {
+        Self {
+            rules: Arc::new(self.rules.as_ref().clone()),
+            admission: Arc::clone(&self.admission),
+            places: Arc::clone(&self.places),
+            gauges: self.gauges.clone(),
+            handler: Arc::clone(&self.handler),
+            handlers: self.handlers.clone(),
+            waiting_room: self.waiting_room.clone(),
+            observer: Arc::clone(&self.observer),
+            names_peers: self.names_peers,
+        }
+    }
+}
+
 impl<H: Handler> Service<H> {
     pub(crate) async fn run(
-        self,
+        self: Arc<Self>,
         queue: impl Queue,
+        shards: &Shards,
         stop: Arc<Stop>,
         stop_when: impl Future<Output = ()> + Send + 'static,
     ) {
@@ -64,19 +90,21 @@ impl<H: Handler> Service<H> {
             stop.begin(within);
         });
 
-        let mut drain = self.drain.clone();
+        let mut drain = self.rules.drain.clone();
+        let mut spare = Spare::new();
         tokio::select! {
             biased;
             () = drain.begun() => {}
-            () = self.accept_all(&queue, Door::Open) => {}
+            () = self.serve_all(&queue, shards, &mut spare) => {}
         }
 
+        shards.park().await;
         let rest_is_ours = queue.close_door().await;
         self.tell(&Event::Draining { open: self.places.taken(), within });
         if rest_is_ours {
             tokio::select! {
                 biased;
-                () = self.accept_all(&queue, Door::Closed) => {}
+                () = self.accept_all(&queue, shards, Door::Closed, &mut spare) => {}
                 () = drain.over() => self.last_call(&queue).await,
             }
         } else {
@@ -88,10 +116,34 @@ impl<H: Handler> Service<H> {
         self.places.all_free().await;
     }
 
-    /// Accepts for ever, or, once nobody can connect any more, until the queue is empty. No failure
-    /// ends it before.
-    async fn accept_all(&self, queue: &impl Queue, door: Door) {
-        let mut spare = Spare::new();
+    /// For ever. The shards accept until one is in trouble or all are blocked.
+    async fn serve_all(self: &Arc<Self>, queue: &impl Queue, shards: &Shards, spare: &mut Spare) {
+        loop {
+            if self.shards_can_serve(shards) {
+                self.places.queue_is_empty();
+                queue.rest();
+                shards.open();
+                shards.trouble().await;
+                shards.park().await;
+            }
+            self.accept_all(queue, shards, Door::Open, spare).await;
+        }
+    }
+
+    /// Not while they would soon be in trouble again: each needs a place of its own at any time.
+    fn shards_can_serve(&self, shards: &Shards) -> bool {
+        shards.one_is_free() && self.places.left() >= 2 * shards.all.len()
+    }
+
+    /// Accepts until the shards can, or, once nobody can connect any more, until the queue is empty.
+    /// No failure ends it before.
+    async fn accept_all(
+        self: &Arc<Self>,
+        queue: &impl Queue,
+        shards: &Shards,
+        door: Door,
+        spare: &mut Spare,
+    ) {
         let mut failing = false;
         loop {
             // First the place: who cannot be served yet waits in the accept queue, but not for long.
@@ -100,7 +152,7 @@ impl<H: Handler> Service<H> {
                 Turn::TooLate => {
                     let most = self.rules.limits.max_connections;
                     let cause = || Cause::Busy(Scarce::Places { most });
-                    match (self.turn_all_away(queue, &mut spare, cause), door) {
+                    match (self.turn_all_away(queue, spare, cause), door) {
                         (Left::Nobody, Door::Closed) => return,
                         (Left::Nobody, Door::Open) => self.places.queue_is_empty(),
                         (Left::Some, _) => sleep(ACCEPT_PAUSE).await,
@@ -118,7 +170,11 @@ impl<H: Handler> Service<H> {
                     Err(Errno::AGAIN) => {
                         self.places.queue_is_empty();
                         match door {
-                            Door::Open => queue.wait().await,
+                            Door::Open if self.shards_can_serve(shards) => return,
+                            Door::Open => tokio::select! {
+                                () = queue.wait() => {}
+                                () = shards.back() => {}
+                            },
                             Door::Closed => return,
                         }
                     }
@@ -138,28 +194,55 @@ impl<H: Handler> Service<H> {
                 }
             };
             failing = false;
-            let peer = connection.peer();
+            let peer = self.peer_of(&connection);
             match self.admission.admit(peer, &self.rules.limits) {
                 Ok(entry) => self.serve(connection, peer, (place, entry)),
                 Err(cause) => self.turn_away(connection, cause),
             }
+            if door == Door::Open && self.shards_can_serve(shards) {
+                return;
+            }
         }
     }
 
+    /// Asked for only where somebody wants to know: it is a system call.
+    pub(crate) fn peer_of(&self, stream: &impl Stream) -> Option<Peer> {
+        let asked = self.names_peers || self.admission.asks(&self.rules.limits);
+        if asked { stream.peer() } else { None }
+    }
+
     /// `held` is what the connection takes up, given back when it has ended.
-    fn serve<S>(&self, stream: S, peer: Option<Peer>, held: impl Send + 'static)
+    fn serve<S>(self: &Arc<Self>, stream: S, peer: Option<Peer>, held: impl Send + 'static)
     where
         S: Stream + Send + 'static,
     {
-        let connection = Connection::new(stream, Arc::clone(&self.rules), self.drain.clone());
-        let handler = Arc::clone(&self.handler);
-        let handlers = self.handlers.clone();
-        let observer = Arc::clone(&self.observer);
+        self.go_on(Arc::clone(self).exchange(stream, peer), held);
+    }
+
+    /// One exchange, wherever it is polled.
+    pub(crate) async fn exchange<S: Stream>(
+        self: Arc<Self>,
+        stream: S,
+        peer: Option<Peer>,
+    ) -> Exchange {
+        let answer = |request| {
+            let service = Arc::clone(&self);
+            Isolated::new(&self.handlers, async move { service.handler.handle(request).await })
+        };
+        Connection::new(stream, Arc::clone(&self.rules)).run(peer, answer).await
+    }
+
+    /// Has it wait where waiting keeps nobody else from being served.
+    pub(crate) fn go_on(
+        self: &Arc<Self>,
+        exchange: impl Future<Output = Exchange> + Send + 'static,
+        held: impl Send + 'static,
+    ) {
         let counted = self.gauges.connection();
-        tokio::spawn(async move {
-            let answer = |request| isolated(handlers, handler, request);
-            let exchange = connection.run(peer, answer).await;
-            tell(&observer, &Event::Exchange(&exchange));
+        let service = Arc::clone(self);
+        self.waiting_room.spawn(async move {
+            let exchange = exchange.await;
+            service.tell(&Event::Exchange(&exchange));
             drop((held, counted));
         });
     }
@@ -202,24 +285,29 @@ impl<H: Handler> Service<H> {
 
     /// Tells one client why it is not served, without a wait: it holds no place that it could wait
     /// in.
-    fn turn_away(&self, mut stream: impl Stream, cause: Cause) {
+    pub(crate) fn turn_away(&self, stream: impl Stream, cause: Cause) {
         let accepted = Instant::now();
-        let mut bytes_out = 0;
-        if let Some(reply) = (self.rules.refusal)(&cause) {
-            let mut no_wait = Context::from_waker(Waker::noop());
-            if let Poll::Ready(Ok(count)) = stream.poll_write(&mut no_wait, reply.bytes()) {
-                bytes_out = count;
-            }
-        }
         let peer = stream.peer();
-        let bytes_in = stream.close();
+        let (bytes_in, bytes_out) = self.refuse_at_once(stream, &cause);
         let took = accepted.elapsed();
         let ended = Ended::Refused(cause);
         let handled = None;
         self.tell(&Event::Exchange(&Exchange { peer, bytes_in, bytes_out, took, handled, ended }));
     }
 
-    fn tell(&self, event: &Event<'_>) {
+    /// How many bytes it threw away, and how many it wrote.
+    pub(crate) fn refuse_at_once(&self, mut stream: impl Stream, cause: &Cause) -> (usize, usize) {
+        let mut bytes_out = 0;
+        if let Some(reply) = (self.rules.refusal)(cause) {
+            let write = pin!(poll_fn(|cx| stream.poll_write(cx, reply.bytes())));
+            if let Poll::Ready(Ok(count)) = attempt(write) {
+                bytes_out = count;
+            }
+        }
+        (stream.close(), bytes_out)
+    }
+
+    pub(crate) fn tell(&self, event: &Event<'_>) {
         tell(&self.observer, event);
     }
 }

@@ -1,10 +1,9 @@
 //! Who is let in: whether there is a place, whether this user may ask, and how often at once.
 
-use std::cell::Cell;
 use std::collections::HashMap;
 use std::future::ready;
 use std::pin::pin;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -21,7 +20,7 @@ pub(crate) struct Places {
     free: Arc<Semaphore>,
     all: u32,
     patience: Duration,
-    waiting_since: Cell<Option<Instant>>,
+    waiting_since: Mutex<Option<Instant>>,
 }
 
 pub(crate) enum Turn {
@@ -39,14 +38,14 @@ impl Places {
             free: Arc::new(Semaphore::new(all)),
             all: u32::try_from(all).unwrap_or(u32::MAX),
             patience: limits.queue,
-            waiting_since: Cell::new(None),
+            waiting_since: Mutex::new(None),
         }
     }
 
     /// `somebody_waits` is done when the accept queue is not empty.
     pub(crate) async fn take(&self, somebody_waits: impl Future<Output = ()>) -> Turn {
         let mut somebody_waits = pin!(somebody_waits);
-        if self.waiting_since.get().is_some() {
+        if self.waiting_since().is_some() {
             // Those who waited may all have been served: whoever comes next has its own patience.
             tokio::select! {
                 biased;
@@ -54,7 +53,8 @@ impl Places {
                 () = ready(()) => self.queue_is_empty(),
             }
         }
-        let since = if let Some(since) = self.waiting_since.get() {
+        let known = *self.waiting_since();
+        let since = if let Some(since) = known {
             since
         } else {
             tokio::select! {
@@ -63,7 +63,7 @@ impl Places {
                 () = somebody_waits => Instant::now(),
             }
         };
-        self.waiting_since.set(Some(since));
+        *self.waiting_since() = Some(since);
         let late = since + self.patience;
         // Asked first, as a place that has come free does not make those who wait any younger.
         if Instant::now() >= late {
@@ -79,7 +79,21 @@ impl Places {
 
     /// Nobody waits any more.
     pub(crate) fn queue_is_empty(&self) {
-        self.waiting_since.set(None);
+        *self.waiting_since() = None;
+    }
+
+    fn waiting_since(&self) -> MutexGuard<'_, Option<Instant>> {
+        self.waiting_since.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A place, if there is one.
+    pub(crate) fn try_take(&self) -> Option<OwnedSemaphorePermit> {
+        Arc::clone(&self.free).try_acquire_owned().ok()
+    }
+
+    /// How many are free.
+    pub(crate) fn left(&self) -> usize {
+        self.free.available_permits()
     }
 
     pub(crate) fn taken(&self) -> usize {
@@ -113,12 +127,27 @@ impl Admission {
         self.gids = gids;
     }
 
+    /// Whether it has to be known who a client is.
+    pub(crate) fn asks(&self, limits: &Limits) -> bool {
+        self.has_list() || limits.max_per_uid != usize::MAX
+    }
+
+    fn has_list(&self) -> bool {
+        !self.uids.is_empty() || !self.gids.is_empty()
+    }
+
     /// Whether this client may come in now.
-    pub(crate) fn admit(&self, peer: Option<Peer>, limits: &Limits) -> Result<Entry, Cause> {
+    pub(crate) fn admit(
+        &self,
+        peer: Option<Peer>,
+        limits: &Limits,
+    ) -> Result<Option<Entry>, Cause> {
+        if !self.asks(limits) {
+            return Ok(None);
+        }
         // Whom the kernel does not name is nobody: such a client is allowed nothing but what all are.
         let (uid, gid) = peer.map_or((u32::MAX, u32::MAX), |peer| (peer.uid, peer.gid));
-        let listed = !self.uids.is_empty() || !self.gids.is_empty();
-        if listed && !self.uids.contains(&uid) && !self.gids.contains(&gid) {
+        if self.has_list() && !self.uids.contains(&uid) && !self.gids.contains(&gid) {
             return Err(Cause::NotAllowed);
         }
         let mut inside = self.inside.lock().unwrap_or_else(PoisonError::into_inner);
@@ -127,7 +156,7 @@ impl Admission {
             return Err(Cause::Busy(Scarce::PerUser { most: limits.max_per_uid }));
         }
         *count += 1;
-        Ok(Entry { uid, inside: Arc::clone(&self.inside) })
+        Ok(Some(Entry { uid, inside: Arc::clone(&self.inside) }))
     }
 }
 

@@ -14,15 +14,18 @@ use std::time::Duration;
 use tokio::task::yield_now;
 use tokio::time::Instant;
 
+use crate::attempt::is_attempt;
 use crate::budget::{Budget, Share};
 use crate::drain::{Drain, after};
 use crate::event::{Cause, Ended, Exchange, Scarce, State};
-use crate::handler::{Fault, Peer, Reply, Request};
+use crate::handler::{Caller, Fault, Peer, Reply, Request};
 use crate::limits::Limits;
 use crate::stream::Stream;
 use crate::wire::oneshot::{Framing, Next, Seen, Until};
 
-/// What all connections of a server keep to.
+/// What all connections of a server keep to. Each shard has one of its own, as counting who uses
+/// it would be felt if all did so in one place.
+#[derive(Clone)]
 pub(crate) struct Rules {
     pub(crate) limits: Limits,
     /// What all requests may hold together.
@@ -30,15 +33,15 @@ pub(crate) struct Rules {
     pub(crate) until: Until,
     /// What a client is told that gets no answer.
     pub(crate) refusal: Refusal,
+    pub(crate) drain: Drain,
 }
 
-pub(crate) type Refusal = Box<dyn Fn(&Cause) -> Option<Reply> + Send + Sync>;
+pub(crate) type Refusal = Arc<dyn Fn(&Cause) -> Option<Reply> + Send + Sync>;
 
 /// A connection under way.
 pub(crate) struct Connection<S> {
     stream: S,
     rules: Arc<Rules>,
-    drain: Drain,
     accepted: Instant,
     bytes_in: usize,
     bytes_out: usize,
@@ -53,20 +56,21 @@ pub(crate) struct Connection<S> {
 enum Input {
     /// The request is not whole.
     Unfinished,
-    /// The request is whole; what comes after it is discarded.
+    /// The request is whole, and nothing was seen after it.
     Whole,
+    /// More came after the request.
+    Overfull,
     /// The client has half-closed: nothing comes after it.
     Ended,
 }
 
 impl<S: Stream> Connection<S> {
-    pub(crate) fn new(stream: S, rules: Arc<Rules>, drain: Drain) -> Self {
+    pub(crate) fn new(stream: S, rules: Arc<Rules>) -> Self {
         let accepted = Instant::now();
         let held = rules.budget.share();
         Self {
             stream,
             rules,
-            drain,
             accepted,
             bytes_in: 0,
             bytes_out: 0,
@@ -83,7 +87,10 @@ impl<S: Stream> Connection<S> {
         A: Future<Output = Result<Reply, Fault>>,
     {
         let answer = match self.read().await {
-            Ok(bytes) => self.handle(handler(Request::new(bytes, peer))).await,
+            Ok(bytes) => {
+                let caller = peer.map_or_else(|| self.stream.caller(), Caller::Known);
+                self.handle(handler(Request::from(bytes, caller))).await
+            }
             Err(ended) => Err(ended),
         };
         let ended = match answer {
@@ -94,6 +101,11 @@ impl<S: Stream> Connection<S> {
         if matches!(ended, Ended::Answered | Ended::Refused(_)) {
             self.linger().await;
         }
+        // Who got no answer is worth the system call.
+        let peer = match ended {
+            Ended::Answered => peer,
+            _ => peer.or_else(|| self.stream.peer()),
+        };
         if self.input == Input::Ended {
             drop(self.stream);
         } else {
@@ -119,7 +131,7 @@ impl<S: Stream> Connection<S> {
         loop {
             let first = settled.unwrap_or(deadline).min(deadline);
             let read = read_chunk(&mut self.stream, &mut request);
-            let seen = match within(first, &mut self.drain, read).await {
+            let seen = match within(first, &self.rules.drain, read).await {
                 Ok(seen) => seen.map_err(|error| ended_by(error, State::Reading))?,
                 Err(Late::Deadline) if first < deadline => Seen::Settled,
                 Err(Late::Deadline) => {
@@ -150,7 +162,8 @@ impl<S: Stream> Connection<S> {
             match next {
                 Next::Whole(_) => {
                     if self.input == Input::Unfinished {
-                        self.input = Input::Whole;
+                        let more = length < request.len();
+                        self.input = if more { Input::Overfull } else { Input::Whole };
                     }
                     request.truncate(length);
                     return Ok(request);
@@ -171,7 +184,7 @@ impl<S: Stream> Connection<S> {
     ) -> Result<Reply, Ended> {
         let deadline = self.rules.limits.handler;
         let asked = Instant::now();
-        let answer = within(after(deadline), &mut self.drain, answer).await;
+        let answer = within(after(deadline), &self.rules.drain, answer).await;
         self.handled = Some(asked.elapsed());
         let cause = match answer {
             Ok(Ok(reply)) => return Ok(reply),
@@ -185,7 +198,7 @@ impl<S: Stream> Connection<S> {
     async fn write(&mut self, reply: &[u8]) -> Result<(), Ended> {
         let deadline = after(self.rules.limits.write);
         let write = write_all(&mut self.stream, reply, &mut self.bytes_out, &mut self.bytes_in);
-        match within(deadline, &mut self.drain, write).await {
+        match within(deadline, &self.rules.drain, write).await {
             Ok(written) => written.map_err(|error| ended_by(error, State::Writing)),
             Err(Late::Deadline | Late::Drained) => Err(Ended::ReplyNotTaken),
         }
@@ -199,13 +212,14 @@ impl<S: Stream> Connection<S> {
         Ended::Refused(cause)
     }
 
-    /// A close while the receive queue holds bytes gives the client ECONNRESET instead of the end
-    /// of its reply. So where input is left, or still on its way, the client is given the end first
-    /// (half-close) and its input discarded until it closes.
+    /// A client that is still writing would have its next write fail, and might never come to read
+    /// its answer. So it is given the end first (half-close), and its input discarded until it
+    /// closes.
     async fn linger(&mut self) {
         let input_follows = match self.input {
-            Input::Unfinished => true,
-            Input::Whole => self.stream.has_unread(),
+            Input::Unfinished | Input::Overfull => true,
+            // In an attempt no time has passed since the last look.
+            Input::Whole => !is_attempt() && self.stream.has_unread(),
             Input::Ended => false,
         };
         if !input_follows || self.stream.half_close().is_err() {
@@ -218,7 +232,7 @@ impl<S: Stream> Connection<S> {
             }
         };
         // Late or not, what follows is the close.
-        let _ = within(after(self.rules.limits.linger), &mut self.drain, discard).await;
+        let _ = within(after(self.rules.limits.linger), &self.rules.drain, discard).await;
     }
 }
 
@@ -233,10 +247,19 @@ enum Late {
 /// done even when time is up, so a last word still reaches a client that reads.
 async fn within<T>(
     deadline: Instant,
-    drain: &mut Drain,
+    drain: &Drain,
     work: impl Future<Output = T>,
 ) -> Result<T, Late> {
     let mut work = pin!(work);
+    // An attempt goes no further than this: no timer is made for work that is done at once.
+    let at_once = poll_fn(|cx| match work.as_mut().poll(cx) {
+        Poll::Pending if !is_attempt() => Poll::Ready(None),
+        other => other.map(Some),
+    });
+    if let Some(done) = at_once.await {
+        return Ok(done);
+    }
+    let mut drain = drain.clone();
     let late = tokio::select! {
         biased;
         done = &mut work => return Ok(done),

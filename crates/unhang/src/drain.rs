@@ -41,6 +41,11 @@ impl Drain {
         }
     }
 
+    /// Whether the drain is over.
+    pub(crate) fn is_over(&self) -> bool {
+        self.0.borrow().is_some_and(|end| end <= Instant::now())
+    }
+
     /// Waits until the drain is over.
     pub(crate) async fn over(&mut self) {
         loop {

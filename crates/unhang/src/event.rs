@@ -54,7 +54,8 @@ pub enum Lost {
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct Exchange {
-    /// Who called, where it is known.
+    /// Who called. Where the client was answered, only with
+    /// [`name_peers`](crate::Server::name_peers).
     pub peer: Option<Peer>,
     /// Bytes read, with those that were discarded.
     pub bytes_in: usize,

@@ -3,15 +3,17 @@
 use std::borrow::Cow;
 use std::fmt;
 use std::future::Future;
+use std::sync::Weak;
 
 /// Answers requests. Implemented for every
 /// `Fn(Request) -> impl Future<Output = Result<impl Into<Reply>, Fault>>`, so an `async fn` or a
 /// closure is one.
 ///
-/// It runs on the runtime that called [`serve`](crate::Server::serve), never on the thread that
-/// keeps the deadlines: whatever it does, its client is answered in time. At its deadline it is
-/// dropped at its next `.await`; code that computes for long or blocks belongs into
-/// `tokio::task::spawn_blocking`.
+/// It begins on the thread that has read the request, and what waits goes on as a task of the
+/// runtime that called [`serve`](crate::Server::serve), whose timers and sockets it uses. None of
+/// these threads keeps the deadlines: whatever a handler does, its client is answered in time. At
+/// its deadline it is dropped at its next `.await`; code that computes for long or blocks belongs
+/// into `tokio::task::spawn_blocking`, so that the thread can serve others.
 pub trait Handler: Send + Sync + 'static {
     /// Answers one request.
     fn handle(&self, request: Request) -> impl Future<Output = Result<Reply, Fault>> + Send;
@@ -32,13 +34,33 @@ where
 #[derive(Clone, Debug)]
 pub struct Request {
     bytes: Vec<u8>,
-    peer: Option<Peer>,
+    caller: Caller,
+}
+
+/// Who called, or whom to ask.
+#[derive(Clone, Debug)]
+pub(crate) enum Caller {
+    Unknown,
+    Known(Peer),
+    /// The kernel is asked when the handler wants to know: it costs a system call. Weak, as a
+    /// request that somebody keeps must not keep its connection open.
+    Connected(Weak<dyn Connected>),
+}
+
+/// A connection whose peer can be asked for.
+pub(crate) trait Connected: fmt::Debug + Send + Sync {
+    /// None once it is closed.
+    fn peer(&self) -> Option<Peer>;
 }
 
 impl Request {
     /// A request as a server would hand it over: for a handler's own tests.
     pub fn new(bytes: impl Into<Vec<u8>>, peer: Option<Peer>) -> Self {
-        Self { bytes: bytes.into(), peer }
+        Self::from(bytes.into(), peer.map_or(Caller::Unknown, Caller::Known))
+    }
+
+    pub(crate) fn from(bytes: Vec<u8>, caller: Caller) -> Self {
+        Self { bytes, caller }
     }
 
     /// The message as it came, with the newline at its end if there was one.
@@ -58,9 +80,14 @@ impl Request {
         String::from_utf8_lossy(line.strip_suffix(b"\r").unwrap_or(line))
     }
 
-    /// Who called; `None` where that cannot be known, as in a test.
+    /// Who called; `None` where that cannot be known, as in a test, and once the connection has
+    /// ended. The kernel is asked when this is called.
     pub fn peer(&self) -> Option<Peer> {
-        self.peer
+        match &self.caller {
+            Caller::Unknown => None,
+            Caller::Known(peer) => Some(*peer),
+            Caller::Connected(connection) => connection.upgrade()?.peer(),
+        }
     }
 }
 

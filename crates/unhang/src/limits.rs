@@ -103,3 +103,13 @@ pub(crate) const LAST_CALLS: u32 = 20;
 /// How long a successor that finds the lock held, and nobody to ask, waits for it. A server that was
 /// replaced lets go within milliseconds; one that cannot be replaced is not waited for much longer.
 pub(crate) const LET_GO: Duration = Duration::from_secs(1);
+
+/// How long a handler may hold up the shard that it began on before others are called to go on
+/// without it; and how often it is looked whether one does, while any shard is at work. A client
+/// that waits for a blocked shard loses that much; ten milliseconds are not felt, and to look a
+/// hundred times a second costs a busy server less than a thousandth of a processor.
+pub(crate) const SHARD_STUCK: Duration = Duration::from_millis(10);
+
+/// How many connections a shard accepts before it looks again whether it is to go on. It keeps
+/// nobody else from being served meanwhile, as what waits is not its own.
+pub(crate) const BURST: u32 = 64;

@@ -183,12 +183,6 @@ impl Listener {
         rustix::event::poll(&mut asked, Some(&Timespec::default())).is_ok_and(|ready| ready > 0)
     }
 
-    /// Waits with the runtime for something to accept. A descriptor of its own, as the runtime wants
-    /// to own what it watches; and a stream's, as only that can be watched without accepting.
-    pub(crate) fn watch(&self) -> io::Result<tokio::net::UnixStream> {
-        tokio::net::UnixStream::from_std(self.estate.socket.try_clone()?.into())
-    }
-
     /// Tells a predecessor that from now on this one serves.
     pub(crate) fn serve_instead(&self) {
         if let Some(predecessor) = &self.predecessor {

@@ -1,8 +1,10 @@
 //! The accept queue: what the accept loop needs of it, and the real one.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::future::{Future, poll_fn};
 use std::io;
+use std::os::fd::AsFd;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::task::Poll;
 
@@ -32,17 +34,30 @@ pub(crate) trait Queue {
     /// the next accept looks: what comes in between wakes the next wait.
     fn wait(&self) -> impl Future<Output = ()>;
 
+    /// It will not be waited for, for a while: others do.
+    fn rest(&self);
+
     /// Lets nobody connect any more; who is in it can still be accepted. False where it goes on with
     /// somebody else, who then serves them.
     fn close_door(&self) -> impl Future<Output = bool>;
 }
 
-/// A listener's queue, watched by the runtime.
+/// A listener's queue, watched by the runtime while it is waited for: to be woken for each client
+/// that others accept would cost more than they do.
 pub(crate) struct Watched {
     listener: Arc<Listener>,
-    watch: UnixStream,
+    watch: RefCell<Watch>,
     /// Until the door is closed.
     vigil: Cell<Option<Vigil>>,
+}
+
+enum Watch {
+    /// A descriptor of its own, as the runtime wants to own what it watches; and a stream's, as only
+    /// that can be watched without accepting.
+    Resting(std::os::unix::net::UnixStream),
+    Watching(Rc<UnixStream>),
+    /// While it passes from the one to the other, and where that failed.
+    None,
 }
 
 impl Watched {
@@ -50,7 +65,23 @@ impl Watched {
     pub(crate) fn new(listener: Arc<Listener>, observer: Observer) -> io::Result<Self> {
         let tell = move |lost| tell(&observer, &Event::SocketLost(lost));
         let vigil = listener.file().map(|file| Vigil::keep(file.path.clone(), file.identity, tell));
-        Ok(Self { watch: listener.watch()?, listener, vigil: Cell::new(vigil.transpose()?) })
+        let watch = RefCell::new(Watch::Resting(listener.as_fd().try_clone_to_owned()?.into()));
+        Ok(Self { watch, listener, vigil: Cell::new(vigil.transpose()?) })
+    }
+
+    fn watch(&self) -> io::Result<Rc<UnixStream>> {
+        let mut watch = self.watch.borrow_mut();
+        let resting = match std::mem::replace(&mut *watch, Watch::None) {
+            Watch::Watching(stream) => {
+                *watch = Watch::Watching(Rc::clone(&stream));
+                return Ok(stream);
+            }
+            Watch::Resting(stream) => stream,
+            Watch::None => self.listener.as_fd().try_clone_to_owned()?.into(),
+        };
+        let stream = Rc::new(UnixStream::from_std(resting)?);
+        *watch = Watch::Watching(Rc::clone(&stream));
+        Ok(stream)
     }
 }
 
@@ -66,16 +97,25 @@ impl Queue for Watched {
     }
 
     async fn wait(&self) {
+        let Ok(watch) = self.watch() else { return sleep(ACCEPT_PAUSE).await };
         let nothing = || Err::<(), _>(io::ErrorKind::WouldBlock.into());
-        let _ = self.watch.try_io(Interest::READABLE, nothing);
-        let ready = poll_fn(|cx| Poll::Ready(self.watch.poll_read_ready(cx).is_ready()));
+        let _ = watch.try_io(Interest::READABLE, nothing);
+        let ready = poll_fn(|cx| Poll::Ready(watch.poll_read_ready(cx).is_ready()));
         if unconstrained(ready).await {
             // Still, though it was just forgotten: somebody who shares the listener has shut it, and
             // it will be readable for ever.
             return sleep(ACCEPT_PAUSE).await;
         }
-        if self.watch.readable().await.is_err() {
+        if watch.readable().await.is_err() {
             sleep(ACCEPT_PAUSE).await;
+        }
+    }
+
+    fn rest(&self) {
+        let mut watch = self.watch.borrow_mut();
+        if let Watch::Watching(stream) = std::mem::replace(&mut *watch, Watch::None) {
+            let stream = Rc::try_unwrap(stream).ok().and_then(|stream| stream.into_std().ok());
+            *watch = stream.map_or(Watch::None, Watch::Resting);
         }
     }
 

@@ -2,6 +2,7 @@
 
 use std::future::Future;
 use std::io;
+use std::num::NonZero;
 use std::path::Path;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -18,9 +19,11 @@ use crate::error::Error;
 use crate::event::{Cause, Event};
 use crate::gauges::Gauges;
 use crate::handler::{Handler, Reply};
+use crate::keeper;
 use crate::limits::Limits;
 use crate::listener::{Bind, Listener};
 use crate::queue::Watched;
+use crate::shard;
 use crate::successor;
 use crate::wire::oneshot::{Until, error_line};
 
@@ -31,6 +34,9 @@ pub struct Server {
     admission: Admission,
     gauges: Gauges,
     observer: Observer,
+    names_peers: bool,
+    shards: usize,
+    stop: Stop,
     stop_when: Pin<Box<dyn Future<Output = ()> + Send>>,
 }
 
@@ -46,17 +52,22 @@ impl Server {
     /// Serves a socket that was made with other options.
     pub fn new(listener: Listener) -> Self {
         let gauges = Gauges::default();
+        let (stop, drain) = drain::channel();
         Self {
             listener,
             rules: Rules {
                 budget: Budget::new(Limits::default().max_held, gauges.held()),
                 limits: Limits::default(),
                 until: Until::default(),
-                refusal: Box::new(|cause| Some(error_line(&cause.to_string()).into())),
+                refusal: Arc::new(|cause| Some(error_line(&cause.to_string()).into())),
+                drain,
             },
             admission: Admission::default(),
             gauges,
             observer: Arc::new(|_: &Event<'_>| {}),
+            names_peers: false,
+            shards: std::thread::available_parallelism().map_or(1, NonZero::get),
+            stop,
             stop_when: Box::pin(std::future::pending()),
         }
     }
@@ -92,15 +103,33 @@ impl Server {
     where
         F: Fn(&Cause) -> Option<Reply> + Send + Sync + 'static,
     {
-        self.rules.refusal = Box::new(refusal);
+        self.rules.refusal = Arc::new(refusal);
         self
     }
 
-    /// Watches what happens, for a log or for counters. It is called on the thread that keeps the
-    /// deadlines, so it must not block; and on another one, which keeps an eye on the socket file.
+    /// Watches what happens, for a log or for counters. It is called on the threads that serve and
+    /// that keep the deadlines, so it must not block.
     #[must_use]
     pub fn observe(mut self, observer: impl Fn(&Event<'_>) + Send + Sync + 'static) -> Self {
         self.observer = Arc::new(observer);
+        self
+    }
+
+    /// Has every [`Exchange`](crate::Exchange) say who the client was, and not only one that got no
+    /// answer. That is a system call for each (`SO_PEERCRED`), and so is not done unless somebody
+    /// wants it; a handler that asks its [`Request`](crate::Request) always learns it.
+    #[must_use]
+    pub fn name_peers(mut self) -> Self {
+        self.names_peers = true;
+        self
+    }
+
+    /// How many threads accept and answer; as many as there are processors unless set. With none,
+    /// one thread accepts, and hands every request to the runtime that
+    /// [`serve`](Self::serve) is called on: for handlers that mostly block or compute.
+    #[must_use]
+    pub fn shards(mut self, shards: usize) -> Self {
+        self.shards = shards;
         self
     }
 
@@ -120,50 +149,63 @@ impl Server {
 
     /// Serves until it is stopped. Dropping the future stops at once.
     ///
-    /// Connections are served on a thread of their own, and the handler runs on the runtime that
-    /// this is called on: a handler that blocks cannot hold up a deadline.
+    /// One thread keeps the deadlines, and some more, the [shards](Self::shards), accept and answer.
+    /// A handler begins on a shard; one that waits goes on as a task of the runtime that this is
+    /// called on. One that blocks holds up no deadline, and the other shards go on without it.
     ///
     /// # Errors
-    /// [`ErrorKind::Setup`](crate::ErrorKind::Setup) when that thread cannot be started or ends by a
+    /// [`ErrorKind::Setup`](crate::ErrorKind::Setup) when a thread cannot be started or ends by a
     /// panic.
     pub async fn serve(self, handler: impl Handler) -> Result<(), Error> {
-        let Self { listener, rules, admission, gauges, observer, stop_when } = self;
+        let Self { listener, rules, observer, stop, stop_when, .. } = self;
         let address = listener.address().clone();
         let failed = |step: &'static str| {
             let address = &address;
             move |error: io::Error| Error::setup(address, step, error)
         };
 
-        let (stop, drain) = drain::channel();
         let stop = Arc::new(stop);
         let _stop_at_once = StopOnDrop(Arc::clone(&stop));
         let within = rules.limits.drain;
-        let service = Service {
-            places: Places::new(&rules.limits),
-            rules: Arc::new(rules),
-            admission,
-            gauges,
-            handler: Arc::new(handler),
-            handlers: Handle::current(),
-            observer: Arc::clone(&observer),
-            drain,
-        };
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()
             .map_err(failed("start the event loop"))?;
+        // Each shard needs a place of its own, and somewhere to go on with what waits.
+        let count = self.shards.min(rules.limits.max_connections / 2);
+        let service = Service {
+            places: Arc::new(Places::new(&rules.limits)),
+            rules: Arc::new(rules),
+            admission: Arc::new(self.admission),
+            gauges: self.gauges,
+            handler: Arc::new(handler),
+            handlers: Handle::current(),
+            waiting_room: runtime.handle().clone(),
+            observer: Arc::clone(&observer),
+            names_peers: self.names_peers,
+        };
+        let listener = Arc::new(listener);
+        let shards =
+            shard::start(count, &service, &listener).map_err(failed("start the shards"))?;
         let (done, ended) = oneshot::channel();
         std::thread::Builder::new()
             .name("unhang".into())
             .spawn(move || {
                 let served = runtime.block_on(async {
-                    let listener = Arc::new(listener);
                     let queue = Watched::new(Arc::clone(&listener), Arc::clone(&observer))?;
                     listener.serve_instead();
+                    let service = Arc::new(service);
+                    let keeper = keeper::look_after(
+                        Arc::clone(&service),
+                        Arc::clone(shards.all()),
+                        Arc::downgrade(&listener),
+                    );
+                    tokio::spawn(keeper);
                     tokio::spawn(successor::wait(listener, Arc::clone(&stop), within, observer));
-                    service.run(queue, stop, stop_when).await;
+                    service.run(queue, shards.all(), stop, stop_when).await;
                     Ok(())
                 });
+                drop(shards);
                 // It holds the lock until its last task is gone.
                 drop(runtime);
                 // Nobody listens when the future of `serve` was dropped.

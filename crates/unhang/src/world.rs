@@ -16,6 +16,7 @@ mod lobby;
 mod plan;
 mod regression;
 mod seeds;
+mod shard;
 mod story;
 mod wire;
 
@@ -35,6 +36,7 @@ use crate::connection::Rules;
 use crate::drain;
 use crate::event::{Cause, Event};
 use crate::gauges::Gauges;
+use crate::shards::Shards;
 use lobby::{Door, Lobby};
 use plan::Plan;
 use wire::Wire;
@@ -129,7 +131,14 @@ impl World {
                 stop.begin(within);
             });
         }
-        self.service(drain).run(Door(Arc::clone(&self)), stop, stop_when).await;
+        let service = self.service(drain);
+        let shards = Arc::new(Shards::new(self.plan.shards).unwrap());
+        for at in 0..self.plan.shards {
+            let (world, service) = (Arc::clone(&self), Arc::new(service.copy()));
+            tokio::spawn(shard::run(world, service, Arc::clone(&shards), at));
+        }
+        Arc::new(service).run(Door::new(Arc::clone(&self)), &shards, stop, stop_when).await;
+        shards.end();
         clients.await.unwrap();
         // Whoever still wanted to stop it finds that it has.
         sleep(Duration::from_secs(2)).await;
@@ -145,7 +154,8 @@ impl World {
             limits: self.plan.limits.clone(),
             budget: Arc::clone(&self.budget),
             until: self.plan.until,
-            refusal: Box::new(refusal),
+            refusal: Arc::new(refusal),
+            drain,
         };
         let mut admission = Admission::default();
         admission.allow(self.plan.uids.clone(), self.plan.gids.clone());
@@ -159,14 +169,15 @@ impl World {
             }
         });
         Service {
-            places: Places::new(&rules.limits),
+            places: Arc::new(Places::new(&rules.limits)),
             rules: Arc::new(rules),
-            admission,
+            admission: Arc::new(admission),
             gauges: self.gauges.clone(),
             handler: Arc::new(handler),
             handlers: Handle::current(),
+            waiting_room: Handle::current(),
             observer,
-            drain,
+            names_peers: true,
         }
     }
 

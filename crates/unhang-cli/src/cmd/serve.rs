@@ -34,6 +34,10 @@ pub(crate) struct Serve {
     #[arg(long, value_name = "WHERE", value_enum, default_value_t)]
     until: Ends,
 
+    /// Threads that accept and answer [default: one per processor]
+    #[arg(long, value_name = "N")]
+    shards: Option<usize>,
+
     /// Print only start, stop and faults
     #[arg(long, short)]
     quiet: bool,
@@ -86,11 +90,17 @@ impl Serve {
         systemd::ready();
 
         let limits = self.bounds.limits();
-        let server = Server::new(listener)
+        let mut server = Server::new(listener)
             .until(self.until.into())
             .limits(limits.clone())
             .allow(self.allowed.allow_uid, self.allowed.allow_gid)
             .stop_when(stop);
+        if !self.quiet {
+            server = server.name_peers();
+        }
+        if let Some(shards) = self.shards {
+            server = server.shards(shards);
+        }
         let metrics = Arc::new(Metrics::new(&limits, server.gauges()));
         let scraped = endpoint.map(|endpoint| tokio::spawn(endpoint.serve(Arc::clone(&metrics))));
         let watching = Arc::clone(&log);

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::handler::Peer;
+use crate::handler::{Caller, Peer};
 use crate::stream::Stream;
 
 /// The server's end.
@@ -164,6 +164,10 @@ impl Stream for Simulated {
 
     fn peer(&self) -> Option<Peer> {
         None
+    }
+
+    fn caller(&self) -> Caller {
+        self.peer().map_or(Caller::Unknown, Caller::Known)
     }
 
     fn close(self) -> usize {

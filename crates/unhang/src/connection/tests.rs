@@ -19,16 +19,17 @@ fn connection() -> (Connection<Simulated>, Client, Stop) {
 }
 
 fn connection_with(change: impl FnOnce(&mut Rules)) -> (Connection<Simulated>, Client, Stop) {
+    let (stop, drain) = drain::channel();
     let mut rules = Rules {
         budget: Budget::new(usize::MAX, Arc::default()),
         limits: Limits::default(),
         until: Until::default(),
-        refusal: Box::new(|cause| Some(format!("ERR {cause}\n").into())),
+        refusal: Arc::new(|cause| Some(format!("ERR {cause}\n").into())),
+        drain,
     };
     change(&mut rules);
     let (stream, client) = pair();
-    let (stop, drain) = drain::channel();
-    (Connection::new(stream, Arc::new(rules), drain), client, stop)
+    (Connection::new(stream, Arc::new(rules)), client, stop)
 }
 
 /// Answers with the request itself.
@@ -232,7 +233,7 @@ async fn a_fault_is_told_in_words_and_an_inner_error_only_by_its_name() {
 
 #[tokio::test(start_paused = true)]
 async fn the_error_line_can_be_turned_off() {
-    let (connection, client, _stop) = connection_with(|rules| rules.refusal = Box::new(|_| None));
+    let (connection, client, _stop) = connection_with(|rules| rules.refusal = Arc::new(|_| None));
     client.send(b"hello");
     connection.run(None, never).await;
     assert_eq!(client.received(), b"");

@@ -34,23 +34,24 @@ async fn one_exchange(input: &mut Input<'_>) {
     let held = Arc::<AtomicUsize>::default();
     let limits = limits(input);
     let until = input.choose([Until::Dry, Until::Newline, Until::HalfClose]);
+    let (stop, drain) = drain::channel();
     let rules = Arc::new(Rules {
         budget: Budget::new(limits.max_held, Arc::clone(&held)),
         limits: limits.clone(),
         until,
-        refusal: Box::new(|cause| Some(error_line(&cause.to_string()).into())),
+        refusal: Arc::new(|cause| Some(error_line(&cause.to_string()).into())),
+        drain,
     });
     let script = Script::new(input);
     let asked = RefCell::new(None);
     let (stream, client) = pair();
-    let (stop, drain) = drain::channel();
     let began = Instant::now();
     let serving = async {
         let handler = |request: Request| {
             asked.replace(Some(request.bytes().to_vec()));
             script.answer(request.into_bytes())
         };
-        let exchange = Connection::new(stream, rules, drain).run(None, handler).await;
+        let exchange = Connection::new(stream, rules).run(None, handler).await;
         // What comes later comes to a closed socket.
         (exchange, client.unread())
     };

@@ -11,6 +11,7 @@ use crate::handler::{Peer, Request};
 use crate::limits::ACCEPT_PAUSE;
 
 use super::World;
+use super::shard::WAKES_WITHIN;
 use super::wire::Wire;
 
 pub(super) use ending::ENDINGS;
@@ -132,7 +133,7 @@ pub(super) fn after_all(world: &World) {
 fn latest_accept(world: &World, connected: Instant) -> Instant {
     let trouble = world.plan.trouble.map(|trouble| world.begun + trouble.ends + ACCEPT_PAUSE);
     let able = connected.max(trouble.unwrap_or(connected));
-    let latest = able + world.plan.limits.queue;
+    let latest = able + world.plan.limits.queue + WAKES_WITHIN;
     world.drained().map_or(latest, |drained| latest.min(drained.max(able)))
 }
 

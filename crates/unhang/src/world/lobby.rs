@@ -31,8 +31,23 @@ struct State {
     asked: (usize, Instant),
 }
 
-/// The server's side of it. Dropping it resets who is still inside, as closing a listener does.
-pub(super) struct Door(pub(super) Arc<World>);
+/// The server's side of it. Dropping the server's own resets who is still inside, as closing a
+/// listener does.
+pub(super) struct Door {
+    world: Arc<World>,
+    /// A shard's is only lent.
+    own: bool,
+}
+
+impl Door {
+    pub(super) fn new(world: Arc<World>) -> Self {
+        Self { world, own: true }
+    }
+
+    pub(super) fn shared(world: Arc<World>) -> Self {
+        Self { world, own: false }
+    }
+}
 
 impl Lobby {
     pub(super) fn new(backlog: usize, seed: u64) -> Self {
@@ -46,6 +61,19 @@ impl Lobby {
             rng: Rng::with_seed(seed),
             asked: (0, Instant::now()),
         }))
+    }
+
+    /// Waits until somebody is inside.
+    pub(super) async fn somebody(&self) {
+        poll_fn(|cx| {
+            let mut state = self.state();
+            if state.inside.is_empty() {
+                state.waiting.push(cx.waker().clone());
+                return Poll::Pending;
+            }
+            Poll::Ready(())
+        })
+        .await;
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -92,9 +120,9 @@ impl Queue for Door {
     type Connection = ServerEnd;
 
     fn accept(&self) -> rustix::io::Result<ServerEnd> {
-        let mut state = self.0.lobby.state();
+        let mut state = self.world.lobby.state();
         state.ask();
-        if let Some(trouble) = self.0.plan.trouble.filter(|_| self.0.in_trouble()) {
+        if let Some(trouble) = self.world.plan.trouble.filter(|_| self.world.in_trouble()) {
             if state.rng.u8(..100) < trouble.often {
                 return Err(trouble.error);
             }
@@ -110,14 +138,14 @@ impl Queue for Door {
 
     /// A listener whose input is shut off is readable for ever.
     fn has_waiting(&self) -> bool {
-        let mut state = self.0.lobby.state();
+        let mut state = self.world.lobby.state();
         state.ask();
         !state.open || !state.inside.is_empty()
     }
 
     async fn wait(&self) {
         poll_fn(|cx| {
-            let mut state = self.0.lobby.state();
+            let mut state = self.world.lobby.state();
             state.ask();
             if !state.open || std::mem::take(&mut state.news) {
                 return Poll::Ready(());
@@ -128,8 +156,10 @@ impl Queue for Door {
         .await;
     }
 
+    fn rest(&self) {}
+
     async fn close_door(&self) -> bool {
-        let mut state = self.0.lobby.state();
+        let mut state = self.world.lobby.state();
         state.open = false;
         state.wake();
         true
@@ -138,7 +168,10 @@ impl Queue for Door {
 
 impl Drop for Door {
     fn drop(&mut self) {
-        for wire in self.0.lobby.state().inside.drain(..) {
+        if !self.own {
+            return;
+        }
+        for wire in self.world.lobby.state().inside.drain(..) {
             wire.reset_in_queue();
         }
     }

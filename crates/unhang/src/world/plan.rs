@@ -24,6 +24,8 @@ pub(super) struct Plan {
     pub(super) uids: Vec<u32>,
     pub(super) gids: Vec<u32>,
     pub(super) backlog: usize,
+    /// How many serve at once what can be.
+    pub(super) shards: usize,
     pub(super) trouble: Option<Trouble>,
     /// When the server is stopped; without it, when all clients are done.
     pub(super) stop: Option<Duration>,
@@ -69,6 +71,7 @@ impl Plan {
             uids: if listed { vec![1] } else { Vec::new() },
             gids: if listed { vec![2] } else { Vec::new() },
             backlog: rng.usize(1..10),
+            shards: rng.usize(0..3).min(limits.max_connections / 2),
             trouble: (rng.u8(..4) == 0).then(|| Trouble::draw(rng, &limits)),
             stop: rng.bool().then(|| moment(rng, &limits)),
             hurry: (rng.u8(..8) == 0).then(|| (moment(rng, &limits), short(moment(rng, &limits)))),

@@ -77,6 +77,7 @@ fn quiet(clients: u32) -> Plan {
         uids: Vec::new(),
         gids: Vec::new(),
         backlog: 10,
+        shards: 0,
         trouble: None,
         stop: None,
         hurry: None,

@@ -5,7 +5,7 @@ use std::task::{Context, Poll};
 
 use tokio::time::Instant;
 
-use crate::handler::Peer;
+use crate::handler::{Caller, Peer};
 use crate::stream::Stream;
 
 use super::{Side, Wire};
@@ -76,6 +76,10 @@ impl Stream for ServerEnd {
 
     fn peer(&self) -> Option<Peer> {
         self.0.facts().peer
+    }
+
+    fn caller(&self) -> Caller {
+        self.peer().map_or(Caller::Unknown, Caller::Known)
     }
 
     fn close(self) -> usize {

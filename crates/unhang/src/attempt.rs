@@ -1,0 +1,33 @@
+//! One poll of a future by somebody who does not wait for it: what can be done at once is done, and
+//! what cannot has registered nothing, neither a descriptor nor a timer.
+//!
+//! A shard serves most exchanges by a single attempt. Where that is not enough, the future moves on
+//! to a task, whose first poll does the same again and then waits.
+
+use std::cell::Cell;
+use std::pin::Pin;
+use std::task::{Context, Poll, Waker};
+
+thread_local! {
+    static UNDER_WAY: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Polls once. Pending says only that it would have to wait; nobody will be woken.
+pub(crate) fn attempt<F: Future + ?Sized>(future: Pin<&mut F>) -> Poll<F::Output> {
+    /// Also where the future panics.
+    struct Over;
+    impl Drop for Over {
+        fn drop(&mut self) {
+            UNDER_WAY.set(false);
+        }
+    }
+
+    UNDER_WAY.set(true);
+    let _over = Over;
+    future.poll(&mut Context::from_waker(Waker::noop()))
+}
+
+/// Whether this poll is one: then nothing is to be registered.
+pub(crate) fn is_attempt() -> bool {
+    UNDER_WAY.get()
+}

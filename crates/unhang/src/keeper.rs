@@ -1,0 +1,71 @@
+//! Keeps the promise for the clients of shards that are blocked by their handlers: a shard's own
+//! thread cannot.
+
+use std::sync::{Arc, Weak};
+
+use tokio::time::sleep;
+
+use crate::accept::Service;
+use crate::event::{Cause, Ended, Event, Exchange};
+use crate::handler::Handler;
+use crate::limits::SHARD_STUCK;
+use crate::listener::Listener;
+use crate::shards::{Inside, Shards};
+use crate::stream::{Rescued, Stream};
+
+/// For ever. Costs nothing while no shard is at work.
+pub(crate) async fn look_after<H: Handler>(
+    service: Arc<Service<H>>,
+    shards: Arc<Shards>,
+    listener: Weak<Listener>,
+) {
+    loop {
+        shards.at_work().await;
+        while !shards.is_quiet() {
+            sleep(SHARD_STUCK).await;
+            look(&service, &shards, &listener);
+        }
+    }
+}
+
+fn look<H: Handler>(service: &Service<H>, shards: &Shards, listener: &Weak<Listener>) {
+    let limits = &service.rules.limits;
+    let drained = service.rules.drain.is_over();
+    let mut stuck = 0;
+    for shard in &shards.all {
+        let after = if drained { SHARD_STUCK } else { limits.handler };
+        if let Some((inside, rescued)) = shard.take_away(after) {
+            let cause = if drained {
+                Cause::Stopping
+            } else {
+                Cause::HandlerLate { deadline: limits.handler }
+            };
+            service.answer_for(inside, rescued, cause);
+        }
+        stuck += usize::from(shard.notice());
+    }
+    if stuck == shards.all.len() {
+        shards.is_in_trouble();
+    } else if stuck > 0 && listener.upgrade().is_some_and(|listener| listener.has_waiting()) {
+        // The kernel has woken only the one that is stuck now.
+        shards.nudge();
+    }
+}
+
+impl<H: Handler> Service<H> {
+    /// Tells the client of a handler that is still at it.
+    fn answer_for(&self, inside: Inside, rescued: Rescued, cause: Cause) {
+        let peer = inside.peer.or_else(|| rescued.socket.peer());
+        let (thrown_away, bytes_out) = self.refuse_at_once(rescued.socket, &cause);
+        let took = inside.since.elapsed();
+        self.tell(&Event::Exchange(&Exchange {
+            peer,
+            bytes_in: rescued.bytes_in + thrown_away,
+            bytes_out,
+            took,
+            handled: Some(took),
+            ended: Ended::Refused(cause),
+        }));
+        drop(inside.held);
+    }
+}

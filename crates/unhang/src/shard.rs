@@ -1,0 +1,221 @@
+//! One thread that accepts and answers: accept → one attempt → whatever has to wait moves on.
+
+use std::io;
+use std::os::fd::OwnedFd;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::{Arc, Weak};
+use std::task::Poll;
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use rustix::buffer::spare_capacity;
+use rustix::event::epoll::{self, CreateFlags, EventData, EventFlags};
+use rustix::io::Errno;
+use tokio::sync::OwnedSemaphorePermit;
+
+use crate::accept::Service;
+use crate::attempt::attempt;
+use crate::event::Event;
+use crate::handler::Handler;
+use crate::limits::BURST;
+use crate::listener::Listener;
+use crate::shards::{Inside, Mode, Shard, Shards, Told};
+use crate::stream::{Socket, Stream};
+
+/// A wait that was over sooner had not begun: somebody was in the queue already.
+const NO_WAIT: Duration = Duration::from_micros(3);
+
+/// What a shard does next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Next {
+    /// It may look for another client.
+    Accept,
+    /// It waits until there is one.
+    Wait,
+    /// It cannot go on.
+    Trouble,
+}
+
+/// The threads of all shards. Dropped, they end; one that is blocked does so when it is back.
+pub(crate) struct Threads {
+    shards: Arc<Shards>,
+    threads: Vec<JoinHandle<()>>,
+}
+
+/// Starts them; they wait to be let in.
+pub(crate) fn start<H: Handler>(
+    count: usize,
+    service: &Service<H>,
+    listener: &Arc<Listener>,
+) -> io::Result<Threads> {
+    let shards = Arc::new(Shards::new(count)?);
+    let mut threads = Threads { shards: Arc::clone(&shards), threads: Vec::new() };
+    for at in 0..count {
+        let waiter = Waiter::new(&shards.all[at], listener)?;
+        let service = Arc::new(service.copy());
+        let (shards, listener) = (Arc::clone(&shards), Arc::downgrade(listener));
+        let thread = std::thread::Builder::new().name(format!("unhang-{at}"));
+        let run = move || run(&service, &shards, &shards.all[at], &waiter, &listener);
+        threads.threads.push(thread.spawn(run)?);
+    }
+    Ok(threads)
+}
+
+impl Threads {
+    pub(crate) fn all(&self) -> &Arc<Shards> {
+        &self.shards
+    }
+}
+
+impl Drop for Threads {
+    fn drop(&mut self) {
+        self.shards.end();
+        for (shard, thread) in self.shards.all.iter().zip(self.threads.drain(..)) {
+            // Who is not parked by now is blocked by a handler, and nobody knows for how long.
+            if shard.is_parked() {
+                let _ = thread.join();
+            }
+        }
+    }
+}
+
+/// The thread, until the server ends. Weak, as a shard that is blocked must not keep the socket.
+pub(crate) fn run<H: Handler>(
+    service: &Arc<Service<H>>,
+    shards: &Shards,
+    shard: &Shard,
+    waiter: &Waiter,
+    listener: &Weak<Listener>,
+) {
+    // Handlers begin here: their timers and sockets are those of the runtime that they go on in.
+    let _context = service.handlers.enter();
+    let mut opened = 0;
+    while let Told::Accept(now) = shards.wait_until_told(shard, opened) {
+        opened = now;
+        let mut seat = None;
+        let mut burst = 1;
+        while shards.mode() == Mode::Open {
+            shard.rests();
+            burst = if waiter.wait(shard) { 1 } else { BURST.min(2 * burst) };
+            shards.goes_to_work(shard);
+            let mut next = Next::Accept;
+            for _ in 0..burst {
+                if next == Next::Accept && shards.mode() == Mode::Open {
+                    next = service.serve_next(shards, shard, &mut seat, || accept(listener));
+                }
+            }
+            if next == Next::Trouble {
+                shards.is_in_trouble();
+                break;
+            }
+        }
+    }
+}
+
+fn accept(listener: &Weak<Listener>) -> rustix::io::Result<Socket> {
+    // Without a listener the server is at its end.
+    listener.upgrade().ok_or(Errno::BADF)?.accept().map(Socket::new)
+}
+
+impl<H: Handler> Service<H> {
+    /// Attempts the exchange with the next client. `seat` is the place that a shard keeps for it.
+    pub(crate) fn serve_next<S>(
+        self: &Arc<Self>,
+        shards: &Shards,
+        shard: &Shard,
+        seat: &mut Option<OwnedSemaphorePermit>,
+        accept: impl FnOnce() -> rustix::io::Result<S>,
+    ) -> Next
+    where
+        S: Stream + Send + 'static,
+    {
+        // First the place: who cannot be served yet waits in the accept queue.
+        let Some(place) = seat.take().or_else(|| self.places.try_take()) else {
+            return Next::Trouble;
+        };
+        let stream = match accept() {
+            Ok(stream) => stream,
+            Err(error) => {
+                *seat = Some(place);
+                return match error {
+                    Errno::INTR | Errno::CONNABORTED => Next::Accept,
+                    Errno::AGAIN => Next::Wait,
+                    // It comes again for whoever takes the door over, and is dealt with there.
+                    _ => Next::Trouble,
+                };
+            }
+        };
+        let peer = self.peer_of(&stream);
+        match self.admission.admit(peer, &self.rules.limits) {
+            Ok(entry) => {
+                let inside = Inside::new(stream.lifeline(), (place, entry), peer);
+                *seat = self.attempt(shards, shard, stream, inside);
+            }
+            Err(cause) => {
+                *seat = Some(place);
+                self.turn_away(stream, cause);
+            }
+        }
+        Next::Accept
+    }
+
+    /// Gives the place back, where it is not needed any more.
+    fn attempt<S>(
+        self: &Arc<Self>,
+        shards: &Shards,
+        shard: &Shard,
+        stream: S,
+        inside: Inside,
+    ) -> Option<OwnedSemaphorePermit>
+    where
+        S: Stream + Send + 'static,
+    {
+        let mut exchange = Box::pin(Arc::clone(self).exchange(stream, inside.peer));
+        shard.enter(inside);
+        let attempted = catch_unwind(AssertUnwindSafe(|| attempt(exchange.as_mut())));
+        // Nothing, where it took so long that the client was told so long since.
+        let held = shards.leave(shard)?;
+        match attempted {
+            Ok(Poll::Ready(exchange)) => {
+                self.tell(&Event::Exchange(&exchange));
+                Some(held.0)
+            }
+            Ok(Poll::Pending) => {
+                self.go_on(exchange, held);
+                None
+            }
+            // What refuses clients is not ours, and has panicked: this connection is closed.
+            Err(_) => Some(held.0),
+        }
+    }
+}
+
+/// Where a shard waits for clients.
+pub(crate) struct Waiter(OwnedFd);
+
+const CLIENTS: u64 = 0;
+const BELL: u64 = 1;
+
+impl Waiter {
+    /// The kernel wakes only one of all that wait so for the same listener (EPOLLEXCLUSIVE,
+    /// epoll_ctl(2)): to wake each for every client costs more than to serve it.
+    pub(crate) fn new(shard: &Shard, listener: &Listener) -> rustix::io::Result<Self> {
+        let epoll = epoll::create(CreateFlags::CLOEXEC)?;
+        let clients = EventFlags::IN | EventFlags::EXCLUSIVE;
+        epoll::add(&epoll, listener, EventData::new_u64(CLIENTS), clients)?;
+        epoll::add(&epoll, shard.bell(), EventData::new_u64(BELL), EventFlags::IN)?;
+        Ok(Self(epoll))
+    }
+
+    /// Whether it really had to wait, and not only to ask.
+    fn wait(&self, shard: &Shard) -> bool {
+        let begun = Instant::now();
+        let mut events = Vec::with_capacity(2);
+        // A signal ends it early, and then it is asked again.
+        let _ = epoll::wait(&self.0, spare_capacity(&mut events), None);
+        if events.iter().any(|event| event.data.u64() == BELL) {
+            shard.bell().hear();
+        }
+        begun.elapsed() > NO_WAIT
+    }
+}
