@@ -197,8 +197,8 @@ const CLIENTS: u64 = 0;
 const BELL: u64 = 1;
 
 impl Waiter {
-    /// The kernel wakes only one of all that wait so for the same listener (EPOLLEXCLUSIVE,
-    /// epoll_ctl(2)): to wake each for every client costs more than to serve it.
+    /// The kernel wakes only one of all that wait so for the same listener (`EPOLLEXCLUSIVE`,
+    /// `epoll_ctl(2)`): to wake each for every client costs more than to serve it.
     pub(crate) fn new(shard: &Shard, listener: &Listener) -> rustix::io::Result<Self> {
         let epoll = epoll::create(CreateFlags::CLOEXEC)?;
         let clients = EventFlags::IN | EventFlags::EXCLUSIVE;
