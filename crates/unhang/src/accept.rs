@@ -182,6 +182,10 @@ impl<H: Handler> Service<H> {
                         if !std::mem::replace(&mut failing, true) {
                             self.tell(&Event::AcceptFailed(&error.into()));
                         }
+                        // An accept that fails does not say so: who comes next has its own patience.
+                        if !queue.has_waiting() {
+                            self.places.queue_is_empty();
+                        }
                         match spare.accept(queue, error) {
                             Some(connection) => {
                                 self.turn_away(connection, Cause::Busy(Scarce::Descriptors));

@@ -279,8 +279,13 @@ async fn within<T>(
 
 /// What ended a state in which a read or a write failed.
 fn ended_by(error: io::Error, state: State) -> Ended {
+    use io::ErrorKind::{BrokenPipe, ConnectionReset, OutOfMemory, StorageFull};
     match error.kind() {
-        io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset => Ended::ClientGone(state),
+        BrokenPipe | ConnectionReset => Ended::ClientGone(state),
+        // ENOMEM and ENOSPC. Nothing has been written: the client can be told.
+        OutOfMemory | StorageFull if state == State::Reading => {
+            Ended::Refused(Cause::Busy(Scarce::Kernel))
+        }
         _ => Ended::Failed(state, error),
     }
 }

@@ -150,6 +150,9 @@ pub enum Scarce {
     },
     /// The process, or the machine, has no file descriptor left.
     Descriptors,
+    /// The kernel has no memory to read the request, or has as many sockets to watch as it may
+    /// (`epoll_ctl(2)`: ENOMEM, ENOSPC).
+    Kernel,
 }
 
 impl Ended {
@@ -195,6 +198,7 @@ impl Cause {
             Self::Busy(Scarce::PerUser { .. }) => "busy_user",
             Self::Busy(Scarce::Memory { .. }) => "busy_memory",
             Self::Busy(Scarce::Descriptors) => "busy_descriptors",
+            Self::Busy(Scarce::Kernel) => "busy_kernel",
             Self::NotAllowed => "not_allowed",
         }
     }
@@ -247,6 +251,7 @@ impl fmt::Display for Scarce {
             Self::PerUser { most } => write!(f, "this user has {most} connections under way"),
             Self::Memory { most } => write!(f, "requests under way hold {most} bytes"),
             Self::Descriptors => f.write_str("out of file descriptors"),
+            Self::Kernel => f.write_str("the kernel has no memory left for this connection"),
         }
     }
 }

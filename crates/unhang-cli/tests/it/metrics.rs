@@ -62,7 +62,7 @@ fn they_say_what_the_clients_saw() {
 
     let samples = await_some("all of it is counted", || {
         let samples = scrape(&address);
-        (samples.get("unhang_exchanges_total{ended=\"no_request\"}") == Some(&1.0)
+        (samples.get("unhang_exchange_duration_seconds_count") == Some(&11.0)
             && samples["unhang_requests_held_bytes"] > 0.0)
             .then_some(samples)
     });

@@ -60,6 +60,24 @@ fn who_waits_for_a_place_while_accepting_fails_is_told_when_it_works_again() {
     assert_eq!(accepted(plan), ms(100) + ACCEPT_PAUSE);
 }
 
+/// It was told so at once: that the queue had become empty was not noticed while accepting failed,
+/// and the patience of those before it counted as its own.
+#[test]
+fn who_comes_after_accepting_has_failed_has_all_of_its_own_patience() {
+    let mut plan = quiet(4);
+    plan.limits.max_connections = 1;
+    plan.limits.queue = ms(100);
+    plan.clients[0].thinks = ms(50);
+    plan.clients[1].arrives = ms(1);
+    plan.clients[2].arrives = ms(160);
+    plan.clients[2].deed = Deed::Never;
+    plan.clients[3].arrives = ms(161);
+    plan.trouble = Some(Trouble { begins: ms(40), ends: ms(155), error: Errno::MFILE, often: 70 });
+    // One in which the second client is accepted with the spare descriptor, and no other try works.
+    plan.seed = 17;
+    holds(plan);
+}
+
 fn holds(plan: Plan) -> Arc<World> {
     let world = run(plan);
     let blames = world.blames.lock().unwrap().clone();

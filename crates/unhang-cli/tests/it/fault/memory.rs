@@ -9,8 +9,8 @@ const CLIENTS: usize = 64;
 #[test]
 fn those_that_fit_are_answered_the_others_told_and_the_bound_holds() {
     let place = Place::new();
-    // Four requests of a mebibyte fit, of sixty-four.
-    let server = serve(&place, &["--until", "half-close", "--max-held", "4MiB"]);
+    // Four requests of a mebibyte fit, of sixty-four, and the beginnings of those that will not.
+    let server = serve(&place, &["--until", "half-close", "--max-held", "5MiB"]);
     let message = vec![b'x'; 1 << 20];
     // All but its end, so that nobody's request can be done with before all have sent.
     let mut peers: Vec<_> = (0..CLIENTS)
@@ -25,7 +25,7 @@ fn those_that_fit_are_answered_the_others_told_and_the_bound_holds() {
     for peer in &mut peers {
         peer.half_close();
         match &peer.read_to_end()[..] {
-            b"ERR busy: requests under way hold 4194304 bytes\n" => told += 1,
+            b"ERR busy: requests under way hold 5242880 bytes\n" => told += 1,
             reply if is_answer(reply) => answered += 1,
             other => panic!("{:?}", other.escape_ascii().to_string()),
         }

@@ -53,8 +53,14 @@ fn every_call_fails(call: &str, errors: &[&str]) {
     if missing("strace", "strace") {
         return;
     }
+    // A call is failed once in each thread that makes it.
+    every_call_of_so_many_threads_fails(call, errors, "0", 1);
+    every_call_of_so_many_threads_fails(call, errors, "1", 2);
+}
+
+fn every_call_of_so_many_threads_fails(call: &str, errors: &[&str], shards: &str, threads: usize) {
     let place = Place::new();
-    let arguments = ["--until", "newline", "--max-request", "64B"];
+    let arguments = ["--until", "newline", "--max-request", "64B", "--shards", shards];
     let server = serve(&place, &arguments);
     let all_get_what_is_due = || {
         assert_eq!(scene(&place.socket), 0);
@@ -66,15 +72,15 @@ fn every_call_fails(call: &str, errors: &[&str]) {
         let mut n = 0;
         loop {
             n += 1;
-            eprintln!("{call} fails with {error} at its call number {n}");
+            eprintln!("{shards} shards: {call} fails with {error} at its call number {n}");
             let Some(trace) = Trace::start(&server, &place, call, error, n) else {
                 unable("a process of the same user may not be traced here (ptrace)");
                 return;
             };
             // One failure is one client's, at most.
-            assert!(scene(&place.socket) <= 1);
+            assert!(scene(&place.socket) <= threads);
             let failed = trace.stop();
-            assert!(ends_other_than_due(&server) <= 1);
+            assert!(ends_other_than_due(&server) <= threads);
             all_get_what_is_due();
             await_some("its descriptors are back where they were", || {
                 (server.descriptors() == baseline).then_some(())

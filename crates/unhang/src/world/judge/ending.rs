@@ -180,6 +180,9 @@ impl Case<'_> {
                 facts.queue_busy_since.is_some_and(|since| self.accepted >= since + limits.queue)
             }
             Cause::Busy(Scarce::Descriptors) => world.in_trouble(),
+            Cause::Busy(Scarce::Kernel) => {
+                matches!(plan.trap, Some((_, Trap::Fail))) && facts.trap.is_none() && unasked
+            }
             // These two were looked at while it was decided.
             Cause::Busy(Scarce::PerUser { .. } | Scarce::Memory { .. }) => unasked,
         }
