@@ -12,7 +12,7 @@ use tokio::runtime::Handle;
 use tokio::task::yield_now;
 use tokio::time::{Instant, sleep};
 
-use crate::admission::{Admission, Places, Turn};
+use crate::admission::{Admission, Entry, Places, Turn};
 use crate::attempt::attempt;
 use crate::connection::{Connection, Rules};
 use crate::drain::Stop;
@@ -22,7 +22,7 @@ use crate::handler::{Handler, Peer};
 use crate::isolate::Isolated;
 use crate::limits::{ACCEPT_PAUSE, BACKLOG, LAST_CALLS};
 use crate::queue::Queue;
-use crate::shards::Shards;
+use crate::shards::{Held, Shards};
 use crate::spare::Spare;
 use crate::stream::Stream;
 
@@ -215,12 +215,11 @@ impl<H: Handler> Service<H> {
         if asked { stream.peer() } else { None }
     }
 
-    /// `held` is what the connection takes up, given back when it has ended.
-    fn serve<S>(self: &Arc<Self>, stream: S, peer: Option<Peer>, held: impl Send + 'static)
+    fn serve<S>(self: &Arc<Self>, stream: S, peer: Option<Peer>, held: Held)
     where
         S: Stream + Send + 'static,
     {
-        self.go_on(Arc::clone(self).exchange(stream, peer), held);
+        self.go_on(Arc::clone(self).exchange(stream, peer, held.1.clone()), held);
     }
 
     /// One exchange, wherever it is polled.
@@ -228,19 +227,21 @@ impl<H: Handler> Service<H> {
         self: Arc<Self>,
         stream: S,
         peer: Option<Peer>,
+        entry: Option<Arc<Entry>>,
     ) -> Exchange {
         let answer = |request| {
             let service = Arc::clone(&self);
             Isolated::new(&self.handlers, async move { service.handler.handle(request).await })
         };
-        Connection::new(stream, Arc::clone(&self.rules)).run(peer, answer).await
+        Connection::new(stream, Arc::clone(&self.rules), entry).run(peer, answer).await
     }
 
-    /// Has it wait where waiting keeps nobody else from being served.
+    /// Has it wait where waiting keeps nobody else from being served. `held` is what it takes up,
+    /// given back when it has ended.
     pub(crate) fn go_on(
         self: &Arc<Self>,
         exchange: impl Future<Output = Exchange> + Send + 'static,
-        held: impl Send + 'static,
+        held: Held,
     ) {
         let counted = self.gauges.connection();
         let service = Arc::clone(self);

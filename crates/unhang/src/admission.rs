@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::future::ready;
 use std::pin::pin;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -115,10 +116,11 @@ pub(crate) struct Admission {
     inside: Arc<Mutex<HashMap<u32, usize>>>,
 }
 
-/// Counts a connection of a user until it is dropped.
+/// Counts a connection of a user until it is released or dropped.
 pub(crate) struct Entry {
     uid: u32,
     inside: Arc<Mutex<HashMap<u32, usize>>>,
+    released: AtomicBool,
 }
 
 impl Admission {
@@ -141,7 +143,7 @@ impl Admission {
         &self,
         peer: Option<Peer>,
         limits: &Limits,
-    ) -> Result<Option<Entry>, Cause> {
+    ) -> Result<Option<Arc<Entry>>, Cause> {
         if !self.asks(limits) {
             return Ok(None);
         }
@@ -156,12 +158,18 @@ impl Admission {
             return Err(Cause::Busy(Scarce::PerUser { most: limits.max_per_uid }));
         }
         *count += 1;
-        Ok(Some(Entry { uid, inside: Arc::clone(&self.inside) }))
+        let inside = Arc::clone(&self.inside);
+        Ok(Some(Arc::new(Entry { uid, inside, released: AtomicBool::new(false) })))
     }
 }
 
-impl Drop for Entry {
-    fn drop(&mut self) {
+impl Entry {
+    /// To be called before the close: a client that connects again right after it must not be told
+    /// that it is still inside.
+    pub(crate) fn release(&self) {
+        if self.released.swap(true, Ordering::Relaxed) {
+            return;
+        }
         let mut inside = self.inside.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(count) = inside.get_mut(&self.uid) {
             *count -= 1;
@@ -169,6 +177,12 @@ impl Drop for Entry {
                 inside.remove(&self.uid);
             }
         }
+    }
+}
+
+impl Drop for Entry {
+    fn drop(&mut self) {
+        self.release();
     }
 }
 

@@ -14,6 +14,7 @@ use std::time::Duration;
 use tokio::task::yield_now;
 use tokio::time::Instant;
 
+use crate::admission::Entry;
 use crate::attempt::is_attempt;
 use crate::budget::{Budget, Share};
 use crate::drain::{Drain, after};
@@ -49,6 +50,7 @@ pub(crate) struct Connection<S> {
     /// How far the client has come with its side.
     input: Input,
     held: Share,
+    entry: Option<Arc<Entry>>,
 }
 
 /// What is known of the client's side of the stream.
@@ -65,7 +67,7 @@ enum Input {
 }
 
 impl<S: Stream> Connection<S> {
-    pub(crate) fn new(stream: S, rules: Arc<Rules>) -> Self {
+    pub(crate) fn new(stream: S, rules: Arc<Rules>, entry: Option<Arc<Entry>>) -> Self {
         let accepted = Instant::now();
         let held = rules.budget.share();
         Self {
@@ -77,6 +79,7 @@ impl<S: Stream> Connection<S> {
             handled: None,
             input: Input::Unfinished,
             held,
+            entry,
         }
     }
 
@@ -100,6 +103,9 @@ impl<S: Stream> Connection<S> {
         };
         if matches!(ended, Ended::Answered | Ended::Refused(_)) {
             self.linger().await;
+        }
+        if let Some(entry) = &self.entry {
+            entry.release();
         }
         // Who got no answer is worth the system call.
         let peer = match ended {

@@ -56,6 +56,9 @@ impl<H: Handler> Service<H> {
     /// Tells the client of a handler that is still at it.
     fn answer_for(&self, inside: Inside, rescued: Rescued, cause: Cause) {
         let peer = inside.peer.or_else(|| rescued.socket.peer());
+        if let (_, Some(entry)) = &inside.held {
+            entry.release();
+        }
         let (thrown_away, bytes_out) = self.refuse_at_once(rescued.socket, &cause);
         let took = inside.since.elapsed();
         self.tell(&Event::Exchange(&Exchange {

@@ -170,7 +170,8 @@ impl<H: Handler> Service<H> {
     where
         S: Stream + Send + 'static,
     {
-        let mut exchange = Box::pin(Arc::clone(self).exchange(stream, inside.peer));
+        let (peer, entry) = (inside.peer, inside.held.1.clone());
+        let mut exchange = Box::pin(Arc::clone(self).exchange(stream, peer, entry));
         shard.enter(inside);
         let attempted = catch_unwind(AssertUnwindSafe(|| attempt(exchange.as_mut())));
         // Nothing, where it took so long that the client was told so long since.

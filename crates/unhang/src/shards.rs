@@ -6,7 +6,7 @@
 //! blocks its shard.
 
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::{Notify, OwnedSemaphorePermit};
@@ -64,7 +64,7 @@ pub(crate) struct Inside {
 }
 
 /// A place, and the user's share.
-pub(crate) type Held = (OwnedSemaphorePermit, Option<Entry>);
+pub(crate) type Held = (OwnedSemaphorePermit, Option<Arc<Entry>>);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]

@@ -29,7 +29,7 @@ fn connection_with(change: impl FnOnce(&mut Rules)) -> (Connection<Simulated>, C
     };
     change(&mut rules);
     let (stream, client) = pair();
-    (Connection::new(stream, Arc::new(rules)), client, stop)
+    (Connection::new(stream, Arc::new(rules), None), client, stop)
 }
 
 /// Answers with the request itself.

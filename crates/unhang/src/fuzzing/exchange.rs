@@ -51,7 +51,7 @@ async fn one_exchange(input: &mut Input<'_>) {
             asked.replace(Some(request.bytes().to_vec()));
             script.answer(request.into_bytes())
         };
-        let exchange = Connection::new(stream, rules).run(None, handler).await;
+        let exchange = Connection::new(stream, rules, None).run(None, handler).await;
         // What comes later comes to a closed socket.
         (exchange, client.unread())
     };
