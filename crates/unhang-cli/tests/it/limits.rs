@@ -77,7 +77,9 @@ fn one_user_may_fill_its_share_and_no_more() {
 #[test]
 fn requests_may_not_hold_more_than_the_bound_together() {
     let place = Place::new();
-    let server = Daemon::serve(&place.socket, &["--until", "newline", "--max-held", "100KiB"]);
+    // One thread reads them all, in the order in which they write.
+    let arguments = ["--until", "newline", "--max-held", "100KiB", "--shards", "0"];
+    let server = Daemon::serve(&place.socket, &arguments);
     let mut first = hold(&place);
     first.write(&vec![b'x'; 60 * 1024]);
     let mut second = hold(&place);

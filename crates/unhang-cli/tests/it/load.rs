@@ -13,8 +13,8 @@ const EXCHANGES: usize = 10_000;
 fn ten_thousand_exchanges_by_64_clients() {
     let place = Place::new();
     let server = Daemon::serve(&place.socket, &["--quiet"]);
-    let before = server.descriptors();
     Peer::ask(&place.socket, b"hello");
+    let before = server.descriptors_at_rest();
 
     let begun = AtomicUsize::new(0);
     std::thread::scope(|scope| {

@@ -12,7 +12,7 @@ fn who_finds_none_is_told_and_the_log_says_once_why() {
     // Once it serves, it has all that it needs for itself.
     assert_serves(&server, &place);
     server.await_idle();
-    let baseline = server.descriptors();
+    let baseline = server.descriptors_at_rest();
     let free = server.free_descriptors(32);
     let mut peers: Vec<_> = (0..64).map(|_| Peer::connect(&place.socket)).collect();
     let said = server.await_line("accept_failed");

@@ -62,13 +62,12 @@ fn every_call_of_so_many_threads_fails(call: &str, errors: &[&str], shards: &str
     let place = Place::new();
     let arguments = ["--until", "newline", "--max-request", "64B", "--shards", shards];
     let server = serve(&place, &arguments);
-    // Before the first client: one has its end a moment before its descriptor is closed.
-    let baseline = server.descriptors();
     let all_get_what_is_due = || {
         assert_eq!(scene(&place.socket), 0);
         assert_eq!(ends_other_than_due(&server), 0);
     };
     all_get_what_is_due();
+    let baseline = server.descriptors_at_rest();
     for error in errors {
         let mut n = 0;
         loop {

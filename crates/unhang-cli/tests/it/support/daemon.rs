@@ -104,6 +104,18 @@ impl Daemon {
         self.open_descriptors().count()
     }
 
+    /// How many it has open when nobody is connected. Only after a first exchange are all there, and a
+    /// client has its end a moment before its own is closed: so when the number stays as it is.
+    pub(crate) fn descriptors_at_rest(&self) -> usize {
+        let (mut last, mut same) = (self.descriptors(), 0);
+        super::await_some("the number of its descriptors stays as it is", || {
+            let now = self.descriptors();
+            same = if now == last { same + 1 } else { 0 };
+            last = now;
+            (same >= 50).then_some(now)
+        })
+    }
+
     /// How many it could still open, where `ulimit -n` is `most`. The limit is one of numbers: a
     /// descriptor above it, inherited from whoever runs the tests, takes no place below it.
     pub(crate) fn free_descriptors(&self, most: usize) -> usize {
