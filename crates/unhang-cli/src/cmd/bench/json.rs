@@ -40,6 +40,7 @@ pub(super) fn render(plan: &Plan, outcome: &Outcome, exit: u8) -> Value {
         "connect_errors": errors(tally),
         "queue_full": tally.queue_full,
         "late": tally.late,
+        "late_generator": tally.late_generator,
         "not_started": tally.not_started,
         "latency_ns": latency(plan, tally),
         "server": outcome.server.as_ref().ok().map(|usage| server(usage, tally.exchanges())),

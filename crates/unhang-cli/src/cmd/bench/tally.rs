@@ -78,8 +78,10 @@ pub(super) struct Tally {
     pub(super) errors: BTreeMap<i32, u64>,
     /// How many found the accept queue full before they were connected, or gave up.
     pub(super) queue_full: u64,
-    /// Open loop: how many were begun late, because no client was free.
+    /// Open loop: how many were begun late, be it that no client was free …
     pub(super) late: u64,
+    /// … or that the generator itself was held up: those are no word on the server.
+    pub(super) late_generator: u64,
     /// Open loop: how many were due and could not be begun before the end.
     pub(super) not_started: u64,
     /// From the beginning to the last answer.
@@ -94,6 +96,7 @@ impl Tally {
             errors: BTreeMap::new(),
             queue_full: 0,
             late: 0,
+            late_generator: 0,
             not_started: 0,
             last_answer: Duration::ZERO,
         })
@@ -137,6 +140,7 @@ impl Tally {
         }
         self.queue_full += other.queue_full;
         self.late += other.late;
+        self.late_generator += other.late_generator;
         self.not_started += other.not_started;
         self.last_answer = self.last_answer.max(other.last_answer);
     }
