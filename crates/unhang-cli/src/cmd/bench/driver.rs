@@ -267,8 +267,11 @@ impl<'a> Driver<'a> {
     }
 
     fn give_up_late_starts(&mut self) {
-        if self.last_start.is_some_and(|last| Instant::now() > last) {
-            self.tally.not_started += self.pace.stop();
+        let Some(last) = self.last_start.filter(|last| Instant::now() > *last) else { return };
+        let waited_until = last.saturating_duration_since(self.began);
+        while let Next::Due(due) = self.pace.next(waited_until) {
+            self.pace.begun();
+            self.tally.not_started(waited_until.saturating_sub(due));
         }
     }
 

@@ -41,7 +41,7 @@ pub(super) fn render(plan: &Plan, outcome: &Outcome, exit: u8) -> Value {
         "queue_full": tally.queue_full,
         "late": tally.late,
         "late_generator": tally.late_generator,
-        "not_started": tally.not_started,
+        "not_started": tally.never_started(),
         "latency_ns": latency(plan, tally),
         "server": outcome.server.as_ref().ok().map(|usage| server(usage, tally.exchanges())),
         "server_unknown": outcome.server.as_ref().err(),

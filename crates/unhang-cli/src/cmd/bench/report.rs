@@ -10,6 +10,7 @@ use super::figures::{Took, each, grouped, rounded, time_each};
 use super::plan::{Mode, Outcome, Plan, Usage};
 use super::server;
 use super::tally::Ended;
+use super::target::Target;
 
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Report<'a> {
@@ -30,7 +31,8 @@ const SATURATED: f64 = 0.9;
 
 impl Display for Report<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(f, "{LABEL}{}{LABEL:#}   {}", self.plan.script.target, self.plan)?;
+        writeln!(f, "{LABEL}{}{LABEL:#}", self.plan.script.target)?;
+        writeln!(f, "{}{}", label("load"), self.plan)?;
         self.exchanges(f)?;
         self.ends(f)?;
         self.schedule(f)?;
@@ -41,7 +43,8 @@ impl Display for Report<'_> {
             self.latency(f)?;
             self.cpu(f)?;
         }
-        self.idle(f)
+        self.idle(f)?;
+        self.advice(f)
     }
 }
 
@@ -68,7 +71,7 @@ impl Report<'_> {
             };
         }
         let ends = Ended::ALL.into_iter().map(|ended| (meaning(ended), tally.of(ended)));
-        let ends = ends.chain([("were due, and no client was free", tally.not_started)]);
+        let ends = ends.chain([("were due, and no client was free", tally.never_started())]);
         let ends: Vec<_> = ends.filter(|(_, count)| *count > 0).collect();
         let counts: Vec<_> = ends.iter().map(|(_, count)| grouped(*count)).collect();
         let width = counts.iter().map(String::len).max().unwrap_or_default();
@@ -85,15 +88,13 @@ impl Report<'_> {
 
     fn schedule(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let tally = &self.outcome.tally;
-        let crowded = tally.late - tally.late_generator;
-        if crowded > 0 {
-            let why = "no client was free (latency counts from when they were due)";
-            let crowded = grouped(crowded);
-            writeln!(f, "{}{UNSURE}{crowded} began late{UNSURE:#}: {why}", label(""))?;
-        }
-        if tally.late_generator > 0 {
-            let (late, why) = (grouped(tally.late_generator), "the generator itself was held up");
-            writeln!(f, "{}{UNSURE}{late} began late{UNSURE:#}: {why}", label(""))?;
+        let late = [
+            (tally.late - tally.late_generator, "as no client was free"),
+            (tally.late_generator, "as the generator itself was held up"),
+        ];
+        for (count, why) in late.into_iter().filter(|(count, _)| *count > 0) {
+            let count = grouped(count);
+            writeln!(f, "{}{UNSURE}{count} began late{UNSURE:#}, {why}", label(""))?;
         }
         if tally.queue_full > 0 {
             let full = grouped(tally.queue_full);
@@ -192,6 +193,15 @@ impl Report<'_> {
                 "; the server closed {}, and others came in their place",
                 grouped(closed)
             ),
+        }
+    }
+
+    fn advice(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Target::Unix { address, .. } = &self.plan.script.target else { return Ok(()) };
+        let hung = [Ended::NotClosed, Ended::TimedOut].map(|ended| self.outcome.tally.of(ended));
+        match hung {
+            [0, 0] => Ok(()),
+            _ => writeln!(f, "{DIM}to see why, while it runs: unhang why {address}{DIM:#}"),
         }
     }
 }

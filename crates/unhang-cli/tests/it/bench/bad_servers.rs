@@ -171,6 +171,8 @@ fn a_rate_that_is_never_kept_says_how_many_found_no_client_free() {
     let not_started = report["not_started"].as_u64().unwrap();
     assert_eq!(report["exchanges"].as_u64().unwrap() + not_started, 50, "{report:#}");
     assert!(not_started > 0 && code == 1, "{report:#}");
+    // All of them have waited, those in vain, too.
+    assert_eq!(report["latency_ns"]["count"], 50);
 }
 
 #[test]
