@@ -9,10 +9,11 @@ use std::task::Poll;
 
 use rustix::io::Errno;
 use tokio::runtime::Handle;
+use tokio::sync::OwnedSemaphorePermit;
 use tokio::task::yield_now;
 use tokio::time::{Instant, sleep};
 
-use crate::admission::{Admission, Entry, Places, Turn};
+use crate::admission::{Admission, Guest, Places, Turn};
 use crate::attempt::attempt;
 use crate::connection::{Connection, Rules};
 use crate::drain::Stop;
@@ -22,7 +23,7 @@ use crate::handler::{Handler, Peer};
 use crate::isolate::Isolated;
 use crate::limits::{ACCEPT_PAUSE, BACKLOG, LAST_CALLS};
 use crate::queue::Queue;
-use crate::shards::{Held, Shards};
+use crate::shards::Shards;
 use crate::spare::Spare;
 use crate::stream::Stream;
 
@@ -200,7 +201,7 @@ impl<H: Handler> Service<H> {
             failing = false;
             let peer = self.peer_of(&connection);
             match self.admission.admit(peer, &self.rules.limits) {
-                Ok(entry) => self.serve(connection, peer, (place, entry)),
+                Ok(guest) => self.go_on(Arc::clone(self).exchange(connection, guest), place),
                 Err(cause) => self.turn_away(connection, cause),
             }
             if door == Door::Open && self.shards_can_serve(shards) {
@@ -215,40 +216,27 @@ impl<H: Handler> Service<H> {
         if asked { stream.peer() } else { None }
     }
 
-    fn serve<S>(self: &Arc<Self>, stream: S, peer: Option<Peer>, held: Held)
-    where
-        S: Stream + Send + 'static,
-    {
-        self.go_on(Arc::clone(self).exchange(stream, peer, held.1.clone()), held);
-    }
-
     /// One exchange, wherever it is polled.
-    pub(crate) async fn exchange<S: Stream>(
-        self: Arc<Self>,
-        stream: S,
-        peer: Option<Peer>,
-        entry: Option<Arc<Entry>>,
-    ) -> Exchange {
+    pub(crate) async fn exchange<S: Stream>(self: Arc<Self>, stream: S, guest: Guest) -> Exchange {
         let answer = |request| {
             let service = Arc::clone(&self);
             Isolated::new(&self.handlers, async move { service.handler.handle(request).await })
         };
-        Connection::new(stream, Arc::clone(&self.rules), entry).run(peer, answer).await
+        Connection::new(stream, Arc::clone(&self.rules), guest).run(answer).await
     }
 
-    /// Has it wait where waiting keeps nobody else from being served. `held` is what it takes up,
-    /// given back when it has ended.
+    /// Has it wait where waiting keeps nobody else from being served.
     pub(crate) fn go_on(
         self: &Arc<Self>,
         exchange: impl Future<Output = Exchange> + Send + 'static,
-        held: Held,
+        place: OwnedSemaphorePermit,
     ) {
         let counted = self.gauges.connection();
         let service = Arc::clone(self);
         self.waiting_room.spawn(async move {
             let exchange = exchange.await;
             service.tell(&Event::Exchange(&exchange));
-            drop((held, counted));
+            drop((place, counted));
         });
     }
 

@@ -116,6 +116,16 @@ pub(crate) struct Admission {
     inside: Arc<Mutex<HashMap<u32, usize>>>,
 }
 
+/// Who was let in.
+#[derive(Clone)]
+pub(crate) struct Guest {
+    pub(crate) accepted: Instant,
+    /// Where somebody wants to know.
+    pub(crate) peer: Option<Peer>,
+    /// Where users are counted.
+    pub(crate) entry: Option<Arc<Entry>>,
+}
+
 /// Counts a connection of a user until it is released or dropped.
 pub(crate) struct Entry {
     uid: u32,
@@ -139,13 +149,9 @@ impl Admission {
     }
 
     /// Whether this client may come in now.
-    pub(crate) fn admit(
-        &self,
-        peer: Option<Peer>,
-        limits: &Limits,
-    ) -> Result<Option<Arc<Entry>>, Cause> {
+    pub(crate) fn admit(&self, peer: Option<Peer>, limits: &Limits) -> Result<Guest, Cause> {
         if !self.asks(limits) {
-            return Ok(None);
+            return Ok(Guest::new(peer));
         }
         // Whom the kernel does not name is nobody: such a client is allowed nothing but what all are.
         let (uid, gid) = peer.map_or((u32::MAX, u32::MAX), |peer| (peer.uid, peer.gid));
@@ -159,14 +165,28 @@ impl Admission {
         }
         *count += 1;
         let inside = Arc::clone(&self.inside);
-        Ok(Some(Arc::new(Entry { uid, inside, released: AtomicBool::new(false) })))
+        let entry = Arc::new(Entry { uid, inside, released: AtomicBool::new(false) });
+        Ok(Guest { entry: Some(entry), ..Guest::new(peer) })
+    }
+}
+
+impl Guest {
+    /// Accepted now.
+    pub(crate) fn new(peer: Option<Peer>) -> Self {
+        Self { accepted: Instant::now(), peer, entry: None }
+    }
+
+    /// To be called before the close: a client that connects again right after it must not be told
+    /// that it is still inside.
+    pub(crate) fn leave(&self) {
+        if let Some(entry) = &self.entry {
+            entry.release();
+        }
     }
 }
 
 impl Entry {
-    /// To be called before the close: a client that connects again right after it must not be told
-    /// that it is still inside.
-    pub(crate) fn release(&self) {
+    fn release(&self) {
         if self.released.swap(true, Ordering::Relaxed) {
             return;
         }

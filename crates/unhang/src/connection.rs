@@ -14,12 +14,12 @@ use std::time::Duration;
 use tokio::task::yield_now;
 use tokio::time::Instant;
 
-use crate::admission::Entry;
+use crate::admission::Guest;
 use crate::attempt::is_attempt;
 use crate::budget::{Budget, Share};
-use crate::drain::{Drain, after};
+use crate::drain::{Drain, after, later};
 use crate::event::{Cause, Ended, Exchange, Scarce, State};
-use crate::handler::{Caller, Fault, Peer, Reply, Request};
+use crate::handler::{Caller, Fault, Reply, Request};
 use crate::limits::Limits;
 use crate::stream::Stream;
 use crate::wire::oneshot::{Framing, Next, Seen, Until};
@@ -43,14 +43,13 @@ pub(crate) type Refusal = Arc<dyn Fn(&Cause) -> Option<Reply> + Send + Sync>;
 pub(crate) struct Connection<S> {
     stream: S,
     rules: Arc<Rules>,
-    accepted: Instant,
+    guest: Guest,
     bytes_in: usize,
     bytes_out: usize,
     handled: Option<Duration>,
     /// How far the client has come with its side.
     input: Input,
     held: Share,
-    entry: Option<Arc<Entry>>,
 }
 
 /// What is known of the client's side of the stream.
@@ -67,30 +66,29 @@ enum Input {
 }
 
 impl<S: Stream> Connection<S> {
-    pub(crate) fn new(stream: S, rules: Arc<Rules>, entry: Option<Arc<Entry>>) -> Self {
-        let accepted = Instant::now();
+    pub(crate) fn new(stream: S, rules: Arc<Rules>, guest: Guest) -> Self {
         let held = rules.budget.share();
         Self {
             stream,
             rules,
-            accepted,
+            guest,
             bytes_in: 0,
             bytes_out: 0,
             handled: None,
             input: Input::Unfinished,
             held,
-            entry,
         }
     }
 
     /// From the accept to the close.
-    pub(crate) async fn run<H, A>(mut self, peer: Option<Peer>, handler: H) -> Exchange
+    pub(crate) async fn run<H, A>(mut self, handler: H) -> Exchange
     where
         H: FnOnce(Request) -> A,
         A: Future<Output = Result<Reply, Fault>>,
     {
         let answer = match self.read().await {
             Ok(bytes) => {
+                let peer = self.guest.peer;
                 let caller = peer.map_or_else(|| self.stream.caller(), Caller::Known);
                 self.handle(handler(Request::from(bytes, caller))).await
             }
@@ -104,13 +102,11 @@ impl<S: Stream> Connection<S> {
         if matches!(ended, Ended::Answered | Ended::Refused(_)) {
             self.linger().await;
         }
-        if let Some(entry) = &self.entry {
-            entry.release();
-        }
+        self.guest.leave();
         // Who got no answer is worth the system call.
         let peer = match ended {
-            Ended::Answered => peer,
-            _ => peer.or_else(|| self.stream.peer()),
+            Ended::Answered => self.guest.peer,
+            _ => self.guest.peer.or_else(|| self.stream.peer()),
         };
         if self.input == Input::Ended {
             drop(self.stream);
@@ -122,7 +118,7 @@ impl<S: Stream> Connection<S> {
             peer,
             bytes_in: self.bytes_in,
             bytes_out: self.bytes_out,
-            took: self.accepted.elapsed(),
+            took: self.guest.accepted.elapsed(),
             handled: self.handled,
             ended,
         }
@@ -130,14 +126,14 @@ impl<S: Stream> Connection<S> {
 
     async fn read(&mut self) -> Result<Vec<u8>, Ended> {
         let Limits { read, settle, max_request, .. } = self.rules.limits;
-        let deadline = after(read);
+        let deadline = later(self.guest.accepted, read);
         let mut framing = Framing::new(self.rules.until);
         let mut request = Vec::new();
         let mut settled = None;
         loop {
             let first = settled.unwrap_or(deadline).min(deadline);
             let read = read_chunk(&mut self.stream, &mut request);
-            let seen = match within(first, &self.rules.drain, read).await {
+            let seen = match within(|| first, &self.rules.drain, read).await {
                 Ok(seen) => seen.map_err(|error| ended_by(error, State::Reading))?,
                 Err(Late::Deadline) if first < deadline => Seen::Settled,
                 Err(Late::Deadline) => {
@@ -190,7 +186,8 @@ impl<S: Stream> Connection<S> {
     ) -> Result<Reply, Ended> {
         let deadline = self.rules.limits.handler;
         let asked = Instant::now();
-        let answer = within(after(deadline), &self.rules.drain, answer).await;
+        let late = || later(asked, deadline);
+        let answer = within(late, &self.rules.drain, answer).await;
         self.handled = Some(asked.elapsed());
         let cause = match answer {
             Ok(Ok(reply)) => return Ok(reply),
@@ -202,7 +199,7 @@ impl<S: Stream> Connection<S> {
     }
 
     async fn write(&mut self, reply: &[u8]) -> Result<(), Ended> {
-        let deadline = after(self.rules.limits.write);
+        let deadline = || after(self.rules.limits.write);
         let write = write_all(&mut self.stream, reply, &mut self.bytes_out, &mut self.bytes_in);
         match within(deadline, &self.rules.drain, write).await {
             Ok(written) => written.map_err(|error| ended_by(error, State::Writing)),
@@ -238,7 +235,7 @@ impl<S: Stream> Connection<S> {
             }
         };
         // Late or not, what follows is the close.
-        let _ = within(after(self.rules.limits.linger), &self.rules.drain, discard).await;
+        let _ = within(|| after(self.rules.limits.linger), &self.rules.drain, discard).await;
     }
 }
 
@@ -252,12 +249,13 @@ enum Late {
 /// Does `work` first and looks at the clock only when that waits: work that can be done at once is
 /// done even when time is up, so a last word still reaches a client that reads.
 async fn within<T>(
-    deadline: Instant,
+    deadline: impl FnOnce() -> Instant,
     drain: &Drain,
     work: impl Future<Output = T>,
 ) -> Result<T, Late> {
     let mut work = pin!(work);
-    // An attempt goes no further than this: no timer is made for work that is done at once.
+    // An attempt goes no further than this: no clock is read and no timer made for work that is
+    // done at once.
     let at_once = poll_fn(|cx| match work.as_mut().poll(cx) {
         Poll::Pending if !is_attempt() => Poll::Ready(None),
         other => other.map(Some),
@@ -265,12 +263,18 @@ async fn within<T>(
     if let Some(done) = at_once.await {
         return Ok(done);
     }
-    let mut drain = drain.clone();
-    let late = tokio::select! {
-        biased;
-        done = &mut work => return Ok(done),
-        () = tokio::time::sleep_until(deadline) => Late::Deadline,
-        () = drain.over() => Late::Drained,
+    let (deadline, mut drain) = (deadline(), drain.clone());
+    let late = loop {
+        let (first, late) = match drain.end() {
+            Some(end) if end < deadline => (end, Late::Drained),
+            _ => (deadline, Late::Deadline),
+        };
+        tokio::select! {
+            biased;
+            done = &mut work => return Ok(done),
+            () = tokio::time::sleep_until(first) => break late,
+            () = drain.changed() => {}
+        }
     };
     // The clock may be ahead of the news: a server that was stopped and goes on has its wait for
     // sockets ended by the signal, with none. So the runtime looks at them (it does before it goes

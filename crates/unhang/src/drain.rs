@@ -46,22 +46,39 @@ impl Drain {
         self.0.borrow().is_some_and(|end| end <= Instant::now())
     }
 
+    /// When it is over, as far as is known now.
+    pub(crate) fn end(&mut self) -> Option<Instant> {
+        *self.0.borrow_and_update()
+    }
+
+    /// Waits until that has changed.
+    pub(crate) async fn changed(&mut self) {
+        if self.0.changed().await.is_err() {
+            std::future::pending::<()>().await;
+        }
+    }
+
     /// Waits until the drain is over.
     pub(crate) async fn over(&mut self) {
         loop {
             self.begun().await;
-            let end = self.0.borrow_and_update().unwrap_or_else(Instant::now);
+            let end = self.end().unwrap_or_else(Instant::now);
             tokio::select! {
                 biased;
                 () = sleep_until(end) => return,
-                Ok(()) = self.0.changed() => {}
+                () = self.changed() => {}
             }
         }
     }
 }
 
-/// That much later than now. A duration that no clock can hold counts as thirty years.
+/// That much later than now.
 pub(crate) fn after(duration: Duration) -> Instant {
+    later(Instant::now(), duration)
+}
+
+/// That much later than then. A duration that no clock can hold counts as thirty years.
+pub(crate) fn later(then: Instant, duration: Duration) -> Instant {
     const FAR: Duration = Duration::from_secs(30 * 365 * 24 * 60 * 60);
-    Instant::now() + duration.min(FAR)
+    then + duration.min(FAR)
 }

@@ -55,12 +55,11 @@ fn look<H: Handler>(service: &Service<H>, shards: &Shards, listener: &Weak<Liste
 impl<H: Handler> Service<H> {
     /// Tells the client of a handler that is still at it.
     fn answer_for(&self, inside: Inside, rescued: Rescued, cause: Cause) {
-        let peer = inside.peer.or_else(|| rescued.socket.peer());
-        if let (_, Some(entry)) = &inside.held {
-            entry.release();
-        }
+        let guest = &inside.guest;
+        let peer = guest.peer.or_else(|| rescued.socket.peer());
+        guest.leave();
         let (thrown_away, bytes_out) = self.refuse_at_once(rescued.socket, &cause);
-        let took = inside.since.elapsed();
+        let took = guest.accepted.elapsed();
         self.tell(&Event::Exchange(&Exchange {
             peer,
             bytes_in: rescued.bytes_in + thrown_away,
@@ -69,6 +68,6 @@ impl<H: Handler> Service<H> {
             handled: Some(took),
             ended: Ended::Refused(cause),
         }));
-        drop(inside.held);
+        drop(inside.place);
     }
 }

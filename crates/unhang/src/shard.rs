@@ -147,8 +147,8 @@ impl<H: Handler> Service<H> {
         };
         let peer = self.peer_of(&stream);
         match self.admission.admit(peer, &self.rules.limits) {
-            Ok(entry) => {
-                let inside = Inside::new(stream.lifeline(), (place, entry), peer);
+            Ok(guest) => {
+                let inside = Inside::new(stream.lifeline(), place, guest);
                 *seat = self.attempt(shards, shard, stream, inside);
             }
             Err(cause) => {
@@ -170,23 +170,23 @@ impl<H: Handler> Service<H> {
     where
         S: Stream + Send + 'static,
     {
-        let (peer, entry) = (inside.peer, inside.held.1.clone());
-        let mut exchange = Box::pin(Arc::clone(self).exchange(stream, peer, entry));
+        let guest = inside.guest.clone();
+        let mut exchange = Box::pin(Arc::clone(self).exchange(stream, guest));
         shard.enter(inside);
         let attempted = catch_unwind(AssertUnwindSafe(|| attempt(exchange.as_mut())));
         // Nothing, where it took so long that the client was told so long since.
-        let held = shards.leave(shard)?;
+        let place = shards.leave(shard)?;
         match attempted {
             Ok(Poll::Ready(exchange)) => {
                 self.tell(&Event::Exchange(&exchange));
-                Some(held.0)
+                Some(place)
             }
             Ok(Poll::Pending) => {
-                self.go_on(exchange, held);
+                self.go_on(exchange, place);
                 None
             }
             // What refuses clients is not ours, and has panicked: this connection is closed.
-            Err(_) => Some(held.0),
+            Err(_) => Some(place),
         }
     }
 }

@@ -6,15 +6,14 @@
 //! blocks its shard.
 
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::{Notify, OwnedSemaphorePermit};
-use tokio::time::{Instant, timeout};
+use tokio::time::timeout;
 
-use crate::admission::Entry;
+use crate::admission::Guest;
 use crate::bell::Bell;
-use crate::handler::Peer;
 use crate::limits::SHARD_STUCK;
 use crate::stream::{Lifeline, Rescued};
 
@@ -55,16 +54,11 @@ enum Slot {
 /// The exchange that a shard is attempting.
 pub(crate) struct Inside {
     pub(crate) lifeline: Option<Lifeline>,
-    /// What it takes up.
-    pub(crate) held: Held,
-    pub(crate) peer: Option<Peer>,
-    pub(crate) since: Instant,
+    pub(crate) place: OwnedSemaphorePermit,
+    pub(crate) guest: Guest,
     /// Whether it has been seen to block its shard.
     stuck: bool,
 }
-
-/// A place, and the user's share.
-pub(crate) type Held = (OwnedSemaphorePermit, Option<Arc<Entry>>);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
@@ -228,7 +222,7 @@ impl Shards {
     }
 
     /// Ends the exchange that it was attempting; nothing when that was taken away from it.
-    pub(crate) fn leave(&self, shard: &Shard) -> Option<Held> {
+    pub(crate) fn leave(&self, shard: &Shard) -> Option<OwnedSemaphorePermit> {
         let inside = match std::mem::take(&mut *shard.slot()) {
             Slot::Inside(inside) => Some(inside),
             Slot::Empty | Slot::TakenAway => None,
@@ -236,7 +230,7 @@ impl Shards {
         if inside.as_ref().is_none_or(|inside| inside.stuck) {
             self.back.notify_one();
         }
-        inside.map(|inside| inside.held)
+        inside.map(|inside| inside.place)
     }
 }
 
@@ -285,7 +279,7 @@ impl Shard {
         match &mut *self.slot() {
             Slot::Empty => false,
             Slot::Inside(inside) => {
-                inside.stuck |= inside.since.elapsed() >= SHARD_STUCK;
+                inside.stuck |= inside.guest.accepted.elapsed() >= SHARD_STUCK;
                 inside.stuck
             }
             Slot::TakenAway => true,
@@ -298,7 +292,7 @@ impl Shard {
     pub(crate) fn take_away(&self, after: Duration) -> Option<(Inside, Rescued)> {
         let mut slot = self.slot();
         let Slot::Inside(inside) = &*slot else { return None };
-        if !inside.stuck || inside.since.elapsed() < after {
+        if !inside.stuck || inside.guest.accepted.elapsed() < after {
             return None;
         }
         let rescued = inside.lifeline.as_ref()?.take()?;
@@ -310,7 +304,11 @@ impl Shard {
 }
 
 impl Inside {
-    pub(crate) fn new(lifeline: Option<Lifeline>, held: Held, peer: Option<Peer>) -> Self {
-        Self { lifeline, held, peer, since: Instant::now(), stuck: false }
+    pub(crate) fn new(
+        lifeline: Option<Lifeline>,
+        place: OwnedSemaphorePermit,
+        guest: Guest,
+    ) -> Self {
+        Self { lifeline, place, guest, stuck: false }
     }
 }

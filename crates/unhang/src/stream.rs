@@ -1,6 +1,7 @@
 //! The byte stream under an exchange: what an exchange needs of it, and the real one.
 
 use std::io;
+use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::task::{Context, Poll, ready};
@@ -187,9 +188,10 @@ impl Fd {
         let Ok(fd) = this.borrow() else { return 0 };
         // Fails only where the client is gone.
         let _ = rustix::net::shutdown(fd, Shutdown::Both);
-        let mut rest = [0; 4 * 1024];
+        // Not written to but by the kernel: clearing it for each would be felt.
+        let mut rest = [MaybeUninit::<u8>::uninit(); 4 * 1024];
         let mut thrown_away = 0;
-        while let Ok((_, count @ 1..)) = rustix::net::recv(fd, &mut rest, RecvFlags::DONTWAIT) {
+        while let Ok((_, count @ 1..)) = rustix::net::recv(fd, &mut rest[..], RecvFlags::DONTWAIT) {
             thrown_away += count;
         }
         thrown_away

@@ -29,7 +29,7 @@ fn connection_with(change: impl FnOnce(&mut Rules)) -> (Connection<Simulated>, C
     };
     change(&mut rules);
     let (stream, client) = pair();
-    (Connection::new(stream, Arc::new(rules), None), client, stop)
+    (Connection::new(stream, Arc::new(rules), Guest::new(None)), client, stop)
 }
 
 /// Answers with the request itself.
@@ -49,7 +49,7 @@ fn limits() -> Limits {
 async fn a_client_that_just_writes_is_answered_and_closed_at_once() {
     let (connection, client, _stop) = connection();
     client.send(b"hello");
-    let exchange = connection.run(None, echo).await;
+    let exchange = connection.run(echo).await;
     assert!(matches!(exchange.ended, Ended::Answered), "{exchange:?}");
     assert_eq!((exchange.bytes_in, exchange.bytes_out), (5, 5));
     assert_eq!(exchange.took, Duration::ZERO);
@@ -63,7 +63,7 @@ async fn a_long_message_in_pieces_is_waited_for_and_arrives_whole() {
     let (connection, client, _stop) = connection();
     let piece = vec![b'x'; ONE_PIECE + 1];
     let pause = limits().settle.saturating_sub(MILLISECOND);
-    let run = tokio::spawn(connection.run(None, echo));
+    let run = tokio::spawn(connection.run(echo));
     for _ in 0..3 {
         client.send(&piece);
         sleep(pause).await;
@@ -81,7 +81,7 @@ async fn a_message_that_fills_the_read_buffer_exactly_ends_after_the_settle_time
         let (connection, client, _stop) = connection();
         let message = vec![b'x'; chunks * CHUNK.with_borrow(Vec::len)];
         client.send(&message);
-        let exchange = connection.run(None, echo).await;
+        let exchange = connection.run(echo).await;
         assert!(matches!(exchange.ended, Ended::Answered), "{exchange:?}");
         assert_eq!((exchange.bytes_out, exchange.took), (message.len(), limits().settle));
     }
@@ -92,14 +92,14 @@ async fn a_half_close_ends_a_long_message_without_a_wait() {
     let (connection, client, _stop) = connection();
     client.send(&vec![b'x'; 2 * ONE_PIECE]);
     client.half_close();
-    let exchange = connection.run(None, echo).await;
+    let exchange = connection.run(echo).await;
     assert_eq!((exchange.bytes_out, exchange.took), (2 * ONE_PIECE, Duration::ZERO));
 }
 
 #[tokio::test(start_paused = true)]
 async fn until_newline_the_request_ends_there_and_the_rest_is_not_part_of_it() {
     let (connection, client, _stop) = connection_with(|rules| rules.until = Until::Newline);
-    let run = tokio::spawn(connection.run(None, echo));
+    let run = tokio::spawn(connection.run(echo));
     client.send(b"hel");
     sleep(limits().settle * 2).await;
     client.send(b"lo\nand more");
@@ -115,7 +115,7 @@ async fn an_empty_request_is_one_when_the_client_waits_for_the_answer() {
         assert_eq!(request.bytes(), b"");
         ready(Ok("the time\n".into()))
     };
-    let exchange = connection.run(None, answer).await;
+    let exchange = connection.run(answer).await;
     assert!(matches!(exchange.ended, Ended::Answered), "{exchange:?}");
     assert_eq!(client.received(), b"the time\n");
 }
@@ -124,7 +124,7 @@ async fn an_empty_request_is_one_when_the_client_waits_for_the_answer() {
 async fn a_probe_that_connects_and_leaves_reaches_no_handler() {
     let (connection, client, _stop) = connection();
     client.vanish();
-    let exchange = connection.run(None, |_| async { unreachable!("the handler was asked") }).await;
+    let exchange = connection.run(|_| async { unreachable!("the handler was asked") }).await;
     assert!(matches!(exchange.ended, Ended::NoRequest), "{exchange:?}");
     assert!(client.is_closed());
 }
@@ -132,7 +132,7 @@ async fn a_probe_that_connects_and_leaves_reaches_no_handler() {
 #[tokio::test(start_paused = true)]
 async fn a_silent_client_is_told_at_the_read_deadline_and_closed_after_the_linger() {
     let (connection, client, _stop) = connection();
-    let exchange = connection.run(None, echo).await;
+    let exchange = connection.run(echo).await;
     assert!(matches!(exchange.ended, Ended::Refused(Cause::RequestLate { .. })), "{exchange:?}");
     assert_eq!(client.heard_the_end_after(), Some(limits().read));
     assert_eq!(exchange.took, limits().read + limits().linger);
@@ -142,7 +142,7 @@ async fn a_silent_client_is_told_at_the_read_deadline_and_closed_after_the_linge
 #[tokio::test(start_paused = true)]
 async fn a_byte_a_second_does_not_stretch_the_read_deadline() {
     let (connection, client, _stop) = connection_with(|rules| rules.until = Until::Newline);
-    let run = tokio::spawn(connection.run(None, echo));
+    let run = tokio::spawn(connection.run(echo));
     while !run.is_finished() && client.heard_the_end_after().is_none() {
         client.send(b"x");
         sleep(Duration::from_secs(1)).await;
@@ -159,7 +159,7 @@ async fn the_request_may_be_as_long_as_the_limit_and_no_longer() {
         let (connection, client, _stop) = connection();
         client.send(&vec![b'x'; length]);
         client.half_close();
-        let exchange = connection.run(None, echo).await;
+        let exchange = connection.run(echo).await;
         assert_eq!(matches!(exchange.ended, Ended::Answered), answered, "{:?}", exchange.ended);
         assert_eq!(client.received().starts_with(b"ERR the request is longer than"), !answered);
     }
@@ -171,13 +171,13 @@ async fn requests_that_hold_too_much_together_are_told_so_and_give_it_back() {
     let connection = || connection_with(|rules| rules.budget = Arc::clone(&budget));
     let (first, client, _stop) = connection();
     client.send(&[b'x'; 60]);
-    let first = tokio::spawn(first.run(None, never));
+    let first = tokio::spawn(first.run(never));
     sleep(MILLISECOND).await;
 
     let (second, client, _stop) = connection();
     client.send(&[b'x'; 60]);
     client.half_close();
-    let exchange = second.run(None, echo).await;
+    let exchange = second.run(echo).await;
     assert!(matches!(exchange.ended, Ended::Refused(Cause::Busy(Scarce::Memory { most: 100 }))));
     assert!(client.received().starts_with(b"ERR busy"));
 
@@ -185,13 +185,13 @@ async fn requests_that_hold_too_much_together_are_told_so_and_give_it_back() {
     let (third, client, _stop) = connection();
     client.send(&[b'x'; 60]);
     client.half_close();
-    assert!(matches!(third.run(None, echo).await.ended, Ended::Answered));
+    assert!(matches!(third.run(echo).await.ended, Ended::Answered));
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_client_that_sends_too_much_hears_why_and_may_finish_sending() {
     let (connection, client, _stop) = connection();
-    let run = tokio::spawn(connection.run(None, echo));
+    let run = tokio::spawn(connection.run(echo));
     let piece = vec![b'x'; 256 * 1024];
     for _ in 0..16 {
         client.send(&piece);
@@ -209,7 +209,7 @@ async fn a_client_that_sends_too_much_hears_why_and_may_finish_sending() {
 async fn a_handler_that_never_ends_is_ended_at_its_deadline() {
     let (connection, client, _stop) = connection();
     client.send(b"hello");
-    let exchange = connection.run(None, never).await;
+    let exchange = connection.run(never).await;
     assert!(matches!(exchange.ended, Ended::Refused(Cause::HandlerLate { .. })), "{exchange:?}");
     assert_eq!(exchange.took, limits().handler);
     assert_eq!(client.received(), b"ERR the handler took longer than 10s\n");
@@ -225,7 +225,7 @@ async fn a_fault_is_told_in_words_and_an_inner_error_only_by_its_name() {
     ] {
         let (connection, client, _stop) = connection();
         client.send(b"hello");
-        let exchange = connection.run(None, |_| ready(Err(fault))).await;
+        let exchange = connection.run(|_| ready(Err(fault))).await;
         assert!(matches!(exchange.ended, Ended::Refused(Cause::HandlerFailed(_))));
         assert_eq!(client.received(), told.as_bytes());
     }
@@ -235,7 +235,7 @@ async fn a_fault_is_told_in_words_and_an_inner_error_only_by_its_name() {
 async fn the_error_line_can_be_turned_off() {
     let (connection, client, _stop) = connection_with(|rules| rules.refusal = Arc::new(|_| None));
     client.send(b"hello");
-    connection.run(None, never).await;
+    connection.run(never).await;
     assert_eq!(client.received(), b"");
     assert!(client.is_closed());
 }
@@ -245,7 +245,7 @@ async fn a_reply_that_is_taken_a_byte_at_a_time_arrives_whole() {
     let (connection, client, _stop) = connection();
     client.send(b"hello");
     client.take_at_most(1);
-    let run = tokio::spawn(connection.run(None, echo));
+    let run = tokio::spawn(connection.run(echo));
     while !run.is_finished() {
         sleep(MILLISECOND).await;
         client.take_at_most(1);
@@ -259,7 +259,7 @@ async fn a_client_that_does_not_read_is_closed_at_the_write_deadline() {
     let (connection, client, _stop) = connection();
     client.take_at_most(2);
     client.send(b"hello");
-    let exchange = connection.run(None, echo).await;
+    let exchange = connection.run(echo).await;
     assert!(matches!(exchange.ended, Ended::ReplyNotTaken), "{exchange:?}");
     assert_eq!((exchange.took, exchange.bytes_out), (limits().write, 2));
     assert!(client.is_closed());
@@ -270,7 +270,7 @@ async fn a_client_that_writes_on_before_it_reads_is_not_waited_for() {
     let (connection, client, _stop) = connection();
     client.take_at_most(0);
     client.send(b"hello");
-    let run = tokio::spawn(connection.run(None, echo));
+    let run = tokio::spawn(connection.run(echo));
     sleep(MILLISECOND).await;
     client.send(&[b'x'; 1000]);
     sleep(MILLISECOND).await;
@@ -285,7 +285,7 @@ async fn a_client_that_writes_on_before_it_reads_is_not_waited_for() {
 async fn input_after_the_request_is_discarded_after_the_end_was_given() {
     let (connection, client, _stop) = connection_with(|rules| rules.until = Until::Newline);
     client.send(b"hello\n");
-    let run = tokio::spawn(connection.run(None, |_| async {
+    let run = tokio::spawn(connection.run(|_| async {
         sleep(4 * MILLISECOND).await;
         Ok("answer\n".into())
     }));
@@ -302,7 +302,7 @@ async fn input_after_the_request_is_discarded_after_the_end_was_given() {
 #[tokio::test(start_paused = true)]
 async fn a_client_that_never_closes_is_closed_after_the_linger() {
     let (connection, client, _stop) = connection();
-    let run = tokio::spawn(connection.run(None, |_| async {
+    let run = tokio::spawn(connection.run(|_| async {
         sleep(4 * MILLISECOND).await;
         Ok("answer\n".into())
     }));
@@ -319,14 +319,14 @@ async fn a_client_that_vanishes_is_an_ordinary_end_in_every_state() {
     let (reading, client, _stop) = connection_with(|rules| rules.until = Until::HalfClose);
     client.send(b"half a request");
     client.reset();
-    let exchange = reading.run(None, echo).await;
+    let exchange = reading.run(echo).await;
     assert!(matches!(exchange.ended, Ended::ClientGone(State::Reading)), "{exchange:?}");
 
     let (handling, client, _stop) = connection();
     client.send(b"hello");
     let gone = client.clone();
     let exchange = handling
-        .run(None, |request| {
+        .run(|request| {
             gone.vanish();
             echo(request)
         })
@@ -336,7 +336,7 @@ async fn a_client_that_vanishes_is_an_ordinary_end_in_every_state() {
     let (writing, client, _stop) = connection();
     client.send(b"hello");
     client.take_at_most(1);
-    let run = tokio::spawn(writing.run(None, echo));
+    let run = tokio::spawn(writing.run(echo));
     sleep(MILLISECOND).await;
     client.vanish();
     let exchange = run.await.unwrap();
@@ -351,14 +351,14 @@ async fn a_stop_ends_every_state_when_its_drain_is_over() {
 
     let (reading, client, stop) = connection();
     stop.begin(drain);
-    let exchange = reading.run(None, echo).await;
+    let exchange = reading.run(echo).await;
     assert!(matches!(exchange.ended, Ended::Refused(Cause::Stopping)), "{exchange:?}");
     assert_eq!((client.received(), exchange.took), (told.to_vec(), drain));
 
     let (handling, client, stop) = connection();
     client.send(b"hello");
     stop.begin(drain);
-    let exchange = handling.run(None, never).await;
+    let exchange = handling.run(never).await;
     assert!(matches!(exchange.ended, Ended::Refused(Cause::Stopping)), "{exchange:?}");
     assert_eq!((client.received(), exchange.took), (told.to_vec(), drain));
 
@@ -366,7 +366,7 @@ async fn a_stop_ends_every_state_when_its_drain_is_over() {
     client.send(b"hello");
     client.take_at_most(0);
     stop.begin(drain);
-    let exchange = writing.run(None, echo).await;
+    let exchange = writing.run(echo).await;
     assert!(matches!(exchange.ended, Ended::ReplyNotTaken), "{exchange:?}");
     assert_eq!(exchange.took, drain);
     assert!(client.is_closed());
@@ -375,7 +375,7 @@ async fn a_stop_ends_every_state_when_its_drain_is_over() {
 #[tokio::test(start_paused = true)]
 async fn what_can_be_done_within_the_drain_is_done() {
     let (connection, client, stop) = connection();
-    let run = tokio::spawn(connection.run(None, echo));
+    let run = tokio::spawn(connection.run(echo));
     stop.begin(Duration::from_secs(3));
     sleep(Duration::from_secs(2)).await;
     client.send(b"hello");
@@ -392,5 +392,5 @@ async fn a_deadline_that_no_clock_can_hold_is_no_panic() {
         rules.limits.linger = Duration::MAX;
     });
     client.send(b"hello");
-    assert!(matches!(connection.run(None, echo).await.ended, Ended::Answered));
+    assert!(matches!(connection.run(echo).await.ended, Ended::Answered));
 }

@@ -8,6 +8,7 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep};
 
 use super::input::Input;
+use crate::admission::Guest;
 use crate::budget::Budget;
 use crate::connection::sim::{Client, pair};
 use crate::connection::{Connection, Rules};
@@ -51,7 +52,7 @@ async fn one_exchange(input: &mut Input<'_>) {
             asked.replace(Some(request.bytes().to_vec()));
             script.answer(request.into_bytes())
         };
-        let exchange = Connection::new(stream, rules, None).run(None, handler).await;
+        let exchange = Connection::new(stream, rules, Guest::new(None)).run(handler).await;
         // What comes later comes to a closed socket.
         (exchange, client.unread())
     };
