@@ -63,8 +63,9 @@ enum Left {
 impl<H> Service<H> {
     /// With rules of its own: what all threads use is not to be counted in one place.
     pub(crate) fn copy(&self) -> Self {
+        let budget = self.rules.budget.copy();
         Self {
-            rules: Arc::new(self.rules.as_ref().clone()),
+            rules: Arc::new(Rules { budget, ..self.rules.as_ref().clone() }),
             admission: Arc::clone(&self.admission),
             places: Arc::clone(&self.places),
             gauges: self.gauges.clone(),
@@ -278,26 +279,21 @@ impl<H: Handler> Service<H> {
 
     /// Tells one client why it is not served, without a wait: it holds no place that it could wait
     /// in.
-    pub(crate) fn turn_away(&self, stream: impl Stream, cause: Cause) {
+    pub(crate) fn turn_away(&self, mut stream: impl Stream, cause: Cause) {
         let accepted = Instant::now();
         let peer = stream.peer();
-        let (bytes_in, bytes_out) = self.refuse_at_once(stream, &cause);
-        let took = accepted.elapsed();
-        let ended = Ended::Refused(cause);
-        let handled = None;
-        self.tell(&Event::Exchange(&Exchange { peer, bytes_in, bytes_out, took, handled, ended }));
-    }
-
-    /// How many bytes it threw away, and how many it wrote.
-    pub(crate) fn refuse_at_once(&self, mut stream: impl Stream, cause: &Cause) -> (usize, usize) {
         let mut bytes_out = 0;
-        if let Some(reply) = (self.rules.refusal)(cause) {
+        if let Some(reply) = (self.rules.refusal)(&cause) {
             let write = pin!(poll_fn(|cx| stream.poll_write(cx, reply.bytes())));
             if let Poll::Ready(Ok(count)) = attempt(write) {
                 bytes_out = count;
             }
         }
-        (stream.close(), bytes_out)
+        let bytes_in = stream.close();
+        let took = accepted.elapsed();
+        let ended = Ended::Refused(cause);
+        let handled = None;
+        self.tell(&Event::Exchange(&Exchange { peer, bytes_in, bytes_out, took, handled, ended }));
     }
 
     pub(crate) fn tell(&self, event: &Event<'_>) {

@@ -23,6 +23,11 @@ impl Budget {
         Arc::new(Self { most, held })
     }
 
+    /// Another for the same bytes: what all threads use is not to be counted in one place.
+    pub(crate) fn copy(&self) -> Arc<Self> {
+        Self::new(self.most, Arc::clone(&self.held))
+    }
+
     pub(crate) fn share(self: &Arc<Self>) -> Share {
         Share { budget: Arc::clone(self), bytes: 0 }
     }

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::fmt;
 use std::future::Future;
-use std::sync::Weak;
+use std::sync::{Arc, Weak};
 
 /// Answers requests. Implemented for every
 /// `Fn(Request) -> impl Future<Output = Result<impl Into<Reply>, Fault>>`, so an `async fn` or a
@@ -45,6 +45,13 @@ pub(crate) enum Caller {
     /// The kernel is asked when the handler wants to know: it costs a system call. Weak, as a
     /// request that somebody keeps must not keep its connection open.
     Connected(Weak<dyn Connected>),
+}
+
+impl Caller {
+    pub(crate) fn connected(connection: &Arc<impl Connected + 'static>) -> Self {
+        let connection = Arc::downgrade(connection);
+        Self::Connected(connection)
+    }
 }
 
 /// A connection whose peer can be asked for.

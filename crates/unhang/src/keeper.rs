@@ -11,7 +11,7 @@ use crate::handler::Handler;
 use crate::limits::SHARD_STUCK;
 use crate::listener::Listener;
 use crate::shards::{Inside, Shards};
-use crate::stream::{Rescued, Stream};
+use crate::stream::Rescued;
 
 /// For ever. Costs nothing while no shard is at work.
 pub(crate) async fn look_after<H: Handler>(
@@ -56,13 +56,14 @@ impl<H: Handler> Service<H> {
     /// Tells the client of a handler that is still at it.
     fn answer_for(&self, inside: Inside, rescued: Rescued, cause: Cause) {
         let guest = &inside.guest;
-        let peer = guest.peer.or_else(|| rescued.socket.peer());
+        let peer = guest.peer.or_else(|| rescued.peer());
         guest.leave();
-        let (thrown_away, bytes_out) = self.refuse_at_once(rescued.socket, &cause);
+        let word = (self.rules.refusal)(&cause).unwrap_or_default();
+        let (thrown_away, bytes_out) = rescued.end(word.bytes());
         let took = guest.accepted.elapsed();
         self.tell(&Event::Exchange(&Exchange {
             peer,
-            bytes_in: rescued.bytes_in + thrown_away,
+            bytes_in: rescued.bytes_in() + thrown_away,
             bytes_out,
             took,
             handled: Some(took),

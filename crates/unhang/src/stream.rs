@@ -3,7 +3,8 @@
 use std::io;
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
 use std::task::{Context, Poll, ready};
 
 use rustix::event::{PollFd, PollFlags};
@@ -56,38 +57,56 @@ pub(crate) trait Stream {
 /// descriptor registered with the runtime. Most exchanges never wait, and registering costs system
 /// calls.
 #[derive(Debug)]
-pub(crate) struct Socket(Arc<Shared>);
+pub(crate) enum Socket {
+    Untried(Arc<Plain>),
+    Registered(Arc<Watched>),
+    /// It could not be registered, and is closed.
+    Lost,
+}
 
 /// Shared with whoever may have to end the exchange while its handler blocks the thread, and with
 /// the handler, who may ask for the peer.
 #[derive(Debug)]
-struct Shared(Mutex<State>);
-
-#[derive(Debug)]
-struct State {
-    fd: Fd,
+pub(crate) struct Plain {
+    socket: std::os::unix::net::UnixStream,
     /// Bytes read.
-    read: usize,
-    /// Whether a first byte has been written, or was about to be.
-    answering: bool,
+    read: AtomicUsize,
+    answer: AtomicU8,
 }
 
 #[derive(Debug)]
-enum Fd {
-    Untried(std::os::unix::net::UnixStream),
-    Registered(UnixStream),
-    Closed,
-}
+pub(crate) struct Watched(UnixStream);
+
+// Whose the answer is.
+
+/// Nobody has begun to answer.
+const OPEN: u8 = 0;
+/// The exchange answers.
+const BEGUN: u8 = 1;
+/// It was taken away from the exchange.
+const TAKEN: u8 = 2;
 
 /// The right to end an exchange that is stuck, see [`Stream::lifeline`].
 #[derive(Debug)]
-pub(crate) struct Lifeline(Arc<Shared>);
+pub(crate) struct Lifeline(Arc<Plain>);
 
 impl Socket {
     /// `fd` must be non-blocking.
     pub(crate) fn new(fd: OwnedFd) -> Self {
-        let state = State { fd: Fd::Untried(fd.into()), read: 0, answering: false };
-        Self(Arc::new(Shared(Mutex::new(state))))
+        Self::from(fd.into(), OPEN)
+    }
+
+    fn from(socket: std::os::unix::net::UnixStream, answer: u8) -> Self {
+        let (read, answer) = (AtomicUsize::new(0), AtomicU8::new(answer));
+        Self::Untried(Arc::new(Plain { socket, read, answer }))
+    }
+
+    fn fd(&self) -> io::Result<BorrowedFd<'_>> {
+        match self {
+            Self::Untried(plain) => Ok(plain.socket.as_fd()),
+            Self::Registered(watched) => Ok(watched.0.as_fd()),
+            Self::Lost => Err(Errno::BADF.into()),
+        }
     }
 
     fn poll_io(
@@ -96,15 +115,12 @@ impl Socket {
         interest: Interest,
         mut call: impl FnMut(BorrowedFd<'_>) -> rustix::io::Result<usize>,
     ) -> Poll<io::Result<usize>> {
-        let mut state = self.0.state();
-        if interest.is_writable() {
-            state.answering = true;
-        }
         let mut yielded = false;
         loop {
-            let result = match &state.fd {
-                Fd::Untried(socket) => call(socket.as_fd()).map_err(Into::into),
-                Fd::Registered(socket) => {
+            let result = match self {
+                Self::Untried(plain) => call(plain.socket.as_fd()).map_err(Into::into),
+                Self::Registered(watched) => {
+                    let socket = &watched.0;
                     if interest.is_readable() {
                         ready!(socket.poll_read_ready(cx))?;
                     } else {
@@ -112,12 +128,12 @@ impl Socket {
                     }
                     socket.try_io(interest, || call(socket.as_fd()).map_err(Into::into))
                 }
-                Fd::Closed => Err(Errno::BADF.into()),
+                Self::Lost => Err(Errno::BADF.into()),
             };
             match result {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                     if !is_attempt() {
-                        state.fd.register()?;
+                        self.register()?;
                     } else if interest.is_readable() && !std::mem::replace(&mut yielded, true) {
                         // connect() has woken us before the client had the time to write. Let it:
                         // that costs less than to wait for it.
@@ -127,152 +143,163 @@ impl Socket {
                     }
                 }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                done => {
-                    if let (Ok(bytes), true) = (&done, interest.is_readable()) {
-                        state.read += bytes;
-                    }
-                    return Poll::Ready(done);
-                }
+                done => return Poll::Ready(done),
             }
-        }
-    }
-}
-
-impl Shared {
-    fn state(&self) -> MutexGuard<'_, State> {
-        // A panic leaves nothing half-done in there.
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl Fd {
-    fn borrow(&self) -> io::Result<BorrowedFd<'_>> {
-        match self {
-            Self::Untried(socket) => Ok(socket.as_fd()),
-            Self::Registered(socket) => Ok(socket.as_fd()),
-            Self::Closed => Err(Errno::BADF.into()),
         }
     }
 
     /// Where the kernel has no room for it, the client is still to be told so: the runtime closes
-    /// what it cannot register, so it is given a second descriptor's worth of time.
+    /// what it cannot register, so there is a second descriptor meanwhile.
     fn register(&mut self) -> io::Result<()> {
-        let Self::Untried(socket) = self else { return Ok(()) };
-        let second = socket.try_clone();
-        let Self::Untried(socket) = std::mem::replace(self, Self::Closed) else { return Ok(()) };
-        match UnixStream::from_std(socket) {
-            Ok(registered) => *self = Self::Registered(registered),
+        let Self::Untried(plain) = self else { return Ok(()) };
+        let (second, answer) = (plain.socket.try_clone(), plain.answer.load(Ordering::Relaxed));
+        let Self::Untried(plain) = std::mem::replace(self, Self::Lost) else { return Ok(()) };
+        // Nobody else has it but in an attempt, and in an attempt nothing is registered.
+        let plain = Arc::try_unwrap(plain).map_err(|_| Errno::BADF)?;
+        match UnixStream::from_std(plain.socket) {
+            Ok(registered) => {
+                *self = Self::Registered(Arc::new(Watched(registered)));
+                Ok(())
+            }
             Err(error) => {
                 if let Ok(second) = second {
-                    *self = Self::Untried(second);
+                    *self = Self::from(second, answer);
                 }
-                return Err(error);
+                Err(error)
             }
         }
-        Ok(())
+    }
+
+    /// Whether the exchange may answer: not once it was taken away from it.
+    fn may_answer(&self) -> bool {
+        let Self::Untried(plain) = self else { return true };
+        match plain.answer.load(Ordering::Relaxed) {
+            BEGUN => true,
+            OPEN => plain.take(BEGUN),
+            _ => false,
+        }
+    }
+}
+
+impl Plain {
+    /// Whether the answer is now whose it was wanted to be.
+    fn take(&self, whose: u8) -> bool {
+        let (success, failure) = (Ordering::AcqRel, Ordering::Relaxed);
+        self.answer.compare_exchange(OPEN, whose, success, failure).is_ok()
+    }
+}
+
+impl Stream for Socket {
+    fn poll_read(&mut self, cx: &mut Context<'_>, buffer: &mut [u8]) -> Poll<io::Result<usize>> {
+        let read = ready!(self.poll_io(cx, Interest::READABLE, |fd| {
+            Ok(rustix::net::recv(fd, &mut *buffer, RecvFlags::empty())?.1)
+        }));
+        if let (Self::Untried(plain), Ok(bytes)) = (&*self, &read) {
+            let before = plain.read.load(Ordering::Relaxed);
+            plain.read.store(before + bytes, Ordering::Relaxed);
+        }
+        Poll::Ready(read)
+    }
+
+    fn poll_write(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        if !self.may_answer() {
+            return Poll::Ready(Err(Errno::BADF.into()));
+        }
+        // Without NOSIGNAL a vanished client would kill the process that has not ignored SIGPIPE.
+        self.poll_io(cx, Interest::WRITABLE, |fd| rustix::net::send(fd, bytes, SendFlags::NOSIGNAL))
+    }
+
+    fn half_close(&mut self) -> io::Result<()> {
+        Ok(rustix::net::shutdown(self.fd()?, Shutdown::Write)?)
+    }
+
+    fn has_unread(&self) -> bool {
+        let unread = |fd| rustix::io::ioctl_fionread(fd).is_ok_and(|bytes| bytes > 0);
+        self.fd().is_ok_and(unread)
     }
 
     fn is_hung_up(&self) -> bool {
         // POLLHUP is reported without being asked for, once both directions are shut: poll(2).
-        self.borrow().is_ok_and(|fd| {
+        self.fd().is_ok_and(|fd| {
             let mut asked = [PollFd::from_borrowed_fd(fd, PollFlags::empty())];
             rustix::event::poll(&mut asked, Some(&rustix::event::Timespec::default()))
                 .is_ok_and(|_| asked[0].revents().contains(PollFlags::HUP))
         })
     }
 
-    /// The input is shut off before the rest of it is thrown away, so that nothing can come after
-    /// that.
-    fn close(&mut self) -> usize {
-        let this = std::mem::replace(self, Self::Closed);
-        let Ok(fd) = this.borrow() else { return 0 };
-        // Fails only where the client is gone.
-        let _ = rustix::net::shutdown(fd, Shutdown::Both);
-        // Not written to but by the kernel: clearing it for each would be felt.
-        let mut rest = [MaybeUninit::<u8>::uninit(); 4 * 1024];
-        let mut thrown_away = 0;
-        while let Ok((_, count @ 1..)) = rustix::net::recv(fd, &mut rest[..], RecvFlags::DONTWAIT) {
-            thrown_away += count;
-        }
-        thrown_away
-    }
-}
-
-impl Stream for Socket {
-    fn poll_read(&mut self, cx: &mut Context<'_>, buffer: &mut [u8]) -> Poll<io::Result<usize>> {
-        self.poll_io(cx, Interest::READABLE, |fd| {
-            Ok(rustix::net::recv(fd, &mut *buffer, RecvFlags::empty())?.1)
-        })
-    }
-
-    fn poll_write(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        // Without NOSIGNAL a vanished client would kill the process that has not ignored SIGPIPE.
-        self.poll_io(cx, Interest::WRITABLE, |fd| rustix::net::send(fd, bytes, SendFlags::NOSIGNAL))
-    }
-
-    fn half_close(&mut self) -> io::Result<()> {
-        Ok(rustix::net::shutdown(self.0.state().fd.borrow()?, Shutdown::Write)?)
-    }
-
-    fn has_unread(&self) -> bool {
-        let unread = |fd| rustix::io::ioctl_fionread(fd).is_ok_and(|bytes| bytes > 0);
-        self.0.state().fd.borrow().is_ok_and(unread)
-    }
-
-    fn is_hung_up(&self) -> bool {
-        self.0.state().fd.is_hung_up()
-    }
-
     fn peer(&self) -> Option<Peer> {
-        self.0.peer()
+        peer::of(self.fd().ok()?)
     }
 
     fn caller(&self) -> Caller {
-        let shared = Arc::downgrade(&self.0);
-        Caller::Connected(shared as Weak<dyn Connected>)
+        match self {
+            Self::Untried(plain) => Caller::connected(plain),
+            Self::Registered(watched) => Caller::connected(watched),
+            Self::Lost => Caller::Unknown,
+        }
     }
 
     fn lifeline(&self) -> Option<Lifeline> {
-        Some(Lifeline(Arc::clone(&self.0)))
+        let Self::Untried(plain) = self else { return None };
+        Some(Lifeline(Arc::clone(plain)))
     }
 
     fn close(self) -> usize {
-        self.0.state().fd.close()
+        self.fd().map_or(0, shut)
     }
 }
 
-impl Connected for Shared {
+/// Ends both directions. The input is shut off before the rest of it is thrown away, so that nothing
+/// can come after that, and the close resets nobody. How many bytes that were.
+fn shut(fd: BorrowedFd<'_>) -> usize {
+    // Fails only where the client is gone.
+    let _ = rustix::net::shutdown(fd, Shutdown::Both);
+    // Not written to but by the kernel: clearing it for each would be felt.
+    let mut rest = [MaybeUninit::<u8>::uninit(); 4 * 1024];
+    let mut thrown_away = 0;
+    while let Ok((_, count @ 1..)) = rustix::net::recv(fd, &mut rest[..], RecvFlags::DONTWAIT) {
+        thrown_away += count;
+    }
+    thrown_away
+}
+
+impl Connected for Plain {
     fn peer(&self) -> Option<Peer> {
-        peer::of(self.state().fd.borrow().ok()?)
+        peer::of(self.socket.as_fd())
     }
 }
 
-/// Closed with it, whoever still holds on to what is shared: a handler that blocks, say.
-impl Drop for Socket {
-    fn drop(&mut self) {
-        self.0.state().fd = Fd::Closed;
+impl Connected for Watched {
+    fn peer(&self) -> Option<Peer> {
+        peer::of(self.0.as_fd())
     }
 }
 
 impl Lifeline {
     /// Takes the connection away from an exchange that has not begun to answer.
     pub(crate) fn take(&self) -> Option<Rescued> {
-        let mut state = self.0.state();
-        if state.answering || matches!(state.fd, Fd::Closed) {
-            return None;
-        }
-        let fd = std::mem::replace(&mut state.fd, Fd::Closed);
-        let rescued = State { fd, read: state.read, answering: false };
-        Some(Rescued {
-            bytes_in: state.read,
-            socket: Socket(Arc::new(Shared(Mutex::new(rescued)))),
-        })
+        self.0.take(TAKEN).then(|| Rescued(Arc::clone(&self.0)))
     }
 }
 
-/// A connection that was taken away from its exchange.
-pub(crate) struct Rescued {
-    pub(crate) socket: Socket,
+/// A connection that was taken away from its exchange, which still holds its descriptor.
+pub(crate) struct Rescued(Arc<Plain>);
+
+impl Rescued {
     /// What had been read of it.
-    pub(crate) bytes_in: usize,
+    pub(crate) fn bytes_in(&self) -> usize {
+        self.0.read.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn peer(&self) -> Option<Peer> {
+        self.0.peer()
+    }
+
+    /// Writes what goes into the client's queue at once, and ends both directions. How many bytes
+    /// were thrown away, and how many written.
+    pub(crate) fn end(&self, word: &[u8]) -> (usize, usize) {
+        let fd = self.0.socket.as_fd();
+        let written = rustix::net::send(fd, word, SendFlags::NOSIGNAL).unwrap_or(0);
+        (shut(fd), written)
+    }
 }
