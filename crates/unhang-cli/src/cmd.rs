@@ -1,5 +1,6 @@
 //! The list of commands.
 
+mod bench;
 mod call;
 mod serve;
 mod why;
@@ -27,6 +28,7 @@ enum Command {
     Serve(Box<serve::Serve>),
     Call(call::Call),
     Why(why::Why),
+    Bench(Box<bench::Bench>),
 }
 
 impl Unhang {
@@ -35,6 +37,7 @@ impl Unhang {
             Command::Serve(serve) => serve.run(),
             Command::Call(call) => call.run(),
             Command::Why(why) => why.run(),
+            Command::Bench(bench) => bench.run(),
         }
     }
 }

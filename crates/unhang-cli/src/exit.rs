@@ -7,14 +7,14 @@ pub(crate) const DONE: u8 = 0;
 pub(crate) const FAILED: u8 = 1;
 /// The arguments make no sense. Clap uses the same for those that it refuses itself.
 pub(crate) const USAGE: u8 = 2;
-/// `call`: could not connect.
+/// `call`: could not connect; `bench`: not even before the load.
 pub(crate) const NOT_CONNECTED: u8 = 3;
 /// `call`: no answer in time.
 pub(crate) const NO_ANSWER: u8 = 4;
 /// `call`: answered, and not closed in time.
 pub(crate) const NOT_CLOSED: u8 = 5;
 
-/// `why`: somebody hangs, or nobody can be served.
+/// `why`: somebody hangs, or nobody can be served; `bench`: not every exchange ended as it must.
 pub(crate) const FAULT: u8 = 1;
 /// `why`: nothing wrong was seen, but not everything that matters could be seen.
 pub(crate) const NOT_ALLOWED: u8 = 3;
@@ -29,6 +29,14 @@ Exit codes:
   2  the arguments make no sense
   3  this user may not see enough to tell
   4  the kernel is too old, or built without unix_diag";
+
+/// For `unhang bench --help`.
+pub(crate) const BENCH_HELP: &str = "\
+Exit codes:
+  0  every exchange was answered and closed
+  1  not every one was, or nothing could be measured
+  2  the arguments make no sense
+  3  could not connect at all";
 
 /// For `unhang --help`.
 pub(crate) const HELP: &str = "\

@@ -1,0 +1,123 @@
+//! `unhang bench`: a load that counts every exchange, and what the server spends on one.
+
+mod data;
+mod drain;
+mod driver;
+mod exchange;
+mod figures;
+mod flags;
+mod idle;
+mod json;
+mod load;
+mod pace;
+mod plan;
+mod preflight;
+mod progress;
+mod reply;
+mod report;
+mod server;
+mod tally;
+mod target;
+
+use std::pin::pin;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use tokio::task::spawn_blocking;
+use tokio::time::interval;
+use unhang::termination;
+
+use super::{block_on, complain};
+use crate::exit;
+use driver::Watch;
+pub(crate) use flags::Bench;
+use plan::{Mode, Outcome, Plan};
+use progress::{Progress, TICK};
+use report::Report;
+use server::{Server, list};
+
+impl Bench {
+    pub(crate) fn run(self) -> ExitCode {
+        match self.outcome() {
+            Ok((plan, outcome)) => {
+                let is_clean = outcome.tally.is_clean();
+                let code = if is_clean { exit::DONE } else { exit::FAULT };
+                match self.json {
+                    true => println!("{}", json::render(&plan, &outcome, code)),
+                    false => anstream::print!("{}", Report { plan: &plan, outcome: &outcome }),
+                }
+                code.into()
+            }
+            Err((code, why)) => {
+                complain("bench", why);
+                code.into()
+            }
+        }
+    }
+
+    fn outcome(&self) -> Result<(Plan, Outcome), (u8, String)> {
+        let plan = self.plan().map_err(|why| (exit::USAGE, why))?;
+        allow_descriptors(plan.descriptors()).map_err(|why| (exit::FAILED, why))?;
+        let named = match &self.pid[..] {
+            [] => None,
+            pids => Some(Server::new(pids).map_err(|why| (exit::USAGE, why))?),
+        };
+        let found = preflight::ask(&plan.script, plan.timeout).map_err(|error| {
+            let target = &plan.script.target;
+            (exit::NOT_CONNECTED, format!("cannot connect to {target}: {}", report::why(error)))
+        })?;
+        let server = named.map_or(found, Ok);
+        if let (Mode::Drain(_), Ok(server)) = (&plan.mode, &server) {
+            let pids = list(&server.processes());
+            complain("bench", format_args!("stops the server (pid {pids}) in every round"));
+        }
+        let outcome = run(&plan, server).map_err(|why| (exit::FAILED, why))?;
+        Ok((plan, outcome))
+    }
+}
+
+/// Runs it beside the line that tells how it goes, until it ends or a signal ends it.
+fn run(plan: &Plan, server: Result<Server, String>) -> Result<Outcome, String> {
+    let watch = Arc::new(Watch::default());
+    let result = block_on(async {
+        let mut stop = pin!(termination());
+        let (work, watched) = (plan.clone(), Arc::clone(&watch));
+        let mut work = spawn_blocking(move || work.run(&server, &watched));
+        let (mut progress, mut ticks) = (Progress::new(), interval(TICK));
+        let result = loop {
+            tokio::select! {
+                result = &mut work => break result,
+                _ = ticks.tick() => progress.tick(&watch),
+                () = &mut stop => {
+                    watch.stop.store(true, Ordering::Relaxed);
+                    stop.set(termination());
+                }
+            }
+        };
+        progress.clear();
+        result
+    });
+    match result {
+        Ok(Ok(outcome)) => outcome,
+        Ok(Err(died)) => Err(format!("the load died: {died}")),
+        Err(error) => Err(format!("cannot start the event loop: {error}")),
+    }
+}
+
+/// What a process has open besides: standard streams, epoll, the runtime's, a file of /proc.
+const OTHERS: usize = 64;
+
+fn allow_descriptors(connections: usize) -> Result<(), String> {
+    use rustix::process::{Resource, getrlimit, setrlimit};
+    let wanted = (connections + OTHERS) as u64;
+    let mut limit = getrlimit(Resource::Nofile);
+    if limit.current.is_none_or(|current| current >= wanted) {
+        return Ok(());
+    }
+    limit.current = Some(wanted);
+    setrlimit(Resource::Nofile, limit).map_err(|_| {
+        let most = limit.maximum.unwrap_or_default();
+        format!("{connections} connections take {wanted} descriptors, and it may have {most}: see ulimit -Hn")
+    })
+}

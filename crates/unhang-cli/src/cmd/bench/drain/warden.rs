@@ -1,0 +1,68 @@
+//! Sees to it that a stopped server goes on, whatever becomes of this command.
+
+use std::io::{self, Write};
+use std::os::unix::process::CommandExt;
+use std::process::{Child, ChildStdin, Command, Stdio};
+
+use super::super::server::{Server, list};
+
+/// A shell that knows who is stopped. When our end of its pipe closes, be it that we were killed,
+/// it lets them go on.
+#[derive(Debug)]
+pub(super) struct Warden {
+    shell: Child,
+    pipe: Option<ChildStdin>,
+}
+
+const SCRIPT: &str = "while read -r line; do stopped=$line; done
+[ -z \"$stopped\" ] || kill -CONT $stopped";
+
+impl Warden {
+    pub(super) fn start() -> io::Result<Self> {
+        let mut shell = Command::new("sh")
+            .args(["-c", SCRIPT])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::null())
+            // It says which of them are gone.
+            .stderr(Stdio::null())
+            // Ctrl-C is not for it.
+            .process_group(0)
+            .spawn()?;
+        let pipe = shell.stdin.take();
+        Ok(Self { shell, pipe })
+    }
+
+    /// Stops them, until what it gives is dropped.
+    pub(super) fn hold(&mut self, processes: &[i32]) -> Result<Held<'_>, String> {
+        self.tell(&list(processes)).map_err(|error| format!("cannot tell the shell: {error}"))?;
+        // Before they stop: one that cannot be stopped must not leave the others so.
+        let held = Held { warden: self, processes: processes.to_vec() };
+        Server::stop(processes)?;
+        Ok(held)
+    }
+
+    fn tell(&mut self, line: &str) -> io::Result<()> {
+        self.pipe.as_mut().map_or(Ok(()), |pipe| writeln!(pipe, "{line}"))
+    }
+}
+
+impl Drop for Warden {
+    fn drop(&mut self) {
+        drop(self.pipe.take());
+        let _ = self.shell.wait();
+    }
+}
+
+/// As long as this lives, they are stopped.
+pub(super) struct Held<'a> {
+    warden: &'a mut Warden,
+    processes: Vec<i32>,
+}
+
+impl Drop for Held<'_> {
+    fn drop(&mut self) {
+        Server::go_on(&self.processes);
+        // It would only let them go on once more.
+        let _ = self.warden.tell("");
+    }
+}

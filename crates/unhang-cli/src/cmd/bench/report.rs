@@ -1,0 +1,290 @@
+//! The table at the end.
+
+use std::fmt::{self, Display};
+use std::time::Duration;
+
+use anstyle::{AnsiColor, Style};
+use rustix::io::Errno;
+
+use super::figures::{Took, each, grouped, rounded, time_each};
+use super::plan::{Mode, Outcome, Plan, Usage};
+use super::server;
+use super::tally::Ended;
+
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Report<'a> {
+    pub(super) plan: &'a Plan,
+    pub(super) outcome: &'a Outcome,
+}
+
+const BAD: Style = AnsiColor::Red.on_default().bold();
+const UNSURE: Style = AnsiColor::Yellow.on_default().bold();
+const GOOD: Style = AnsiColor::Green.on_default().bold();
+const LABEL: Style = Style::new().bold();
+const DIM: Style = Style::new().dimmed();
+
+/// A thread that runs for this part of the time had no time left to load the server more.
+const SATURATED: f64 = 0.9;
+
+impl Display for Report<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "{LABEL}{}{LABEL:#}   {}", self.plan.script.target, self.plan)?;
+        self.exchanges(f)?;
+        self.ends(f)?;
+        self.schedule(f)?;
+        if matches!(self.plan.mode, Mode::Drain(_)) {
+            self.rounds(f)?;
+        } else {
+            self.latency(f)?;
+        }
+        self.server(f)?;
+        self.generator(f)?;
+        self.idle(f)
+    }
+}
+
+impl Report<'_> {
+    fn exchanges(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (count, took) = (grouped(self.outcome.tally.exchanges()), Took(self.outcome.elapsed));
+        write!(f, "{}{count} in {took}", label("exchanges"))?;
+        if let (Mode::Load(_), Some(rate)) = (&self.plan.mode, self.outcome.per_second()) {
+            write!(f, ", {} answers per second", rounded(rate))?;
+        }
+        match self.outcome.was_interrupted {
+            true => writeln!(f, "   {UNSURE}interrupted{UNSURE:#}"),
+            false => writeln!(f),
+        }
+    }
+
+    /// How they ended: what did not happen is not listed.
+    fn ends(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let tally = &self.outcome.tally;
+        if tally.is_clean() {
+            return match tally.exchanges() {
+                0 => Ok(()),
+                _ => writeln!(f, "{}{GOOD}all answered and closed{GOOD:#}", label("")),
+            };
+        }
+        let ends = Ended::ALL.into_iter().map(|ended| (meaning(ended), tally.of(ended)));
+        let ends = ends.chain([("were due, and no client was free", tally.not_started)]);
+        let ends: Vec<_> = ends.filter(|(_, count)| *count > 0).collect();
+        let counts: Vec<_> = ends.iter().map(|(_, count)| grouped(*count)).collect();
+        let width = counts.iter().map(String::len).max().unwrap_or_default();
+        for ((meaning, _), count) in ends.iter().zip(counts) {
+            let style = if *meaning == meaning_of_answered() { GOOD } else { BAD };
+            writeln!(f, "{}{style}{count:>width$} {meaning}{style:#}", label(""))?;
+        }
+        for (error, count) in &tally.errors {
+            let error = why(Errno::from_raw_os_error(*error));
+            writeln!(f, "{}{DIM}{error}: {}{DIM:#}", label(""), grouped(*count))?;
+        }
+        Ok(())
+    }
+
+    fn schedule(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let tally = &self.outcome.tally;
+        if tally.late > 0 {
+            let late = grouped(tally.late);
+            writeln!(
+                f,
+                "{}{UNSURE}{late} began late{UNSURE:#}: no client was free; latency counts from \
+                 when they were due",
+                label("")
+            )?;
+        }
+        if tally.queue_full > 0 {
+            let full = grouped(tally.queue_full);
+            writeln!(f, "{}{UNSURE}{full} found the accept queue full{UNSURE:#}", label(""))?;
+        }
+        Ok(())
+    }
+
+    fn latency(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let latency = &self.outcome.tally.latency;
+        if latency.is_empty() {
+            return Ok(());
+        }
+        let names = ["p50", "p90", "p99", "p99.9", "max"];
+        let values = [0.5, 0.9, 0.99, 0.999, 1.0].map(|q| latency.value_at_quantile(q));
+        table(f, "latency", &names, &values.map(Duration::from_nanos))
+    }
+
+    fn rounds(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (Mode::Drain(drain), [_, ..]) = (&self.plan.mode, &self.outcome.rounds[..]) else {
+            return Ok(());
+        };
+        let clients = drain.clients as u64;
+        let names = ["min", "median", "max"];
+        let rounds = &self.outcome.rounds;
+        let per_exchange = |all: Vec<Duration>| {
+            Spread::of(all).each().map(|all| time_each(all, clients).unwrap_or_default())
+        };
+        let cpu = per_exchange(rounds.iter().map(|round| round.cpu).collect());
+        let time = per_exchange(rounds.iter().map(|round| round.time).collect());
+        writeln!(f, "{}{} of {} clients", label("rounds"), rounds.len(), grouped(clients))?;
+        table(f, "server CPU", &names, &cpu)?;
+        row(f, "time", &time)?;
+        writeln!(f, "{}{DIM}per exchange, over the rounds{DIM:#}", label(""))
+    }
+
+    fn server(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let usage = match &self.outcome.server {
+            Ok(usage) => usage,
+            Err(why) => {
+                return writeln!(f, "{}{UNSURE}CPU not known{UNSURE:#}: {why}", label("server"));
+            }
+        };
+        let exchanges = self.outcome.tally.exchanges();
+        write!(f, "{}", label("server"))?;
+        if let (Mode::Load(_), Some(cpu)) = (&self.plan.mode, time_each(usage.cpu, exchanges)) {
+            let busy = cores(usage.cpu, self.outcome.elapsed);
+            write!(f, "{} of CPU per exchange, {} cores", Took(cpu), rounded(busy))?;
+            if let Some(switches) = usage.switches_each(exchanges) {
+                write!(f, ", {} switches", rounded(switches))?;
+            }
+            write!(f, "   ")?;
+        }
+        writeln!(f, "{DIM}{}{DIM:#}", who(usage))
+    }
+
+    fn generator(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (cpu, elapsed) = (self.outcome.generator, self.outcome.elapsed);
+        let Some(each) = time_each(cpu, self.outcome.tally.exchanges()) else { return Ok(()) };
+        let busy = cores(cpu, elapsed);
+        let (each, cores) = (Took(each), rounded(busy));
+        writeln!(f, "{}{each} of CPU per exchange, {cores} cores", label("generator"))?;
+        let is_limit = match &self.plan.mode {
+            #[allow(clippy::cast_precision_loss)]
+            Mode::Load(load) => busy > SATURATED * load.threads() as f64,
+            Mode::Drain(_) => false,
+        };
+        if is_limit {
+            writeln!(
+                f,
+                "{}{UNSURE}it was the limit{UNSURE:#}: judge the server by its CPU, not by the rate",
+                label("")
+            )?;
+        }
+        Ok(())
+    }
+
+    fn idle(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Some(idle) = self.outcome.idle else { return Ok(()) };
+        write!(f, "{}{} open", label("idle"), grouped(idle.open as u64))?;
+        match idle.closed {
+            0 => writeln!(f),
+            closed => writeln!(
+                f,
+                "; the server closed {}, and others came in their place",
+                grouped(closed)
+            ),
+        }
+    }
+}
+
+fn label(label: &str) -> String {
+    format!("{LABEL}{label:<12}{LABEL:#}")
+}
+
+fn table(
+    f: &mut fmt::Formatter<'_>,
+    name: &str,
+    heads: &[&str],
+    values: &[Duration],
+) -> fmt::Result {
+    write!(f, "{}", label(""))?;
+    for head in heads {
+        write!(f, "{DIM}{head:>9}{DIM:#}")?;
+    }
+    writeln!(f)?;
+    row(f, name, values)
+}
+
+fn row(f: &mut fmt::Formatter<'_>, name: &str, values: &[Duration]) -> fmt::Result {
+    write!(f, "{}", label(name))?;
+    for value in values {
+        write!(f, "{:>9}", Took(*value))?;
+    }
+    writeln!(f)
+}
+
+fn who(usage: &Usage) -> String {
+    let names = usage.pids.iter().map(|pid| format!("{}[{pid}]", server::name(*pid)));
+    let names: Vec<_> = names.collect();
+    match usage.processes - usage.pids.len().min(usage.processes) {
+        0 => names.join(" "),
+        more => format!("{} and {more} more", names.join(" ")),
+    }
+}
+
+fn cores(cpu: Duration, elapsed: Duration) -> f64 {
+    if elapsed.is_zero() { 0.0 } else { cpu.as_secs_f64() / elapsed.as_secs_f64() }
+}
+
+fn meaning_of_answered() -> &'static str {
+    meaning(Ended::Answered)
+}
+
+fn meaning(ended: Ended) -> &'static str {
+    match ended {
+        Ended::Answered => "answered and closed",
+        Ended::Refused => "refused: one line, ERR …, and closed",
+        Ended::NotClosed => "answered, and not closed in time: the classic hang",
+        Ended::TimedOut => "not answered in time",
+        Ended::Short => "closed before the reply was whole",
+        Ended::Wrong => "answered otherwise than expected",
+        Ended::Empty => "closed without a reply",
+        Ended::Reset => "reset",
+        Ended::ConnectFailed => "could not connect",
+    }
+}
+
+/// Why connecting failed.
+pub(super) fn why(error: Errno) -> String {
+    match error {
+        Errno::AGAIN => "the accept queue was full until the timeout".to_owned(),
+        Errno::TIMEDOUT => "not connected within the timeout".to_owned(),
+        error => std::io::Error::from(error).to_string(),
+    }
+}
+
+/// The least, the middle and the most of some times.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Spread {
+    pub(super) min: Duration,
+    pub(super) median: Duration,
+    pub(super) max: Duration,
+}
+
+impl Spread {
+    pub(super) fn of(mut all: Vec<Duration>) -> Self {
+        all.sort_unstable();
+        match all[..] {
+            [] => Self::default(),
+            [min, .., max] => Self { min, median: all[all.len() / 2], max },
+            [only] => Self { min: only, median: only, max: only },
+        }
+    }
+
+    fn each(self) -> [Duration; 3] {
+        [self.min, self.median, self.max]
+    }
+}
+
+impl Outcome {
+    /// Answers, up to the last one: the time until a hung exchange is given up is nobody's speed.
+    pub(super) fn per_second(&self) -> Option<f64> {
+        let answered = self.tally.of(Ended::Answered);
+        each(self.tally.last_answer.as_secs_f64(), answered)
+            .filter(|each| *each > 0.0)
+            .map(|each| 1.0 / each)
+    }
+}
+
+impl Usage {
+    pub(super) fn switches_each(&self, exchanges: u64) -> Option<f64> {
+        // Far below what a float holds exactly.
+        #[allow(clippy::cast_precision_loss)]
+        each(self.switches as f64, exchanges)
+    }
+}

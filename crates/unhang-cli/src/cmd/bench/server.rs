@@ -1,0 +1,211 @@
+//! The server's processes: who they are, what they use, and to stop them and let them go on.
+
+mod stat;
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::os::fd::AsFd;
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use nix::sys::socket::{getsockopt, sockopt::PeerCredentials};
+use nix::time::{clock_getcpuclockid, clock_gettime};
+use nix::unistd::Pid;
+use rustix::process::{Signal, kill_process};
+
+use stat::Stat;
+
+/// The processes that were named, and with them all that descend from them.
+#[derive(Clone, Debug)]
+pub(super) struct Server {
+    roots: Vec<i32>,
+}
+
+/// What they have used in all their life.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Used {
+    pub(super) cpu: Duration,
+    /// Context switches, of the threads that there are.
+    pub(super) switches: u64,
+    pub(super) processes: usize,
+}
+
+/// How long the server may go on with what its clients do not wait for, before its time is read.
+const SETTLE: Duration = Duration::from_millis(20);
+/// How long a signal may take to stop every thread: they are in no system call that could hold it.
+const STOP: Duration = Duration::from_secs(1);
+/// Between two looks at the states of all threads.
+const LOOK: Duration = Duration::from_micros(200);
+
+impl Server {
+    pub(super) fn new(pids: &[i32]) -> Result<Self, String> {
+        for &pid in pids {
+            check(pid)?;
+        }
+        Ok(Self { roots: pids.to_vec() })
+    }
+
+    /// Who listens behind a connection, as the kernel noted it at `listen`.
+    pub(super) fn behind(socket: impl AsFd) -> Result<Self, String> {
+        let peer = getsockopt(&socket, PeerCredentials)
+            .map_err(|error| format!("the kernel does not say who listens: {error}"))?;
+        match peer.pid() {
+            0 => Err("who listens is in another pid namespace".to_owned()),
+            1 => {
+                Err("who listens is pid 1, which has made the socket for somebody else".to_owned())
+            }
+            pid => Self::new(&[pid]),
+        }
+        .map_err(|why| format!("{why}: name the server by --pid"))
+    }
+
+    pub(super) fn pids(&self) -> &[i32] {
+        &self.roots
+    }
+
+    /// All of them, parents first.
+    pub(super) fn processes(&self) -> Vec<i32> {
+        let all = Stat::of_all();
+        let mut found = self.roots.clone();
+        let mut known: BTreeSet<i32> = found.iter().copied().collect();
+        let mut looked_at = 0;
+        while let Some(&parent) = found.get(looked_at) {
+            let children = all.iter().filter(|process| process.parent == parent);
+            found.extend(children.map(|child| child.pid).filter(|pid| known.insert(*pid)));
+            looked_at += 1;
+        }
+        found
+    }
+
+    pub(super) fn used(&self) -> Used {
+        let processes = self.processes();
+        let mut used = Used { processes: processes.len(), ..Used::default() };
+        for pid in processes {
+            used.cpu += clock(pid).unwrap_or_default();
+            // Of those who have ended meanwhile: what they used is their parent's now.
+            used.cpu += Stat::of(pid).map_or(Duration::ZERO, |stat| stat.reaped);
+            used.switches += stat::switches(pid);
+        }
+        used
+    }
+
+    /// The processor time alone, of processes that are known: for the short while of a drain.
+    pub(super) fn cpu(processes: &[i32]) -> Duration {
+        processes.iter().filter_map(|pid| clock(*pid)).sum()
+    }
+
+    /// Waits for a moment until none of them runs.
+    pub(super) fn settle(processes: &[i32]) {
+        await_all(processes, SETTLE, |state| !matches!(state, 'R' | 'D'));
+    }
+
+    /// Stops all of their threads.
+    pub(super) fn stop(processes: &[i32]) -> Result<(), String> {
+        for &pid in processes {
+            send(pid, Signal::STOP).map_err(|error| format!("cannot stop pid {pid}: {error}"))?;
+        }
+        match await_all(processes, STOP, |state| matches!(state, 'T' | 't' | 'Z' | 'X')) {
+            true => Ok(()),
+            false => Err(format!("pid {} does not stop within {STOP:?}", list(processes))),
+        }
+    }
+
+    pub(super) fn go_on(processes: &[i32]) {
+        for &pid in processes {
+            // Fails only where it is gone, or was never ours to stop.
+            let _ = send(pid, Signal::CONT);
+        }
+    }
+}
+
+/// What must not be measured, and by no means stopped: nobody, ourselves, and who waits for us.
+fn check(pid: i32) -> Result<(), String> {
+    if pid <= 1 {
+        return Err(format!("expected the pid of a server, got {pid}"));
+    }
+    if Stat::of(pid).is_none() {
+        return Err(format!("there is no process {pid} any more"));
+    }
+    let mut one_of_us = i32::try_from(std::process::id()).unwrap_or_default();
+    while one_of_us > 1 {
+        if one_of_us == pid {
+            return Err(format!("pid {pid} is this command itself, or what has started it"));
+        }
+        one_of_us = Stat::of(one_of_us).map_or(0, |stat| stat.parent);
+    }
+    Ok(())
+}
+
+fn send(pid: i32, signal: Signal) -> rustix::io::Result<()> {
+    rustix::process::Pid::from_raw(pid).map_or(Ok(()), |pid| kill_process(pid, signal))
+}
+
+/// In nanoseconds, of all threads and of those that have ended: `utime` in /proc counts in ticks
+/// of 10 ms, and `schedstat` forgets the threads that have ended.
+fn clock(pid: i32) -> Option<Duration> {
+    let time = clock_gettime(clock_getcpuclockid(Pid::from_raw(pid)).ok()?).ok()?;
+    Some(Duration::from(time))
+}
+
+/// Whether all their threads came to such a state in time.
+fn await_all(processes: &[i32], within: Duration, is_there: impl Fn(char) -> bool) -> bool {
+    let began = Instant::now();
+    loop {
+        let states = processes.iter().flat_map(|pid| stat::thread_states(*pid));
+        if states.into_iter().all(&is_there) {
+            return true;
+        }
+        if began.elapsed() > within {
+            return false;
+        }
+        sleep(LOOK);
+    }
+}
+
+pub(super) fn list(processes: &[i32]) -> String {
+    let pids: Vec<_> = processes.iter().map(i32::to_string).collect();
+    pids.join(" ")
+}
+
+/// What `ps` calls it.
+pub(super) fn name(pid: i32) -> String {
+    fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default().trim().to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nobody_and_whoever_has_started_us_is_no_server() {
+        for pid in [0, 1, -5] {
+            assert!(Server::new(&[pid]).unwrap_err().contains("expected the pid"));
+        }
+        let parent = i32::try_from(std::os::unix::process::parent_id()).unwrap();
+        assert!(Server::new(&[parent]).unwrap_err().contains("has started it"));
+        assert!(Server::new(&[i32::MAX]).unwrap_err().contains("no process"));
+    }
+
+    #[test]
+    fn what_a_child_uses_counts_while_it_lives_and_when_it_has_ended() {
+        let us = i32::try_from(std::process::id()).unwrap();
+        let server = Server { roots: vec![us] };
+        let before = server.used();
+        let spin = "i=0; while [ $i -lt 100000 ]; do i=$((i+1)); done; read -r end";
+        let mut child = std::process::Command::new("sh")
+            .args(["-c", spin])
+            .stdin(std::process::Stdio::piped())
+            .spawn()
+            .unwrap();
+        let pid = i32::try_from(child.id()).unwrap();
+        assert!(await_all(&[pid], Duration::from_secs(30), |state| state == 'S'));
+        let used = clock(pid).unwrap();
+        assert!(server.processes().contains(&pid));
+        assert!(server.used().cpu >= before.cpu + used);
+        drop(child.stdin.take());
+        child.wait().unwrap();
+        // Now counted in ticks.
+        let tick = Duration::from_millis(20);
+        assert!(server.used().cpu + tick >= before.cpu + used);
+    }
+}

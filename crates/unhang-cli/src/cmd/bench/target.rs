@@ -1,0 +1,112 @@
+//! Where the server is: a Unix socket, or for comparisons a port of this machine.
+
+use std::fmt;
+use std::net::{IpAddr, SocketAddr};
+use std::os::fd::OwnedFd;
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+use std::str::FromStr;
+
+use rustix::io::Errno;
+use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, connect, socket_with};
+use unhang::Address;
+
+#[derive(Clone, Debug)]
+pub(super) enum Target {
+    Unix { address: Address, to_kernel: SocketAddrUnix },
+    Tcp(SocketAddr),
+}
+
+impl FromStr for Target {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        if let Some(place) = text.strip_prefix("tcp:") {
+            return tcp(place).map(Self::Tcp);
+        }
+        let address = Address::new(text).map_err(|error| error.to_string())?;
+        let to_kernel = match text.strip_prefix('@') {
+            Some(name) => SocketAddrUnix::new_abstract_name(name.as_bytes()),
+            None => SocketAddrUnix::new(Path::new(text).as_os_str().as_bytes()),
+        };
+        Ok(Self::Unix { address, to_kernel: to_kernel.map_err(|error| error.to_string())? })
+    }
+}
+
+fn tcp(place: &str) -> Result<SocketAddr, String> {
+    let expected = || format!("expected tcp:HOST:PORT, as tcp:127.0.0.1:8080, got tcp:{place:?}");
+    // "localhost" is looked up nowhere: a load must not depend on who answers that.
+    let place = place
+        .strip_prefix("localhost:")
+        .map_or_else(|| place.to_owned(), |port| format!("127.0.0.1:{port}"));
+    let address: SocketAddr = place.parse().map_err(|_| expected())?;
+    match address.ip() {
+        IpAddr::V4(ip) if ip.is_loopback() => Ok(address),
+        IpAddr::V6(ip) if ip.is_loopback() => Ok(address),
+        ip => Err(format!(
+            "{ip} is not of this machine: a load is only put on loopback addresses, as 127.0.0.1"
+        )),
+    }
+}
+
+/// A socket that does not block, and how far its connecting got.
+pub(super) enum Connected {
+    Yes(OwnedFd),
+    /// Writable when it is connected or has failed: only with TCP.
+    Soon(OwnedFd),
+}
+
+impl Target {
+    /// `Errno::AGAIN`: the accept queue is full, and may have room soon.
+    pub(super) fn connect(&self) -> Result<Connected, Errno> {
+        let family = match self {
+            Self::Unix { .. } => AddressFamily::UNIX,
+            Self::Tcp(SocketAddr::V4(_)) => AddressFamily::INET,
+            Self::Tcp(SocketAddr::V6(_)) => AddressFamily::INET6,
+        };
+        let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
+        let socket = socket_with(family, SocketType::STREAM, flags, None)?;
+        let result = match self {
+            Self::Unix { to_kernel, .. } => connect(&socket, to_kernel),
+            Self::Tcp(address) => connect(&socket, address),
+        };
+        match result {
+            Ok(()) => Ok(Connected::Yes(socket)),
+            Err(Errno::INPROGRESS) => Ok(Connected::Soon(socket)),
+            Err(error) => Err(error),
+        }
+    }
+}
+
+impl fmt::Display for Target {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Unix { address, .. } => address.fmt(f),
+            Self::Tcp(address) => write!(f, "tcp:{address}"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_kind_is_shown_as_it_is_written() {
+        for text in ["/run/app.sock", "@app", "tcp:127.0.0.1:80", "tcp:[::1]:80"] {
+            assert_eq!(text.parse::<Target>().unwrap().to_string(), text);
+        }
+        assert_eq!("tcp:localhost:80".parse::<Target>().unwrap().to_string(), "tcp:127.0.0.1:80");
+    }
+
+    #[test]
+    fn another_machine_and_half_an_address_are_refused() {
+        let error = "tcp:192.0.2.1:80".parse::<Target>().unwrap_err();
+        assert!(error.contains("192.0.2.1") && error.contains("loopback"), "{error}");
+        for text in ["tcp:127.0.0.1", "tcp:", "tcp:example.org:80"] {
+            let error = text.parse::<Target>().unwrap_err();
+            assert!(error.contains("tcp:HOST:PORT"), "{error}");
+        }
+        assert!("".parse::<Target>().is_err());
+    }
+}
