@@ -1,5 +1,7 @@
 """The generated parts of docs/performance.md, each under the name of its place."""
 
+import re
+
 from losses import OURS, losses
 from stats import NOISE, figures, off, quiet, ratio, spread
 from tables import CLIENTS, CROWD, DRAIN
@@ -14,13 +16,19 @@ NAMES = {
     "memory": "idle connections",
     **{f"clients-{n}": f"{n:,} client{'s' * (n > 1)}" for n in CLIENTS},
 }
-US = "{:.1f} µs".format
-RATE = "{:,.0f} /s".format
+
+
+def time(micros):
+    return f"{micros:.1f} µs" if micros < 1000 else f"{micros / 1000:.1f} ms"
+
+
 BYTES = "{:,.0f}".format
-CPU = ("cpu", "CPU per exchange", US)
-PER_SECOND = ("rate", "exchanges", RATE)
-P50 = ("p50", "median latency", US)
-P99 = ("p99", "99th percentile", US)
+CPU = ("cpu", "CPU per exchange", time)
+PER_SECOND = ("rate", "exchanges per second", "{:,.0f}".format)
+P50 = ("p50", "median latency", time)
+P99 = ("p99", "99th percentile", time)
+MEMORY = ("bytes", "bytes per connection", BYTES)
+LABELS = {figure: label for figure, label, _ in (CPU, PER_SECOND, P50, P99, MEMORY)}
 
 
 def all_of(result):
@@ -34,7 +42,7 @@ def all_of(result):
         "slow": table(result, "slow", (CPU, PER_SECOND, P50)),
         "large": table(result, "large", (PER_SECOND, CPU)),
         "beside": table(result, "beside", (PER_SECOND, CPU, P99)),
-        "memory": table(result, "memory", (("bytes", "bytes per connection", BYTES),)),
+        "memory": table(result, "memory", (MEMORY,)),
         "calls": calls(result),
         "targets": targets(result),
         "losses": lost(result),
@@ -44,7 +52,7 @@ def all_of(result):
 
 def machine(result):
     at = result["machine"]
-    versions = ", ".join(f"{name}: {said}" for name, said in result["versions"].items())
+    versions = ", ".join(f"{name} {number(said)}" for name, said in result["versions"].items())
     changed = ", with changes" if at["changed"] else ""
     quick = "**A quick run: too few rounds to judge by.**\n\n" if result["quick"] else ""
     return (
@@ -52,6 +60,12 @@ def machine(result):
         f"{at['memory'] / 2**30:.0f} GiB; Linux {at['kernel']}, net.core.somaxconn {at['somaxconn']}; "
         f"load {at['load']:.1f} before the run.\n\n{versions}."
     )
+
+
+def number(said):
+    """The version alone, of what a program says of itself."""
+    found = re.search(r"\d+(\.\d+)+", said)
+    return found[0] if found else said
 
 
 def how(result):
@@ -62,8 +76,9 @@ def how(result):
     return "\n".join([told, "", *lines]) if lines else told
 
 
-def markdown(head, rows):
-    lines = [head, ["---"] + ["--:"] * (len(head) - 1), *rows]
+def markdown(head, rows, words=()):
+    """The first column, and those that are named, are words; the others are numbers."""
+    lines = [head, ["---"] + ["---" if label in words else "--:" for label in head[1:]], *rows]
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
 
@@ -110,10 +125,10 @@ def noise(data, names):
     """What the server that ran twice says of the others."""
     label = data["labels"][data["base"]]
     measured = {name: off(data, name) for name in names}
-    told = ", ".join(f"{name} {share:.1%}" for name, share in measured.items() if share is not None)
-    loud = [name for name in names if not quiet(data, name)]
+    told = ", ".join(f"{LABELS[name]} {share:.1%}" for name, share in measured.items() if share is not None)
+    loud = [LABELS[name] for name in names if not quiet(data, name)]
     line = f"{label}, run twice, is off itself by: {told or 'not measured'}."
-    verdict = f" **Too noisy, no verdict: {', '.join(loud)}.**" if loud else ""
+    verdict = f" **Too noisy, no verdict on {', '.join(loud)}.**" if loud else ""
     return f"{line}{verdict} {len(data['rounds'])} rounds."
 
 
@@ -141,7 +156,7 @@ def by_clients(result):
         labels = next(iter(there.values()))["labels"]
         body = [[labels[row], *(shown(data, row, figure, form) for data in there.values())] for row in shared]
         loud = [f"{n:,}" for n, data in there.items() if not quiet(data, figure)]
-        note = f"\n\n**Too noisy, no verdict: {', '.join(loud)}.**" if loud else ""
+        note = f"\n\n**Too noisy, no verdict with {', '.join(loud)}.**" if loud else ""
         parts.append(markdown([f"{label}, clients:", *(f"{n:,}" for n in there)], body) + note)
     flat = [middle(data, "unhang", "cpu") for n, data in there.items() if n > 1]
     if len(flat) > 1 and all(flat):
@@ -168,7 +183,7 @@ def calls(result):
             each = ", ".join(f"{name} {count:.1f}" for name, count in names.items() if count >= 0.05)
             body.append([label, clients, f"{sum(names.values()):.1f}", each])
             label = ""
-    text = markdown(["", "clients", "in all", "which"], body)
+    text = markdown(["", "clients", "in all", "which"], body, ("which",))
     counted = [f"{labels.get(row, row)} {count:,.0f}" for row, count in instructions.items() if isinstance(count, (int, float))]
     return text + (f"\n\nInstructions of its own per exchange, 64 clients: {'; '.join(counted)}." if counted else "")
 
@@ -179,7 +194,7 @@ def targets(result):
         found, verdict, why = judge(target, result)
         value = "–" if found is None else times(found) if target.base else BYTES(found.middle)
         body.append([f"{NAMES[target.table]}: {target.says}", target.bound, value, verdict, why])
-    return markdown(["", "target", "measured", "", "why"], body)
+    return markdown(["", "target", "measured", "verdict", "why"], body, ("verdict", "why"))
 
 
 def lost(result):

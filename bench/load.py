@@ -19,7 +19,8 @@ def turn(unhang, server, load, reply_bytes=0):
     except subprocess.TimeoutExpired as slow:
         raise Failed("the load generator did not end within 60 s") from slow
     if not done.stdout.strip():
-        raise Failed(f"the load generator ended with {done.returncode}: {done.stderr.strip()[-200:]}")
+        said = done.stderr.strip().splitlines()
+        raise Failed(said[-1] if said else f"the load generator ended with {done.returncode}")
     return kept(json.loads(done.stdout))
 
 

@@ -1,7 +1,6 @@
 """A server of the comparison: started, ready, and surely stopped."""
 
 import os
-import shutil
 import signal
 import socket
 import subprocess
@@ -27,7 +26,8 @@ class Server:
         command = [*under, *places.command(self.rival, options, self.address, name)]
         with open(self.said, "wb") as said:
             self.process = subprocess.Popen(
-                outlived_by_nobody() + command, stdin=subprocess.DEVNULL, stdout=said, stderr=subprocess.STDOUT
+                # Should this program be killed, the kernel ends the servers, too.
+                ["setpriv", "--pdeathsig", "TERM", "--", *command], stdin=subprocess.DEVNULL, stdout=said, stderr=subprocess.STDOUT
             )
 
     @property
@@ -67,10 +67,10 @@ class Server:
         else:
             family, name = socket.AF_UNIX, self.address
         client = socket.socket(family, socket.SOCK_STREAM)
-        client.settimeout(10)
         try:
             client.connect(name)
-        except BaseException:
+            client.settimeout(10)
+        except OSError:
             client.close()
             raise
         return client
@@ -101,11 +101,6 @@ def free_port():
     """A port that nobody has now; somebody else may take it before the server does, which then says so."""
     with closing(socket.create_server(("127.0.0.1", 0))) as probe:
         return f"tcp:127.0.0.1:{probe.getsockname()[1]}"
-
-
-def outlived_by_nobody():
-    """Should this program be killed, the kernel ends the servers, too."""
-    return ["setpriv", "--pdeathsig", "TERM", "--"] if shutil.which("setpriv") else []
 
 
 def tree(pid):

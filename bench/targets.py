@@ -4,8 +4,6 @@ from dataclasses import dataclass
 
 from stats import NOISE, figures, quiet, ratio, spread
 
-MIB = 1 << 20
-
 
 @dataclass(frozen=True)
 class Target:
@@ -39,17 +37,17 @@ TARGETS = (
     Target("`serve`, with its log: CPU to C's", "drain", "cpu", "serve-log", "c", 1.15),
     *both("CPU to Go's as usually written", "drain", "cpu", "go", 0.42),
     *both("CPU to tokio's as usually written", "drain", "cpu", "tokio", 0.66),
-    Target("64 clients: CPU to Go's", "clients-64", "cpu", "unhang", "go", 0.70),
-    Target("64 clients: CPU to tokio's", "clients-64", "cpu", "unhang", "tokio", 0.85),
-    Target("64 clients: throughput to C's", "clients-64", "rate", "unhang", "c", 1, -1, NOISE),
-    Target("1 client: median latency to C's", "clients-1", "p50", "unhang", "c", 1, 1, NOISE),
+    Target("library: CPU to Go's as usually written", "clients-64", "cpu", "unhang", "go", 0.70),
+    Target("library: CPU to tokio's as usually written", "clients-64", "cpu", "unhang", "tokio", 0.85),
+    Target("library: throughput to C's", "clients-64", "rate", "unhang", "c", 1, -1, NOISE),
+    Target("library: median latency to C's", "clients-1", "p50", "unhang", "c", 1, 1, NOISE),
     Target("throughput, 2 shards to 1", "threads", "rate", "shards-2", "shards-1", 1.6, -1),
     Target("CPU, 8 shards to 2", "threads", "cpu", "shards-8", "shards-2", 1.15),
-    Target("a handler that waits 1 ms, 1,000 clients: CPU to tokio's", "slow", "cpu", "unhang", "tokio", 1.10),
-    Target("user memory per idle connection, in bytes", "memory", "bytes", "unhang", "", 1024),
-    Target("replies of 1 MiB: throughput to that of TCP in C", "large", "rate", "unhang", "c-tcp", 1, -1),
-    Target("replies of 1 MiB: throughput to that of TCP in tokio", "large", "rate", "unhang", "tokio-tcp", 1, -1),
-    Target("beside 10,000 idle: throughput to that without", "beside", "rate", "unhang-beside", "unhang", 0.95, -1),
+    Target("library: CPU to tokio's", "slow", "cpu", "unhang", "tokio", 1.10),
+    Target("library: bytes of user memory for one", "memory", "bytes", "unhang", "", 1024),
+    Target("library: throughput to that of TCP in C", "large", "rate", "unhang", "c-tcp", 1, -1),
+    Target("library: throughput to that of TCP in tokio", "large", "rate", "unhang", "tokio-tcp", 1, -1),
+    Target("library: throughput to that without", "beside", "rate", "unhang-beside", "unhang", 0.95, -1),
 )
 
 

@@ -42,5 +42,6 @@ func main() {
 	if err != nil {
 		log.Fatal(err)
 	}
-	serve(listener)
+	go serve(listener)
+	select {}
 }

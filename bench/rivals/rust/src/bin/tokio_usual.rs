@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use clap::Parser;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, UnixListener};
+use tokio::net::{TcpSocket, UnixListener};
 
 #[derive(Parser)]
 struct Args {
@@ -44,7 +44,10 @@ async fn main() -> io::Result<()> {
     let sleep = Duration::from_millis(sleep);
     let fixed = reply_bytes.map(|length| Arc::new(vec![b'x'; length]));
     if let Some(tcp) = address.strip_prefix("tcp:") {
-        let listener = TcpListener::bind(tcp).await?;
+        // As TcpListener::bind does it, but for the queue, which is 128 there: so that the drain fits.
+        let socket = TcpSocket::new_v4()?;
+        socket.bind(tcp.parse().expect("an address"))?;
+        let listener = socket.listen(4096)?;
         loop {
             let (stream, _) = listener.accept().await?;
             tokio::spawn(handle(stream, sleep, fixed.clone()));
