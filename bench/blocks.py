@@ -3,7 +3,7 @@
 import re
 
 from losses import OURS, losses
-from stats import NOISE, figures, off, quiet, ratio, spread
+from stats import NOISE, figures, quiet, ratio, spread
 from tables import CLIENTS, CROWD, DRAIN
 from targets import TARGETS, judge
 
@@ -124,10 +124,10 @@ def times(found):
 def noise(data, names):
     """What the server that ran twice says of the others."""
     label = data["labels"][data["base"]]
-    measured = {name: off(data, name) for name in names}
-    told = ", ".join(f"{LABELS[name]} {share:.1%}" for name, share in measured.items() if share is not None)
+    twice = {name: ratio(data["rounds"], data["again"], data["base"], name) for name in names}
+    told = ", ".join(f"{LABELS[name]} {times(found)}" for name, found in twice.items() if found)
     loud = [LABELS[name] for name in names if not quiet(data, name)]
-    line = f"{label}, run twice, is off itself by: {told or 'not measured'}."
+    line = f"{label}, run twice, to itself: {told or 'not measured'}."
     verdict = f" **Too noisy, no verdict on {', '.join(loud)}.**" if loud else ""
     return f"{line}{verdict} {len(data['rounds'])} rounds."
 

@@ -51,7 +51,7 @@ def closed_loop(clients):
     crowd = clients == CROWD
     return Table(
         f"clients-{clients}",
-        MAIN + (OTHERS if clients == 64 else ()),
+        (*MAIN, Row("c-yield", "c", "C, epoll, yielding once", ("-y",))) + (OTHERS if clients == 64 else ()),
         ("--clients", str(clients), "--for", "1500ms" if crowd else "500ms", "--warm-up", "500ms" if crowd else "100ms"),
         (5, 2) if crowd else (9, 3),
     )

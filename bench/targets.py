@@ -73,16 +73,10 @@ def reason(target, result):
     if target.figure not in ("cpu", "rate", "p50") or not target.base:
         return ""
     clients = "1" if target.table == "clients-1" else "64"
-    names = (plain_row(target.row), plain_row(target.base))
-    ours, theirs = (result.get("calls", {}).get(name, {}).get(clients) for name in names)
-    if names[0] == names[1] or not ours or not theirs:
+    ours, theirs = (result.get("calls", {}).get(row, {}).get(clients) for row in (target.row, target.base))
+    if not ours or not theirs:
         return ""
     more = {name: count - theirs.get(name, 0) for name, count in ours.items()}
     told = [f"{name} {extra:+.1f}" for name, extra in sorted(more.items(), key=lambda of: -of[1]) if extra >= 0.1]
     whole = f"{sum(ours.values()):.1f} system calls against {sum(theirs.values()):.1f}"
     return f"{whole}: {', '.join(told)}" if told else whole
-
-
-def plain_row(row):
-    """System calls are counted for the server as it comes."""
-    return row.removesuffix("-log")

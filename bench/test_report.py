@@ -89,6 +89,12 @@ class Report(unittest.TestCase):
         full = chart.WIDTH - chart.LABELS - chart.FIGURES
         self.assertIn(f'width="{full}"', drawn)
         self.assertIn(f'width="{full // 2}"', drawn)
+        self.assertNotIn("<path", drawn)
+
+    def test_a_bar_that_would_leave_the_others_no_room_is_cut(self):
+        drawn = chart.bars("", [(str(value), value, str(value), False) for value in (1, 1, 1, 100)])
+        self.assertEqual(drawn.count("<path"), 1)
+        self.assertIn(f'width="{(chart.WIDTH - chart.LABELS - chart.FIGURES) / 4:.0f}"', drawn)
 
     def test_the_table_of_strace_is_read_with_and_without_errors(self):
         text = """% time     seconds  usecs/call     calls    errors syscall

@@ -1,12 +1,14 @@
 /* As little as a server can do: what the others are compared with. No deadline, no limit, no log.
  * Tuned: it reads before it registers, and does not accept until EAGAIN at every wake-up, because
  * an accept that finds nobody costs more than one that does.
- *   epoll PATH|tcp:127.0.0.1:PORT [-t THREADS] [-r REPLY_BYTES] [-g]      -g: register everyone first */
+ *   epoll PATH|tcp:127.0.0.1:PORT [-t THREADS] [-r REPLY_BYTES] [-g] [-y]
+ * -g registers everyone first; -y gives a client that has not written yet the processor, once. */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
 #include <err.h>
 #include <errno.h>
 #include <pthread.h>
+#include <sched.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
@@ -15,7 +17,7 @@
 #include <unistd.h>
 
 struct conn { int fd; size_t sent, size; };
-static int listener, register_first;
+static int listener, register_first, yield;
 static size_t fixed_size;
 static char *fixed;
 static _Thread_local char buffer[64 * 1024] = "pong:";
@@ -32,6 +34,7 @@ static int wait_for(int ep, const struct conn *at, struct conn *known, uint32_t 
 static void serve(int ep, struct conn c, struct conn *known) {
     if (!c.size) {
         ssize_t n = recv(c.fd, buffer + 5, sizeof buffer - 5, 0);
+        if (n < 0 && yield && !known && !sched_yield()) n = recv(c.fd, buffer + 5, sizeof buffer - 5, 0);
         if (n < 0 && errno == EAGAIN && wait_for(ep, &c, known, EPOLLIN)) return;
         if (n > 0) c.size = fixed ? fixed_size : (size_t)n + 5;
     }
@@ -64,10 +67,10 @@ static void *loop(void *unused) {
 
 int main(int argc, char **argv) {
     int threads = 1, option, one = 1;
-    while ((option = getopt(argc, argv, "t:r:g")) > 0) {
+    while ((option = getopt(argc, argv, "t:r:gy")) > 0) {
         if (option == 't') threads = atoi(optarg);
         else if (option == 'r') fixed_size = strtoul(optarg, NULL, 10);
-        else register_first = 1;
+        else *(option == 'y' ? &yield : &register_first) = 1;
     }
     if (optind >= argc) errx(2, "expected PATH or tcp:127.0.0.1:PORT");
     if (fixed_size) memset(fixed = malloc(fixed_size), 'x', fixed_size);
