@@ -84,7 +84,7 @@ fn run(plan: &Plan, server: Result<Server, String>) -> Result<Outcome, String> {
         let mut stop = pin!(termination());
         let (work, watched) = (plan.clone(), Arc::clone(&watch));
         let mut work = spawn_blocking(move || work.run(&server, &watched));
-        let (mut progress, mut ticks) = (Progress::new(), interval(TICK));
+        let (mut progress, mut ticks) = (Progress::new(plan.span()), interval(TICK));
         let result = loop {
             tokio::select! {
                 result = &mut work => break result,

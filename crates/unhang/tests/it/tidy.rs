@@ -43,7 +43,22 @@ const RULES: &[(&str, &[&str], &str)] = &[
         &["SystemTime", "UNIX_EPOCH"],
         "a deadline is kept by a clock that nobody sets: a step of the wall clock moves none",
     ),
+    (
+        "unhang-cli/src/cmd/bench",
+        &["cmd::call", "cmd::serve", "cmd::why", "unhang::Client", "unhang::Server", "tokio"],
+        "it loads any server, and what it costs itself the server may lack",
+    ),
+    (
+        "unhang-cli/src/cmd/bench/pace.rs",
+        &["Instant", "rustix", "std::io", "crate::"],
+        "when an exchange is due is arithmetic: so it can be simulated",
+    ),
     ("unhang-cli/src/cmd/call.rs", &["cmd::serve", "super::serve"], "no command imports another"),
+    (
+        "unhang-cli/src/cmd/bench.rs",
+        &["super::call", "super::serve", "super::why"],
+        "no command imports another",
+    ),
     ("unhang-cli/src/cmd/serve.rs", &["cmd::call", "super::call"], "no command imports another"),
     (
         "unhang-cli/src/cmd/why",

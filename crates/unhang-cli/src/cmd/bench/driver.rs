@@ -66,6 +66,8 @@ pub(super) struct Driver<'a> {
     epoll: OwnedFd,
     clients: Vec<Client>,
     free: Vec<usize>,
+    /// From when on there was always one.
+    free_since: Instant,
     /// In the order of their time, as all pause for the same one.
     paused: VecDeque<(Instant, usize, Option<Knock>)>,
     /// In the order of their time, as all have the same one from their start. Some are over.
@@ -106,6 +108,7 @@ impl<'a> Driver<'a> {
             epoll: epoll::create(epoll::CreateFlags::CLOEXEC)?,
             clients: (0..clients).map(|_| Client::default()).collect(),
             free: (0..clients).rev().collect(),
+            free_since: began,
             paused: VecDeque::new(),
             deadlines: VecDeque::with_capacity(clients),
             tally: Tally::new().map_err(io::Error::other)?,
@@ -118,8 +121,9 @@ impl<'a> Driver<'a> {
         let mut events: Vec<epoll::Event> = Vec::with_capacity(EVENTS);
         while !self.watch.stop.load(Ordering::Relaxed) {
             self.end_pauses()?;
-            self.begin_due()?;
             self.end_late_ones();
+            self.give_up_late_starts();
+            self.begin_due()?;
             let Some(next) = self.next() else { break };
             self.wait(next, &mut events)?;
             for event in events.drain(..) {
@@ -134,9 +138,6 @@ impl<'a> Driver<'a> {
     fn begin_due(&mut self) -> io::Result<()> {
         while let Some(&client) = self.free.last() {
             let now = Instant::now();
-            if self.last_start.is_some_and(|last| now > last) {
-                self.tally.not_started += self.pace.stop();
-            }
             let since = match self.pace.next(now.saturating_duration_since(self.began)) {
                 Next::Now => now,
                 Next::Due(due) => self.began + due,
@@ -144,6 +145,7 @@ impl<'a> Driver<'a> {
             };
             if now.saturating_duration_since(since) > LATE {
                 self.tally.late += 1;
+                self.tally.late_generator += u64::from(since > self.free_since);
             }
             self.free.pop();
             self.pace.begun();
@@ -216,9 +218,16 @@ impl<'a> Driver<'a> {
                 }
                 self.watch.count(ended);
                 self.tally.count(ended, now.saturating_duration_since(since));
-                self.free.push(client);
+                self.release(client, now);
             }
         }
+    }
+
+    fn release(&mut self, client: usize, now: Instant) {
+        if self.free.is_empty() {
+            self.free_since = now;
+        }
+        self.free.push(client);
     }
 
     fn connect_failed(&mut self, client: usize, error: Errno) {
@@ -232,7 +241,7 @@ impl<'a> Driver<'a> {
         while self.paused.front().is_some_and(|paused| paused.0 <= now) {
             let Some((_, client, knock)) = self.paused.pop_front() else { break };
             match knock {
-                None => self.free.push(client),
+                None => self.release(client, now),
                 Some(knock) if knock.deadline <= now => self.connect_failed(client, Errno::AGAIN),
                 Some(knock) => self.connect(client, knock, false)?,
             }
@@ -254,6 +263,15 @@ impl<'a> Driver<'a> {
                 None => {}
             }
             self.deadlines.pop_front();
+        }
+    }
+
+    fn give_up_late_starts(&mut self) {
+        let Some(last) = self.last_start.filter(|last| Instant::now() > *last) else { return };
+        let waited_until = last.saturating_duration_since(self.began);
+        while let Next::Due(due) = self.pace.next(waited_until) {
+            self.pace.begun();
+            self.tally.not_started(waited_until.saturating_sub(due));
         }
     }
 

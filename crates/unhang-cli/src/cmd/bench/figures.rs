@@ -10,15 +10,14 @@ pub(super) fn grouped(number: u64) -> String {
     groups.join(",")
 }
 
-/// A number of which only so much matters: 12.3, 0.046, 41,234.
+/// A number of which only so much matters: 0.05, 12.3, 41,234.
 pub(super) fn rounded(number: f64) -> String {
     match number {
         // Not below zero, and far below what an integer holds.
         #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
         number if number >= 99.95 => grouped(number.round() as u64),
         number if number >= 9.995 => format!("{number:.1}"),
-        number if number >= 0.9995 => format!("{number:.2}"),
-        number => format!("{number:.3}"),
+        number => format!("{number:.2}"),
     }
 }
 

@@ -66,21 +66,6 @@ impl Pace {
             Self::Open(schedule) => schedule.next += schedule.step,
         }
     }
-
-    /// No more: gives how many of a constant rate are left over.
-    pub(super) fn stop(&mut self) -> u64 {
-        match self {
-            Self::Closed { left, .. } => {
-                *left = Some(0);
-                0
-            }
-            Self::Open(schedule) => {
-                let over = schedule.end.saturating_sub(schedule.next).div_ceil(schedule.step);
-                schedule.next = schedule.end;
-                over
-            }
-        }
-    }
 }
 
 #[cfg(test)]
@@ -143,16 +128,6 @@ mod tests {
         }
         due.sort();
         assert_eq!(due, (0..10).map(|nth| nth * MS).collect::<Vec<_>>());
-    }
-
-    #[test]
-    fn what_is_left_over_at_a_stop_is_counted() {
-        for (threads, over) in [(1, vec![10]), (3, vec![4, 3, 3])] {
-            let left = |nth| Pace::Open(Schedule::new(nth, threads, 5.0, 10)).stop();
-            assert_eq!((0..threads).map(left).collect::<Vec<_>>(), over);
-        }
-        let mut closed = Pace::Closed { until: None, left: None };
-        assert_eq!((closed.stop(), closed.next(Duration::ZERO)), (0, Next::Never));
     }
 
     #[test]

@@ -151,6 +151,15 @@ fn own_cpu() -> Duration {
 }
 
 impl Plan {
+    /// How long it takes, where that is known before.
+    pub(super) fn span(&self) -> Option<Duration> {
+        match &self.mode {
+            Mode::Load(Load { length: Length::For(span), .. })
+            | Mode::Drain(Drain { rounds: Rounds::For(span), .. }) => Some(*span),
+            _ => None,
+        }
+    }
+
     /// How many descriptors it takes at once.
     pub(super) fn descriptors(&self) -> usize {
         let clients = match &self.mode {
@@ -176,10 +185,6 @@ impl fmt::Display for Plan {
                 write!(f, "open loop, {rate} per second, at most {} at once", clients(*count))
             }
             Mode::Drain(drain) => write!(f, "drain, {} per round", clients(drain.clients)),
-        }?;
-        match self.idle {
-            0 => Ok(()),
-            idle => write!(f, ", {idle} more idle"),
         }
     }
 }

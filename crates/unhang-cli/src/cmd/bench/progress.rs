@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use super::driver::Watch;
 use super::figures::{each, grouped};
+use crate::units::Span;
 
 /// Often enough to look alive, and seldom enough to cost nothing.
 pub(super) const TICK: Duration = Duration::from_millis(500);
@@ -13,6 +14,8 @@ pub(super) const TICK: Duration = Duration::from_millis(500);
 #[derive(Debug)]
 pub(super) struct Progress {
     is_shown: bool,
+    /// How long it takes, where that is known.
+    span: Option<Duration>,
     /// When what counts has begun.
     began: Option<Instant>,
     last: u64,
@@ -20,9 +23,9 @@ pub(super) struct Progress {
 }
 
 impl Progress {
-    pub(super) fn new() -> Self {
+    pub(super) fn new(span: Option<Duration>) -> Self {
         let is_shown = stderr().is_terminal();
-        Self { is_shown, began: None, last: 0, last_at: Instant::now() }
+        Self { is_shown, span, began: None, last: 0, last_at: Instant::now() }
     }
 
     pub(super) fn tick(&mut self, watch: &Watch) {
@@ -36,9 +39,12 @@ impl Progress {
         if counts && self.began.is_none() {
             self.began = Some(now);
         }
-        let since = match self.began {
-            Some(began) => format!("{:.0}s", (now - began).as_secs_f64()),
-            None => "warm-up".to_owned(),
+        let since = match (self.began, self.span) {
+            (Some(began), Some(span)) => {
+                format!("{:.0}s of {}", (now - began).as_secs_f64(), Span(span))
+            }
+            (Some(began), None) => format!("{:.0}s", (now - began).as_secs_f64()),
+            (None, _) => "warm-up".to_owned(),
         };
         let lately = ended.saturating_sub(self.last);
         let span = (now - self.last_at).as_secs_f64();
@@ -51,7 +57,7 @@ impl Progress {
             0 => String::new(),
             failed => format!("   {} not as they must", grouped(failed)),
         };
-        show(&format!("{since:>7}   {ended} exchanges   {rate}/s{failed}"));
+        show(&format!("{since:<12}{ended} exchanges   {rate}/s{failed}"));
     }
 
     /// Takes the line away.

@@ -10,6 +10,7 @@ use super::figures::{Took, each, grouped, rounded, time_each};
 use super::plan::{Mode, Outcome, Plan, Usage};
 use super::server;
 use super::tally::Ended;
+use super::target::Target;
 
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Report<'a> {
@@ -23,23 +24,27 @@ const GOOD: Style = AnsiColor::Green.on_default().bold();
 const LABEL: Style = Style::new().bold();
 const DIM: Style = Style::new().dimmed();
 
+/// Of a column: three digits, a point, a unit, and some air.
+const WIDTH: usize = 10;
 /// A thread that runs for this part of the time had no time left to load the server more.
 const SATURATED: f64 = 0.9;
 
 impl Display for Report<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(f, "{LABEL}{}{LABEL:#}   {}", self.plan.script.target, self.plan)?;
+        writeln!(f, "{LABEL}{}{LABEL:#}", self.plan.script.target)?;
+        writeln!(f, "{}{}", label("load"), self.plan)?;
         self.exchanges(f)?;
         self.ends(f)?;
         self.schedule(f)?;
         if matches!(self.plan.mode, Mode::Drain(_)) {
             self.rounds(f)?;
+            self.who(f)?;
         } else {
             self.latency(f)?;
+            self.cpu(f)?;
         }
-        self.server(f)?;
-        self.generator(f)?;
-        self.idle(f)
+        self.idle(f)?;
+        self.advice(f)
     }
 }
 
@@ -66,7 +71,7 @@ impl Report<'_> {
             };
         }
         let ends = Ended::ALL.into_iter().map(|ended| (meaning(ended), tally.of(ended)));
-        let ends = ends.chain([("were due, and no client was free", tally.not_started)]);
+        let ends = ends.chain([("were due, and no client was free", tally.never_started())]);
         let ends: Vec<_> = ends.filter(|(_, count)| *count > 0).collect();
         let counts: Vec<_> = ends.iter().map(|(_, count)| grouped(*count)).collect();
         let width = counts.iter().map(String::len).max().unwrap_or_default();
@@ -83,14 +88,13 @@ impl Report<'_> {
 
     fn schedule(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let tally = &self.outcome.tally;
-        if tally.late > 0 {
-            let late = grouped(tally.late);
-            writeln!(
-                f,
-                "{}{UNSURE}{late} began late{UNSURE:#}: no client was free; latency counts from \
-                 when they were due",
-                label("")
-            )?;
+        let late = [
+            (tally.late - tally.late_generator, "as no client was free"),
+            (tally.late_generator, "as the generator itself was held up"),
+        ];
+        for (count, why) in late.into_iter().filter(|(count, _)| *count > 0) {
+            let count = grouped(count);
+            writeln!(f, "{}{UNSURE}{count} began late{UNSURE:#}, {why}", label(""))?;
         }
         if tally.queue_full > 0 {
             let full = grouped(tally.queue_full);
@@ -114,58 +118,69 @@ impl Report<'_> {
             return Ok(());
         };
         let clients = drain.clients as u64;
-        let names = ["min", "median", "max"];
         let rounds = &self.outcome.rounds;
         let per_exchange = |all: Vec<Duration>| {
             Spread::of(all).each().map(|all| time_each(all, clients).unwrap_or_default())
         };
         let cpu = per_exchange(rounds.iter().map(|round| round.cpu).collect());
         let time = per_exchange(rounds.iter().map(|round| round.time).collect());
-        writeln!(f, "{}{} of {} clients", label("rounds"), rounds.len(), grouped(clients))?;
-        table(f, "server CPU", &names, &cpu)?;
+        table(f, "server CPU", &["min", "median", "max"], &cpu)?;
         row(f, "time", &time)?;
-        writeln!(f, "{}{DIM}per exchange, over the rounds{DIM:#}", label(""))
+        let (rounds, clients) = (grouped(rounds.len() as u64), grouped(clients));
+        writeln!(f, "{}{DIM}per exchange, in {rounds} rounds of {clients}{DIM:#}", label(""))
     }
 
-    fn server(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let usage = match &self.outcome.server {
-            Ok(usage) => usage,
-            Err(why) => {
-                return writeln!(f, "{}{UNSURE}CPU not known{UNSURE:#}: {why}", label("server"));
-            }
-        };
+    fn cpu(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let exchanges = self.outcome.tally.exchanges();
-        write!(f, "{}", label("server"))?;
-        if let (Mode::Load(_), Some(cpu)) = (&self.plan.mode, time_each(usage.cpu, exchanges)) {
-            let busy = cores(usage.cpu, self.outcome.elapsed);
-            write!(f, "{} of CPU per exchange, {} cores", Took(cpu), rounded(busy))?;
-            if let Some(switches) = usage.switches_each(exchanges) {
-                write!(f, ", {} switches", rounded(switches))?;
-            }
-            write!(f, "   ")?;
+        write!(f, "{}", label(""))?;
+        for head in ["CPU each", "cores", "switches"] {
+            write!(f, "{DIM}{head:>WIDTH$}{DIM:#}")?;
         }
-        writeln!(f, "{DIM}{}{DIM:#}", who(usage))
-    }
-
-    fn generator(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (cpu, elapsed) = (self.outcome.generator, self.outcome.elapsed);
-        let Some(each) = time_each(cpu, self.outcome.tally.exchanges()) else { return Ok(()) };
-        let busy = cores(cpu, elapsed);
-        let (each, cores) = (Took(each), rounded(busy));
-        writeln!(f, "{}{each} of CPU per exchange, {cores} cores", label("generator"))?;
+        writeln!(f)?;
+        write!(f, "{}", label("server"))?;
+        match &self.outcome.server {
+            Ok(usage) => {
+                self.used(f, usage.cpu)?;
+                let switches = usage.switches_each(exchanges).map_or(String::new(), rounded);
+                writeln!(f, "{switches:>WIDTH$}   {DIM}{}{DIM:#}", who(usage))?;
+            }
+            Err(why) => writeln!(f, " {UNSURE}not known{UNSURE:#}: {why}")?,
+        }
+        write!(f, "{}", label("generator"))?;
+        self.used(f, self.outcome.generator)?;
+        writeln!(f)?;
         let is_limit = match &self.plan.mode {
             #[allow(clippy::cast_precision_loss)]
-            Mode::Load(load) => busy > SATURATED * load.threads() as f64,
+            Mode::Load(load) => {
+                cores(self.outcome.generator, self.outcome.elapsed)
+                    > SATURATED * load.threads() as f64
+            }
             Mode::Drain(_) => false,
         };
         if is_limit {
-            writeln!(
-                f,
-                "{}{UNSURE}it was the limit{UNSURE:#}: judge the server by its CPU, not by the rate",
-                label("")
-            )?;
+            let advice = "judge the server by its CPU, not by the rate";
+            writeln!(f, "{}{UNSURE}it was the limit{UNSURE:#}: {advice}", label(""))?;
         }
         Ok(())
+    }
+
+    /// Per exchange, and of the time that it took.
+    fn used(&self, f: &mut fmt::Formatter<'_>, cpu: Duration) -> fmt::Result {
+        let each = time_each(cpu, self.outcome.tally.exchanges());
+        let each = each.map_or(String::new(), |each| Took(each).to_string());
+        let cores = rounded(cores(cpu, self.outcome.elapsed));
+        write!(f, "{each:>WIDTH$}{cores:>WIDTH$}")
+    }
+
+    /// A drain: the table of its rounds has the rest.
+    fn who(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Ok(usage) = &self.outcome.server {
+            writeln!(f, "{}{}", label("server"), who(usage))?;
+        }
+        let each = time_each(self.outcome.generator, self.outcome.tally.exchanges());
+        each.map_or(Ok(()), |each| {
+            writeln!(f, "{}{} of CPU per exchange", label("generator"), Took(each))
+        })
     }
 
     fn idle(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -178,6 +193,15 @@ impl Report<'_> {
                 "; the server closed {}, and others came in their place",
                 grouped(closed)
             ),
+        }
+    }
+
+    fn advice(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Target::Unix { address, .. } = &self.plan.script.target else { return Ok(()) };
+        let hung = [Ended::NotClosed, Ended::TimedOut].map(|ended| self.outcome.tally.of(ended));
+        match hung {
+            [0, 0] => Ok(()),
+            _ => writeln!(f, "{DIM}to see why, while it runs: unhang why {address}{DIM:#}"),
         }
     }
 }
@@ -194,7 +218,7 @@ fn table(
 ) -> fmt::Result {
     write!(f, "{}", label(""))?;
     for head in heads {
-        write!(f, "{DIM}{head:>9}{DIM:#}")?;
+        write!(f, "{DIM}{head:>WIDTH$}{DIM:#}")?;
     }
     writeln!(f)?;
     row(f, name, values)
@@ -203,7 +227,7 @@ fn table(
 fn row(f: &mut fmt::Formatter<'_>, name: &str, values: &[Duration]) -> fmt::Result {
     write!(f, "{}", label(name))?;
     for value in values {
-        write!(f, "{:>9}", Took(*value))?;
+        write!(f, "{:>WIDTH$}", Took(*value))?;
     }
     writeln!(f)
 }

@@ -78,10 +78,12 @@ pub(super) struct Tally {
     pub(super) errors: BTreeMap<i32, u64>,
     /// How many found the accept queue full before they were connected, or gave up.
     pub(super) queue_full: u64,
-    /// Open loop: how many were begun late, because no client was free.
+    /// Open loop: how many were begun late, be it that no client was free …
     pub(super) late: u64,
+    /// … or that the generator itself was held up: those are no word on the server.
+    pub(super) late_generator: u64,
     /// Open loop: how many were due and could not be begun before the end.
-    pub(super) not_started: u64,
+    not_started: u64,
     /// From the beginning to the last answer.
     pub(super) last_answer: Duration,
 }
@@ -94,6 +96,7 @@ impl Tally {
             errors: BTreeMap::new(),
             queue_full: 0,
             late: 0,
+            late_generator: 0,
             not_started: 0,
             last_answer: Duration::ZERO,
         })
@@ -102,9 +105,19 @@ impl Tally {
     pub(super) fn count(&mut self, ended: Ended, took: Duration) {
         self.ended[ended as usize] += 1;
         if ended.is_waited() {
-            let nanos = u64::try_from(took.as_nanos()).unwrap_or(LONGEST);
-            self.latency.saturating_record(nanos);
+            self.waited(took);
         }
+    }
+
+    /// One that was due, and has waited so long for a free client in vain.
+    pub(super) fn not_started(&mut self, waited: Duration) {
+        self.not_started += 1;
+        self.waited(waited);
+    }
+
+    fn waited(&mut self, time: Duration) {
+        let nanos = u64::try_from(time.as_nanos()).unwrap_or(LONGEST);
+        self.latency.saturating_record(nanos);
     }
 
     pub(super) fn connect_failed(&mut self, error: Errno) {
@@ -114,6 +127,10 @@ impl Tally {
 
     pub(super) fn of(&self, ended: Ended) -> u64 {
         self.ended[ended as usize]
+    }
+
+    pub(super) fn never_started(&self) -> u64 {
+        self.not_started
     }
 
     /// All that were begun.
@@ -137,6 +154,7 @@ impl Tally {
         }
         self.queue_full += other.queue_full;
         self.late += other.late;
+        self.late_generator += other.late_generator;
         self.not_started += other.not_started;
         self.last_answer = self.last_answer.max(other.last_answer);
     }
@@ -182,7 +200,8 @@ mod tests {
         let mut tally = Tally::new().unwrap();
         tally.count(Ended::Answered, Duration::ZERO);
         assert!(tally.is_clean());
-        tally.not_started = 1;
+        tally.not_started(Duration::from_secs(9));
+        assert_eq!(tally.latency.len(), 2);
         assert!(!tally.is_clean());
     }
 }

@@ -1,0 +1,57 @@
+//! What makes no sense is refused, with what was expected.
+
+use super::{run, said};
+use crate::support::Place;
+use crate::support::daemon::Daemon;
+
+#[test]
+fn flags_that_make_no_sense_are_refused_with_what_was_expected() {
+    let cases: &[(&[&str], &str)] = &[
+        (&["--clients", "0"], "0 is not in 1.."),
+        (&["--rate", "0"], "expected exchanges per second, as 500 or 0.5, got \"0\""),
+        (&["--rate", "fast"], "expected exchanges per second"),
+        (&["--for", "10"], "expected a duration with its unit"),
+        (&["--timeout", "0s"], "expected a deadline above zero"),
+        (&["--count", "5", "--for", "1s"], "cannot be used with"),
+        (&["--drain", "5", "--rate", "5"], "cannot be used with"),
+        (&["--rounds", "5"], "--drain"),
+        (&["--request", r"a\q"], r"expected \n, \r, \t, \\ or \xNN"),
+        (&["--request", ""], "expected a request of at least one byte, or --half-close"),
+        (&["--expect", ""], "expected at least one byte for --expect"),
+        (&["--expect", "a", "--reply-bytes", "1"], "cannot be used with"),
+        (&["--pid", "1"], "expected the pid of a server, got 1"),
+        (&["--pid", "2147483647"], "there is no process 2147483647"),
+    ];
+    for (flags, expected) in cases {
+        let output = run("/nonexistent/socket", flags);
+        assert_eq!(output.status.code(), Some(2), "{flags:?}: {}", said(&output));
+        assert!(said(&output).contains(expected), "{flags:?}: {}", said(&output));
+        assert!(output.stdout.is_empty());
+    }
+}
+
+#[test]
+fn another_machine_is_no_target() {
+    let output = run("tcp:192.0.2.1:80", &[]);
+    assert_eq!(output.status.code(), Some(2));
+    assert!(said(&output).contains("192.0.2.1 is not of this machine"), "{}", said(&output));
+}
+
+#[test]
+fn nobody_there_is_said_before_any_load() {
+    let place = Place::new();
+    let output = run(&place.socket, &[]);
+    assert_eq!(output.status.code(), Some(3));
+    assert!(said(&output).contains("cannot connect to"), "{}", said(&output));
+    assert!(said(&output).contains("No such file or directory"), "{}", said(&output));
+}
+
+#[test]
+fn whoever_has_started_it_is_not_stopped() {
+    let place = Place::new();
+    let _server = Daemon::serve(&place.socket, &["--quiet"]);
+    let us = std::process::id().to_string();
+    let output = run(&place.socket, &["--drain", "5", "--pid", &us]);
+    assert_eq!(output.status.code(), Some(2));
+    assert!(said(&output).contains("or what has started it"), "{}", said(&output));
+}
