@@ -171,7 +171,7 @@ def calls(result):
     found = result.get("calls", {})
     if not found or "skipped" in found:
         return f"Not measured{': ' + found['skipped'] if found else ''}."
-    labels = result["tables"].get("drain", {}).get("labels", {})
+    labels = result.get("labels", {})
     instructions = result.get("instructions", {})
     body = []
     for row, counted in found.items():

@@ -56,6 +56,7 @@ def main():
                 continue
             result["tables"][table.name] = measure(places, table, missing, args.quick, chance)
         watched = [row for row in TABLES[0].rows if row.key in inside.WATCHED and row.rival not in missing]
+        result["labels"] = {row.key: row.label or RIVALS[row.rival].label for row in watched}
         if not args.only or "calls" in args.only:
             say("calls", "strace")
             result["calls"] = inside.system_calls(places, watched)

@@ -5,6 +5,7 @@ machine does at one moment and not at another falls out.
 """
 
 from dataclasses import dataclass
+from math import sqrt
 from statistics import median
 
 # A server that is compared with itself comes out at 1 but for chance. Where it is further off than this, chance is as
@@ -14,11 +15,17 @@ NOISE = 0.03
 
 @dataclass(frozen=True)
 class Spread:
-    """A median, and the quartiles around it."""
+    """A median, the quartiles around it, and of how many."""
 
     middle: float
     low: float
     high: float
+    count: int
+
+    @property
+    def doubt(self):
+        """How far the median may well be from that of many more rounds."""
+        return (self.high - self.low) / 2 / sqrt(self.count)
 
 
 def spread(values):
@@ -26,7 +33,7 @@ def spread(values):
     values = sorted(values)
     if not values:
         return None
-    return Spread(median(values), quantile(values, 0.25), quantile(values, 0.75))
+    return Spread(median(values), quantile(values, 0.25), quantile(values, 0.75), len(values))
 
 
 def quantile(ordered, share):
@@ -55,9 +62,10 @@ def ratio(rounds, row, base, figure):
 
 
 def off(table, figure):
-    """How far the server that runs twice is off itself; None where it did not run twice."""
+    """How far the server that runs twice is off itself, or may be: that it came out at 1 in a few wild rounds was luck.
+    None where it did not run twice."""
     twice = ratio(table["rounds"], table["again"], table["base"], figure)
-    return abs(twice.middle - 1) if twice else None
+    return max(abs(twice.middle - 1), twice.doubt) if twice else None
 
 
 def quiet(table, figure):

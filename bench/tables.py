@@ -68,7 +68,7 @@ TABLES = (
         )
         + OTHERS,
         ("--drain", str(DRAIN), "--rounds", "1", "--warm-up", "0s"),
-        (61, 5),
+        (51, 5),
     ),
     *map(closed_loop, CLIENTS),
     Table(
@@ -79,7 +79,7 @@ TABLES = (
             *(Row(f"shards-{n}", "unhang", f"unhang, shards: {n}", ("--shards", str(n))) for n in (1, 2, 8)),
         ),
         ("--drain", str(DRAIN), "--rounds", "1", "--warm-up", "0s"),
-        (61, 5),
+        (51, 5),
     ),
     Table(
         "slow",
