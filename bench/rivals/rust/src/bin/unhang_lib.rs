@@ -1,0 +1,75 @@
+//! A service with this project's library, as its documentation writes it: all its deadlines and
+//! limits are on.
+
+use std::fs::File;
+use std::io::{BufWriter, Write};
+use std::path::PathBuf;
+use std::sync::Mutex;
+use std::time::Duration;
+
+use clap::Parser;
+use unhang::{Error, Event, Fault, Limits, Reply, Request, Server, termination};
+
+#[derive(Parser)]
+struct Args {
+    path: String,
+    /// How long the handler waits, in milliseconds
+    #[arg(long, default_value_t = 0)]
+    sleep: u64,
+    /// Reply with so many bytes instead of with the request
+    #[arg(long)]
+    reply_bytes: Option<usize>,
+    /// Write a line per exchange to this file: when, who, how much and how long
+    #[arg(long)]
+    log: Option<PathBuf>,
+    /// Threads that serve
+    #[arg(long)]
+    shards: Option<usize>,
+    /// Room for so many connections
+    #[arg(long)]
+    max_connections: Option<usize>,
+    /// How long a request may take to come, in seconds
+    #[arg(long)]
+    read_deadline: Option<u64>,
+}
+
+#[tokio::main]
+async fn main() -> Result<(), Error> {
+    let args = Args::parse();
+    let mut limits = Limits::default();
+    limits.max_connections = args.max_connections.unwrap_or(limits.max_connections);
+    limits.read = args.read_deadline.map_or(limits.read, Duration::from_secs);
+
+    let mut server = Server::bind(&args.path)?.limits(limits).stop_when(termination());
+    if let Some(path) = args.log {
+        let log = Mutex::new(BufWriter::new(File::create(path).expect("a file for the log")));
+        server = server.observe(move |event| write_line(&log, event));
+    }
+    // SHARDS: here `Server::shards(n)` belongs, for `Some(n)`; until then there is always one.
+    let _ = args.shards;
+
+    let sleep = Duration::from_millis(args.sleep);
+    // As static data: the reply of a service that has it ready is not copied.
+    let fixed = args.reply_bytes.map(|length| &*vec![b'x'; length].leak());
+    server
+        .serve(move |request: Request| async move {
+            if !sleep.is_zero() {
+                tokio::time::sleep(sleep).await;
+            }
+            Ok::<Reply, Fault>(match fixed {
+                Some(reply) => (reply as &'static [u8]).into(),
+                None => [b"pong:", request.bytes()].concat().into(),
+            })
+        })
+        .await
+}
+
+fn write_line(log: &Mutex<BufWriter<File>>, event: &Event<'_>) {
+    let Event::Exchange(exchange) = event else { return };
+    let (now, who) = (jiff::Timestamp::now(), exchange.peer.map(|peer| (peer.pid, peer.uid)));
+    let (read, written, took) = (exchange.bytes_in, exchange.bytes_out, exchange.took);
+    if let Ok(mut log) = log.lock() {
+        // A log that cannot be written must not stop the service.
+        let _ = writeln!(log, "{now} {who:?} {read} {written} {took:?} {:?}", exchange.ended);
+    }
+}

@@ -1,0 +1,136 @@
+"""What is measured: for each table its rows, and what load they get."""
+
+from dataclasses import dataclass
+
+CROWD = 10_000
+DRAIN = 2_000
+CLIENTS = (1, 8, 64, 512, 1_000, CROWD)
+MIB = 1 << 20
+# Room for the crowd and the load beside it.
+ROOM = ("--max-connections", "19000")
+# The crowd must outlast the run.
+PATIENT = (*ROOM, "--read-deadline", "600")
+
+
+@dataclass(frozen=True)
+class Row:
+    """A server with its options; `load` is for its load generator alone."""
+
+    key: str
+    rival: str
+    label: str = ""
+    options: tuple = ()
+    load: tuple = ()
+
+
+@dataclass(frozen=True)
+class Table:
+    """`again` is `base` once more. `rounds` are those of a full run and of a quick one."""
+
+    name: str
+    rows: tuple
+    load: tuple
+    rounds: tuple
+    base: str = "c"
+    again: str = "c-again"
+    measure: str = "load"
+    # With replies of another kind than the rival's own.
+    reply_bytes: int = 0
+
+
+C = (Row("c", "c"), Row("c-again", "c", "C, epoll, again"))
+QUIET = Row("serve", "serve", "`unhang serve --quiet`", ("--quiet",))
+MAIN = (*C, Row("unhang", "unhang"), QUIET, Row("tokio", "tokio"), Row("go", "go"))
+OTHERS = tuple(
+    Row(name, name) for name in ("go-tuned", "axum", "nginx", "node", "asyncio", "threads", "php", "c-tcp", "tokio-tcp")
+)
+
+
+def closed_loop(clients):
+    """Each client asks again as soon as it has its reply. A crowd takes a while to get going."""
+    crowd = clients == CROWD
+    return Table(
+        f"clients-{clients}",
+        (*MAIN, Row("c-yield", "c", "C, epoll, yielding once", ("-y",))) + (OTHERS if clients == 64 else ()),
+        ("--clients", str(clients), "--for", "1500ms" if crowd else "500ms", "--warm-up", "500ms" if crowd else "100ms"),
+        (5, 2) if crowd else (9, 3),
+    )
+
+
+TABLES = (
+    Table(
+        "drain",
+        MAIN
+        + (
+            Row("unhang-log", "unhang", "unhang, the library, with a log", ("--log", "{folder}/unhang.log")),
+            Row("serve-log", "serve", "`unhang serve`, its log in a file"),
+            Row("c-registered", "c", "C, epoll, registered first", ("-g",)),
+        )
+        + OTHERS,
+        ("--drain", str(DRAIN), "--rounds", "1", "--warm-up", "0s"),
+        (51, 5),
+    ),
+    *map(closed_loop, CLIENTS),
+    Table(
+        "threads",
+        (
+            *C,
+            Row("c-2", "c", "C, epoll, 2 threads", ("-t", "2")),
+            *(Row(f"shards-{n}", "unhang", f"unhang, shards: {n}", ("--shards", str(n))) for n in (1, 2, 8)),
+        ),
+        ("--drain", str(DRAIN), "--rounds", "1", "--warm-up", "0s"),
+        (51, 5),
+    ),
+    Table(
+        "slow",
+        (
+            Row("tokio", "tokio", "", ("--sleep", "1")),
+            Row("tokio-again", "tokio", "tokio, again", ("--sleep", "1")),
+            Row("unhang", "unhang", "", ("--sleep", "1")),
+            Row("go", "go", "", ("--sleep", "1ms")),
+        ),
+        ("--clients", "1000", "--for", "500ms", "--warm-up", "200ms"),
+        (9, 3),
+        base="tokio",
+        again="tokio-again",
+    ),
+    Table(
+        "large",
+        (
+            Row("c", "c", "", ("-r", str(MIB))),
+            Row("c-again", "c", "C, epoll, again", ("-r", str(MIB))),
+            Row("unhang", "unhang", "", ("--reply-bytes", str(MIB))),
+            Row("tokio", "tokio", "", ("--reply-bytes", str(MIB))),
+            Row("c-tcp", "c-tcp", "", ("-r", str(MIB))),
+            Row("tokio-tcp", "tokio-tcp", "", ("--reply-bytes", str(MIB))),
+        ),
+        ("--clients", "4", "--for", "500ms", "--warm-up", "100ms"),
+        (9, 3),
+        reply_bytes=MIB,
+    ),
+    Table(
+        "beside",
+        (
+            Row("unhang", "unhang", "", PATIENT),
+            Row("unhang-again", "unhang", "unhang, the library, again", PATIENT),
+            Row("unhang-beside", "unhang", "unhang, beside the idle", PATIENT, ("--idle", str(CROWD))),
+            Row("c", "c"),
+            Row("c-beside", "c", "C, epoll, beside the idle", (), ("--idle", str(CROWD))),
+        ),
+        ("--clients", "64", "--for", "500ms", "--warm-up", "100ms"),
+        (9, 3),
+        base="unhang",
+        again="unhang-again",
+    ),
+    Table(
+        "memory",
+        (
+            *C,
+            Row("unhang", "unhang", "", PATIENT),
+            *(Row(name, name) for name in ("tokio", "go", "go-tuned", "axum", "nginx", "node", "asyncio")),
+        ),
+        (),
+        (3, 1),
+        measure="memory",
+    ),
+)

@@ -1,0 +1,82 @@
+"""What was promised, and whether this run shows it."""
+
+from dataclasses import dataclass
+
+from stats import NOISE, figures, quiet, ratio, spread
+
+
+@dataclass(frozen=True)
+class Target:
+    """`row` to `base`, or `row` alone where there is none. `sign` is 1 for at most, -1 for at least."""
+
+    says: str
+    table: str
+    figure: str
+    row: str
+    base: str
+    limit: float
+    sign: int = 1
+    # "No worse than" is not to be missed by chance.
+    slack: float = 0.0
+
+    @property
+    def bound(self):
+        return f"{'≤' if self.sign > 0 else '≥'} {self.limit:g}"
+
+
+def both(says, *rest):
+    """For the library, and for the command."""
+    return [Target(f"{label}: {says}", table, figure, row, base, limit)
+            for row, label in (("unhang", "library"), ("serve", "`serve --quiet`"))
+            for table, figure, base, limit in [rest]]
+
+
+TARGETS = (
+    *both("CPU to C's", "drain", "cpu", "c", 1.08),
+    Target("library, with peer credentials and a log: CPU to C's", "drain", "cpu", "unhang-log", "c", 1.15),
+    Target("`serve`, with its log: CPU to C's", "drain", "cpu", "serve-log", "c", 1.15),
+    *both("CPU to Go's as usually written", "drain", "cpu", "go", 0.42),
+    *both("CPU to tokio's as usually written", "drain", "cpu", "tokio", 0.66),
+    Target("library: CPU to Go's as usually written", "clients-64", "cpu", "unhang", "go", 0.70),
+    Target("library: CPU to tokio's as usually written", "clients-64", "cpu", "unhang", "tokio", 0.85),
+    Target("library: throughput to C's", "clients-64", "rate", "unhang", "c", 1, -1, NOISE),
+    Target("library: median latency to C's", "clients-1", "p50", "unhang", "c", 1, 1, NOISE),
+    Target("throughput, 2 shards to 1", "threads", "rate", "shards-2", "shards-1", 1.6, -1),
+    Target("CPU, 8 shards to 2", "threads", "cpu", "shards-8", "shards-2", 1.15),
+    Target("library: CPU to tokio's", "slow", "cpu", "unhang", "tokio", 1.10),
+    Target("library: bytes of user memory for one", "memory", "bytes", "unhang", "", 1024),
+    Target("library: throughput to that of TCP in C", "large", "rate", "unhang", "c-tcp", 1, -1),
+    Target("library: throughput to that of TCP in tokio", "large", "rate", "unhang", "tokio-tcp", 1, -1),
+    Target("library: throughput to that without", "beside", "rate", "unhang-beside", "unhang", 0.95, -1),
+)
+
+
+def judge(target, result):
+    """What was measured, the verdict, and where it was missed the reason if the figures know one."""
+    table = result["tables"].get(target.table, {})
+    rounds = table.get("rounds", [])
+    if target.base:
+        found = ratio(rounds, target.row, target.base, target.figure)
+    else:
+        found = spread(figures(rounds, target.row, target.figure))
+    if found is None:
+        return None, "not measured", ""
+    if not quiet(table, target.figure):
+        return found, "too noisy, no verdict", ""
+    if (found.middle - target.limit) * target.sign <= target.slack * target.limit:
+        return found, "met", ""
+    return found, "**missed**", reason(target, result)
+
+
+def reason(target, result):
+    """More system calls than the other, by name: where the CPU of a short exchange goes."""
+    if target.figure not in ("cpu", "rate", "p50") or not target.base:
+        return ""
+    clients = "1" if target.table == "clients-1" else "64"
+    ours, theirs = (result.get("calls", {}).get(row, {}).get(clients) for row in (target.row, target.base))
+    if not ours or not theirs:
+        return ""
+    more = {name: count - theirs.get(name, 0) for name, count in ours.items()}
+    told = [f"{name} {extra:+.1f}" for name, extra in sorted(more.items(), key=lambda of: -of[1]) if extra >= 0.1]
+    whole = f"{sum(ours.values()):.1f} system calls against {sum(theirs.values()):.1f}"
+    return f"{whole}: {', '.join(told)}" if told else whole
