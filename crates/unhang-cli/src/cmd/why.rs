@@ -203,4 +203,15 @@ mod tests {
             assert!(text.contains(&format!("\n| `{}` |", code.name())), "{}", code.name());
         }
     }
+
+    #[test]
+    fn every_code_is_found_in_real_processes_by_a_test() {
+        let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/it/why");
+        let files = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+        let rust = files.filter(|file| file.extension().is_some_and(|end| end == "rs"));
+        let tests: String = rust.map(|file| std::fs::read_to_string(file).unwrap()).collect();
+        for code in Code::ALL {
+            assert!(tests.contains(&format!("\"{}\"", code.name())), "{}", code.name());
+        }
+    }
 }

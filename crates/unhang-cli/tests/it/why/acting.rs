@@ -7,7 +7,7 @@ use super::finds;
 use crate::support::daemon::Daemon;
 use crate::support::hang::{Stage, User, users};
 
-fn attempt(stage: &Stage, arguments: &[&str]) -> (Option<i32>, String) {
+pub(super) fn attempt(stage: &Stage, arguments: &[&str]) -> (Option<i32>, String) {
     let output = stage.why(&[&["--for", "100ms", "--try"], arguments].concat());
     (output.status.code(), said(&output))
 }
