@@ -13,6 +13,7 @@ use super::{block_on, complain};
 use crate::exit;
 use crate::log::{Form, Log};
 use crate::metrics::Metrics;
+use crate::metrics::accept_queue::AcceptQueue;
 use crate::metrics::endpoint::{self, Endpoint};
 use crate::systemd;
 use flags::{Allowed, Bounds, Ends, File};
@@ -86,12 +87,13 @@ impl Serve {
         systemd::ready();
 
         let limits = self.bounds.limits();
+        let queue = endpoint.as_ref().and_then(|_| AcceptQueue::of(&listener));
         let server = Server::new(listener)
             .until(self.until.into())
             .limits(limits.clone())
             .allow(self.allowed.allow_uid, self.allowed.allow_gid)
             .stop_when(stop);
-        let metrics = Arc::new(Metrics::new(&limits, server.gauges()));
+        let metrics = Arc::new(Metrics::new(&limits, server.gauges(), queue));
         let scraped = endpoint.map(|endpoint| tokio::spawn(endpoint.serve(Arc::clone(&metrics))));
         let watching = Arc::clone(&log);
         let result = server

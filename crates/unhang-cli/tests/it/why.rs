@@ -9,6 +9,7 @@ mod healthy;
 mod manners;
 mod php;
 mod python;
+mod sight;
 
 use std::ffi::OsStr;
 

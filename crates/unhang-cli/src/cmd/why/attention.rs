@@ -6,7 +6,7 @@ use super::proc::Process;
 use super::proc::call::{Call, Watch};
 use super::proc::epoll::Registration;
 use super::proc::thread::Thread;
-use super::sock_diag::Socket;
+use crate::sock_diag::Socket;
 
 /// One end of a connection, and everybody who could attend to it.
 #[derive(Debug)]

@@ -4,9 +4,9 @@
 use super::borrow;
 use super::facts::Facts;
 use super::runtime;
-use super::sock_diag::Socket;
 use super::target::Target;
 use super::verdict::{Code, End, Verdict};
+use crate::sock_diag::Socket;
 
 /// Of no more connections than anybody would read about.
 const MOST: usize = 64;

@@ -1,15 +1,17 @@
 //! The socket's file: what it is, and whether anybody has it bound.
 
-use std::fs;
+use std::ffi::OsStr;
+use std::fs::{self, File};
 use std::io;
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
-use rustix::fs::{major, minor};
+use rustix::fs::{Mode, OFlags, ResolveFlags, major, minor, openat2};
 use rustix::net::{self, AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
 
-use super::sock_diag::FileId;
+use crate::sock_diag::FileId;
 
 /// What a path leads to.
 #[derive(Clone, Debug)]
@@ -23,6 +25,7 @@ pub(crate) struct SocketFile {
 pub(crate) enum Found {
     Socket {
         id: FileId,
+        inode: u64,
         mode: u32,
         uid: u32,
         made: Option<SystemTime>,
@@ -60,13 +63,34 @@ impl SocketFile {
     }
 }
 
-/// The file that a path leads to, whatever it is. As `connect()` does, this follows links.
-pub(crate) fn id(path: &Path) -> io::Result<FileId> {
-    fs::metadata(path).map(|file| id_of(&file))
+/// The file that the name of a socket leads one process to, which may have another root than we, or
+/// a folder to begin at. As `connect()` does, this follows links; and they, too, are the process's: an
+/// absolute one begins at its root.
+pub(crate) fn id_as_seen_by(pid: u32, name: &[u8]) -> io::Result<FileId> {
+    let begin = match name.first() {
+        Some(0) | None => return Err(io::ErrorKind::InvalidInput.into()),
+        // `/proc/self` would be ourselves.
+        Some(b'/') if name.starts_with(b"/proc/") => {
+            return Err(io::ErrorKind::Unsupported.into());
+        }
+        Some(b'/') => "root",
+        Some(_) => "cwd",
+    };
+    // That this is not to be found says nothing of what lies below it.
+    let ended = |_| io::Error::from(io::ErrorKind::Unsupported);
+    let folder = File::open(format!("/proc/{pid}/{begin}")).map_err(ended)?;
+    // Below a current folder, nothing tells where the root is: plain, and links are taken as ours.
+    let within = if begin == "root" { ResolveFlags::IN_ROOT } else { ResolveFlags::empty() };
+    let flags = OFlags::PATH | OFlags::CLOEXEC;
+    let file = openat2(folder, OsStr::from_bytes(name), flags, Mode::empty(), within)?;
+    File::from(file).metadata().map(|file| id_of(&file))
 }
 
 fn id_of(file: &fs::Metadata) -> FileId {
-    FileId { inode: file.ino(), major: major(file.dev()), minor: minor(file.dev()) }
+    // The kernel's own number for it is cut off just so.
+    #[allow(clippy::cast_possible_truncation)]
+    let inode = file.ino() as u32;
+    FileId { inode, major: major(file.dev()), minor: minor(file.dev()) }
 }
 
 fn found(path: &Path) -> Found {
@@ -84,6 +108,7 @@ fn found(path: &Path) -> Found {
     if kind.is_socket() {
         Found::Socket {
             id: id_of(&file),
+            inode: file.ino(),
             mode: file.mode() & 0o7777,
             uid: file.uid(),
             // bind() makes the file, and nothing writes to it after.
@@ -146,8 +171,9 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("s");
         let _listener = UnixListener::bind(&path).unwrap();
-        let expected = Some(id(&path).unwrap());
-        let sockets = super::super::sock_diag::dump().unwrap();
+        let name = path.as_os_str().as_bytes();
+        let expected = Some(id_as_seen_by(std::process::id(), name).unwrap());
+        let sockets = crate::sock_diag::dump().unwrap();
         assert!(sockets.iter().any(|socket| socket.file == expected));
     }
 }

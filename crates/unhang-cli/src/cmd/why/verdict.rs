@@ -15,8 +15,8 @@ use std::time::Duration;
 
 use super::attention::Attention;
 use super::facts::Facts;
-use super::sock_diag::State;
 use super::target::Target;
+use crate::sock_diag::State;
 
 pub(crate) use words::name_of;
 

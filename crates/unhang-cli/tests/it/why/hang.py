@@ -52,6 +52,23 @@ def event_loop(stream, events, at_once):
             loop.modify(stream, select.EPOLLPRI)
 
 
+def bind_and_leave(path):
+    """Gives its name within a folder that it then leaves, as daemons do."""
+    os.chdir(os.path.dirname(path))
+    listener = listen(os.path.basename(path))
+    os.chdir("/")
+    listener.accept()
+
+
+def bind_below_a_root(path):
+    """Has a root of its own, and in that a link that begins at it."""
+    root = os.path.dirname(path) + "/root"
+    os.makedirs(root + "/run")
+    os.symlink("/run", root + "/link")
+    os.chroot(root)
+    listen("/link/s").accept()
+
+
 def leak(listener, stream):
     """Another program inherits the connection; this one closes it."""
     os.set_inheritable(stream.fileno(), True)
@@ -133,6 +150,10 @@ CLIENTS = {
 def main(role, path):
     if role in CLIENTS:
         CLIENTS[role](connect(path))
+    elif role == "serve-relative":
+        bind_and_leave(path)
+    elif role == "serve-chroot":
+        bind_below_a_root(path)
     elif role == "call-mute":
         drain(connect(path, b""))
     else:

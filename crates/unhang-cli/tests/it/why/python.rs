@@ -25,7 +25,7 @@ fn class(server: &str, client: &str, code: &str, certainty: &str) {
     }
 }
 
-fn play(stage: &mut Stage, python: &Path, role: &str) {
+pub(super) fn play(stage: &mut Stage, python: &Path, role: &str) {
     // Copied to where every user may read it.
     let script = stage.path("hang.py");
     std::fs::copy(root().join("crates/unhang-cli/tests/it/why/hang.py"), &script).unwrap();

@@ -7,9 +7,9 @@ use super::super::proc::epoll::{Epoll, Registration};
 use super::super::proc::thread::Thread;
 use super::super::proc::{Descriptors, Process};
 use super::super::runtime::Reader;
-use super::super::sock_diag::{FileId, Kind, Peer, Socket, State};
 use super::super::target::Target;
 use super::*;
+use crate::sock_diag::{FileId, Kind, Peer, Socket, State};
 
 const CLIENT: u32 = 10;
 const SERVER: u32 = 20;

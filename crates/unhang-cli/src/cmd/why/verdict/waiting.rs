@@ -3,12 +3,12 @@
 use super::super::attention::{Attention, Loop, Waiter};
 use super::super::facts::{Facts, Motion};
 use super::super::runtime::Reader;
-use super::super::sock_diag::Socket;
 use super::cause::{self, Cause};
 use super::connection::unseen;
 use super::queued::stopped;
 use super::words::{call, holders, lasting, source, thread_does, who};
 use super::{Certainty, Code, Verdict, chain};
+use crate::sock_diag::Socket;
 
 /// How surely a client waits for this connection, and not only for anything at all.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
