@@ -108,8 +108,13 @@ fn involved(target: &Target, facts: &mut Facts) -> BTreeMap<u32, Process> {
             && socket.name.is_empty();
         connects || target.concerns(facts, socket)
     });
+    // Whoever has the listener may have accepted what another holds now.
+    let accepted_by = |socket: &Socket| {
+        let is_accepted = facts.is_accepted(socket);
+        is_accepted.then(|| Some(facts.listener_of(socket)?.inode)).flatten()
+    };
     let mut ends: Vec<u32> = concerned
-        .flat_map(|socket| [Some(socket.inode), socket.peer_inode()])
+        .flat_map(|socket| [Some(socket.inode), socket.peer_inode(), accepted_by(socket)])
         .flatten()
         .chain(
             facts

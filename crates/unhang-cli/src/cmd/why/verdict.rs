@@ -6,8 +6,10 @@ mod cause;
 mod chain;
 mod connection;
 mod file;
+mod inherited;
 mod listener;
 mod queued;
+mod unattended;
 mod waiting;
 mod words;
 

@@ -3,7 +3,6 @@ examples/hang.rs, with one thread each; all end when they are killed, and those 
 import os
 import select
 import socket
-import subprocess
 import sys
 import time
 
@@ -69,15 +68,6 @@ def bind_below_a_root(path):
     listen("/link/s").accept()
 
 
-def leak(listener, stream):
-    """Another program inherits the connection; this one closes it."""
-    os.set_inheritable(stream.fileno(), True)
-    heir = subprocess.Popen(["cat"], stdin=subprocess.PIPE, close_fds=False)
-    stream.close()
-    listener.accept()
-    heir.wait()
-
-
 def fork(listener, stream, child):
     """A child of the same program inherits the connection; this one answers and closes it."""
     read, write = os.pipe()
@@ -126,7 +116,6 @@ AFTER_A_REQUEST = {
     "serve-flood": lambda _, stream: flood(stream),
     "serve-reply": lambda _, stream: (stream.sendall(b"OK\n"), drain(stream)),
     "serve-close": lambda _, stream: (stream.close(), sleep()),
-    "serve-leak": leak,
     "serve-fork": lambda *both: fork(*both, await_work),
     "serve-fork-all": lambda *both: fork(*both, await_work_beside_the_listener),
     "serve-fork-asleep": lambda *both: fork(*both, linger),

@@ -3,8 +3,9 @@
 
 use std::path::Path;
 
-use super::finds;
-use crate::support::hang::{Stage, users};
+use super::acting::attempt;
+use super::{codes, finds, look};
+use crate::support::hang::{Stage, User, users};
 use crate::support::programs::find_for_all;
 use crate::support::root;
 
@@ -61,6 +62,36 @@ fn ends_that_are_gone() {
 }
 
 #[test]
-fn another_program_inherited_the_descriptor() {
-    class("serve-leak", "call", "fd_leaked", "certain");
+fn a_child_that_has_nothing_to_do_inherited_the_descriptor() {
+    class("serve-fork", "call", "fd_leaked", "likely");
+    class("serve-fork-all", "call", "fd_leaked", "likely");
+}
+
+/// Of a child that is busy with something, only it knows whether that is the client's request.
+#[test]
+fn a_child_that_does_something_else_may_only_have_inherited_the_descriptor() {
+    let Some(python) = find_for_all("python3", "python3") else { return };
+    let mut stage = Stage::new(User::Me);
+    play(&mut stage, &python, "serve-fork-asleep");
+    play(&mut stage, &python, "call");
+    let finding = finds(&stage, "handler_blocked", "likely");
+    let parent = format!("[{}] has closed it", stage.player(0).pid());
+    assert!(finding["inferred"].to_string().contains(&parent), "{finding:#}");
+}
+
+#[test]
+fn what_was_inherited_is_told_whichever_process_is_asked_about_and_can_be_released() {
+    let Some(python) = find_for_all("python3", "python3") else { return };
+    let mut stage = Stage::new(User::Me);
+    play(&mut stage, &python, "serve-fork");
+    play(&mut stage, &python, "call");
+    let finding = finds(&stage, "fd_leaked", "likely");
+    let heir = finding["server"]["owners"][0]["pid"].to_string();
+    let (_, object) = look(&stage, &[heir]);
+    assert_eq!(codes(&object), [("fd_leaked", "likely")], "{object:#}");
+    let command = finding["now"][0].as_str().unwrap();
+    let connection = command.strip_prefix("unhang why --try release ").unwrap();
+    let (code, text) = attempt(&stage, &["release", connection, "--yes"]);
+    assert_eq!(code, Some(0), "{text}");
+    assert!(stage.player_mut(1).wait().success());
 }
