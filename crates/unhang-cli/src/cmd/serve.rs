@@ -82,7 +82,7 @@ impl Serve {
         };
         let listener = self.listener()?;
         let mode = listener.address().path().map(|_| self.file.mode);
-        let log = Arc::new(Log::start(self.log, self.quiet));
+        let log = Arc::new(Log::start(self.log, self.quiet, listener.address()));
         log.listening(listener.address(), mode);
         systemd::ready();
 
