@@ -8,7 +8,9 @@ use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
-use rustix::fs::{Mode, OFlags, ResolveFlags, major, minor, openat2};
+use rustix::fs::{
+    AtFlags, Mode, OFlags, ResolveFlags, StatxFlags, major, minor, open, openat2, statx,
+};
 use rustix::net::{self, AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
 
 use crate::sock_diag::FileId;
@@ -82,32 +84,51 @@ pub(crate) fn id_as_seen_by(pid: u32, name: &[u8]) -> io::Result<FileId> {
     // Below a current folder, nothing tells where the root is: plain, and links are taken as ours.
     let within = if begin == "root" { ResolveFlags::IN_ROOT } else { ResolveFlags::empty() };
     let flags = OFlags::PATH | OFlags::CLOEXEC;
-    let file = openat2(folder, OsStr::from_bytes(name), flags, Mode::empty(), within)?;
-    File::from(file).metadata().map(|file| id_of(&file))
+    let file = openat2(folder, OsStr::from_bytes(name), flags, Mode::empty(), within)?.into();
+    id_of(&file, &pid.to_string())
 }
 
-fn id_of(file: &fs::Metadata) -> FileId {
-    // The kernel's own number for it is cut off just so.
+/// The kernel's own numbers for a file, as a process sees it that is given as in /proc.
+fn id_of(file: &File, process: &str) -> io::Result<FileId> {
+    let status = file.metadata()?;
+    // The kernel tells no more of it.
     #[allow(clippy::cast_possible_truncation)]
-    let inode = file.ino() as u32;
-    FileId { inode, major: major(file.dev()), minor: minor(file.dev()) }
+    let inode = status.ino() as u32;
+    let device = (major(status.dev()), minor(status.dev()));
+    let (major, minor) = mounted_device(file, process).unwrap_or(device);
+    Ok(FileId { inode, major, minor })
+}
+
+/// The device of the file system as a whole. For a file of btrfs, or of some overlays, `stat()` gives
+/// another, of its own making.
+fn mounted_device(file: &File, process: &str) -> Option<(u32, u32)> {
+    let status = statx(file, "", AtFlags::EMPTY_PATH, StatxFlags::MNT_ID).ok()?;
+    let is_known = status.stx_mask & StatxFlags::MNT_ID.bits() != 0;
+    let mount = is_known.then(|| status.stx_mnt_id.to_string())?;
+    device_of(&mount, &fs::read_to_string(format!("/proc/{process}/mountinfo")).ok()?)
+}
+
+/// The third column of the mount's line: `MOUNT PARENT MAJOR:MINOR ROOT …`, `proc_pid_mountinfo(5)`.
+fn device_of(mount: &str, mounts: &str) -> Option<(u32, u32)> {
+    let mut lines = mounts.lines().map(|line| line.split(' ').collect::<Vec<_>>());
+    let line = lines.find(|columns| columns.first() == Some(&mount))?;
+    let (major, minor) = line.get(2)?.split_once(':')?;
+    Some((major.parse().ok()?, minor.parse().ok()?))
 }
 
 fn found(path: &Path) -> Found {
-    let file = match fs::metadata(path) {
-        Ok(file) => file,
-        Err(error) => {
-            return match error.kind() {
-                io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => Found::Missing,
-                io::ErrorKind::PermissionDenied => Found::Denied,
-                _ => Found::Unclear(error.to_string()),
-            };
-        }
+    let look = || {
+        let file = File::from(open(path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty())?);
+        Ok((file.metadata()?, id_of(&file, "self")?))
+    };
+    let (file, id) = match look() {
+        Ok(found) => found,
+        Err(error) => return not_found(&error),
     };
     let kind = file.file_type();
     if kind.is_socket() {
         Found::Socket {
-            id: id_of(&file),
+            id,
             inode: file.ino(),
             mode: file.mode() & 0o7777,
             uid: file.uid(),
@@ -120,6 +141,14 @@ fn found(path: &Path) -> Found {
         Found::NotASocket("a regular file")
     } else {
         Found::NotASocket("a device or a pipe")
+    }
+}
+
+fn not_found(error: &io::Error) -> Found {
+    match error.kind() {
+        io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => Found::Missing,
+        io::ErrorKind::PermissionDenied => Found::Denied,
+        _ => Found::Unclear(error.to_string()),
     }
 }
 
@@ -164,6 +193,19 @@ mod tests {
         assert!(matches!(found("."), Found::NotASocket("a folder")));
         assert!(matches!(found("missing"), Found::Missing));
         assert!(matches!(found("file/below"), Found::Missing));
+    }
+
+    #[test]
+    fn a_mounts_device_is_found_by_its_number() {
+        let mounts = "29 1 0:25 / / rw - btrfs /dev/vda rw\n30 29 254:1 / /run rw - tmpfs t rw\n";
+        assert_eq!(device_of("30", mounts), Some((254, 1)));
+        assert_eq!(device_of("29", mounts), Some((0, 25)));
+        for other in ["3", "31", ""] {
+            assert_eq!(device_of(other, mounts), None);
+        }
+        for garbled in ["30", "30 29", "30 29 x:1", "30 29 254", "\n\n"] {
+            assert_eq!(device_of("30", garbled), None, "{garbled}");
+        }
     }
 
     #[test]

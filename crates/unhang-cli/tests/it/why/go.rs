@@ -3,10 +3,13 @@
 use std::path::PathBuf;
 use std::sync::OnceLock;
 
-use super::{finds, suspects_where};
+use serde_json::Value;
+
+use super::python::play;
+use super::{codes, finds, look, suspects_where};
 use crate::interop::go::build;
-use crate::support::hang::{Stage, shared, users};
-use crate::support::programs::missing;
+use crate::support::hang::{Stage, User, shared, users};
+use crate::support::programs::{find_for_all, missing};
 use crate::support::root;
 
 /// `server.go`, built. None where there is no Go.
@@ -63,6 +66,32 @@ fn it_reads_on_and_does_not_say_until_when() {
 fn a_goroutine_that_waits_for_a_lock_may_be_the_one() {
     let fact = "no goroutine reads this connection";
     class("lock", "call", "handler_blocked", "possible", fact);
+}
+
+/// And that alone is no fault: their client, an event loop, may keep them for later.
+#[test]
+fn a_thousand_forgotten_connections_are_all_told() {
+    let (Some(program), Some(python)) = (program(), find_for_all("python3", "python3")) else {
+        return;
+    };
+    let mut stage = Stage::new(User::Me);
+    let socket = stage.place.socket.clone();
+    stage.run(program, &["forget".as_ref(), socket.as_os_str()]);
+    play(&mut stage, &python, "call-crowd");
+    stage.player(1).await_line("all of them");
+    let found = |object: &Value| {
+        let all = codes(object);
+        all.len() == 1000 && all.iter().all(|one| *one == ("answered_not_closed", "certain"))
+    };
+    let mut last = (0, Value::Null);
+    assert!(
+        (0..10).any(|_| {
+            last = look(&stage, &[&socket]);
+            found(&last.1) && last.0 == 0
+        }),
+        "{} findings",
+        last.1["findings"].as_array().unwrap().len()
+    );
 }
 
 #[test]

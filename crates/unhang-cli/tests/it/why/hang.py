@@ -35,6 +35,17 @@ def flood(stream):
         stream.sendall(b"x" * 4096)
 
 
+def crowd(path):
+    """A thousand clients in one event loop."""
+    clients = [connect(path) for _ in range(1000)]
+    loop = select.epoll()
+    for client in clients:
+        client.recv(100)
+        loop.register(client, select.EPOLLIN)
+    print("all of them")
+    loop.poll()
+
+
 def sleep():
     while True:
         time.sleep(3600)
@@ -139,6 +150,8 @@ CLIENTS = {
 def main(role, path):
     if role in CLIENTS:
         CLIENTS[role](connect(path))
+    elif role == "call-crowd":
+        crowd(path)
     elif role == "serve-relative":
         bind_and_leave(path)
     elif role == "serve-chroot":

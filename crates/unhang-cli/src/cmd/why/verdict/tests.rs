@@ -82,7 +82,7 @@ impl World {
         };
         let process = self.0.processes.get_mut(&pid).unwrap();
         let watched = watched.iter().map(registration).collect();
-        process.descriptors.as_mut().unwrap().epolls.push(Epoll { fd: 9, watched });
+        process.descriptors.as_mut().unwrap().epolls.push(Epoll::new(9, watched));
         self.thread(pid, Call::Epoll(9))
     }
 
@@ -171,6 +171,18 @@ fn a_connection_that_no_goroutine_has_is_answered_and_not_closed() {
     says(&nobody(0), Code::AnsweredNotClosed, Certainty::Certain, true);
     // One of them may still compute the reply.
     says(&nobody(2), Code::HandlerBlocked, Certainty::Possible, false);
+}
+
+#[test]
+fn that_it_is_forgotten_is_no_fault_where_its_client_may_keep_it_for_later() {
+    let mut world = World::new();
+    let client = world.0.processes.get_mut(&CLIENT_PID).unwrap().descriptors.as_mut().unwrap();
+    client.sockets.push((5, 98));
+    let world = world
+        .event_loop(CLIENT_PID, &[(3, CLIENT, IN), (5, 98, IN)])
+        .event_loop(SERVER_PID, &[(3, LISTENER, RUNTIME), (4, SERVER, RUNTIME)])
+        .reader(Ok(Some(Reader::Nobody { handlers: 0 })));
+    says(&world, Code::AnsweredNotClosed, Certainty::Certain, false);
 }
 
 #[test]

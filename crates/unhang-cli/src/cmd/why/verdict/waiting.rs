@@ -88,7 +88,7 @@ fn watched(facts: &Facts, server: &Attention<'_>, need: Need, one: Loop<'_>) -> 
         Some(Ok(Some(Reader::Waiting { goroutine, frames }))) => {
             goroutine_waits(server, need, *goroutine, frames)
         }
-        Some(Ok(Some(Reader::Nobody { handlers }))) => Some(nobody_reads(server, *handlers)),
+        Some(Ok(Some(Reader::Nobody { handlers }))) => Some(nobody_reads(server, *handlers, need)),
         Some(Err(why)) => both_waiting(server, need, None, Some(one))
             .map(|verdict| verdict.inferred(format!("who reads it is not known: {why}"))),
         Some(Ok(None)) | None => both_waiting(server, need, None, Some(one)),
@@ -166,7 +166,7 @@ fn goroutine_waits(
     Some(verdict.fault(need >= Need::Sole).fact(source::GO, stack))
 }
 
-fn nobody_reads(server: &Attention<'_>, handlers: usize) -> Verdict {
+fn nobody_reads(server: &Attention<'_>, handlers: usize, need: Need) -> Verdict {
     let name = holders(server);
     let fact = "no goroutine reads this connection";
     if handlers > 0 {
@@ -179,6 +179,7 @@ fn nobody_reads(server: &Attention<'_>, handlers: usize) -> Verdict {
     }
     let headline = format!("{name} is done with the connection and forgot to close it");
     Verdict::new(Code::AnsweredNotClosed, Certainty::Certain, headline)
+        .fault(need >= Need::Sole)
         .doubt("nobody will read or close: certain · that it answered: inferred")
         .fact(source::GO, fact)
         .fact(source::GO, "no goroutine is left that could own it")
