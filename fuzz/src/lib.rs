@@ -2,21 +2,24 @@
 //! every input; cargo-fuzz runs them from `fuzz_targets/`, and the program beside this file without
 //! it.
 
+mod sock_diag;
 mod units;
 
 pub use unhang::fuzzing::{address, error_line, exchange, framing, handover, tables};
+pub use sock_diag::sock_diag;
 pub use units::units;
 
 /// A name, and what it tries.
 pub type Target = (&'static str, fn(&[u8]));
 
 /// All of them.
-pub const TARGETS: [Target; 7] = [
+pub const TARGETS: [Target; 8] = [
     ("address", address),
     ("error_line", error_line),
     ("exchange", exchange),
     ("framing", framing),
     ("handover", handover),
+    ("sock_diag", sock_diag),
     ("tables", tables),
     ("units", units),
 ];

@@ -1,14 +1,17 @@
 //! What `unhang serve` prints: a line per exchange, for people or for machines.
 
+mod hint;
 mod lines;
 mod writer;
 
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Instant;
 
 use clap::ValueEnum;
 use unhang::{Address, Cause, Ended, Event};
 
 use crate::units::Mode;
+use hint::Hint;
 use lines::Line;
 use writer::Writer;
 
@@ -25,13 +28,15 @@ pub(crate) struct Log {
     form: Form,
     quiet: bool,
     writer: Writer,
+    hint: Hint,
     answered: AtomicU64,
     refused: AtomicU64,
     other: AtomicU64,
 }
 
 impl Log {
-    pub(crate) fn start(form: Form, quiet: bool) -> Self {
+    /// Of a server at that address.
+    pub(crate) fn start(form: Form, quiet: bool, address: &Address) -> Self {
         let dropped = move |count| form.render(&Line::Dropped { count });
         Self {
             form,
@@ -41,6 +46,7 @@ impl Log {
                 // Never coloured, so not to be searched for colours either.
                 Form::Json => Writer::start(std::io::stdout(), dropped),
             },
+            hint: Hint::new(address),
             answered: AtomicU64::new(0),
             refused: AtomicU64::new(0),
             other: AtomicU64::new(0),
@@ -61,7 +67,8 @@ impl Log {
                 };
                 tally.fetch_add(1, Ordering::Relaxed);
                 if !self.quiet || is_fault(&exchange.ended) {
-                    self.say(&Line::Exchange(exchange));
+                    self.say(&Line::Exchange(exchange, self.hint.command(&exchange.ended)));
+                    self.hint(&exchange.ended);
                 }
             }
             Event::AcceptFailed(error) => self.say(&Line::AcceptFailed(error)),
@@ -84,6 +91,15 @@ impl Log {
             other: self.other.load(Ordering::Relaxed),
         };
         self.writer.finish(self.form.render(&line));
+    }
+
+    /// A line of its own for people; for machines it stands with each exchange.
+    fn hint(&self, ended: &Ended) {
+        if matches!(self.form, Form::Text)
+            && let Some(command) = self.hint.is_due(ended, Instant::now())
+        {
+            self.say(&Line::Hint { command });
+        }
     }
 
     fn say(&self, line: &Line<'_>) {

@@ -4,6 +4,7 @@ mod cmd;
 mod exit;
 mod log;
 mod metrics;
+mod sock_diag;
 mod systemd;
 mod units;
 

@@ -1,6 +1,7 @@
 //! What `unhang serve` counts, in the text form of `OpenMetrics`, which Prometheus reads.
 //! docs/metrics.md explains every name.
 
+pub(crate) mod accept_queue;
 pub(crate) mod endpoint;
 
 use std::path::Path;
@@ -12,6 +13,8 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::{Registry, Unit};
 use unhang::{Ended, Event, Gauges, Limits};
+
+use accept_queue::AcceptQueue;
 
 /// All counters of one server.
 pub(crate) struct Metrics {
@@ -49,9 +52,13 @@ const SECONDS: [f64; 12] =
     [0.000_03, 0.000_1, 0.000_3, 0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0];
 
 impl Metrics {
-    pub(crate) fn new(limits: &Limits, gauges: Gauges) -> Self {
+    pub(crate) fn new(limits: &Limits, gauges: Gauges, queue: Option<AcceptQueue>) -> Self {
+        let mut registry = Registry::default();
+        if let Some(queue) = queue {
+            registry.register_collector(Box::new(queue));
+        }
         let metrics = Self {
-            registry: Registry::default(),
+            registry,
             exchanges: Family::default(),
             refused: Family::default(),
             request_bytes: Counter::default(),

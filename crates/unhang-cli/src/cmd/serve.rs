@@ -13,6 +13,7 @@ use super::{block_on, complain};
 use crate::exit;
 use crate::log::{Form, Log};
 use crate::metrics::Metrics;
+use crate::metrics::accept_queue::AcceptQueue;
 use crate::metrics::endpoint::{self, Endpoint};
 use crate::systemd;
 use flags::{Allowed, Bounds, Ends, File};
@@ -85,11 +86,12 @@ impl Serve {
         };
         let listener = self.listener()?;
         let mode = listener.address().path().map(|_| self.file.mode);
-        let log = Arc::new(Log::start(self.log, self.quiet));
+        let log = Arc::new(Log::start(self.log, self.quiet, listener.address()));
         log.listening(listener.address(), mode);
         systemd::ready();
 
         let limits = self.bounds.limits();
+        let queue = endpoint.as_ref().and_then(|_| AcceptQueue::of(&listener));
         let mut server = Server::new(listener)
             .until(self.until.into())
             .limits(limits.clone())
@@ -101,7 +103,7 @@ impl Serve {
         if let Some(shards) = self.shards {
             server = server.shards(shards);
         }
-        let metrics = Arc::new(Metrics::new(&limits, server.gauges()));
+        let metrics = Arc::new(Metrics::new(&limits, server.gauges(), queue));
         let scraped = endpoint.map(|endpoint| tokio::spawn(endpoint.serve(Arc::clone(&metrics))));
         let watching = Arc::clone(&log);
         let result = server

@@ -13,12 +13,11 @@ mod probe;
 mod proc;
 mod report;
 mod runtime;
-mod sock_diag;
 mod target;
 mod verdict;
 
 use std::ffi::{OsStr, OsString};
-use std::io::{self, IsTerminal};
+use std::io::{self, IsTerminal, Write};
 use std::os::unix::ffi::OsStrExt;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -95,15 +94,16 @@ impl Why {
                         // Home, and clear what is below.
                         anstream::print!("\x1b[H\x1b[J");
                     }
-                    anstream::print!("{text}");
-                    if !self.watch {
+                    // To watch on behalf of nobody would never end.
+                    if write!(anstream::stdout(), "{text}").is_err() || !self.watch {
                         return code.into();
                     }
                 }
                 Err(error) => {
                     complain("why", &error);
-                    return if is_old_kernel(&error) { exit::OLD_KERNEL } else { exit::FAILED }
-                        .into();
+                    // Not 1: nothing was seen, and so no fault.
+                    let code = is_old_kernel(&error).then_some(exit::OLD_KERNEL);
+                    return code.unwrap_or(exit::NOT_ALLOWED).into();
                 }
             }
         }
@@ -201,6 +201,17 @@ mod tests {
         let text = std::fs::read_to_string(page).unwrap();
         for code in Code::ALL {
             assert!(text.contains(&format!("\n| `{}` |", code.name())), "{}", code.name());
+        }
+    }
+
+    #[test]
+    fn every_code_is_found_in_real_processes_by_a_test() {
+        let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/it/why");
+        let files = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+        let rust = files.filter(|file| file.extension().is_some_and(|end| end == "rs"));
+        let tests: String = rust.map(|file| std::fs::read_to_string(file).unwrap()).collect();
+        for code in Code::ALL {
+            assert!(tests.contains(&format!("\"{}\"", code.name())), "{}", code.name());
         }
     }
 }

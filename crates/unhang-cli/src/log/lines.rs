@@ -11,15 +11,36 @@ use unhang::{Address, Cause, Ended, Exchange, Lost, Peer, State};
 use crate::units::{Mode, Size, Span};
 
 pub(super) enum Line<'a> {
-    Listening { address: &'a Address, mode: Option<Mode> },
-    Exchange(&'a Exchange),
+    Listening {
+        address: &'a Address,
+        mode: Option<Mode>,
+    },
+    /// And the command that can tell more of it.
+    Exchange(&'a Exchange, Option<&'a str>),
+    Hint {
+        command: &'a str,
+    },
     AcceptFailed(&'a io::Error),
-    Replaced { by: Option<Peer> },
-    NotReplaced { by: Option<Peer>, error: &'a io::Error },
+    Replaced {
+        by: Option<Peer>,
+    },
+    NotReplaced {
+        by: Option<Peer>,
+        error: &'a io::Error,
+    },
     SocketLost(Lost),
-    Draining { open: usize, within: Duration },
-    Stopped { answered: u64, refused: u64, other: u64 },
-    Dropped { count: u64 },
+    Draining {
+        open: usize,
+        within: Duration,
+    },
+    Stopped {
+        answered: u64,
+        refused: u64,
+        other: u64,
+    },
+    Dropped {
+        count: u64,
+    },
 }
 
 impl Line<'_> {
@@ -31,7 +52,10 @@ impl Line<'_> {
                 let mode = mode.map_or(String::new(), |mode| format!("mode {mode}, "));
                 format!("listening on {address} ({mode}pid {})", std::process::id())
             }
-            Self::Exchange(exchange) => exchange_text(exchange),
+            Self::Exchange(exchange, _) => exchange_text(exchange),
+            Self::Hint { command } => {
+                format!("while one waits, this says for whom, where and why: {command}")
+            }
             Self::AcceptFailed(error) => format!(
                 "{}cannot accept: {error}; clients wait in the accept queue until it succeeds{}",
                 BAD.render(),
@@ -69,7 +93,8 @@ impl Line<'_> {
                 "mode": mode.map(|mode| mode.to_string()),
                 "pid": std::process::id(),
             }),
-            Self::Exchange(exchange) => exchange_json(exchange),
+            Self::Exchange(exchange, command) => exchange_json(exchange, *command),
+            Self::Hint { command } => json!({ "event": "hint", "diagnose": command }),
             Self::AcceptFailed(error) => {
                 json!({ "event": "accept_failed", "error": error.to_string() })
             }
@@ -136,7 +161,7 @@ fn one_line(why: &str) -> String {
     why.replace(char::is_control, " ")
 }
 
-fn exchange_json(exchange: &Exchange) -> Value {
+fn exchange_json(exchange: &Exchange, command: Option<&str>) -> Value {
     let (_, why) = describe(&exchange.ended);
     json!({
         "event": "exchange",
@@ -153,6 +178,7 @@ fn exchange_json(exchange: &Exchange) -> Value {
         "bytes_out": exchange.bytes_out,
         "took_s": exchange.took.as_secs_f64(),
         "handled_s": exchange.handled.map(|handled| handled.as_secs_f64()),
+        "diagnose": command,
     })
 }
 

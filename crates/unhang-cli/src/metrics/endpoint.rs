@@ -16,6 +16,7 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::task::spawn_blocking;
 use unhang::{Bind, Listener};
 
 use super::Metrics;
@@ -108,7 +109,7 @@ async fn answer(
 ) {
     let respond = |request: Request<Incoming>| {
         let metrics = Arc::clone(&metrics);
-        async move { Ok::<_, Infallible>(response(&request, &metrics)) }
+        async move { Ok::<_, Infallible>(response(&request, metrics).await) }
     };
     let connection = hyper::server::conn::http1::Builder::new()
         .timer(TokioTimer::new())
@@ -121,15 +122,16 @@ async fn answer(
 const OPEN_METRICS: HeaderValue =
     HeaderValue::from_static("application/openmetrics-text; version=1.0.0; charset=utf-8");
 
-fn response(request: &Request<Incoming>, metrics: &Metrics) -> Response<Full<Bytes>> {
+async fn response(request: &Request<Incoming>, metrics: Arc<Metrics>) -> Response<Full<Bytes>> {
     let mut response = Response::default();
     match (request.method(), request.uri().path()) {
-        (&Method::GET, "/metrics") => match metrics.text() {
-            Ok(text) => {
+        // On a thread of its own: handlers share this one, and the kernel searches all sockets.
+        (&Method::GET, "/metrics") => match spawn_blocking(move || metrics.text()).await {
+            Ok(Ok(text)) => {
                 *response.body_mut() = Full::from(text);
                 response.headers_mut().insert(CONTENT_TYPE, OPEN_METRICS);
             }
-            Err(_) => *response.status_mut() = StatusCode::INTERNAL_SERVER_ERROR,
+            Ok(Err(_)) | Err(_) => *response.status_mut() = StatusCode::INTERNAL_SERVER_ERROR,
         },
         (_, "/metrics") => {
             *response.status_mut() = StatusCode::METHOD_NOT_ALLOWED;

@@ -1,7 +1,7 @@
 //! Clients that must work unmodified: each sends and reads as people write it in its language.
 
 mod examples;
-mod go;
+pub(crate) mod go;
 mod node;
 mod perl;
 mod php;

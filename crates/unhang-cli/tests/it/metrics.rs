@@ -7,6 +7,7 @@ use std::os::unix::net::UnixStream;
 
 use crate::support::daemon::Daemon;
 use crate::support::peer::Peer;
+use crate::support::programs::missing;
 use crate::support::{PATIENCE, Place, UNHANG, await_some};
 
 fn get(mut stream: impl Read + Write, path: &str) -> String {
@@ -91,6 +92,56 @@ fn they_say_what_the_clients_saw() {
         (samples["unhang_connections"] == 0.0 && samples["unhang_requests_held_bytes"] == 0.0)
             .then_some(())
     });
+}
+
+#[test]
+fn they_say_how_many_clients_wait_to_be_accepted() {
+    let place = Place::new();
+    let address = free_address();
+    let arguments = ["--metrics", &address, "--max-connections", "1", "--until", "newline"];
+    let patient = ["--backlog", "7", "--queue-deadline", "1h", "--read-deadline", "1h"];
+    let _server = Daemon::serve(&place.socket, &[&arguments[..], &patient].concat());
+    let queue = || {
+        let samples = scrape(&address);
+        (samples["unhang_accept_queue"], samples["unhang_accept_queue_limit"])
+    };
+    assert_eq!(queue(), (0.0, 7.0));
+
+    let mut first = Peer::connect(&place.socket);
+    // What it holds shows that it is in, and that the others have come after it.
+    first.write(b"hel");
+    await_some("it is let in", || (scrape(&address)["unhang_connections"] > 0.0).then_some(()));
+    let mut waiting: Vec<_> = (0..5).map(|_| Peer::connect(&place.socket)).collect();
+    assert_eq!(queue(), (5.0, 7.0));
+    assert_eq!(queue(), (5.0, 7.0), "to look changes nothing");
+
+    first.write(b"lo\n");
+    first.read_to_end();
+    for peer in &mut waiting {
+        peer.write(b"hello\n");
+        peer.read_to_end();
+    }
+    assert_eq!(queue(), (0.0, 7.0));
+}
+
+#[test]
+fn they_say_nothing_of_a_queue_that_the_kernel_does_not_tell_of() {
+    if missing("strace", "strace") {
+        return;
+    }
+    let (place, address) = (Place::new(), free_address());
+    let mut command = std::process::Command::new("strace");
+    command
+        // Itself as the child, so that the server is ours, and ends with the test.
+        .args(["-D", "-f", "-qq", "-o", "/dev/null", "-e", "trace=sendto"])
+        // The first that it sends anything to is the kernel.
+        .args(["-e", "inject=sendto:error=EPERM:when=1"])
+        .args([UNHANG, "serve", "--metrics", &address])
+        .arg(&place.socket);
+    let _server = Daemon::start(&mut command, "listening");
+    let samples = scrape(&address);
+    assert!(samples.contains_key("unhang_connections"));
+    assert!(!samples.keys().any(|name| name.starts_with("unhang_accept_queue")), "{samples:#?}");
 }
 
 #[test]

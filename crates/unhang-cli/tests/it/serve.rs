@@ -70,6 +70,46 @@ fn for_machines_every_line_is_an_object() {
     assert_eq!(events, ["draining", "stopped"]);
 }
 
+/// Clients that do not say what they want, one after the other.
+fn two_are_late(server: &Daemon, place: &Place, word: &str) -> [String; 2] {
+    [(); 2].map(|()| {
+        assert!(Peer::ask(&place.socket, b"hel").starts_with(b"ERR no whole request"));
+        server.await_line(word)
+    })
+}
+
+const LATE: [&str; 4] = ["--until", "newline", "--read-deadline", "50ms"];
+
+#[test]
+fn where_somebody_waited_in_vain_it_names_the_command_that_tells_more_but_only_once() {
+    let place = Place::new();
+    let server = Daemon::serve(&place.socket, &LATE);
+    let command = format!("unhang why {}", place.socket.display());
+    two_are_late(&server, &place, "refused");
+    let (_, rest) = server.stop();
+    assert!(!rest.iter().any(|line| line.contains("unhang why")), "{rest:#?}");
+
+    let server = Daemon::serve(&place.socket, &LATE);
+    assert!(Peer::ask(&place.socket, b"hello\n").starts_with(b"OK"));
+    Peer::ask(&place.socket, b"hel");
+    let line = server.await_line("unhang why");
+    assert!(line.ends_with(&command), "{line}");
+}
+
+#[test]
+fn for_machines_the_command_stands_with_every_such_exchange() {
+    let place = Place::new();
+    let server = Daemon::serve(&place.socket, &[&LATE[..], &["--log", "json"]].concat());
+    let command = format!("unhang why {}", place.socket.display());
+    for line in two_are_late(&server, &place, "request_late") {
+        let line: Value = serde_json::from_str(&line).unwrap();
+        assert_eq!(line["diagnose"], *command, "{line}");
+    }
+    Peer::ask(&place.socket, b"hello\n");
+    let line: Value = serde_json::from_str(&server.await_line("answered")).unwrap();
+    assert_eq!(line["diagnose"], Value::Null, "{line}");
+}
+
 #[test]
 fn quiet_it_prints_only_start_stop_and_faults() {
     let place = Place::new();

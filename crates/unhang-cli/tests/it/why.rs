@@ -4,8 +4,12 @@ mod acting;
 mod classes;
 mod files;
 mod foreign;
+mod go;
 mod healthy;
 mod manners;
+mod php;
+mod python;
+mod sight;
 
 use std::ffi::OsStr;
 
@@ -40,9 +44,21 @@ fn finds(stage: &Stage, code: &str, certainty: &str) -> Value {
     finds_where(stage, code, certainty, |_| true)
 }
 
-/// The same, and what `is_it` asks of it. The players have said that they are ready, but one may
-/// still be on its way into the call that it stays in: hence a few times.
+/// The same, and what `is_it` asks of it.
 fn finds_where(
+    stage: &Stage,
+    code: &str,
+    certainty: &str,
+    is_it: impl Fn(&Value) -> bool,
+) -> Value {
+    let finding = suspects_where(stage, code, certainty, is_it);
+    assert_eq!(finding["fault"], true, "{finding:#}");
+    finding
+}
+
+/// The same, whether or not it is called a fault. The players have said that they are ready, but one
+/// may still be on its way into the call that it stays in: hence a few times.
+fn suspects_where(
     stage: &Stage,
     code: &str,
     certainty: &str,
@@ -51,9 +67,10 @@ fn finds_where(
     let mut last = Value::Null;
     for _ in 0..10 {
         let (exit, object) = look(stage, &[&stage.place.socket]);
-        if codes(&object) == [(code, certainty)] && is_it(&object["findings"][0]) {
-            assert_eq!(exit, 1, "{object:#}");
-            return object["findings"][0].clone();
+        let finding = &object["findings"][0];
+        if codes(&object) == [(code, certainty)] && is_it(finding) {
+            assert_eq!(exit, i32::from(finding["fault"] == true), "{object:#}");
+            return finding.clone();
         }
         last = object;
     }

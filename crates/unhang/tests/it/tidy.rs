@@ -53,6 +53,21 @@ const RULES: &[(&str, &[&str], &str)] = &[
         &["Instant", "rustix", "std::io", "crate::"],
         "when an exchange is due is arithmetic: so it can be simulated",
     ),
+    (
+        "unhang-cli/src/sock_diag.rs",
+        &["crate::", "unhang::", "std::fs"],
+        "it asks the kernel for whoever wants to know, and knows none of them",
+    ),
+    (
+        "unhang-cli/src/sock_diag",
+        &["crate::", "std::io", "std::os", "rustix"],
+        "the kernel's answers are pure bytes: so they can be fuzzed",
+    ),
+    (
+        "unhang-cli/src/metrics",
+        &["crate::cmd", "crate::log"],
+        "what is counted does not depend on a command, nor on what is logged",
+    ),
     ("unhang-cli/src/cmd/call.rs", &["cmd::serve", "super::serve"], "no command imports another"),
     (
         "unhang-cli/src/cmd/bench.rs",

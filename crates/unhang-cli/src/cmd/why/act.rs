@@ -13,8 +13,10 @@ use rustix::net::{self, SendFlags, Shutdown};
 
 use super::borrow;
 use super::facts::Facts;
-use super::sock_diag::{self, Socket};
+use super::namespace::Namespaces;
+use super::proc;
 use super::target::{Asked, Target};
+use crate::sock_diag::Socket;
 
 /// What to try.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -74,12 +76,11 @@ impl Connection {
     }
 
     /// Both ends are what they were, to the cookie.
-    fn is_same(&self) -> io::Result<bool> {
-        let sockets = sock_diag::dump()?;
+    fn is_same(&self, namespaces: &Namespaces) -> io::Result<bool> {
+        let (sockets, _) = namespaces.dump()?;
         let is_there = |end: &Socket| {
-            sockets
-                .iter()
-                .any(|now| (now.inode, now.cookie, now.peer) == (end.inode, end.cookie, end.peer))
+            let now = sockets.get(&end.inode);
+            now.is_some_and(|now| (now.cookie, now.peer) == (end.cookie, end.peer))
         };
         Ok(is_there(&self.client) && is_there(&self.server))
     }
@@ -102,11 +103,13 @@ pub(crate) fn attempt(
     confirm(&announced, yes)?;
 
     let failed = |error: io::Error| Refusal::Failed(format!("{pid}:{fd}: {error}"));
-    if !connection.is_same().map_err(failed)? {
+    // The ends may be in different ones.
+    let namespaces = Namespaces::of(&proc::pids().map_err(failed)?);
+    if !connection.is_same(&namespaces).map_err(failed)? {
         return Err(Refusal::Failed("the connection has changed meanwhile".to_owned()));
     }
     act(action, *pid, *fd, target.inode).map_err(failed)?;
-    let helped = await_change(&connection);
+    let helped = await_change(&connection, &namespaces);
     let mut text = format!("DONE  {announced}\n");
     let outcome = match helped {
         true => "the connection has moved on",
@@ -159,12 +162,12 @@ fn act(action: Action, pid: u32, fd: u32, inode: u32) -> io::Result<()> {
 }
 
 /// Whether an end was closed, answered or read from within a second.
-fn await_change(connection: &Connection) -> bool {
+fn await_change(connection: &Connection, namespaces: &Namespaces) -> bool {
     const TRIES: u32 = 20;
     (0..TRIES).any(|_| {
         thread::sleep(Duration::from_secs(1) / TRIES);
-        let Ok(sockets) = sock_diag::dump() else { return false };
-        let find = |end: &Socket| sockets.iter().find(|now| now.cookie == end.cookie);
+        let Ok((sockets, _)) = namespaces.dump() else { return false };
+        let find = |end: &Socket| sockets.get(&end.inode).filter(|now| now.cookie == end.cookie);
         match (find(&connection.client), find(&connection.server)) {
             (Some(client), Some(_)) => client.unread != connection.client.unread,
             // One of them has closed.

@@ -6,7 +6,7 @@ use super::proc::Process;
 use super::proc::call::{Call, Watch};
 use super::proc::epoll::Registration;
 use super::proc::thread::Thread;
-use super::sock_diag::Socket;
+use crate::sock_diag::Socket;
 
 /// One end of a connection, and everybody who could attend to it.
 #[derive(Debug)]
@@ -101,8 +101,8 @@ impl<'a> Attention<'a> {
                 sleeping.push(thread.tid);
                 Waiter { process, thread, motion: facts.motion(thread) }
             });
-            let watched: Vec<_> = epoll.watched.iter().map(|one| one.inode).collect();
-            let is_sole = is_sole(facts, process, self.socket.inode, &watched);
+            let watched = epoll.watched.iter().map(|one| one.inode);
+            let is_sole = is_sole(facts, process, self.socket.inode, watched);
             self.loops.push(Loop { fd, registration, sleeper, is_sole });
         }
         sleeping
@@ -111,8 +111,8 @@ impl<'a> Attention<'a> {
     fn add_poll(&mut self, facts: &Facts, waiter: Waiter<'a>, watch: Watch, all: &[Watch]) {
         let process = waiter.process;
         let inode = |watch: &Watch| process.descriptors.as_ref()?.inode(watch.fd);
-        let watched: Vec<_> = all.iter().filter_map(inode).map(u64::from).collect();
-        let is_sole = is_sole(facts, process, self.socket.inode, &watched);
+        let watched = all.iter().filter_map(inode).map(u64::from);
+        let is_sole = is_sole(facts, process, self.socket.inode, watched);
         if is_sole && watch.reads {
             self.readers.push(waiter);
         } else if is_sole && watch.writes {
@@ -150,12 +150,17 @@ impl<'a> Attention<'a> {
     }
 }
 
-fn is_sole(facts: &Facts, process: &Process, inode: u32, watched: &[u64]) -> bool {
+fn is_sole(
+    facts: &Facts,
+    process: &Process,
+    inode: u32,
+    mut watched: impl Iterator<Item = u64>,
+) -> bool {
     let Some(descriptors) = &process.descriptors else { return false };
     let is_other_conversation = |other: u32| {
         other != inode
             && descriptors.find(other).is_some()
             && !facts.is_own_pair(process.pid, other)
     };
-    !watched.iter().filter_map(|other| u32::try_from(*other).ok()).any(is_other_conversation)
+    !watched.any(|other| u32::try_from(other).is_ok_and(is_other_conversation))
 }

@@ -1,15 +1,21 @@
 //! A closer look at what seems to hang: the bytes that lie unread, the script's line, the goroutine
 //! that reads. It takes longer and more rights, so it is taken only of what was found.
 
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
 use super::borrow;
 use super::facts::Facts;
 use super::runtime;
-use super::sock_diag::Socket;
 use super::target::Target;
 use super::verdict::{Code, End, Verdict};
+use crate::sock_diag::Socket;
 
 /// Of no more connections than anybody would read about.
 const MOST: usize = 64;
+/// For all Go programs together: the answer is not to keep whoever asks for much longer than the
+/// window. It takes some 30 µs for each connection.
+const PATIENCE: Duration = Duration::from_secs(1);
 
 /// Asks the Go runtimes about the connections they hold. Before anything is judged, as a Go program
 /// watches even what it has forgotten.
@@ -22,21 +28,36 @@ pub(crate) fn ask_readers(facts: &mut Facts, target: &Target) {
             && peer.is_some_and(|peer| peer.unread == 0 && facts.is_steady(peer.inode))
             && target.concerns(facts, socket)
     };
-    let ends: Vec<u32> = facts
+    let mut by_process: BTreeMap<u32, Ends> = BTreeMap::new();
+    let ends = facts
         .sockets
         .values()
         .filter(is_candidate)
         .flat_map(|socket| [Some(socket.inode), socket.peer_inode()])
-        .flatten()
-        .filter(|inode| runtime_watches(facts, *inode).is_some())
-        .take(MOST * 2)
-        .collect();
+        .flatten();
     for inode in ends {
         if let Some((pid, fd, data)) = runtime_watches(facts, inode) {
-            let reader = runtime::go_reader(pid, fd, data);
-            facts.details.readers.insert(inode, reader);
+            let ends = by_process.entry(pid).or_default();
+            ends.inodes.push(inode);
+            ends.registered.push((fd, data));
         }
     }
+    let until = Instant::now() + PATIENCE;
+    for (pid, Ends { inodes, registered }) in by_process {
+        let readers: Vec<_> = match runtime::go_readers(pid, &registered, until) {
+            Ok(Some(readers)) => readers.into_iter().map(|reader| reader.map(Some)).collect(),
+            Ok(None) => inodes.iter().map(|_| Ok(None)).collect(),
+            Err(why) => inodes.iter().map(|_| Err(why.clone())).collect(),
+        };
+        facts.details.readers.extend(inodes.into_iter().zip(readers));
+    }
+}
+
+/// Those that one process holds, and what the runtime has to be asked about each.
+#[derive(Default)]
+struct Ends {
+    inodes: Vec<u32>,
+    registered: Vec<(u32, u64)>,
 }
 
 /// Process, descriptor and the runtime's own record of a socket that an event loop like Go's holds.

@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::proc::Process;
 use super::proc::thread::Thread;
 use super::runtime::{Reader, Where};
-use super::sock_diag::{FileId, Kind, Socket, State};
+use crate::sock_diag::{FileId, Kind, Socket, State};
 
 /// What [`verdict`](super::verdict) judges. It holds no open file and asks nobody.
 #[derive(Debug, Default)]

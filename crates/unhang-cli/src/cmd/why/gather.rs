@@ -3,10 +3,7 @@
 //! A conversation that goes to and fro can show the same picture twice by chance, hardly four times.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::ffi::OsStr;
 use std::io;
-use std::os::unix::ffi::OsStrExt;
-use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -17,15 +14,17 @@ use super::namespace::Namespaces;
 use super::proc::call::Call;
 use super::proc::sched::Clock;
 use super::proc::{self, Process};
-use super::sock_diag::{FileId, Kind, Socket, State};
 use super::target::Target;
+use crate::sock_diag::{Kind, Socket, State};
 
 /// How often the sockets are looked at in one window.
 const SAMPLES: u32 = 4;
 
 /// Watches the system for the length of the window.
 pub(crate) fn gather(target: &Target, window: Duration) -> io::Result<Facts> {
-    let pids = proc::pids()?;
+    // Without the number: ENOENT from here does not mean what it does from the kernel's sockets.
+    let unreadable = |error| io::Error::other(format!("/proc cannot be read: {error}"));
+    let pids = proc::pids().map_err(unreadable)?;
     let namespaces = Namespaces::of(&pids);
     let mut facts = Facts::default();
     let (sockets, hidden) = namespaces.dump()?;
@@ -92,7 +91,8 @@ fn find_former(facts: &mut Facts) {
         };
         if let Ok(Some(name)) = borrow::peer_name(*pid, *fd, orphan.inode) {
             let listener = facts.listeners().find(|listener| listener.name == name);
-            let file = listener.and_then(|listener| listener.file).or_else(|| led_to(*pid, &name));
+            let led_to = || file::id_as_seen_by(*pid, &name).ok();
+            let file = listener.and_then(|listener| listener.file).or_else(led_to);
             former.insert(orphan.inode, Former { name, file });
         }
     }
@@ -108,8 +108,13 @@ fn involved(target: &Target, facts: &mut Facts) -> BTreeMap<u32, Process> {
             && socket.name.is_empty();
         connects || target.concerns(facts, socket)
     });
+    // Whoever has the listener may have accepted what another holds now.
+    let accepted_by = |socket: &Socket| {
+        let is_accepted = facts.is_accepted(socket);
+        is_accepted.then(|| Some(facts.listener_of(socket)?.inode)).flatten()
+    };
     let mut ends: Vec<u32> = concerned
-        .flat_map(|socket| [Some(socket.inode), socket.peer_inode()])
+        .flat_map(|socket| [Some(socket.inode), socket.peer_inode(), accepted_by(socket)])
         .flatten()
         .chain(
             facts
@@ -182,7 +187,7 @@ fn find_connecting(facts: &mut Facts) {
                 fd: *fd,
                 inode,
                 since: thread.since,
-                file: led_to(process.pid, name),
+                file: file::id_as_seen_by(process.pid, name).ok(),
                 name: name.clone(),
             });
         }
@@ -200,28 +205,17 @@ fn find_standing(facts: &mut Facts) {
     facts.standing = standing;
 }
 
-/// None where the listener's own view of the files may not be seen.
+/// None where the listener's own view of the files may not be seen, or is not known: it may have
+/// left the folder that it gave a relative name in.
 fn stands(listener: &Socket, facts: &Facts) -> Option<Standing> {
     let bound = listener.file?;
+    let is_relative = listener.name.first() != Some(&b'/');
     let (pid, _) = facts.holders.get(&listener.inode)?.first()?;
-    match file::id(&as_seen_by(*pid, &listener.name)?) {
+    match file::id_as_seen_by(*pid, &listener.name) {
         Ok(found) if found == bound => Some(Standing::Same),
+        _ if is_relative => None,
         Ok(found) => Some(Standing::Other(found)),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Some(Standing::Missing),
         Err(_) => None,
-    }
-}
-
-fn led_to(pid: u32, name: &[u8]) -> Option<FileId> {
-    file::id(&as_seen_by(pid, name)?).ok()
-}
-
-/// A path as one process means it, which may have another root than we, or a folder to begin at.
-fn as_seen_by(pid: u32, name: &[u8]) -> Option<PathBuf> {
-    let path = Path::new(OsStr::from_bytes(name));
-    match name.first()? {
-        0 => None,
-        b'/' => Some(Path::new(&format!("/proc/{pid}/root")).join(path.strip_prefix("/").ok()?)),
-        _ => Some(Path::new(&format!("/proc/{pid}/cwd")).join(path)),
     }
 }

@@ -4,9 +4,9 @@ use serde_json::{Value, json};
 
 use super::facts::Facts;
 use super::file::Found;
-use super::sock_diag::FileId;
 use super::target::Target;
 use super::verdict::{End, Evidence, Held, Verdict};
+use crate::sock_diag::FileId;
 
 /// Grows with every change that could break a reader.
 const SCHEMA: &str = "unhang-why/1";
@@ -39,10 +39,10 @@ fn asked(target: &Target) -> Value {
         Target::Process { pid, fd } => json!({ "pid": pid, "fd": fd }),
         Target::File(file) => {
             let mut object = json!({ "path": file.path.to_string_lossy() });
-            if let Found::Socket { id, mode, uid, made } = &file.found {
+            if let Found::Socket { id, inode, mode, uid, made } = &file.found {
                 let made = made.and_then(|made| jiff::Timestamp::try_from(made).ok());
                 object["file"] = json!({
-                    "ino": id.inode,
+                    "ino": inode,
                     "dev": device(*id),
                     "mode": format!("{mode:04o}"),
                     "uid": uid,

@@ -5,17 +5,18 @@ use std::collections::{HashMap, HashSet};
 use std::fs::{self, File};
 use std::io;
 use std::os::fd::AsFd;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::thread;
 
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 
-use super::sock_diag::{self, Socket};
+use crate::sock_diag::{self, Socket};
 
-/// The namespaces there are besides our own.
+/// The namespaces there are besides our own. Held open: the process by which one was found may end
+/// while others in it live on.
 #[derive(Debug, Default)]
 pub(crate) struct Namespaces {
-    others: Vec<PathBuf>,
+    others: Vec<io::Result<File>>,
 }
 
 impl Namespaces {
@@ -24,9 +25,8 @@ impl Namespaces {
         let own = fs::read_link("/proc/self/ns/net").ok();
         let mut seen: HashSet<PathBuf> = own.into_iter().collect();
         let links = pids.iter().map(|pid| PathBuf::from(format!("/proc/{pid}/ns/net")));
-        let others =
-            links.filter(|link| fs::read_link(link).is_ok_and(|name| seen.insert(name))).collect();
-        Self { others }
+        let new = links.filter(|link| fs::read_link(link).is_ok_and(|name| seen.insert(name)));
+        Self { others: new.map(File::open).collect() }
     }
 
     /// All sockets by inode, which is unique across namespaces, and how many namespaces could not
@@ -35,11 +35,11 @@ impl Namespaces {
         let mut sockets = sock_diag::dump()?;
         let mut hidden = 0;
         for namespace in &self.others {
-            match dump_in(namespace) {
-                Ok(more) => sockets.extend(more),
-                // Its last process has ended, and its sockets with it.
+            match namespace.as_ref().map(dump_in) {
+                Ok(Ok(more)) => sockets.extend(more),
+                // The process has ended since it was found.
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-                Err(_) => hidden += 1,
+                Ok(Err(_)) | Err(_) => hidden += 1,
             }
         }
         Ok((sockets.into_iter().map(|socket| (socket.inode, socket)).collect(), hidden))
@@ -51,8 +51,8 @@ impl Namespaces {
 }
 
 /// On a thread of its own, which ends there: no other ever sees the foreign namespace.
-fn dump_in(namespace: &Path) -> io::Result<Vec<Socket>> {
-    let namespace = File::open(namespace)?;
+fn dump_in(namespace: &File) -> io::Result<Vec<Socket>> {
+    let namespace = namespace.try_clone()?;
     let visit = move || {
         move_into_link_name_space(namespace.as_fd(), Some(LinkNameSpaceType::Network))?;
         sock_diag::dump()

@@ -10,6 +10,9 @@ use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use rustix::io::Errno;
+use rustix::net::{self, AddressFamily, SocketAddrUnix, SocketFlags, SocketType, sockopt};
+
 /// How a request ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Manner {
@@ -85,8 +88,7 @@ fn ask(path: &Path, data: &[u8], manner: Manner) -> Answer {
 
 fn converse(path: &Path, data: &[u8], answer: &mut Answer) -> io::Result<()> {
     let began = Instant::now();
-    let mut stream = UnixStream::connect(path)?;
-    stream.set_write_timeout(Some(PATIENCE))?;
+    let mut stream = connect(path)?;
     stream.write_all(data)?;
     match answer.manner {
         Manner::AsItIs => {}
@@ -120,6 +122,22 @@ fn converse(path: &Path, data: &[u8], answer: &mut Answer) -> io::Result<()> {
             }
             Err(error) => return Err(error),
         }
+    }
+}
+
+/// The deadline for sending is one for connecting, too: where the accept queue is full, `connect()`
+/// would wait for ever.
+fn connect(path: &Path) -> io::Result<UnixStream> {
+    let flags = SocketFlags::CLOEXEC;
+    let socket = net::socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;
+    sockopt::set_socket_timeout(&socket, sockopt::Timeout::Send, Some(PATIENCE))?;
+    match net::connect(&socket, &SocketAddrUnix::new(path)?) {
+        Ok(()) => Ok(socket.into()),
+        Err(Errno::AGAIN) => {
+            let why = format!("not accepted within {PATIENCE:?}: its accept queue is full");
+            Err(io::Error::new(ErrorKind::TimedOut, why))
+        }
+        Err(error) => Err(error.into()),
     }
 }
 

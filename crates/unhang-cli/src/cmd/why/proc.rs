@@ -22,6 +22,7 @@ use thread::Thread;
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Process {
     pub(crate) pid: u32,
+    pub(crate) parent: u32,
     /// The name that `ps` shows.
     pub(crate) name: String,
     pub(crate) uid: Option<u32>,
@@ -39,6 +40,8 @@ pub(crate) struct Process {
 pub(crate) struct Descriptors {
     /// Descriptor and inode of every socket, of whatever family.
     pub(crate) sockets: Vec<(u32, u32)>,
+    /// The same of every pipe, whose two ends have one inode.
+    pub(crate) pipes: Vec<(u32, u32)>,
     pub(crate) epolls: Vec<Epoll>,
     /// The number that the next one would get.
     pub(crate) next: u32,
@@ -47,6 +50,10 @@ pub(crate) struct Descriptors {
 impl Descriptors {
     pub(crate) fn inode(&self, fd: u32) -> Option<u32> {
         self.sockets.iter().find(|socket| socket.0 == fd).map(|socket| socket.1)
+    }
+
+    pub(crate) fn pipe(&self, fd: u32) -> Option<u32> {
+        self.pipes.iter().find(|pipe| pipe.0 == fd).map(|pipe| pipe.1)
     }
 
     /// Whether one epoll instance is watched by the other.
@@ -66,6 +73,12 @@ impl Process {
     pub(crate) fn is_stopped(&self) -> bool {
         !self.threads.is_empty()
             && self.threads.iter().all(|thread| matches!(thread.state, 'T' | 't'))
+    }
+
+    /// It holds an end of it.
+    pub(crate) fn has_pipe(&self, inode: u32) -> bool {
+        let mut pipes = self.descriptors.iter().flat_map(|all| &all.pipes);
+        pipes.any(|pipe| pipe.1 == inode)
     }
 
     /// It may open no further descriptor.
@@ -105,12 +118,14 @@ pub(crate) fn read(pid: u32, clock: &mut Clock) -> Option<Process> {
             epolls: links.epolls.iter().filter_map(|fd| Epoll::read(pid, *fd)).collect(),
             next: links.next(),
             sockets: links.sockets,
+            pipes: links.pipes,
         }),
         Err(_) => None,
     };
     let program = fs::metadata(folder.join("exe")).ok();
     Some(Process {
         pid,
+        parent: stat.parent,
         name: stat.name,
         uid: uid(&fs::read_to_string(folder.join("status")).unwrap_or_default()),
         program: program.map(|file| (file.dev(), file.ino())),
@@ -120,8 +135,10 @@ pub(crate) fn read(pid: u32, clock: &mut Clock) -> Option<Process> {
     })
 }
 
+#[derive(Default)]
 struct Links {
     sockets: Vec<(u32, u32)>,
+    pipes: Vec<(u32, u32)>,
     epolls: Vec<u32>,
     all: BTreeSet<u32>,
 }
@@ -138,7 +155,7 @@ impl Links {
 }
 
 fn links(pid: u32) -> io::Result<Links> {
-    let mut links = Links { sockets: Vec::new(), epolls: Vec::new(), all: BTreeSet::new() };
+    let mut links = Links::default();
     for entry in fs::read_dir(format!("/proc/{pid}/fd"))? {
         let entry = entry?;
         let Some(fd) = entry.file_name().to_str().and_then(|name| name.parse().ok()) else {
@@ -148,8 +165,10 @@ fn links(pid: u32) -> io::Result<Links> {
         // Closed since the folder was read, or a file with a name that is no text: no socket.
         let Ok(target) = fs::read_link(entry.path()) else { continue };
         let Some(target) = target.to_str() else { continue };
-        if let Some(inode) = socket_inode(target) {
+        if let Some(inode) = inode_of(target, "socket") {
             links.sockets.push((fd, inode));
+        } else if let Some(inode) = inode_of(target, "pipe") {
+            links.pipes.push((fd, inode));
         } else if target == "anon_inode:[eventpoll]" {
             links.epolls.push(fd);
         }
@@ -157,9 +176,9 @@ fn links(pid: u32) -> io::Result<Links> {
     Ok(links)
 }
 
-/// The number in `socket:[12345]`.
-pub(crate) fn socket_inode(target: &str) -> Option<u32> {
-    target.strip_prefix("socket:[")?.strip_suffix(']')?.parse().ok()
+/// The number in a link as `socket:[12345]`.
+fn inode_of(target: &str, kind: &str) -> Option<u32> {
+    target.strip_prefix(kind)?.strip_prefix(":[")?.strip_suffix(']')?.parse().ok()
 }
 
 /// The effective one of the four in the line `Uid:`.
@@ -191,16 +210,17 @@ mod tests {
     fn the_lowest_free_number_comes_next() {
         let next = |all: &[u32]| {
             let all = all.iter().copied().collect();
-            Links { sockets: Vec::new(), epolls: Vec::new(), all }.next()
+            Links { all, ..Links::default() }.next()
         };
         assert_eq!((next(&[]), next(&[0, 1, 2]), next(&[0, 2, 255])), (0, 3, 1));
     }
 
     #[test]
-    fn only_a_socket_link_gives_an_inode() {
-        assert_eq!(socket_inode("socket:[123]"), Some(123));
+    fn only_a_link_of_that_kind_gives_an_inode() {
+        assert_eq!(inode_of("socket:[123]", "socket"), Some(123));
+        assert_eq!(inode_of("pipe:[123]", "pipe"), Some(123));
         for other in ["pipe:[123]", "socket:[x]", "socket:[123", "/tmp/socket:[1]"] {
-            assert_eq!(socket_inode(other), None, "{other}");
+            assert_eq!(inode_of(other, "socket"), None, "{other}");
         }
     }
 

@@ -8,6 +8,8 @@ mod go;
 mod mem;
 mod php;
 
+use std::time::Instant;
+
 /// Where a script is.
 #[derive(Debug)]
 pub(crate) struct Where {
@@ -43,11 +45,17 @@ pub(crate) fn where_is(pid: u32, show_data: bool) -> Result<Option<Where>, Strin
     php::where_is(pid, show_data).map_err(not_known)
 }
 
-/// Finds the goroutine that waits to read the descriptor. `epoll_data` is what the process has
-/// registered with the descriptor in its epoll: `data` in /proc/PID/fdinfo. `None`: not a Go
-/// program.
-pub(crate) fn go_reader(pid: u32, fd: u32, epoll_data: u64) -> Result<Option<Reader>, String> {
-    go::reader(pid, fd, epoll_data).map_err(not_known)
+/// Finds, for each of a process's descriptors, the goroutine that waits to read it; those that it
+/// does not come to by `until` are not known. With each descriptor stands what the process has
+/// registered with it in its epoll: `data` in /proc/PID/fdinfo. `None`: not a Go program.
+pub(crate) fn go_readers(
+    pid: u32,
+    registered: &[(u32, u64)],
+    until: Instant,
+) -> Result<Option<Vec<Result<Reader, String>>>, String> {
+    let readers = go::readers(pid, registered, until).map_err(not_known)?;
+    let known = |reader: Result<Reader, String>| reader.map_err(not_known);
+    Ok(readers.map(|readers| readers.into_iter().map(known).collect()))
 }
 
 fn not_known(why: impl std::fmt::Display) -> String {

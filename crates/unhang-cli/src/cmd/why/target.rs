@@ -5,7 +5,7 @@ use std::str::FromStr;
 
 use super::facts::Facts;
 use super::file::SocketFile;
-use super::sock_diag::{FileId, Socket};
+use crate::sock_diag::{FileId, Socket};
 
 /// As written on the command line.
 #[derive(Clone, Debug, PartialEq, Eq)]

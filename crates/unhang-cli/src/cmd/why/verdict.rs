@@ -6,8 +6,10 @@ mod cause;
 mod chain;
 mod connection;
 mod file;
+mod inherited;
 mod listener;
 mod queued;
+mod unattended;
 mod waiting;
 mod words;
 
@@ -15,8 +17,8 @@ use std::time::Duration;
 
 use super::attention::Attention;
 use super::facts::Facts;
-use super::sock_diag::State;
 use super::target::Target;
+use crate::sock_diag::State;
 
 pub(crate) use words::name_of;
 
@@ -316,9 +318,9 @@ pub(crate) fn judge(facts: &Facts, target: &Target) -> Vec<Verdict> {
     verdicts
 }
 
-/// The finding that there is none, where nothing else was found or only what is no fault.
+/// The finding that there is none. Beside one that is only possible, it would deny it.
 pub(crate) fn all_is_well(facts: &Facts, target: &Target, found: &[Verdict]) -> Option<Verdict> {
-    if found.iter().any(|one| one.is_fault || one.code == Code::OwnerNotVisible) {
+    if !found.is_empty() {
         return None;
     }
     let concerned = || facts.sockets.values().filter(|socket| target.concerns(facts, socket));

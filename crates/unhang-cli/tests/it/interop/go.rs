@@ -42,7 +42,7 @@ pub(super) fn example() -> &'static Path {
 }
 
 /// Builds a program of one file: without a module, without the network, and without a C compiler.
-fn build(source: &Path, name: &str) -> PathBuf {
+pub(crate) fn build(source: &Path, name: &str) -> PathBuf {
     let folder = Path::new(env!("CARGO_TARGET_TMPDIR"));
     let program = folder.join(format!("go-{name}"));
     // Another run of the tests may be executing the last one: it is replaced, not overwritten.

@@ -73,6 +73,14 @@ impl Stage {
         self.players.last().unwrap()
     }
 
+    /// Starts a program that is not ours, as the stage's user, and waits for it to say `ready`.
+    pub(crate) fn run<A: AsRef<OsStr>>(&mut self, program: &Path, arguments: &[A]) -> &Daemon {
+        let mut command = self.command(program);
+        command.args(arguments);
+        self.players.push(Daemon::start(&mut command, "ready"));
+        self.players.last().unwrap()
+    }
+
     /// Starts one that will not get as far as to say that it is ready.
     pub(crate) fn play_in_vain(&mut self, role: &str) {
         let mut command = self.command(fixture());
@@ -109,6 +117,13 @@ impl Drop for Stage {
     fn drop(&mut self) {
         while self.players.pop().is_some() {}
     }
+}
+
+/// A copy of a program, where every user may start it.
+pub(crate) fn shared(program: &Path) -> PathBuf {
+    let copy = programs().path().join(program.file_name().unwrap());
+    copy_program(program, &copy);
+    copy
 }
 
 /// Copies of the programs, where every user may start them.

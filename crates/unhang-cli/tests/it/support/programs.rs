@@ -1,7 +1,8 @@
 //! Programs that a test needs and that not every machine has.
 
 use std::io::Write;
-use std::path::PathBuf;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
 
 /// Whether a program is missing here, which skips the test and says what to install; or fails it,
 /// where everything is required.
@@ -27,6 +28,22 @@ pub(crate) fn unable(why: &str) {
 /// For whoever runs the tests. The harness would keep what eprintln! prints in a test that passes.
 pub(crate) fn say(text: &str) {
     let _ = writeln!(std::io::stderr(), "{text}");
+}
+
+/// Where a program is that every user may start: one in somebody's home is not.
+pub(crate) fn find_for_all(program: &str, package: &str) -> Option<PathBuf> {
+    const OTHERS_MAY_SEARCH: u32 = 0o001;
+    let is_open = |place: &Path| {
+        place.metadata().is_ok_and(|place| place.permissions().mode() & OTHERS_MAY_SEARCH != 0)
+    };
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let found = std::env::split_paths(&path)
+        .map(|folder| folder.join(program))
+        .find(|file| file.is_file() && file.ancestors().all(is_open));
+    if found.is_none() {
+        skip(&format!("{program} is not installed for all users"), package);
+    }
+    found
 }
 
 /// Where a program is.

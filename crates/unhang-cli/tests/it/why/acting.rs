@@ -7,7 +7,7 @@ use super::finds;
 use crate::support::daemon::Daemon;
 use crate::support::hang::{Stage, User, users};
 
-fn attempt(stage: &Stage, arguments: &[&str]) -> (Option<i32>, String) {
+pub(super) fn attempt(stage: &Stage, arguments: &[&str]) -> (Option<i32>, String) {
     let output = stage.why(&[&["--for", "100ms", "--try"], arguments].concat());
     (output.status.code(), said(&output))
 }
@@ -54,12 +54,41 @@ fn half_close_ends_the_request_of_whoever_waits_for_that() {
 }
 
 #[test]
+fn a_client_of_another_netns_is_released_like_any_other() {
+    if !rustix::process::getuid().is_root() {
+        eprintln!("skipped: only root can make a network namespace");
+        return;
+    }
+    let mut stage = Stage::new(User::Me);
+    stage.play("serve-forget", "listening");
+    stage.play_elsewhere("call", "ready");
+    let finding = finds(&stage, "forgotten", "likely");
+    let command = finding["now"][0].as_str().unwrap();
+    let connection = command.strip_prefix("unhang why --try release ").unwrap();
+    let (code, text) = attempt(&stage, &["release", connection, "--yes"]);
+    assert_eq!(code, Some(0), "{text}");
+    assert!(stage.player_mut(1).wait().success());
+}
+
+#[test]
 fn what_is_not_one_connection_is_left_alone() {
     let stage = Stage::new(User::Me);
     for (target, code) in [("1", 2), ("/run/s", 2), ("1:99999", 1)] {
         let (exit, text) = attempt(&stage, &["release", target, "--yes"]);
         assert_eq!(exit, Some(code), "{target}: {text}");
     }
+}
+
+/// As `connect()` itself would.
+#[test]
+fn a_probe_does_not_hang_where_the_accept_queue_is_full() {
+    let mut stage = Stage::new(User::Me);
+    stage.play("serve-queue-of-1", "ready");
+    stage.play("call", "ready");
+    stage.play("call", "ready");
+    let (code, text) = probe(&stage, &stage.place.socket);
+    assert_eq!(code, Some(1), "{text}");
+    assert!(text.contains("its accept queue is full"), "{text}");
 }
 
 fn probe(stage: &Stage, path: &Path) -> (Option<i32>, String) {

@@ -180,7 +180,10 @@ fn another_program_inherited_the_descriptor() {
         let mut stage = Stage::new(*user);
         stage.play("serve-leak", "listening");
         stage.play("call", "ready");
-        let finding = finds(&stage, "fd_leaked", "certain");
+        // Whom an unprivileged user may not see could hold the end, too.
+        let sees_all = rustix::process::getuid().is_root() && *user == User::Me;
+        let certainty = if sees_all { "certain" } else { "likely" };
+        let finding = finds(&stage, "fd_leaked", certainty);
         assert_eq!(finding["server"]["owners"][0]["comm"], "cat", "{finding:#}");
     }
 }

@@ -7,8 +7,10 @@ use std::path::Path;
 
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketType, bind, socket};
 
+use super::python::play;
 use super::{codes, look};
 use crate::support::hang::{Stage, User, users};
+use crate::support::programs::find_for_all;
 
 #[track_caller]
 fn found(stage: &Stage, path: &Path, code: &str) {
@@ -57,6 +59,21 @@ fn a_file_that_was_replaced_is_told_by_its_inode() {
     fs::remove_file(socket).unwrap();
     let _new = UnixListener::bind(socket).unwrap();
     found(&stage, socket, "replaced_file");
+}
+
+#[test]
+fn a_name_is_looked_for_where_its_server_means_it() {
+    let Some(python) = find_for_all("python3", "python3") else { return };
+    let mut stage = Stage::new(User::Me);
+    play(&mut stage, &python, "serve-relative");
+    let is_root = rustix::process::getuid().is_root();
+    if is_root {
+        play(&mut stage, &python, "serve-chroot");
+    }
+    for nth in 0..=usize::from(is_root) {
+        let (exit, object) = look(&stage, &[stage.player(nth).pid().to_string()]);
+        assert_eq!((exit, codes(&object)), (0, vec![("ok", "certain")]), "{object:#}");
+    }
 }
 
 #[test]

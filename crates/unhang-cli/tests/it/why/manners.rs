@@ -1,7 +1,7 @@
 //! It changes nothing, delays nobody, is quick, and says how it knows.
 
 use std::os::unix::net::UnixStream;
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
@@ -102,6 +102,16 @@ fn watching_looks_again_and_again() {
         let line = watch.await_line("handler_blocked");
         assert_eq!(serde_json::from_str::<Value>(&line).unwrap()["schema"], "unhang-why/1");
     }
+}
+
+#[test]
+fn watching_ends_when_nobody_reads_it() {
+    let stage = Stage::new(User::Me);
+    let mut command = Command::new(UNHANG);
+    command.args(["why", "--watch", "--json", "--for", "50ms"]).arg(&stage.place.socket);
+    let mut watch = command.stdout(Stdio::piped()).spawn().unwrap();
+    drop(watch.stdout.take());
+    await_some("it ends", || watch.try_wait().unwrap());
 }
 
 #[test]

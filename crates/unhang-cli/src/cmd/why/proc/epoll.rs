@@ -5,6 +5,7 @@ use std::fs;
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Epoll {
     pub(crate) fd: u32,
+    /// By inode: there may be thousands.
     pub(crate) watched: Vec<Registration>,
 }
 
@@ -61,11 +62,17 @@ impl Epoll {
     /// None where it is closed already.
     pub(crate) fn read(pid: u32, fd: u32) -> Option<Self> {
         let info = fs::read_to_string(format!("/proc/{pid}/fdinfo/{fd}")).ok()?;
-        Some(Self { fd, watched: parse(&info) })
+        Some(Self::new(fd, parse(&info)))
+    }
+
+    pub(crate) fn new(fd: u32, mut watched: Vec<Registration>) -> Self {
+        watched.sort_by_key(|watched| watched.inode);
+        Self { fd, watched }
     }
 
     pub(crate) fn watches(&self, inode: u32) -> Option<Registration> {
-        self.watched.iter().copied().find(|watched| watched.inode == u64::from(inode))
+        let first = self.watched.partition_point(|watched| watched.inode < u64::from(inode));
+        self.watched.get(first).copied().filter(|watched| watched.inode == u64::from(inode))
     }
 }
 

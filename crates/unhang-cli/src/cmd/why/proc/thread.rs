@@ -102,7 +102,8 @@ fn target(call: &Call, process: &Path, descriptors: Option<&Descriptors>) -> Opt
         return None;
     }
     let link = fs::read_link(process.join(format!("fd/{fd}"))).ok()?;
-    Some(link.to_string_lossy().into_owned())
+    // Anybody may have named that file, and is not to write to our terminal with it.
+    Some(link.to_string_lossy().escape_debug().to_string())
 }
 
 /// The line `voluntary_ctxt_switches:`.
@@ -116,6 +117,7 @@ fn sleeps(status: &str) -> u64 {
 pub(crate) struct Stat {
     pub(crate) name: String,
     pub(crate) state: char,
+    pub(crate) parent: u32,
     pub(crate) flags: u64,
     /// Milliseconds on a CPU, to the tick.
     ran: f64,
@@ -142,6 +144,7 @@ impl Stat {
         Some(Self {
             name,
             state: columns.first()?.chars().next()?,
+            parent: u32::try_from(number(4)?).ok()?,
             flags: number(9)?,
             ran,
             cpu: usize::try_from(number(39)?).ok()?,
@@ -160,6 +163,7 @@ mod tests {
     fn a_name_with_brackets_does_not_shift_the_columns() {
         let stat = Stat::parse(STAT).unwrap();
         assert_eq!((&*stat.name, stat.state, stat.cpu), ("a ) (b", 'S', 5));
+        assert_eq!(stat.parent, 1);
         assert!((stat.ran - 420.0).abs() < 0.1 && stat.flags == 4_194_304);
     }
 

@@ -9,6 +9,9 @@ mod layout;
 #[cfg(test)]
 mod tests;
 
+use std::cell::Cell;
+use std::time::Instant;
+
 use super::elf::Image;
 use super::mem::{Address, Memory};
 use super::{Reader, steady};
@@ -21,7 +24,11 @@ const NOBODY: [u64; 2] = [0, 1];
 /// `pdWait`: somebody is on the way to wait.
 const ABOUT_TO_WAIT: u64 = 2;
 
-pub(super) fn reader(pid: u32, fd: u32, epoll_data: u64) -> Result<Option<Reader>, String> {
+pub(super) fn readers(
+    pid: u32,
+    registered: &[(u32, u64)],
+    until: Instant,
+) -> Result<Option<Vec<Result<Reader, String>>>, String> {
     let memory = Memory::open(pid)?;
     let image = Image::of_program(pid, &memory)?;
     let Some(build_info) = image.section(".go.buildinfo")? else { return Ok(None) };
@@ -31,8 +38,12 @@ pub(super) fn reader(pid: u32, fd: u32, epoll_data: u64) -> Result<Option<Reader
     let layout = Layout::of(&layout::version(&memory.bytes(build_info.start, 256)?)?)?;
     let functions = Functions::find(&memory, &image, layout)?;
     let goroutines = Goroutines::find(&memory, &functions, layout)?;
-    let poll = Poll { memory: &memory, goroutines, layout };
-    steady(|| poll.reader(fd, epoll_data)).map(Some)
+    let poll = Poll { memory: &memory, goroutines, layout, owners: Cell::default() };
+    let reader = |&(fd, epoll_data): &(u32, u64)| match Instant::now() < until {
+        true => steady(|| poll.reader(fd, epoll_data)),
+        false => Err("it has more connections than could be looked at in time".to_owned()),
+    };
+    Ok(Some(registered.iter().map(reader).collect()))
 }
 
 /// The runtime's network poller.
@@ -40,6 +51,9 @@ struct Poll<'a> {
     memory: &'a Memory,
     goroutines: Goroutines<'a>,
     layout: Layout,
+    /// How many goroutines could own a connection: counted once for all of them. Whoever has one
+    /// that is older than this look was there when it was counted.
+    owners: Cell<Option<usize>>,
 }
 
 impl Poll<'_> {
@@ -52,7 +66,7 @@ impl Poll<'_> {
         let before = waits()?;
         let reader = match before {
             waiter if NOBODY.contains(&waiter) => {
-                Reader::Nobody { handlers: self.goroutines.possible_owners()? }
+                Reader::Nobody { handlers: self.possible_owners()? }
             }
             ABOUT_TO_WAIT => return Err("a goroutine is about to read".to_owned()),
             goroutine => {
@@ -65,5 +79,14 @@ impl Poll<'_> {
             after if after == before => Ok(reader),
             _ => Err("its goroutines are running".to_owned()),
         }
+    }
+
+    fn possible_owners(&self) -> Result<usize, String> {
+        if let Some(owners) = self.owners.get() {
+            return Ok(owners);
+        }
+        let owners = self.goroutines.possible_owners()?;
+        self.owners.set(Some(owners));
+        Ok(owners)
     }
 }

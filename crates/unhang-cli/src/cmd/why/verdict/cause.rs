@@ -3,8 +3,8 @@
 use super::super::attention::{Attention, Waiter};
 use super::super::facts::{Facts, Motion};
 use super::super::proc::call::{Call, Watch};
-use super::super::sock_diag::State;
 use super::Certainty;
+use crate::sock_diag::State;
 
 /// What keeps a server from a connection that it holds.
 #[derive(Clone, Copy, Debug)]

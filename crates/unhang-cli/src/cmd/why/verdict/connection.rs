@@ -2,9 +2,9 @@
 
 use super::super::attention::Attention;
 use super::super::facts::{Facts, Former};
-use super::super::sock_diag::Socket;
 use super::words::{bytes, holders, name_of, source};
 use super::{Certainty, Code, Verdict, end, queued, waiting};
+use crate::sock_diag::Socket;
 
 /// By the server's end. None: nobody is seen to wait in vain.
 pub(super) fn judge(facts: &Facts, server: &Socket) -> Option<Verdict> {
@@ -42,7 +42,7 @@ pub(super) fn judge(facts: &Facts, server: &Socket) -> Option<Verdict> {
 /// What helps this one client without a restart.
 fn remedy(code: Code, server: &Attention<'_>, client: &Attention<'_>) -> Option<String> {
     let (action, end) = match code {
-        Code::Forgotten | Code::AnsweredNotClosed => ("release", server),
+        Code::Forgotten | Code::AnsweredNotClosed | Code::FdLeaked => ("release", server),
         Code::BothWaiting | Code::ServerWaitsEof => ("half-close", client),
         Code::ServerWaitsDelimiter => ("newline", client),
         _ => return None,

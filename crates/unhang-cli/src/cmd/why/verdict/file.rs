@@ -3,12 +3,12 @@
 use super::super::attention::Attention;
 use super::super::facts::{Facts, Standing};
 use super::super::file::{Bound, Found, SocketFile};
-use super::super::sock_diag::{Kind, Socket};
 use super::super::target::Target;
 use super::connection::unseen;
 use super::listener::replaced;
 use super::words::{holders, name_of, source};
 use super::{Certainty, Code, Verdict, end};
+use crate::sock_diag::{Kind, Socket};
 
 pub(super) fn judge(facts: &Facts, target: &Target) -> Vec<Verdict> {
     match target {

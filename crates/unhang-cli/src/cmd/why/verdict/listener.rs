@@ -2,12 +2,12 @@
 
 use super::super::attention::Attention;
 use super::super::facts::{Connecting, Facts, Standing};
-use super::super::sock_diag::Socket;
 use super::super::target::Target;
 use super::cause::{self, Cause};
 use super::queued::{LONG, stopped};
 use super::words::{lasting, name_of, source, thread_does, who};
 use super::{Certainty, Code, End, Held, Verdict, end, words};
+use crate::sock_diag::Socket;
 
 pub(super) fn judge(facts: &Facts, target: &Target, listener: &Socket) -> Vec<Verdict> {
     let attention = Attention::of(facts, listener);

@@ -7,9 +7,9 @@ use super::super::proc::epoll::{Epoll, Registration};
 use super::super::proc::thread::Thread;
 use super::super::proc::{Descriptors, Process};
 use super::super::runtime::Reader;
-use super::super::sock_diag::{FileId, Kind, Peer, Socket, State};
 use super::super::target::Target;
 use super::*;
+use crate::sock_diag::{FileId, Kind, Peer, Socket, State};
 
 const CLIENT: u32 = 10;
 const SERVER: u32 = 20;
@@ -82,7 +82,7 @@ impl World {
         };
         let process = self.0.processes.get_mut(&pid).unwrap();
         let watched = watched.iter().map(registration).collect();
-        process.descriptors.as_mut().unwrap().epolls.push(Epoll { fd: 9, watched });
+        process.descriptors.as_mut().unwrap().epolls.push(Epoll::new(9, watched));
         self.thread(pid, Call::Epoll(9))
     }
 
@@ -171,6 +171,18 @@ fn a_connection_that_no_goroutine_has_is_answered_and_not_closed() {
     says(&nobody(0), Code::AnsweredNotClosed, Certainty::Certain, true);
     // One of them may still compute the reply.
     says(&nobody(2), Code::HandlerBlocked, Certainty::Possible, false);
+}
+
+#[test]
+fn that_it_is_forgotten_is_no_fault_where_its_client_may_keep_it_for_later() {
+    let mut world = World::new();
+    let client = world.0.processes.get_mut(&CLIENT_PID).unwrap().descriptors.as_mut().unwrap();
+    client.sockets.push((5, 98));
+    let world = world
+        .event_loop(CLIENT_PID, &[(3, CLIENT, IN), (5, 98, IN)])
+        .event_loop(SERVER_PID, &[(3, LISTENER, RUNTIME), (4, SERVER, RUNTIME)])
+        .reader(Ok(Some(Reader::Nobody { handlers: 0 })));
+    says(&world, Code::AnsweredNotClosed, Certainty::Certain, false);
 }
 
 #[test]
@@ -325,6 +337,50 @@ fn a_descriptor_in_no_process_is_said_to_be_so() {
     let mut world = World::asked();
     world.0.holders.remove(&SERVER);
     says(&world, Code::Forgotten, Certainty::Likely, true);
+}
+
+/// A child of the server's, which alone holds the connection, in this call; its parent is in another.
+fn child(call: Call, listener: bool, parent: Call) -> World {
+    let mut world = World::asked();
+    let held = [(3, LISTENER), (4, SERVER)];
+    world.0.holders.insert(SERVER, Vec::new());
+    world.process(3_000, &held[usize::from(!listener)..]);
+    let of = |world: &mut World, pid| world.0.processes.get_mut(&pid).unwrap().descriptors.take();
+    let server = Descriptors { sockets: vec![held[0]], ..of(&mut world, SERVER_PID).unwrap() };
+    world.0.processes.get_mut(&SERVER_PID).unwrap().descriptors =
+        Some(Descriptors { pipes: vec![(8, 70)], ..server });
+    let heir = Descriptors { pipes: vec![(7, 70), (9, 71)], ..of(&mut world, 3_000).unwrap() };
+    let program = world.0.processes[&SERVER_PID].program;
+    let process = world.0.processes.get_mut(&3_000).unwrap();
+    (process.parent, process.program, process.descriptors) = (SERVER_PID, program, Some(heir));
+    world.thread(3_000, call).thread(SERVER_PID, parent)
+}
+
+#[test]
+fn a_child_that_awaits_its_parents_word_has_no_hand_on_what_it_inherited() {
+    for listener in [false, true] {
+        let world = child(Call::Read(7), listener, Call::Accept(3));
+        says(&world, Code::FdLeaked, Certainty::Likely, true);
+    }
+    // A pipe of its own, as to a program that it started.
+    let busy = child(Call::Read(9), false, Call::Accept(3));
+    says(&busy, Code::HandlerBlocked, Certainty::Likely, true);
+    // One of several workers that accept for themselves: their parent does not.
+    let worker = child(Call::Read(7), true, Call::Child);
+    says(&worker, Code::HandlerBlocked, Certainty::Certain, true);
+}
+
+#[test]
+fn what_the_service_manager_accepted_it_hands_over() {
+    let mut world = World::asked();
+    world.0.holders.insert(LISTENER, vec![(1, 9)]);
+    let manager = world.0.processes[&SERVER_PID].clone();
+    let manager = Process { pid: 1, program: Some((1, 1)), ..manager };
+    world.0.processes.insert(1, manager);
+    let service = world.0.processes.get_mut(&SERVER_PID).unwrap();
+    service.parent = 1;
+    let world = world.thread(SERVER_PID, Call::Sleep);
+    says(&world, Code::HandlerBlocked, Certainty::Certain, true);
 }
 
 #[test]

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::{ChildStdout, Command, Stdio};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 
@@ -83,7 +84,7 @@ impl Server {
 
     fn reader(&self, fd: u32) -> Result<Reader, String> {
         let data = epoll_data(self.process.pid(), fd).ok_or("it is not in an epoll")?;
-        reader(self.process.pid(), fd, data)?.ok_or_else(|| "it is not Go".to_owned())
+        one_reader(self.process.pid(), fd, data)?.ok_or_else(|| "it is not Go".to_owned())
     }
 
     fn await_waiting(&self, fd: u32, function: &str) -> (u64, Vec<String>) {
@@ -103,6 +104,14 @@ impl Server {
             other => Err(format!("{other:?}")),
         });
     }
+}
+
+/// Of one descriptor, however long it takes.
+fn one_reader(pid: u32, fd: u32, data: u64) -> Result<Option<Reader>, String> {
+    let until = Instant::now() + Duration::from_secs(60);
+    let Some(mut readers) = readers(pid, &[(fd, data)], until)? else { return Ok(None) };
+    assert_eq!(readers.len(), 1);
+    readers.remove(0).map(Some)
 }
 
 fn descriptor(output: &mut BufReader<ChildStdout>, prefix: &str) -> u32 {
@@ -239,13 +248,26 @@ fn what_does_not_fit_is_not_known() {
         server.await_waiting(fd, "io.ReadAll");
         let data = epoll_data(pid, fd).unwrap();
         for (fd, data) in [(fd + 1, data), (fd, 0), (fd, u64::MAX), (fd, data ^ (1 << 40))] {
-            let error = reader(pid, fd, data).unwrap_err();
+            let error = one_reader(pid, fd, data).unwrap_err();
             assert!(error.contains("is not Go's") || error.contains("cannot be read"), "{error}");
         }
     }
 }
 
 #[test]
+fn when_time_is_up_the_rest_is_not_known() {
+    for program in servers() {
+        let mut server = Server::start(program, "main accepts");
+        let (_client, fd) = server.connect(b"a");
+        let pid = server.process.pid();
+        let data = epoll_data(pid, fd).unwrap();
+        let all = readers(pid, &[(fd, data); 3], Instant::now()).unwrap().unwrap();
+        assert_eq!(all.len(), 3);
+        assert!(all.iter().all(|one| one.as_ref().unwrap_err().contains("in time")), "{all:?}");
+    }
+}
+
+#[test]
 fn what_is_not_go_is_none() {
-    assert!(reader(std::process::id(), 0, 0).unwrap().is_none());
+    assert!(one_reader(std::process::id(), 0, 0).unwrap().is_none());
 }

@@ -1,10 +1,4 @@
-//! What the kernel knows of every Unix socket: `NETLINK_SOCK_DIAG`, asked by hand.
-//!
-//! Any user may ask. [`parse`] is pure bytes; only [`dump`] talks to the kernel.
-
-use std::io;
-
-use rustix::net::{self, AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, netlink};
+//! What the kernel's answers say. Pure bytes.
 
 /// One socket, as it was at the moment of the dump.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -64,7 +58,8 @@ pub(crate) enum Peer {
 /// What a path leads to, in the kernel's own numbers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(crate) struct FileId {
-    pub(crate) inode: u64,
+    /// The lower half of it is all that this interface has room for.
+    pub(crate) inode: u32,
     pub(crate) major: u32,
     pub(crate) minor: u32,
 }
@@ -92,55 +87,8 @@ impl Socket {
     }
 }
 
-/// Every Unix socket of this thread's network namespace.
-pub(crate) fn dump() -> io::Result<Vec<Socket>> {
-    let netlink = net::socket_with(
-        AddressFamily::NETLINK,
-        SocketType::RAW,
-        SocketFlags::CLOEXEC,
-        Some(netlink::SOCK_DIAG),
-    )?;
-    net::send(&netlink, &request(), SendFlags::empty())?;
-    let mut sockets = Vec::new();
-    let mut buffer = vec![0; RECEIVE];
-    loop {
-        let (taken, length) = net::recv(&netlink, &mut buffer[..], RecvFlags::TRUNC)?;
-        if length > taken {
-            return Err(io::Error::other("the kernel's answer does not fit the buffer"));
-        }
-        match parse(&buffer[..taken], &mut sockets) {
-            Progress::More if taken > 0 => {}
-            Progress::More | Progress::Done => return Ok(sockets),
-            Progress::Refused(errno) => return Err(io::Error::from_raw_os_error(errno)),
-        }
-    }
-}
-
-/// The kernel fills at most 32 KiB at a time.
-const RECEIVE: usize = 64 * 1024;
-
-const SOCK_DIAG_BY_FAMILY: u16 = 20;
-const REQUEST_AND_DUMP: u16 = 0x301;
-/// Name, file, peer, pending clients, queues, memory and owner: all that there is.
-const SHOW_ALL: u32 = 0x7f;
-
-/// A header of 16 bytes and a `unix_diag_req` of 24.
-fn request() -> [u8; 40] {
-    let mut bytes = [0; 40];
-    let mut put = |at: usize, value: &[u8]| bytes[at..at + value.len()].copy_from_slice(value);
-    put(0, &40_u32.to_ne_bytes());
-    put(4, &SOCK_DIAG_BY_FAMILY.to_ne_bytes());
-    put(6, &REQUEST_AND_DUMP.to_ne_bytes());
-    put(16, &[AF_UNIX]);
-    // Every state.
-    put(20, &u32::MAX.to_ne_bytes());
-    put(28, &SHOW_ALL.to_ne_bytes());
-    // "Any cookie."
-    put(32, &u64::MAX.to_ne_bytes());
-    bytes
-}
-
-const AF_UNIX: u8 = 1;
+pub(super) const SOCK_DIAG_BY_FAMILY: u16 = 20;
+pub(super) const AF_UNIX: u8 = 1;
 
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Progress {
@@ -159,13 +107,13 @@ pub(crate) fn parse(mut datagram: &[u8], sockets: &mut Vec<Socket>) -> Progress 
         let length = length as usize;
         let Some(body) = datagram.get(16..length) else { return Progress::More };
         match kind {
-            DONE => return Progress::Done,
-            ERROR => {
-                // Given as a negative number.
+            // Either bears an error number, given as a negative one: a dump that breaks off ends
+            // with "done", too.
+            DONE | ERROR => {
                 let errno = body.first_chunk().map_or(0, |four| i32::from_ne_bytes(*four));
                 return match errno {
-                    0 => Progress::Done,
-                    errno => Progress::Refused(errno.wrapping_neg()),
+                    0.. => Progress::Done,
+                    errno => Progress::Refused(errno.saturating_neg()),
                 };
             }
             SOCK_DIAG_BY_FAMILY => sockets.extend(row(body)),
@@ -226,11 +174,8 @@ impl Socket {
             // The inode comes first; the manual has it the other way round.
             1 => {
                 if let (Some(inode), Some(device)) = (u32_at(value, 0), u32_at(value, 4)) {
-                    self.file = Some(FileId {
-                        inode: inode.into(),
-                        major: device >> 20,
-                        minor: device & 0xf_ffff,
-                    });
+                    let (major, minor) = (device >> 20, device & 0xf_ffff);
+                    self.file = Some(FileId { inode, major, minor });
                 }
             }
             2 => match u32_at(value, 0) {

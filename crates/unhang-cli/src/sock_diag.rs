@@ -1,0 +1,144 @@
+//! What the kernel knows of every Unix socket: `NETLINK_SOCK_DIAG`, asked by hand. Any user may ask.
+
+mod message;
+
+use std::io;
+use std::os::fd::OwnedFd;
+
+use rustix::net::{self, AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, netlink};
+
+#[cfg(test)]
+pub(crate) use message::Peer;
+use message::{AF_UNIX, Progress, SOCK_DIAG_BY_FAMILY};
+pub(crate) use message::{FileId, Kind, Socket, State};
+
+/// Every Unix socket of this thread's network namespace.
+pub(crate) fn dump() -> io::Result<Vec<Socket>> {
+    Diag::open()?.dump()
+}
+
+/// A way to ask the kernel. It tells of the network namespace that this was opened in.
+#[derive(Debug)]
+pub(crate) struct Diag(OwnedFd);
+
+impl Diag {
+    pub(crate) fn open() -> io::Result<Self> {
+        let kind = SocketType::RAW;
+        let flags = SocketFlags::CLOEXEC;
+        let protocol = Some(netlink::SOCK_DIAG);
+        Ok(Self(net::socket_with(AddressFamily::NETLINK, kind, flags, protocol)?))
+    }
+
+    fn dump(&self) -> io::Result<Vec<Socket>> {
+        net::send(&self.0, &request(REQUEST_AND_DUMP, 0, SHOW_ALL), SendFlags::empty())?;
+        let mut sockets = Vec::new();
+        let mut buffer = vec![0; RECEIVE];
+        loop {
+            match self.receive(&mut buffer, RecvFlags::empty(), &mut sockets)? {
+                Progress::More => {}
+                Progress::Done => return Ok(sockets),
+                Progress::Refused(errno) => return Err(io::Error::from_raw_os_error(errno)),
+            }
+        }
+    }
+
+    /// The queues of one socket, and no more of it. Does not wait: the kernel has answered before
+    /// the request returns.
+    pub(crate) fn queues(&self, inode: u32) -> io::Result<Socket> {
+        net::send(&self.0, &request(REQUEST, inode, SHOW_QUEUES), SendFlags::empty())?;
+        let mut sockets = Vec::new();
+        let mut buffer = vec![0; RECEIVE_ONE];
+        let answer = self.receive(&mut buffer, RecvFlags::DONTWAIT, &mut sockets)?;
+        match (answer, sockets.pop()) {
+            (Progress::Refused(errno), _) => Err(io::Error::from_raw_os_error(errno)),
+            (_, Some(socket)) if socket.inode == inode => Ok(socket),
+            _ => Err(io::ErrorKind::InvalidData.into()),
+        }
+    }
+
+    fn receive(
+        &self,
+        buffer: &mut [u8],
+        flags: RecvFlags,
+        sockets: &mut Vec<Socket>,
+    ) -> io::Result<Progress> {
+        let (taken, length) = net::recv(&self.0, &mut *buffer, flags | RecvFlags::TRUNC)?;
+        if length > taken {
+            return Err(io::Error::other("the kernel's answer does not fit the buffer"));
+        }
+        match message::parse(&buffer[..taken], sockets) {
+            // Nothing but the end has no bytes.
+            Progress::More if taken == 0 => Ok(Progress::Done),
+            progress => Ok(progress),
+        }
+    }
+}
+
+/// The kernel fills at most 32 KiB at a time.
+const RECEIVE: usize = 64 * 1024;
+/// Two headers, and attributes of a few words.
+const RECEIVE_ONE: usize = 4 * 1024;
+
+const REQUEST: u16 = 0x1;
+const REQUEST_AND_DUMP: u16 = 0x301;
+/// Name, file, peer, pending clients, queues, memory and owner: all that there is.
+const SHOW_ALL: u32 = 0x7f;
+const SHOW_QUEUES: u32 = 0x10;
+
+/// A header of 16 bytes and a `unix_diag_req` of 24.
+fn request(flags: u16, inode: u32, show: u32) -> [u8; 40] {
+    let mut bytes = [0; 40];
+    let mut put = |at: usize, value: &[u8]| bytes[at..at + value.len()].copy_from_slice(value);
+    put(0, &40_u32.to_ne_bytes());
+    put(4, &SOCK_DIAG_BY_FAMILY.to_ne_bytes());
+    put(6, &flags.to_ne_bytes());
+    put(16, &[AF_UNIX]);
+    // Every state.
+    put(20, &u32::MAX.to_ne_bytes());
+    put(24, &inode.to_ne_bytes());
+    put(28, &show.to_ne_bytes());
+    // "Any cookie."
+    put(32, &u64::MAX.to_ne_bytes());
+    bytes
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+    use std::os::fd::AsFd;
+    use std::os::unix::net::{UnixListener, UnixStream};
+
+    use super::*;
+
+    fn inode(socket: impl AsFd) -> u32 {
+        rustix::fs::fstat(socket).unwrap().st_ino.try_into().unwrap()
+    }
+
+    #[test]
+    fn the_kernel_tells_of_a_socket_of_our_own() {
+        let (one, mut other) = UnixStream::pair().unwrap();
+        other.write_all(b"12345").unwrap();
+        let sockets = dump().unwrap();
+        let found = sockets.iter().find(|socket| socket.inode == inode(&one)).unwrap();
+        assert_eq!((found.unread, found.peer_inode()), (5, Some(inode(&other))));
+        assert_eq!(found.state, State::Connected);
+        assert!(found.send_buffer > 0);
+    }
+
+    #[test]
+    fn the_queues_of_one_socket_are_told_again_and_again() {
+        let folder = tempfile::tempdir().unwrap();
+        let listener = UnixListener::bind(folder.path().join("s")).unwrap();
+        let diag = Diag::open().unwrap();
+        let mut clients = Vec::new();
+        for waiting in 0..3 {
+            let queue = diag.queues(inode(&listener)).unwrap();
+            assert_eq!((queue.state, queue.unread), (State::Listening, waiting));
+            assert!(queue.in_flight > 0);
+            clients.push(UnixStream::connect(folder.path().join("s")).unwrap());
+        }
+        let gone = inode(&listener);
+        drop(listener);
+        assert_eq!(diag.queues(gone).unwrap_err().kind(), io::ErrorKind::NotFound);
+    }
+}

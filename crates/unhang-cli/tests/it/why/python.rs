@@ -1,0 +1,97 @@
+//! The classes that `classes.rs` has in Rust, in a language whose runtime nobody looks into: what is
+//! found rests on the kernel alone.
+
+use std::path::Path;
+
+use super::acting::attempt;
+use super::{codes, finds, look};
+use crate::support::hang::{Stage, User, users};
+use crate::support::programs::find_for_all;
+use crate::support::root;
+
+/// A server, a client, and what is to be found of them.
+#[track_caller]
+fn class(server: &str, client: &str, code: &str, certainty: &str) {
+    let Some(python) = find_for_all("python3", "python3") else { return };
+    for user in users() {
+        let mut stage = Stage::new(*user);
+        for role in [server, client] {
+            play(&mut stage, &python, role);
+        }
+        let finding = finds(&stage, code, certainty);
+        let client = finding["clients"][0]["owners"][0]["pid"].as_u64();
+        if !finding["clients"].as_array().unwrap().is_empty() {
+            assert_eq!(client, Some(stage.player(1).pid().into()), "{finding:#}");
+        }
+    }
+}
+
+pub(super) fn play(stage: &mut Stage, python: &Path, role: &str) {
+    // Copied to where every user may read it.
+    let script = stage.path("hang.py");
+    std::fs::copy(root().join("crates/unhang-cli/tests/it/why/hang.py"), &script).unwrap();
+    let socket = stage.place.socket.clone();
+    let arguments = ["-u".as_ref(), script.as_os_str(), role.as_ref(), socket.as_os_str()];
+    stage.run(python, &arguments);
+}
+
+#[test]
+fn bytes_that_lie_unread() {
+    class("serve-unread", "call", "request_unread", "certain");
+    class("serve-oneshot", "call-twice", "oneshot_not_rearmed", "certain");
+    class("serve-paused", "call-twice", "reading_paused", "certain");
+    class("serve-edge", "call-twice", "edge_missed", "likely");
+    class("serve-reply", "call-hold", "reply_unread", "certain");
+    class("serve-flood", "call-hold", "client_not_reading", "certain");
+    class("serve-flood", "call-flood", "write_deadlock", "certain");
+}
+
+#[test]
+fn a_server_that_does_something_else() {
+    class("serve-mute", "call", "not_accepted", "certain");
+    class("serve-sleep", "call", "handler_blocked", "certain");
+    class("serve-compute", "call", "handler_cpu", "certain");
+    class("serve-forget", "call", "forgotten", "likely");
+    class("serve-read", "call-mute", "both_waiting", "certain");
+}
+
+#[test]
+fn ends_that_are_gone() {
+    class("serve-close", "call-hold", "server_closed", "certain");
+    class("serve-sleep", "call-leave", "client_gone", "certain");
+}
+
+#[test]
+fn a_child_that_has_nothing_to_do_inherited_the_descriptor() {
+    class("serve-fork", "call", "fd_leaked", "likely");
+    class("serve-fork-all", "call", "fd_leaked", "likely");
+}
+
+/// Of a child that is busy with something, only it knows whether that is the client's request.
+#[test]
+fn a_child_that_does_something_else_may_only_have_inherited_the_descriptor() {
+    let Some(python) = find_for_all("python3", "python3") else { return };
+    let mut stage = Stage::new(User::Me);
+    play(&mut stage, &python, "serve-fork-asleep");
+    play(&mut stage, &python, "call");
+    let finding = finds(&stage, "handler_blocked", "likely");
+    let parent = format!("[{}] has closed it", stage.player(0).pid());
+    assert!(finding["inferred"].to_string().contains(&parent), "{finding:#}");
+}
+
+#[test]
+fn what_was_inherited_is_told_whichever_process_is_asked_about_and_can_be_released() {
+    let Some(python) = find_for_all("python3", "python3") else { return };
+    let mut stage = Stage::new(User::Me);
+    play(&mut stage, &python, "serve-fork");
+    play(&mut stage, &python, "call");
+    let finding = finds(&stage, "fd_leaked", "likely");
+    let heir = finding["server"]["owners"][0]["pid"].to_string();
+    let (_, object) = look(&stage, &[heir]);
+    assert_eq!(codes(&object), [("fd_leaked", "likely")], "{object:#}");
+    let command = finding["now"][0].as_str().unwrap();
+    let connection = command.strip_prefix("unhang why --try release ").unwrap();
+    let (code, text) = attempt(&stage, &["release", connection, "--yes"]);
+    assert_eq!(code, Some(0), "{text}");
+    assert!(stage.player_mut(1).wait().success());
+}

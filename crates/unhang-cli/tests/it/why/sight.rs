@@ -1,0 +1,68 @@
+//! Where the system lets itself be seen only in part. `strace` stands in for such systems: it makes
+//! the reads fail that would fail there.
+
+use std::os::unix::process::CommandExt;
+use std::process::{Command, Output};
+
+use serde_json::Value;
+
+use super::{codes, finds};
+use crate::support::UNHANG;
+use crate::support::hang::{Stage, User};
+use crate::support::programs::missing;
+
+/// `unhang why --json` with these arguments, where calls fail as `expressions` say.
+fn look_where(expressions: &[String], arguments: &[&str]) -> Output {
+    let mut command = Command::new("strace");
+    command.args(["-f", "-qq", "-o", "/dev/null"]).args(expressions);
+    command.args([UNHANG, "why", "--json", "--for", "100ms"]).args(arguments);
+    command.process_group(0).output().unwrap()
+}
+
+fn text(expressions: &[&str]) -> Vec<String> {
+    expressions.iter().map(|one| (*one).to_owned()).collect()
+}
+
+/// Yama's `ptrace_scope`: even of one's own processes, neither calls nor memory.
+#[test]
+fn where_calls_are_hidden_from_their_own_user_that_is_said() {
+    if missing("strace", "strace") {
+        return;
+    }
+    let mut stage = Stage::new(User::Me);
+    stage.play("serve-read", "listening");
+    stage.play("call-mute", "ready");
+    finds(&stage, "both_waiting", "certain");
+    let mut hidden = text(&["-e", "inject=openat,read:error=EPERM"]);
+    for pid in [0, 1].map(|nth| stage.player(nth).pid()) {
+        for file in [format!("/proc/{pid}/task/{pid}/syscall"), format!("/proc/{pid}/mem")] {
+            hidden.extend(["-P".to_owned(), file]);
+        }
+    }
+    let output = look_where(&hidden, &[stage.place.socket.to_str().unwrap()]);
+    let object: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(codes(&object), [("owner_not_visible", "unknown")], "{object:#}");
+    assert_eq!(output.status.code(), Some(3));
+}
+
+#[test]
+fn where_the_kernel_does_not_tell_of_sockets_that_is_4() {
+    if missing("strace", "strace") {
+        return;
+    }
+    let without = text(&["-e", "inject=socket:error=EPROTONOSUPPORT"]);
+    let output = look_where(&without, &["@unhang"]);
+    assert_eq!(output.status.code(), Some(4), "{output:?}");
+}
+
+#[test]
+fn where_there_is_no_proc_that_is_3_and_not_a_fault() {
+    if missing("strace", "strace") {
+        return;
+    }
+    let without = text(&["-P", "/proc", "-e", "inject=openat:error=ENOENT"]);
+    let output = look_where(&without, &["@unhang"]);
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(3), "{said}");
+    assert!(said.contains("/proc cannot be read"), "{said}");
+}
