@@ -12,7 +12,7 @@ use unhang::{Address, Cause, Ended, Event};
 
 use crate::units::Mode;
 use hint::Hint;
-use lines::Line;
+use lines::{Line, Paint};
 use writer::Writer;
 
 /// The form of what is printed.
@@ -23,9 +23,16 @@ pub(crate) enum Form {
     Json,
 }
 
+/// How a line becomes text.
+#[derive(Clone, Copy)]
+enum Style {
+    Text(Paint),
+    Json,
+}
+
 /// The log of one server.
 pub(crate) struct Log {
-    form: Form,
+    style: Style,
     quiet: bool,
     writer: Writer,
     hint: Hint,
@@ -37,15 +44,15 @@ pub(crate) struct Log {
 impl Log {
     /// Of a server at that address.
     pub(crate) fn start(form: Form, quiet: bool, address: &Address) -> Self {
-        let dropped = move |count| form.render(&Line::Dropped { count });
+        let style = match form {
+            Form::Text => Style::Text(Paint::for_stdout()),
+            Form::Json => Style::Json,
+        };
+        let dropped = move |count| style.render(&Line::Dropped { count });
         Self {
-            form,
+            style,
             quiet,
-            writer: match form {
-                Form::Text => Writer::start(anstream::stdout(), dropped),
-                // Never coloured, so not to be searched for colours either.
-                Form::Json => Writer::start(std::io::stdout(), dropped),
-            },
+            writer: Writer::start(std::io::stdout(), dropped),
             hint: Hint::new(address),
             answered: AtomicU64::new(0),
             refused: AtomicU64::new(0),
@@ -90,27 +97,28 @@ impl Log {
             refused: self.refused.load(Ordering::Relaxed),
             other: self.other.load(Ordering::Relaxed),
         };
-        self.writer.finish(self.form.render(&line));
+        self.writer.finish(self.style.render(&line));
     }
 
     /// A line of its own for people; for machines it stands with each exchange.
     fn hint(&self, ended: &Ended) {
-        if matches!(self.form, Form::Text)
-            && let Some(command) = self.hint.is_due(ended, Instant::now())
-        {
+        if !matches!(self.style, Style::Text(_)) {
+            return;
+        }
+        if let Some(command) = self.hint.is_due(ended, Instant::now()) {
             self.say(&Line::Hint { command });
         }
     }
 
     fn say(&self, line: &Line<'_>) {
-        self.writer.write(self.form.render(line));
+        self.writer.write(self.style.render(line));
     }
 }
 
-impl Form {
-    fn render(self, line: &Line<'_>) -> String {
+impl Style {
+    fn render(&self, line: &Line<'_>) -> String {
         match self {
-            Self::Text => line.text(),
+            Self::Text(paint) => line.text(paint),
             Self::Json => line.json(),
         }
     }

@@ -58,9 +58,12 @@ impl FromStr for Size {
 
 impl fmt::Display for Size {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.0 < 1024 {
+            return f.pad(&format!("{}B", self.0));
+        }
         let text = ByteSize::b(self.0 as u64).display().iec().to_string();
         // "1.0 MiB" reads well, but is not how a flag is written.
-        f.write_str(&text.replace(".0 ", "").replace(' ', ""))
+        f.pad(&text.replace(".0 ", "").replace(' ', ""))
     }
 }
 

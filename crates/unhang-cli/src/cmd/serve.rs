@@ -103,20 +103,26 @@ impl Serve {
         if let Some(shards) = self.shards {
             server = server.shards(shards);
         }
-        let metrics = Arc::new(Metrics::new(&limits, server.gauges(), queue));
-        let scraped = endpoint.map(|endpoint| tokio::spawn(endpoint.serve(Arc::clone(&metrics))));
+        // Counted only where somebody can ask.
+        let counted = endpoint.map(|endpoint| {
+            let metrics = Arc::new(Metrics::new(&limits, server.gauges(), queue));
+            (Arc::clone(&metrics), tokio::spawn(endpoint.serve(metrics)))
+        });
+        let metrics = counted.as_ref().map(|(metrics, _)| Arc::clone(metrics));
         let watching = Arc::clone(&log);
         let result = server
             .observe(move |event| {
                 if matches!(event, Event::Draining { .. }) {
                     systemd::stopping();
                 }
-                metrics.count(event);
+                if let Some(metrics) = &metrics {
+                    metrics.count(event);
+                }
                 watching.event(event);
             })
             .serve(clock)
             .await;
-        if let Some(scraped) = scraped {
+        if let Some((_, scraped)) = counted {
             scraped.abort();
         }
         log.stopped();

@@ -1,10 +1,13 @@
 //! The lines of the log, each in its two forms.
 
+use std::cell::RefCell;
+use std::fmt::Write as _;
 use std::io;
 use std::time::Duration;
 
 use anstyle::{AnsiColor, Style};
-use jiff::Zoned;
+use jiff::Timestamp;
+use jiff::tz::TimeZone;
 use serde_json::{Value, json};
 use unhang::{Address, Cause, Ended, Exchange, Lost, Peer, State};
 
@@ -45,30 +48,31 @@ pub(super) enum Line<'a> {
 
 impl Line<'_> {
     /// For people.
-    pub(super) fn text(&self) -> String {
-        let time = Zoned::now().strftime("%H:%M:%S%.3f").to_string();
+    pub(super) fn text(&self, paint: &Paint) -> String {
+        let Paint { bad, dim, .. } = paint;
+        let time = wall_clock();
         let what = match self {
             Self::Listening { address, mode } => {
                 let mode = mode.map_or(String::new(), |mode| format!("mode {mode}, "));
                 format!("listening on {address} ({mode}pid {})", std::process::id())
             }
-            Self::Exchange(exchange, _) => exchange_text(exchange),
+            Self::Exchange(exchange, _) => exchange_text(exchange, paint),
             Self::Hint { command } => {
                 format!("while one waits, this says for whom, where and why: {command}")
             }
             Self::AcceptFailed(error) => format!(
                 "{}cannot accept: {error}; clients wait in the accept queue until it succeeds{}",
-                BAD.render(),
-                BAD.render_reset()
+                bad.render(),
+                bad.render_reset()
             ),
             Self::Replaced { by } => format!("replaced by {}, which serves now", process(*by)),
             Self::NotReplaced { by, error } => format!(
-                "{BAD}not replaced{BAD:#} by {}: {error}; this server goes on",
+                "{bad}not replaced{bad:#} by {}: {error}; this server goes on",
                 process(*by)
             ),
             Self::SocketLost(lost) => {
                 let next = lost.next_step();
-                format!("{BAD}{lost}{BAD:#}; who is connected is served. {next}")
+                format!("{bad}{lost}{bad:#}; who is connected is served. {next}")
             }
             Self::Draining { open: 0, .. } => "stopping".to_owned(),
             Self::Draining { open, within } => {
@@ -81,7 +85,7 @@ impl Line<'_> {
                 format!("{count} lines are missing here: the log was read too slowly")
             }
         };
-        format!("{DIM}{time}{DIM:#}  {what}\n")
+        format!("{dim}{time}{dim:#}  {what}\n")
     }
 
     /// For machines: one object a line, with `time` and `event` in each.
@@ -127,32 +131,68 @@ impl Line<'_> {
             }),
             Self::Dropped { count } => json!({ "event": "dropped_lines", "count": count }),
         };
-        object["time"] = jiff::Timestamp::now().to_string().into();
+        object["time"] = Timestamp::now().to_string().into();
         format!("{object}\n")
     }
 }
 
-const GOOD: Style = AnsiColor::Green.on_default();
-const BAD: Style = AnsiColor::Red.on_default();
-const DIM: Style = Style::new().dimmed();
+thread_local! {
+    /// The second that was last told, and how: most lines are of the same one, and to find out what
+    /// it is called costs as much as all the rest of a line.
+    static SECOND: RefCell<(i64, String)> = const { RefCell::new((i64::MIN, String::new())) };
+}
 
-fn exchange_text(exchange: &Exchange) -> String {
+/// The time of day here, to the millisecond.
+fn wall_clock() -> String {
+    let now = Timestamp::now();
+    SECOND.with_borrow_mut(|(second, text)| {
+        if *second != now.as_second() {
+            *second = now.as_second();
+            *text = now.to_zoned(TimeZone::system()).strftime("%H:%M:%S").to_string();
+        }
+        format!("{text}.{:03}", now.subsec_millisecond())
+    })
+}
+
+/// Colours, for people who want them.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct Paint {
+    good: Style,
+    bad: Style,
+    dim: Style,
+}
+
+impl Paint {
+    /// Decided once: to take the colours out of every line again would cost more than to write it.
+    pub(crate) fn for_stdout() -> Self {
+        match anstream::AutoStream::choice(&std::io::stdout()) {
+            anstream::ColorChoice::Never => Self::default(),
+            _ => Self {
+                good: AnsiColor::Green.on_default(),
+                bad: AnsiColor::Red.on_default(),
+                dim: Style::new().dimmed(),
+            },
+        }
+    }
+}
+
+fn exchange_text(exchange: &Exchange, paint: &Paint) -> String {
     let (word, why) = describe(&exchange.ended);
-    let why = one_line(&why);
     let style = match exchange.ended {
-        Ended::Answered | Ended::NoRequest => GOOD,
-        _ => BAD,
+        Ended::Answered | Ended::NoRequest => paint.good,
+        _ => paint.bad,
     };
-    let peer = exchange
-        .peer
-        .map_or(String::new(), |peer| format!("pid {:<7} uid {:<6}", peer.pid, peer.uid));
-    let bytes_in = Size(exchange.bytes_in).to_string();
-    let bytes_out = Size(exchange.bytes_out).to_string();
+    let mut line = format!("{style}{word:<10}{style:#} ");
+    if let Some(peer) = exchange.peer {
+        let _ = write!(line, "pid {:<7} uid {:<6}", peer.pid, peer.uid);
+    }
+    let (bytes_in, bytes_out) = (Size(exchange.bytes_in), Size(exchange.bytes_out));
     let took = format!("{:.1?}", exchange.took);
-    let line = format!(
-        "{style}{word:<10}{style:#} {peer} in {bytes_in:>8}  out {bytes_out:>8}  {took:>8}  {why}"
-    );
-    line.trim_end().to_owned()
+    let _ = write!(line, " in {bytes_in:>8}  out {bytes_out:>8}  {took:>8}");
+    if !why.is_empty() {
+        let _ = write!(line, "  {}", one_line(&why));
+    }
+    line
 }
 
 /// A handler may have put parts of the request into its fault: they write no lines of their own, and

@@ -11,6 +11,10 @@ use std::time::{Duration, Instant};
 /// Lines that may wait: a fraction of a second of a busy server, in well under a megabyte.
 const WAITING: usize = 4096;
 
+/// How long lines are gathered after some were written: to be woken for each line, and to write it,
+/// costs more than the exchange that it tells of. A hundredth of a second later is at once for people.
+const GATHER: Duration = Duration::from_millis(10);
+
 /// How long the last lines may take. A log that takes none must not keep a stopped server; one that
 /// is only slow, on a machine that is short of processors, should lose nothing.
 const FLUSH: Duration = Duration::from_secs(2);
@@ -95,5 +99,6 @@ fn write_all(
         let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
         // Whoever waits for the last line hears of it by this.
         drop(last);
+        std::thread::sleep(GATHER);
     }
 }
