@@ -6,6 +6,7 @@
 use std::cell::RefCell;
 use std::future::{Future, poll_fn};
 use std::io;
+use std::os::fd::RawFd;
 use std::pin::pin;
 use std::sync::Arc;
 use std::task::Poll;
@@ -20,6 +21,7 @@ use crate::budget::{Budget, Share};
 use crate::drain::{Drain, after, later};
 use crate::event::{Cause, Ended, Exchange, Scarce, State};
 use crate::handler::{Caller, Fault, Reply, Request};
+use crate::in_flight::{For, InFlight};
 use crate::limits::Limits;
 use crate::stream::Stream;
 use crate::wire::oneshot::{Framing, Next, Seen, Until};
@@ -35,6 +37,8 @@ pub(crate) struct Rules {
     /// What a client is told that gets no answer.
     pub(crate) refusal: Refusal,
     pub(crate) drain: Drain,
+    /// Where whoever waits is noted.
+    pub(crate) in_flight: Arc<InFlight>,
 }
 
 pub(crate) type Refusal = Arc<dyn Fn(&Cause) -> Option<Reply> + Send + Sync>;
@@ -132,8 +136,9 @@ impl<S: Stream> Connection<S> {
         let mut settled = None;
         loop {
             let first = settled.unwrap_or(deadline).min(deadline);
+            let waiter = (self.stream.descriptor(), For::Request);
             let read = read_chunk(&mut self.stream, &mut request);
-            let seen = match within(|| first, &self.rules.drain, read).await {
+            let seen = match within(|| first, &self.rules, waiter, read).await {
                 Ok(seen) => seen.map_err(|error| ended_by(error, State::Reading))?,
                 Err(Late::Deadline) if first < deadline => Seen::Settled,
                 Err(Late::Deadline) => {
@@ -187,7 +192,8 @@ impl<S: Stream> Connection<S> {
         let deadline = self.rules.limits.handler;
         let asked = Instant::now();
         let late = || later(asked, deadline);
-        let answer = within(late, &self.rules.drain, answer).await;
+        let waiter = (self.stream.descriptor(), For::Handler);
+        let answer = within(late, &self.rules, waiter, answer).await;
         self.handled = Some(asked.elapsed());
         let cause = match answer {
             Ok(Ok(reply)) => return Ok(reply),
@@ -200,8 +206,9 @@ impl<S: Stream> Connection<S> {
 
     async fn write(&mut self, reply: &[u8]) -> Result<(), Ended> {
         let deadline = || after(self.rules.limits.write);
+        let waiter = (self.stream.descriptor(), For::Reader);
         let write = write_all(&mut self.stream, reply, &mut self.bytes_out, &mut self.bytes_in);
-        match within(deadline, &self.rules.drain, write).await {
+        match within(deadline, &self.rules, waiter, write).await {
             Ok(written) => written.map_err(|error| ended_by(error, State::Writing)),
             Err(Late::Deadline | Late::Drained) => Err(Ended::ReplyNotTaken),
         }
@@ -228,6 +235,7 @@ impl<S: Stream> Connection<S> {
         if !input_follows || self.stream.half_close().is_err() {
             return;
         }
+        let waiter = (self.stream.descriptor(), For::Close);
         let discard = async {
             while let Ok(bytes @ 1..) = discard_chunk(&mut self.stream).await {
                 self.bytes_in += bytes;
@@ -235,7 +243,8 @@ impl<S: Stream> Connection<S> {
             }
         };
         // Late or not, what follows is the close.
-        let _ = within(|| after(self.rules.limits.linger), &self.rules.drain, discard).await;
+        let late = || after(self.rules.limits.linger);
+        let _ = within(late, &self.rules, waiter, discard).await;
     }
 }
 
@@ -250,7 +259,8 @@ enum Late {
 /// done even when time is up, so a last word still reaches a client that reads.
 async fn within<T>(
     deadline: impl FnOnce() -> Instant,
-    drain: &Drain,
+    rules: &Rules,
+    waiter: (Option<RawFd>, For),
     work: impl Future<Output = T>,
 ) -> Result<T, Late> {
     let mut work = pin!(work);
@@ -263,7 +273,8 @@ async fn within<T>(
     if let Some(done) = at_once.await {
         return Ok(done);
     }
-    let (deadline, mut drain) = (deadline(), drain.clone());
+    let (deadline, mut drain) = (deadline(), rules.drain.clone());
+    let _told_who_asks = rules.in_flight.enter(waiter.0, waiter.1, deadline);
     let late = loop {
         let (first, late) = match drain.end() {
             Some(end) if end < deadline => (end, Late::Drained),

@@ -28,6 +28,11 @@ use crate::socket_file::{self, Identity, SocketFile};
 /// What the successor asks, with the version of what follows.
 pub(crate) const ASK: &str = "unhang replace 1\n";
 
+/// What somebody asks who only wants to know whom the server waits for, with the version of the
+/// answer: where a request ends (`until newline`), and the lines of
+/// [`InFlight`](crate::in_flight::InFlight::lines).
+const ASK_IN_FLIGHT: &str = "unhang in-flight 1\n";
+
 /// What it says when it serves.
 const READY: &str = "ready\n";
 
@@ -178,17 +183,30 @@ pub(crate) fn file(address: &Address, text: &str) -> Option<SocketFile> {
     Some(SocketFile { path: PathBuf::from(address.path()?), identity })
 }
 
-/// Gives everything to whoever has asked, and waits until it serves. An error, and nothing has
-/// changed, when it does not.
-pub(crate) fn give(estate: &Estate, stream: &UnixStream) -> io::Result<()> {
+/// What is asked at the control socket.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Question {
+    Replace,
+    InFlight,
+}
+
+/// Reads what is asked, by somebody who may.
+pub(crate) fn question(stream: &UnixStream) -> io::Result<Question> {
     stream.set_nonblocking(false)?;
     set_patience(stream, PATIENCE)?;
     if let Err(error) = trust(stream) {
         let _ = writeln!(&*stream, "{error}");
         return Err(error);
     }
-    expect(stream, ASK)?;
+    match expect(stream, &[ASK, ASK_IN_FLIGHT])? {
+        0 => Ok(Question::Replace),
+        _ => Ok(Question::InFlight),
+    }
+}
 
+/// Gives everything to whoever has asked, and waits until it serves. An error, and nothing has
+/// changed, when it does not.
+pub(crate) fn give(estate: &Estate, stream: &UnixStream) -> io::Result<()> {
     let Some(control) = &estate.control else { return Err(Errno::BADF.into()) };
     let mut descriptors = vec![estate.socket.as_fd(), control.socket.as_fd()];
     descriptors.extend(estate.lock.as_ref().map(AsFd::as_fd));
@@ -202,18 +220,19 @@ pub(crate) fn give(estate: &Estate, stream: &UnixStream) -> io::Result<()> {
     let buffers = &[IoSlice::new(text.as_bytes())];
     rustix::net::sendmsg(stream, buffers, &mut rights, SendFlags::NOSIGNAL)?;
 
-    expect(stream, READY)
+    expect(stream, &[READY]).map(|_| ())
 }
 
-/// Reads a line that must be this one.
-pub(crate) fn expect(mut stream: &UnixStream, line: &str) -> io::Result<()> {
+/// Reads a line that must be one of these; gives which.
+pub(crate) fn expect(mut stream: &UnixStream, lines: &[&str]) -> io::Result<usize> {
     let mut got = Vec::new();
     // What follows the line in the same write is read with it, and must be nothing.
     BufReader::new(stream).take(256).read_until(b'\n', &mut got)?;
-    if got == line.as_bytes() {
-        return Ok(());
+    if let Some(which) = lines.iter().position(|line| got == line.as_bytes()) {
+        return Ok(which);
     }
-    let complaint = format!("expected {line:?}, got {:?}", String::from_utf8_lossy(&got));
+    let expected = lines.iter().map(|line| format!("{line:?}")).collect::<Vec<_>>().join(" or ");
+    let complaint = format!("expected {expected}, got {:?}", String::from_utf8_lossy(&got));
     let _ = writeln!(stream, "{complaint}");
     Err(io::Error::other(complaint))
 }

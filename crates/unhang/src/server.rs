@@ -61,6 +61,7 @@ impl Server {
                 until: Until::default(),
                 refusal: Arc::new(|cause| Some(error_line(&cause.to_string()).into())),
                 drain,
+                in_flight: Arc::default(),
             },
             admission: Admission::default(),
             gauges,
@@ -166,7 +167,6 @@ impl Server {
 
         let stop = Arc::new(stop);
         let _stop_at_once = StopOnDrop(Arc::clone(&stop));
-        let within = rules.limits.drain;
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()
@@ -201,7 +201,9 @@ impl Server {
                         Arc::downgrade(&listener),
                     );
                     tokio::spawn(keeper);
-                    tokio::spawn(successor::wait(listener, Arc::clone(&stop), within, observer));
+                    let (rules, asked) = (Arc::clone(&service.rules), Arc::clone(shards.all()));
+                    let stopping = Arc::clone(&stop);
+                    tokio::spawn(successor::wait(listener, stopping, rules, asked, observer));
                     service.run(queue, shards.all(), stop, stop_when).await;
                     Ok(())
                 });

@@ -170,6 +170,21 @@ impl Shards {
         }
     }
 
+    /// A line as [`InFlight::lines`](crate::in_flight::InFlight::lines) has them, for each shard that
+    /// a handler blocks and whose client is not answered yet.
+    pub(crate) fn blocked(&self, deadline: Duration) -> String {
+        let line = |shard: &Shard| match &*shard.slot() {
+            Slot::Inside(inside) if inside.stuck => {
+                let fd = inside.lifeline.as_ref()?.descriptor();
+                let since = inside.guest.accepted.elapsed();
+                let left = deadline.saturating_sub(since).as_millis();
+                Some(format!("{fd} blocked {} {left}\n", since.as_millis()))
+            }
+            _ => None,
+        };
+        self.all.iter().filter_map(line).collect()
+    }
+
     // From here on: what a shard says of itself.
 
     /// Waits until it is to accept again, after it was told so as often as `before`.

@@ -2,7 +2,7 @@
 
 use std::io;
 use std::mem::MaybeUninit;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
 use std::task::{Context, Poll, ready};
@@ -34,6 +34,11 @@ pub(crate) trait Stream {
 
     /// Whether the peer has closed, and not only half-closed.
     fn is_hung_up(&self) -> bool;
+
+    /// The number of its descriptor, where it has one.
+    fn descriptor(&self) -> Option<RawFd> {
+        None
+    }
 
     /// Who connected.
     fn peer(&self) -> Option<Peer>;
@@ -227,6 +232,10 @@ impl Stream for Socket {
         })
     }
 
+    fn descriptor(&self) -> Option<RawFd> {
+        self.fd().ok().map(|fd| fd.as_raw_fd())
+    }
+
     fn peer(&self) -> Option<Peer> {
         peer::of(self.fd().ok()?)
     }
@@ -276,6 +285,10 @@ impl Connected for Watched {
 }
 
 impl Lifeline {
+    pub(crate) fn descriptor(&self) -> RawFd {
+        self.0.socket.as_raw_fd()
+    }
+
     /// Takes the connection away from an exchange that has not begun to answer.
     pub(crate) fn take(&self) -> Option<Rescued> {
         self.0.take(TAKEN).then(|| Rescued(Arc::clone(&self.0)))

@@ -1,26 +1,31 @@
-//! Waits for a process that wants to serve instead of this one.
+//! Answers at the control socket: who wants to serve instead of this server, and who only wants to
+//! know whom it waits for.
 
-use std::io;
+use std::io::{self, Write};
 use std::os::fd::AsFd;
+use std::os::unix::net::UnixStream;
 use std::sync::Arc;
-use std::time::Duration;
 
 use tokio::task::spawn_blocking;
 use tokio::time::sleep;
 
 use crate::accept::{Observer, tell};
+use crate::connection::Rules;
 use crate::drain::Stop;
 use crate::event::Event;
-use crate::handover::Control;
+use crate::handover::{self, Control, Question};
 use crate::limits::ACCEPT_PAUSE;
 use crate::listener::Listener;
 use crate::peer;
+use crate::shards::Shards;
+use crate::wire::oneshot::Until;
 
 /// Gives the socket to a successor that asks for it, and begins the drain when that one serves.
 pub(crate) async fn wait(
     listener: Arc<Listener>,
     stop: Arc<Stop>,
-    drain: Duration,
+    rules: Arc<Rules>,
+    shards: Arc<Shards>,
     observer: Observer,
 ) {
     let Some(Ok(control)) = listener.control().map(Control::listener) else { return };
@@ -32,14 +37,40 @@ pub(crate) async fn wait(
         let Ok(stream) = stream.into_std() else { continue };
         let by = peer::of(stream.as_fd());
         let listener = Arc::clone(&listener);
-        let given = spawn_blocking(move || listener.give_to(&stream)).await;
-        match given.unwrap_or_else(|panic| Err(io::Error::other(panic))) {
-            Ok(()) => {
+        let (known, blocked) = (Arc::clone(&rules), Arc::clone(&shards));
+        let answered = spawn_blocking(move || answer(&listener, &known, &blocked, &stream)).await;
+        match answered.unwrap_or_else(|panic| Err(io::Error::other(panic))) {
+            Ok(Question::InFlight) => {}
+            Ok(Question::Replace) => {
                 tell(&observer, &Event::Replaced { by });
-                stop.begin(drain);
+                stop.begin(rules.limits.drain);
                 return;
             }
             Err(error) => tell(&observer, &Event::NotReplaced { by, error: &error }),
         }
     }
+}
+
+/// Gives what was asked for, and answered.
+fn answer(
+    listener: &Listener,
+    rules: &Rules,
+    shards: &Shards,
+    mut stream: &UnixStream,
+) -> io::Result<Question> {
+    let question = handover::question(stream)?;
+    match question {
+        Question::Replace => listener.give_to(stream)?,
+        Question::InFlight => {
+            let until = match rules.until {
+                Until::Dry => "dry",
+                Until::Newline => "newline",
+                Until::HalfClose => "half-close",
+            };
+            let (waits, blocked) = (rules.in_flight.lines(), shards.blocked(rules.limits.handler));
+            // Whoever leaves before it has read the answer does not want it.
+            let _ = stream.write_all(format!("until {until}\n{waits}{blocked}").as_bytes());
+        }
+    }
+    Ok(question)
 }

@@ -156,6 +156,7 @@ impl World {
             until: self.plan.until,
             refusal: Arc::new(refusal),
             drain,
+            in_flight: Arc::default(),
         };
         let mut admission = Admission::default();
         admission.allow(self.plan.uids.clone(), self.plan.gids.clone());

@@ -26,6 +26,7 @@ fn connection_with(change: impl FnOnce(&mut Rules)) -> (Connection<Simulated>, C
         until: Until::default(),
         refusal: Arc::new(|cause| Some(format!("ERR {cause}\n").into())),
         drain,
+        in_flight: Arc::default(),
     };
     change(&mut rules);
     let (stream, client) = pair();

@@ -42,6 +42,7 @@ async fn one_exchange(input: &mut Input<'_>) {
         until,
         refusal: Arc::new(|cause| Some(error_line(&cause.to_string()).into())),
         drain,
+        in_flight: Arc::default(),
     });
     let script = Script::new(input);
     let asked = RefCell::new(None);

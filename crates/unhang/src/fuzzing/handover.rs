@@ -39,7 +39,7 @@ fn server_is_told(input: &mut Input<'_>) {
     let first = told.split_inclusive(|&byte| byte == b'\n').next();
     let right = first == Some(ASK.as_bytes());
     assert!(sent.is_ok());
-    assert_eq!(expect(&server, ASK).is_ok(), right, "{}", told.escape_ascii());
+    assert_eq!(expect(&server, &[ASK]).is_ok(), right, "{}", told.escape_ascii());
 }
 
 /// The successor takes two or three descriptors, whatever is said with them, and leaks none.
