@@ -43,6 +43,28 @@ fn watching() {
     every_call_fails("epoll_wait", &["EINTR"]);
 }
 
+/// It was closed without a word: what could not be registered was gone.
+#[test]
+fn a_connection_that_cannot_be_watched_is_told_so() {
+    if missing("strace", "strace") {
+        return;
+    }
+    let place = Place::new();
+    let server = serve(&place, &["--until", "newline"]);
+    let Some(trace) = Trace::start(&server, &place, "epoll_ctl", "ENOSPC", 1) else {
+        unable("a process of the same user may not be traced here (ptrace)");
+        return;
+    };
+    let mut peer = Peer::connect(&place.socket);
+    // Half a request, so that the rest has to be waited for.
+    peer.write(b"hel");
+    let told = b"ERR busy: the kernel has no memory left for this connection\n";
+    assert_eq!(peer.read_to_end(), told);
+    assert!(trace.stop());
+    assert_eq!(next_exchange(&server)["cause"], "busy_kernel");
+    assert!(server.stop().0.success());
+}
+
 #[test]
 fn closing() {
     every_call_fails("ioctl", &["EINVAL"]);
