@@ -113,7 +113,7 @@ pub(crate) fn attempt(
     let mut text = format!("DONE  {announced}\n");
     let outcome = match helped {
         true => "the connection has moved on",
-        false => "nothing has changed within a second: that was not what it waits for",
+        false => "no change was seen within a second: that may not be what it waits for",
     };
     let _ = writeln!(text, "      {outcome}");
     Ok((text, helped))

@@ -90,6 +90,8 @@ pub(crate) struct Sight {
     pub(crate) namespaces: usize,
     /// Network namespaces that could not be looked into.
     pub(crate) hidden_namespaces: usize,
+    /// The kernel hides a process's calls and memory from its own user (Yama).
+    pub(crate) is_restricted: bool,
     pub(crate) samples: usize,
     pub(crate) window: Duration,
 }

@@ -33,6 +33,7 @@ pub(crate) fn gather(target: &Target, window: Duration) -> io::Result<Facts> {
         uid: rustix::process::geteuid().as_raw(),
         namespaces: namespaces.count(),
         hidden_namespaces: hidden,
+        is_restricted: proc::is_restricted(),
         samples: SAMPLES as usize,
         window,
     };

@@ -102,6 +102,12 @@ pub(crate) fn sockets(pid: u32) -> io::Result<Vec<(u32, u32)>> {
     Ok(links(pid)?.sockets)
 }
 
+/// Yama's setting, where the kernel has it: above 0, a user may not look into what he did not start.
+pub(crate) fn is_restricted() -> bool {
+    let scope = fs::read_to_string("/proc/sys/kernel/yama/ptrace_scope").unwrap_or_default();
+    scope.trim().parse().is_ok_and(|scope: u32| scope > 0)
+}
+
 /// A kernel thread holds no descriptor, and so hides none.
 pub(crate) fn is_kernel_thread(pid: u32) -> bool {
     const PF_KTHREAD: u64 = 0x0020_0000;

@@ -143,6 +143,12 @@ impl<'a> Report<'a> {
         let is_unseen = |verdict: &Verdict| verdict.code == Code::OwnerNotVisible;
         if self.verdicts.iter().any(is_unseen) {
             writeln!(f, "\nTo see more: {ENOUGH}")?;
+            if sight.is_restricted {
+                writeln!(
+                    f,
+                    "Here the same user is not enough: kernel.yama.ptrace_scope is above 0"
+                )?;
+            }
         }
         if self.verbose {
             writeln!(

@@ -9,9 +9,9 @@ use serde_json::{Value, json};
 
 use super::acting::attempt;
 use super::{finds, finds_where, go};
-use crate::support::PATIENCE;
 use crate::support::hang::{Stage, users};
 use crate::support::programs::find_for_all;
+use crate::support::{PATIENCE, root};
 
 /// As the pages that hang are written: it reads until there is nothing more.
 const PAGE: &str = r#"<?php
@@ -76,6 +76,10 @@ fn a_page_whose_server_answered_and_did_not_close_is_found_and_released() {
         assert!(facts.contains("no goroutine reads this connection"), "{finding:#}");
         assert!(facts.contains("no goroutine is left that could own it"), "{finding:#}");
 
+        let screen = stage.why(&["--for".as_ref(), "100ms".as_ref(), socket.as_os_str()]).stdout;
+        let screen = String::from_utf8(screen).unwrap().replace(page.to_str().unwrap(), PAGE_THERE);
+        assert_eq!(shape(&screen), shape(&readme().replace(SERVER_THERE, "go-hangs")));
+
         let command = finding["now"][0].as_str().unwrap();
         let connection = command.strip_prefix("unhang why --try release ").unwrap();
         let (code, text) = attempt(&stage, &["release", connection, "--yes"]);
@@ -89,6 +93,29 @@ fn a_page_whose_server_answered_and_did_not_close_is_found_and_released() {
         next.read_exact(&mut reply).unwrap();
         assert_eq!(reply, *b"OK\n", "the server serves on");
     }
+}
+
+/// The screen as the README shows it, of a page and a server with these names.
+fn readme() -> String {
+    let text = fs::read_to_string(root().join("README.md")).unwrap();
+    let (_, screen) = text.split_once("$ sudo unhang why /tmp/odc_ws.sock\n").unwrap();
+    screen.split_once("```").unwrap().0.to_owned()
+}
+
+const PAGE_THERE: &str = "/srv/www/page.php";
+const SERVER_THERE: &str = "odc_server";
+
+/// Without what is different in every run: numbers, and how long it has lasted.
+fn shape(screen: &str) -> String {
+    let mut shape = String::new();
+    for one in screen.chars() {
+        match one {
+            '0'..='9' if shape.ends_with('0') => {}
+            '0'..='9' => shape.push('0'),
+            other => shape.push(other),
+        }
+    }
+    shape.replace("0ms", "0s")
 }
 
 /// A service and a page: what is to be found, and in which function the service waits.

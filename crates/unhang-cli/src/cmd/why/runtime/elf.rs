@@ -41,7 +41,7 @@ impl Image {
         let path = format!("/proc/{pid}/root{}", mapping.path);
         let mut options = File::options();
         let file = options.read(true).custom_flags(O_NONBLOCK).open(&path);
-        Self::new(file.map_err(|error| format!("{path}: {error}"))?, &mapping.path, memory)
+        Self::new(file.map_err(|error| format!("{path:?}: {error}"))?, &mapping.path, memory)
     }
 
     fn new(file: File, path: &str, memory: &Memory) -> Result<Self, String> {
@@ -55,7 +55,7 @@ impl Image {
             .mappings()
             .iter()
             .find(|mapping| mapping.path == path && mapping.offset == offset & !(PAGE - 1))
-            .ok_or_else(|| format!("{path} is not mapped as its headers say"))?;
+            .ok_or_else(|| format!("{path:?} is not mapped as its headers say"))?;
         let bias = mapped.start.wrapping_sub(address & !(PAGE - 1));
         image.bias = bias;
         Ok(image)

@@ -109,7 +109,10 @@ impl Memory {
         let mut bytes = self.up_to(at, limit)?;
         let end = bytes.iter().position(|&byte| byte == 0);
         bytes.truncate(end.ok_or_else(|| format!("the name at {at} does not end"))?);
-        String::from_utf8(bytes).map_err(|_| format!("the name at {at} is not text"))
+        let text = String::from_utf8(bytes).ok();
+        // Control characters are in no name, but would drive our terminal.
+        let text = text.filter(|text| !text.contains(char::is_control));
+        text.ok_or_else(|| format!("the name at {at} is not text"))
     }
 
     fn array<const N: usize>(&self, at: Address) -> Result<[u8; N], String> {
@@ -184,9 +187,11 @@ mod tests {
     #[test]
     fn what_is_there_is_read_and_what_is_not_is_said() {
         let text = *b"a name that ends\0rest";
+        let colour = *b"\x1b[31m\0";
         let word = Box::new(0x0102_0304_0506_0708_u64);
         let memory = own();
         assert_eq!(memory.c_string(address(&text), 64).unwrap(), "a name that ends");
+        assert!(memory.c_string(address(&colour), 8).unwrap_err().contains("is not text"));
         assert!(memory.c_string(address(&text), 8).unwrap_err().contains("does not end"));
         assert_eq!(memory.u64(address(&*word)).unwrap(), *word);
         assert_eq!(memory.u32(address(&*word)).unwrap(), 0x0506_0708);

@@ -126,7 +126,10 @@ fn why(facts: &Facts, attention: &Attention<'_>, count: usize) -> Verdict {
         let headline = format!(
             "{wait} to be accepted by {name}, which has no descriptor left (limit {limit})"
         );
-        return Verdict::new(Code::FdLimit, Certainty::Certain, headline)
+        // Where others could accept, too, that they do not has a cause of its own.
+        let is_cause = attention.holders.iter().all(|(one, _)| one.is_at_limit());
+        let certainty = if is_cause { Certainty::Certain } else { Certainty::Likely };
+        return Verdict::new(Code::FdLimit, certainty, headline)
             .fact(source::LIMITS, format!("{} has as many descriptors as it may", who(process)))
             .fix(
                 "find the descriptors it does not close; raise the limit (LimitNOFILE=, ulimit -n)",
