@@ -14,7 +14,7 @@ use std::path::PathBuf;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use rustix::io::Errno;
+use rustix::io::{Errno, retry_on_intr};
 use rustix::net::{
     AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer,
     SendAncillaryMessage, SendFlags, SocketFlags, SocketType,
@@ -127,7 +127,8 @@ fn connect(control: &Address, patience: Duration) -> io::Result<Option<UnixStrea
     let stream = UnixStream::from(socket);
     // Before it connects: the queue of a server that is stopped may be full.
     set_patience(&stream, patience)?;
-    match rustix::net::connect(&stream, &control.to_kernel()?) {
+    let address = control.to_kernel()?;
+    match retry_on_intr(|| rustix::net::connect(&stream, &address)) {
         Ok(()) => Ok(Some(stream)),
         Err(Errno::NOENT | Errno::CONNREFUSED) => Ok(None),
         Err(Errno::AGAIN) => Err(io::Error::other("nobody accepts at its control socket")),
@@ -148,7 +149,10 @@ pub(crate) fn receive(
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(3))];
     let mut rights = RecvAncillaryBuffer::new(&mut space);
     let buffers = &mut [IoSliceMut::new(&mut text)];
-    let received = rustix::net::recvmsg(&stream, buffers, &mut rights, RecvFlags::CMSG_CLOEXEC)?;
+    // With a timeout set, a process that was stopped and goes on has its wait interrupted: signal(7).
+    let received = retry_on_intr(|| {
+        rustix::net::recvmsg(&stream, buffers, &mut rights, RecvFlags::CMSG_CLOEXEC)
+    })?;
     let mut descriptors = rights.drain().flat_map(|message| match message {
         RecvAncillaryMessage::ScmRights(descriptors) => descriptors.collect::<Vec<_>>(),
         _ => Vec::new(),
@@ -218,7 +222,7 @@ pub(crate) fn give(estate: &Estate, stream: &UnixStream) -> io::Result<()> {
         None => "no file\n".to_owned(),
     };
     let buffers = &[IoSlice::new(text.as_bytes())];
-    rustix::net::sendmsg(stream, buffers, &mut rights, SendFlags::NOSIGNAL)?;
+    retry_on_intr(|| rustix::net::sendmsg(stream, buffers, &mut rights, SendFlags::NOSIGNAL))?;
 
     expect(stream, &[READY]).map(|_| ())
 }

@@ -40,7 +40,7 @@ fn look<H: Handler>(service: &Service<H>, shards: &Shards, listener: &Weak<Liste
             } else {
                 Cause::HandlerLate { deadline: limits.handler }
             };
-            service.answer_for(inside, rescued, cause);
+            service.answer_for(inside, &rescued, cause);
         }
         stuck += usize::from(shard.notice());
     }
@@ -54,7 +54,7 @@ fn look<H: Handler>(service: &Service<H>, shards: &Shards, listener: &Weak<Liste
 
 impl<H: Handler> Service<H> {
     /// Tells the client of a handler that is still at it.
-    fn answer_for(&self, inside: Inside, rescued: Rescued, cause: Cause) {
+    fn answer_for(&self, inside: Inside, rescued: &Rescued, cause: Cause) {
         let guest = &inside.guest;
         let peer = guest.peer.or_else(|| rescued.peer());
         guest.leave();

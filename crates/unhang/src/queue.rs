@@ -113,10 +113,13 @@ impl Queue for Watched {
 
     fn rest(&self) {
         let mut watch = self.watch.borrow_mut();
-        if let Watch::Watching(stream) = std::mem::replace(&mut *watch, Watch::None) {
-            let stream = Rc::try_unwrap(stream).ok().and_then(|stream| stream.into_std().ok());
-            *watch = stream.map_or(Watch::None, Watch::Resting);
-        }
+        *watch = match std::mem::replace(&mut *watch, Watch::None) {
+            Watch::Watching(stream) => {
+                let stream = Rc::try_unwrap(stream).ok().and_then(|stream| stream.into_std().ok());
+                stream.map_or(Watch::None, Watch::Resting)
+            }
+            resting => resting,
+        };
     }
 
     async fn close_door(&self) -> bool {

@@ -159,8 +159,14 @@ impl Socket {
         let Self::Untried(plain) = self else { return Ok(()) };
         let (second, answer) = (plain.socket.try_clone(), plain.answer.load(Ordering::Relaxed));
         let Self::Untried(plain) = std::mem::replace(self, Self::Lost) else { return Ok(()) };
-        // Nobody else has it but in an attempt, and in an attempt nothing is registered.
-        let plain = Arc::try_unwrap(plain).map_err(|_| Errno::BADF)?;
+        let mut shared = Arc::try_unwrap(plain);
+        while let Err(plain) = shared {
+            // Somebody asks who the peer is, which takes one system call. A lifeline is held only
+            // during an attempt, and in an attempt nothing is registered.
+            std::thread::yield_now();
+            shared = Arc::try_unwrap(plain);
+        }
+        let Ok(plain) = shared else { return Ok(()) };
         match UnixStream::from_std(plain.socket) {
             Ok(registered) => {
                 *self = Self::Registered(Arc::new(Watched(registered)));

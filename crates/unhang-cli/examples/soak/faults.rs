@@ -241,7 +241,9 @@ impl<'a> Faults<'a> {
             open = self.server.descriptors();
         }
         if open > at_rest {
-            let what = format!("{open} descriptors are open at rest, {at_rest} were before");
+            let which = self.server.what_is_open();
+            let what =
+                format!("{open} descriptors are open at rest, {at_rest} were before: {which}");
             self.tally.trouble(Trouble::Leaked, (open - at_rest) as u64, &what);
         }
         self.tally.memory(self.target.kind, self.server.memory());

@@ -225,6 +225,18 @@ impl Process {
         Path::new(&format!("/proc/{}/fd", self.child.id())).read_dir().map_or(0, Iterator::count)
     }
 
+    /// What its descriptors are, for whoever has to find the one too many.
+    pub(crate) fn what_is_open(&self) -> String {
+        let Ok(entries) = Path::new(&format!("/proc/{}/fd", self.child.id())).read_dir() else {
+            return "it has ended".to_owned();
+        };
+        let names = entries.flatten().filter_map(|entry| {
+            let target = std::fs::read_link(entry.path()).ok()?;
+            Some(format!("{} {}", entry.file_name().to_string_lossy(), target.display()))
+        });
+        names.collect::<Vec<_>>().join(", ")
+    }
+
     /// Its resident memory in KiB.
     pub(crate) fn memory(&self) -> u64 {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id()));
