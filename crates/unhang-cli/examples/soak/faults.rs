@@ -12,7 +12,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use crate::exchange::PATIENCE;
 use crate::service::DRAIN;
 use crate::tally::{Tally, Trouble};
-use crate::target::{Kind, Process, Target, answers};
+use crate::target::{Kind, Pace, Process, Target, answers};
 use crate::{clients, race};
 
 /// A round of load, after which all is quiet and the server is looked at.
@@ -90,7 +90,7 @@ impl<'a> Faults<'a> {
             self.see_off();
             match self.rng.u32(0..if steady { 4 } else { 10 }) {
                 0 => self.freeze(),
-                1 => self.leave_log_unread(),
+                1 => self.hold_up_log(),
                 2 | 3 => self.kill_client()?,
                 4 => self.restart()?,
                 5 => self.kill()?,
@@ -180,11 +180,15 @@ impl<'a> Faults<'a> {
         self.target.freeze(&self.server, Duration::from_millis(self.rng.u64(50..1000)));
     }
 
-    fn leave_log_unread(&mut self) {
-        self.tally.fault("log unread for a while");
-        self.target.read_log(false);
+    fn hold_up_log(&mut self) {
+        let (fault, pace) = match self.rng.bool() {
+            true => ("log unread for a while", Pace::Not),
+            false => ("log on a slow disk for a while", Pace::Slowly),
+        };
+        self.tally.fault(fault);
+        self.target.read_log(pace);
         sleep(Duration::from_millis(self.rng.u64(500..3000)));
-        self.target.read_log(true);
+        self.target.read_log(Pace::AtOnce);
     }
 
     fn kill_client(&mut self) -> io::Result<()> {

@@ -5,7 +5,7 @@ use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::SeqCst};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering::SeqCst};
 use std::sync::mpsc::{Sender, channel};
 use std::time::{Duration, Instant};
 
@@ -33,7 +33,7 @@ pub(crate) struct Target {
     /// For how long it was stopped by SIGSTOP, in microseconds.
     frozen: AtomicU64,
     /// Whether its log is read at the moment.
-    log_is_read: Arc<AtomicBool>,
+    log_pace: Arc<AtomicU8>,
     open: AtomicBool,
     inside: AtomicUsize,
 }
@@ -70,7 +70,7 @@ impl Target {
             fate: AtomicU64::new(0),
             kills: AtomicU64::new(0),
             frozen: AtomicU64::new(0),
-            log_is_read: Arc::new(AtomicBool::new(true)),
+            log_pace: Arc::new(AtomicU8::new(Pace::AtOnce as u8)),
             open: AtomicBool::new(false),
             inside: AtomicUsize::new(0),
         }
@@ -109,8 +109,8 @@ impl Target {
         server.signal(Signal::CONT);
     }
 
-    pub(crate) fn read_log(&self, read: bool) {
-        self.log_is_read.store(read, SeqCst);
+    pub(crate) fn read_log(&self, pace: Pace) {
+        self.log_pace.store(pace as u8, SeqCst);
     }
 
     /// Lets clients in, or no more.
@@ -171,8 +171,8 @@ impl Target {
         let mut child = self.spawn(replace)?;
         let (ready, listens) = channel();
         if let Some(mut log) = child.stdout.take() {
-            let is_read = Arc::clone(&self.log_is_read);
-            std::thread::spawn(move || read(&mut log, &is_read, &ready));
+            let pace = Arc::clone(&self.log_pace);
+            std::thread::spawn(move || read(&mut log, &pace, &ready));
         }
         let mut server = Process { child, replace, leaving: None };
         if listens.recv_timeout(LONGEST).is_err() {
@@ -183,13 +183,25 @@ impl Target {
     }
 }
 
-/// Reads a server's log, or for a while does not.
-fn read(log: &mut impl Read, is_read: &AtomicBool, ready: &Sender<()>) {
+/// How a server's log is read.
+#[derive(Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub(crate) enum Pace {
+    AtOnce,
+    /// As a disk that takes 16 KiB ten times a second.
+    Slowly,
+    Not,
+}
+
+fn read(log: &mut impl Read, pace: &AtomicU8, ready: &Sender<()>) {
     let mut buffer = [0; 16 * 1024];
     while let Ok(1..) = log.read(&mut buffer) {
         // The first line is the one; nobody listens for it after that.
         let _ = ready.send(());
-        while !is_read.load(SeqCst) {
+        if pace.load(SeqCst) == Pace::Slowly as u8 {
+            std::thread::sleep(Duration::from_millis(100));
+        }
+        while pace.load(SeqCst) == Pace::Not as u8 {
             std::thread::sleep(Duration::from_millis(10));
         }
     }
