@@ -3,9 +3,9 @@
 
 use std::future::poll_fn;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
-use std::task::Poll;
+use std::task::{Poll, ready};
 
 use rustix::io::Errno;
 use tokio::runtime::Handle;
@@ -202,7 +202,9 @@ impl<H: Handler> Service<H> {
             failing = false;
             let peer = self.peer_of(&connection);
             match self.admission.admit(peer, &self.rules.limits) {
-                Ok(guest) => self.go_on(Arc::clone(self).exchange(connection, guest), place),
+                Ok(guest) => {
+                    self.go_on(Box::pin(Arc::clone(self).exchange(connection, guest)), place)
+                }
                 Err(cause) => self.turn_away(connection, cause),
             }
             if door == Door::Open && self.shards_can_serve(shards) {
@@ -229,16 +231,19 @@ impl<H: Handler> Service<H> {
     /// Has it wait where waiting keeps nobody else from being served.
     pub(crate) fn go_on(
         self: &Arc<Self>,
-        exchange: impl Future<Output = Exchange> + Send + 'static,
+        exchange: Pin<Box<impl Future<Output = Exchange> + Send + 'static>>,
         place: OwnedSemaphorePermit,
     ) {
         let counted = self.gauges.connection();
         let service = Arc::clone(self);
-        self.waiting_room.spawn(async move {
-            let exchange = exchange.await;
+        let mut exchange = exchange;
+        // No `async` block, which would keep room for what the exchange ends with while it waits.
+        self.waiting_room.spawn(poll_fn(move |cx| {
+            let _held = (&place, &counted);
+            let exchange = ready!(exchange.as_mut().poll(cx));
             service.tell(&Event::Exchange(&exchange));
-            drop((place, counted));
-        });
+            Poll::Ready(())
+        }));
     }
 
     /// Tells everybody who is in the accept queue at the very end.

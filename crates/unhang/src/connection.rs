@@ -7,7 +7,7 @@ use std::cell::RefCell;
 use std::future::{Future, poll_fn};
 use std::io;
 use std::os::fd::RawFd;
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
@@ -100,7 +100,8 @@ impl<S: Stream> Connection<S> {
         };
         let ended = match answer {
             Ok(reply) => self.write(reply.bytes()).await.err().unwrap_or(Ended::Answered),
-            Err(Ended::Refused(cause)) => self.refuse(cause).await,
+            // Boxed, as it is rare, and would be the largest part of every exchange.
+            Err(Ended::Refused(cause)) => Box::pin(self.refuse(cause)).await,
             Err(ended) => ended,
         };
         if matches!(ended, Ended::Answered | Ended::Refused(_)) {
@@ -273,8 +274,18 @@ async fn within<T>(
     if let Some(done) = at_once.await {
         return Ok(done);
     }
-    let (deadline, mut drain) = (deadline(), rules.drain.clone());
-    let _told_who_asks = rules.in_flight.enter(waiter.0, waiter.1, deadline);
+    // Boxed, as most connections never come to this, and the others are never in two of these at once.
+    Box::pin(wait(deadline(), rules, waiter, work)).await
+}
+
+async fn wait<T>(
+    deadline: Instant,
+    rules: &Rules,
+    (fd, what): (Option<RawFd>, For),
+    mut work: Pin<&mut impl Future<Output = T>>,
+) -> Result<T, Late> {
+    let _told_who_asks = rules.in_flight.enter(fd, what, deadline);
+    let mut drain = rules.drain.clone();
     let late = loop {
         let (first, late) = match drain.end() {
             Some(end) if end < deadline => (end, Late::Drained),
