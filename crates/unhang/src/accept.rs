@@ -203,7 +203,7 @@ impl<H: Handler> Service<H> {
             let peer = self.peer_of(&connection);
             match self.admission.admit(peer, &self.rules.limits) {
                 Ok(guest) => {
-                    self.go_on(Box::pin(Arc::clone(self).exchange(connection, guest)), place)
+                    self.go_on(Box::pin(Arc::clone(self).exchange(connection, guest)), place);
                 }
                 Err(cause) => self.turn_away(connection, cause),
             }
