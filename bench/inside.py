@@ -14,7 +14,7 @@ from pathlib import Path
 import load
 from server import Failed, Server, tree
 
-WATCHED = ("c", "unhang", "unhang-log", "serve", "serve-log", "tokio", "go")
+WATCHED = ("c", "unhang-1", "unhang", "unhang-log", "serve-1", "serve-log", "tokio", "go")
 CLIENTS = (1, 64)
 COUNT = 2_000
 

@@ -40,6 +40,8 @@ class Table:
 
 C = (Row("c", "c"), Row("c-again", "c", "C, epoll, again"))
 QUIET = Row("serve", "serve", "`unhang serve --quiet`", ("--quiet",))
+# C has one thread: beside it, what a shard costs, without what two cost each other in the kernel.
+ALONE = ("--shards", "1")
 MAIN = (*C, Row("unhang", "unhang"), QUIET, Row("tokio", "tokio"), Row("go", "go"))
 OTHERS = tuple(
     Row(name, name) for name in ("go-tuned", "axum", "nginx", "node", "asyncio", "threads", "php", "c-tcp", "tokio-tcp")
@@ -62,8 +64,10 @@ TABLES = (
         "drain",
         MAIN
         + (
-            Row("unhang-log", "unhang", "unhang, the library, with a log", ("--log", "{folder}/unhang.log")),
-            Row("serve-log", "serve", "`unhang serve`, its log in a file"),
+            Row("unhang-1", "unhang", "unhang, the library, one shard", ALONE),
+            Row("serve-1", "serve", "`unhang serve --quiet`, one shard", ("--quiet", *ALONE)),
+            Row("unhang-log", "unhang", "unhang, the library, one shard, with a log", ("--log", "{folder}/unhang.log", *ALONE)),
+            Row("serve-log", "serve", "`unhang serve`, one shard, its log in a file", ALONE),
             Row("c-registered", "c", "C, epoll, registered first", ("-g",)),
         )
         + OTHERS,

@@ -43,10 +43,11 @@ async fn main() -> Result<(), Error> {
     let mut server = Server::bind(&args.path)?.limits(limits).stop_when(termination());
     if let Some(path) = args.log {
         let log = Mutex::new(BufWriter::new(File::create(path).expect("a file for the log")));
-        server = server.observe(move |event| write_line(&log, event));
+        server = server.name_peers().observe(move |event| write_line(&log, event));
     }
-    // SHARDS: here `Server::shards(n)` belongs, for `Some(n)`; until then there is always one.
-    let _ = args.shards;
+    if let Some(shards) = args.shards {
+        server = server.shards(shards);
+    }
 
     let sleep = Duration::from_millis(args.sleep);
     // As static data: the reply of a service that has it ready is not copied.
