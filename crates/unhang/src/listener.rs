@@ -34,6 +34,7 @@ pub struct Bind {
     group: Option<u32>,
     backlog: i32,
     replace: bool,
+    replaceable: bool,
 }
 
 impl Bind {
@@ -46,6 +47,7 @@ impl Bind {
             group: None,
             backlog: limits::BACKLOG,
             replace: false,
+            replaceable: true,
         }
     }
 
@@ -82,6 +84,14 @@ impl Bind {
     #[must_use]
     pub fn replace(self, replace: bool) -> Self {
         Self { replace, ..self }
+    }
+
+    /// Whether another server can take the socket over. It asks at a second socket, whose name is the
+    /// first one's with `.ctl` after it; for a socket that no [`Server`](crate::Server) serves, who
+    /// asks there would get no answer.
+    #[must_use]
+    pub fn replaceable(self, replaceable: bool) -> Self {
+        Self { replaceable, ..self }
     }
 
     /// Creates the socket. From here on clients can connect, and wait in the accept queue.
@@ -121,7 +131,7 @@ impl Bind {
             }
         };
         let (socket, file) = socket_file::bind(&address, self.mode)?;
-        let control = Control::new(&address);
+        let control = if self.replaceable { Control::new(&address) } else { None };
         // From here on dropping it removes the files again.
         let estate = Estate { socket, file, control, lock };
         let listener = Listener::new(estate, address, None, true);

@@ -78,7 +78,7 @@ impl Serve {
         // First of all: whoever sees the socket may end the server in good order.
         let stop = stop();
         let endpoint = match &self.metrics {
-            Some(place) => Some(Endpoint::listen(place).await.map_err(|error| {
+            Some(place) => Some(Endpoint::listen(place, self.replace).await.map_err(|error| {
                 complain("serve", error);
                 exit::FAILED
             })?),
@@ -106,7 +106,8 @@ impl Serve {
         // Counted only where somebody can ask.
         let counted = endpoint.map(|endpoint| {
             let metrics = Arc::new(Metrics::new(&limits, server.gauges(), queue));
-            (Arc::clone(&metrics), tokio::spawn(endpoint.serve(metrics)))
+            let served = endpoint.serve(Arc::clone(&metrics));
+            (metrics, tokio::spawn(async { complain("serve", served.await) }))
         });
         let metrics = counted.as_ref().map(|(metrics, _)| Arc::clone(metrics));
         let watching = Arc::clone(&log);

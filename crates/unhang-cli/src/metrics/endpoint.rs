@@ -1,6 +1,7 @@
 //! Where the counters can be read: `GET /metrics` over TCP or a Unix socket.
 
 use std::convert::Infallible;
+use std::io;
 use std::net::SocketAddr;
 use std::os::fd::AsFd;
 use std::str::FromStr;
@@ -17,7 +18,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::spawn_blocking;
-use unhang::{Bind, Listener};
+use unhang::{Bind, ErrorKind, Listener};
 
 use super::Metrics;
 
@@ -48,11 +49,23 @@ impl FromStr for Place {
     }
 }
 
-/// Listens, and serves for as long as it is kept.
+/// Where it listens, or will: an address that a server that is being replaced still has is free when
+/// that one has ended, and until then it is that one's counters that can be read there.
 pub(crate) struct Endpoint {
+    place: Place,
+    door: Option<Door>,
+}
+
+/// Listens for as long as it is kept.
+struct Door {
     socket: Socket,
     /// Removes the file at the end, where there is one.
     _file: Option<Listener>,
+}
+
+enum Closed {
+    Taken(String),
+    Failed(String),
 }
 
 enum Socket {
@@ -61,27 +74,66 @@ enum Socket {
 }
 
 impl Endpoint {
-    pub(crate) async fn listen(place: &Place) -> Result<Self, String> {
-        let failed = |error: std::io::Error| format!("cannot listen for --metrics: {error}");
+    /// `may_wait` for an address that another still has.
+    pub(crate) async fn listen(place: &Place, may_wait: bool) -> Result<Self, String> {
+        let door = match Door::open(place).await {
+            Ok(door) => Some(door),
+            Err(Closed::Taken(_)) if may_wait => None,
+            Err(Closed::Taken(why) | Closed::Failed(why)) => return Err(why),
+        };
+        Ok(Self { place: place.clone(), door })
+    }
+
+    /// For ever, unless it turns out that it cannot listen; then it says why.
+    pub(crate) async fn serve(self, metrics: Arc<Metrics>) -> String {
+        let mut door = self.door;
+        loop {
+            match door {
+                Some(door) => match door.serve(metrics).await {},
+                None => match Door::open(&self.place).await {
+                    Ok(free) => door = Some(free),
+                    Err(Closed::Taken(_)) => tokio::time::sleep(PAUSE).await,
+                    Err(Closed::Failed(why)) => return why,
+                },
+            }
+        }
+    }
+}
+
+impl Door {
+    async fn open(place: &Place) -> Result<Self, Closed> {
+        let failed = |error: io::Error| {
+            let why = format!("cannot listen for --metrics: {error}");
+            match error.kind() {
+                io::ErrorKind::AddrInUse => Closed::Taken(why),
+                _ => Closed::Failed(why),
+            }
+        };
         match place {
             Place::Tcp(address) => {
                 let listener = TcpListener::bind(address).await.map_err(failed)?;
                 Ok(Self { socket: Socket::Tcp(listener), _file: None })
             }
             Place::Unix(path) => {
-                let file = Bind::new(path).listen().map_err(|error| error.to_string())?;
-                let socket = file.as_fd().try_clone_to_owned().map_err(failed)?;
-                let listener = UnixListener::from_std(socket.into()).map_err(failed)?;
-                Ok(Self { socket: Socket::Unix(listener), _file: Some(file) })
+                let file = Bind::new(path).replaceable(false).listen().map_err(|error| {
+                    match error.kind() {
+                        ErrorKind::Held { .. } => Closed::Taken(error.to_string()),
+                        _ => Closed::Failed(error.to_string()),
+                    }
+                })?;
+                let socket = file.as_fd().try_clone_to_owned().map_err(io::Error::from);
+                let listener = socket.and_then(|socket| UnixListener::from_std(socket.into()));
+                let socket = Socket::Unix(listener.map_err(failed)?);
+                Ok(Self { socket, _file: Some(file) })
             }
         }
     }
 
-    pub(crate) async fn serve(self, metrics: Arc<Metrics>) {
+    async fn serve(self, metrics: Arc<Metrics>) -> Infallible {
         let places = Arc::new(Semaphore::new(AT_ONCE));
         loop {
             // The semaphore is never closed.
-            let Ok(place) = Arc::clone(&places).acquire_owned().await else { return };
+            let Ok(place) = Arc::clone(&places).acquire_owned().await else { continue };
             let metrics = Arc::clone(&metrics);
             let accepted = match &self.socket {
                 Socket::Tcp(listener) => listener.accept().await.map(|(stream, _)| {
@@ -99,7 +151,8 @@ impl Endpoint {
     }
 }
 
-/// After an accept that failed: trying again at once would only burn the processor.
+/// After an accept that failed, and while the address is another's: trying again at once would only
+/// burn the processor.
 const PAUSE: Duration = Duration::from_millis(100);
 
 async fn answer(

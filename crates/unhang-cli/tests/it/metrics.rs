@@ -178,3 +178,31 @@ fn an_address_that_cannot_be_one_or_is_taken_is_refused() {
         assert!(!place.socket.exists());
     }
 }
+
+/// It was refused to start: the address was still the other's, and the flags of an upgrade are those
+/// of the server that it replaces.
+#[test]
+fn a_successor_with_the_same_address_has_it_when_the_other_has_ended() {
+    let place = Place::new();
+    let path = place.folder.path().join("m");
+    let socket = path.to_str().unwrap();
+    for address in [&*free_address(), socket] {
+        let mut old = Daemon::serve(&place.socket, &["--metrics", address]);
+        let mut under_way = Peer::connect(&place.socket);
+        let new = Daemon::serve(&place.socket, &["--metrics", address, "--replace"]);
+        old.await_line("stopping");
+        under_way.write(b"hello");
+        under_way.read_to_end();
+        assert!(old.wait().success());
+        Peer::ask(&place.socket, b"hello");
+        let answered = "unhang_exchanges_total{ended=\"answered\"} 1";
+        await_some("the successor's counters can be read", || {
+            let response = match address.contains('/') {
+                true => UnixStream::connect(&path).ok().map(|stream| get(stream, "/metrics")),
+                false => TcpStream::connect(address).ok().map(|stream| get(stream, "/metrics")),
+            };
+            response?.contains(answered).then_some(())
+        });
+        assert!(new.stop().0.success());
+    }
+}
