@@ -74,7 +74,7 @@ pub(crate) enum Mode {
 /// What a shard is told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Told {
-    /// For the how manieth time.
+    /// So often it has been told so by now.
     Accept(u64),
     End,
 }
@@ -271,11 +271,17 @@ impl Shard {
         self.parked.load(Ordering::SeqCst)
     }
 
+    /// For the thread that keeps the deadlines, which must not wait for one that has the lock and is
+    /// not running just now: whoever has it is not stuck.
+    fn look(&self) -> Option<MutexGuard<'_, Slot>> {
+        self.slot.try_lock().ok()
+    }
+
     fn is_stuck(&self) -> bool {
-        match &*self.slot() {
-            Slot::Empty => false,
-            Slot::Inside(inside) => inside.stuck,
-            Slot::TakenAway => true,
+        match self.look().as_deref() {
+            None | Some(Slot::Empty) => false,
+            Some(Slot::Inside(inside)) => inside.stuck,
+            Some(Slot::TakenAway) => true,
         }
     }
 
@@ -291,13 +297,13 @@ impl Shard {
 
     /// Whether it has been blocked for so long that others are to go on without it.
     pub(crate) fn notice(&self) -> bool {
-        match &mut *self.slot() {
-            Slot::Empty => false,
-            Slot::Inside(inside) => {
+        match self.look().as_deref_mut() {
+            None | Some(Slot::Empty) => false,
+            Some(Slot::Inside(inside)) => {
                 inside.stuck |= inside.guest.accepted.elapsed() >= SHARD_STUCK;
                 inside.stuck
             }
-            Slot::TakenAway => true,
+            Some(Slot::TakenAway) => true,
         }
     }
 
@@ -305,7 +311,7 @@ impl Shard {
     /// Only one that was noticed before: after all threads were stopped, the clock alone says
     /// nothing.
     pub(crate) fn take_away(&self, after: Duration) -> Option<(Inside, Rescued)> {
-        let mut slot = self.slot();
+        let mut slot = self.look()?;
         let Slot::Inside(inside) = &*slot else { return None };
         if !inside.stuck || inside.guest.accepted.elapsed() < after {
             return None;

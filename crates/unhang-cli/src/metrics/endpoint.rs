@@ -115,12 +115,13 @@ impl Door {
                 Ok(Self { socket: Socket::Tcp(listener), _file: None })
             }
             Place::Unix(path) => {
-                let file = Bind::new(path).replaceable(false).listen().map_err(|error| {
-                    match error.kind() {
-                        ErrorKind::Held { .. } => Closed::Taken(error.to_string()),
-                        _ => Closed::Failed(error.to_string()),
-                    }
-                })?;
+                let file =
+                    Bind::new(path).replaceable(false).listen().map_err(|error| {
+                        match error.kind() {
+                            ErrorKind::Held { .. } => Closed::Taken(error.to_string()),
+                            _ => Closed::Failed(error.to_string()),
+                        }
+                    })?;
                 let socket = file.as_fd().try_clone_to_owned().map_err(io::Error::from);
                 let listener = socket.and_then(|socket| UnixListener::from_std(socket.into()));
                 let socket = Socket::Unix(listener.map_err(failed)?);
