@@ -170,7 +170,12 @@ fn perhaps(facts: &Facts, server: &Attention<'_>, verdict: Verdict) -> Verdict {
 fn reader(server: &Attention<'_>, client: &Attention<'_>) -> Option<Verdict> {
     let is_alive = client.readers.iter().any(|one| one.motion == Motion::Moving);
     let stays = client.socket.unread > 0 && !is_alive;
-    stays.then(|| client_not_reading(server, client))
+    stays.then(|| {
+        let mut verdict = client_not_reading(server, client);
+        // It has a deadline for writing.
+        verdict.fix = vec!["client: read until the end of the reply".to_owned()];
+        verdict
+    })
 }
 
 fn close(server: &Attention<'_>) -> Verdict {
