@@ -24,6 +24,8 @@ pub(crate) struct Word {
     pub(crate) left: Duration,
 }
 
+/// What the name of a control socket has more than the server's.
+const CONTROL: &[u8] = b".ctl";
 /// For one server: it takes a fraction of a millisecond, and whoever asks is not to be kept.
 const PATIENCE: Duration = Duration::from_millis(300);
 /// For all of them together.
@@ -33,8 +35,13 @@ const PATIENCE_FOR_ALL: Duration = Duration::from_secs(1);
 pub(crate) fn ask_servers(facts: &mut Facts, target: &Target) {
     let until = Instant::now() + PATIENCE_FOR_ALL;
     let mut words = HashMap::new();
+    let is_control = |socket: &&Socket| socket.name.ends_with(CONTROL);
+    let controls: Vec<&Socket> = facts.listeners().filter(is_control).collect();
+    if controls.is_empty() {
+        return;
+    }
     for listener in facts.listeners() {
-        let Some((control, pid)) = control_of(facts, listener) else { continue };
+        let Some((control, pid)) = control_of(facts, &controls, listener) else { continue };
         let ends = ends(facts, target, listener, pid);
         if !ends.is_empty() {
             words.extend(ask(control, pid, &ends, until.min(Instant::now() + PATIENCE)));
@@ -46,16 +53,19 @@ pub(crate) fn ask_servers(facts: &mut Facts, target: &Target) {
 /// The socket that a server may be asked at, and the process that holds both. None where there is
 /// none, where it is another's, where two servers share them while one replaces the other, and where
 /// the server would not answer us, or cannot.
-fn control_of<'a>(facts: &'a Facts, listener: &Socket) -> Option<(&'a Socket, u32)> {
-    let name = [&listener.name[..], b".ctl"].concat();
+fn control_of<'a>(
+    facts: &Facts,
+    controls: &[&'a Socket],
+    listener: &Socket,
+) -> Option<(&'a Socket, u32)> {
+    let is_of_it = |control: &Socket| control.name.strip_suffix(CONTROL) == Some(&listener.name);
     let is_held =
         |pid: u32, inode: u32| facts.holders(inode).any(|(process, _)| process.pid == pid);
     let mut holders: Vec<_> = facts.holders(listener.inode).map(|held| held.0).collect();
     holders.dedup_by_key(|process| process.pid);
     let [server] = holders[..] else { return None };
     let may_ask = facts.sight.uid == 0 || server.uid == Some(facts.sight.uid);
-    let mut controls = facts.listeners().filter(|one| one.name == name);
-    let control = controls.find(|one| is_held(server.pid, one.inode))?;
+    let control = controls.iter().find(|one| is_of_it(one) && is_held(server.pid, one.inode))?;
     (may_ask && !server.is_stopped()).then_some((control, server.pid))
 }
 
