@@ -58,7 +58,8 @@ fn control_of<'a>(
     controls: &[&'a Socket],
     listener: &Socket,
 ) -> Option<(&'a Socket, u32)> {
-    let is_of_it = |control: &Socket| control.name.strip_suffix(CONTROL) == Some(&listener.name);
+    let is_of_it =
+        |control: &Socket| control.name.strip_suffix(CONTROL) == Some(&listener.name[..]);
     let is_held =
         |pid: u32, inode: u32| facts.holders(inode).any(|(process, _)| process.pid == pid);
     let mut holders: Vec<_> = facts.holders(listener.inode).map(|held| held.0).collect();
