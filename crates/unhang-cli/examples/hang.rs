@@ -7,6 +7,9 @@
 //! Every role says `ready` when it is where it will stay, and stays there until it is killed. A
 //! `serve-` role is one thread unless its name says otherwise.
 
+#[path = "hang/own.rs"]
+mod own;
+
 use std::error::Error;
 use std::io::{ErrorKind, Read, Write};
 use std::mem;
@@ -20,6 +23,8 @@ use rustix::event::epoll::{self, CreateFlags, EventData, EventFlags};
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
 use rustix::process::{Resource, Rlimit, setrlimit};
+
+use own::Handling;
 
 type Outcome = Result<(), Box<dyn Error>>;
 
@@ -57,6 +62,10 @@ fn main() -> Outcome {
             ready();
             drain(stream)
         }),
+        "serve-read-and-ignore" => {
+            let _control = listen(&format!("{path}.ctl"), 0)?;
+            with_connection(path, drain)
+        }
         "serve-close" => with_request(path, |stream| {
             stream.shutdown(std::net::Shutdown::Both)?;
             drop(mem::replace(stream, UnixStream::pair()?.0));
@@ -65,11 +74,22 @@ fn main() -> Outcome {
         "serve-leak" => leak(path),
         "serve-at-limit" => at_limit(path),
         "serve-echo" => echo(path),
+        "serve-own-never" => own::serve(path, Handling::Never),
+        "serve-own-blocks" => own::serve(path, Handling::Blocks),
+        "serve-own-large" => own::serve(path, Handling::Large),
         "call" => call(path),
         "call-poll" => call_poll(path),
         "call-mute" => call_and(path, b"", |stream| {
             ready();
             drain(stream)
+        }),
+        "call-half" => call_and(path, b"half", |stream| {
+            ready();
+            drain(stream)
+        }),
+        "call-more" => call_and(path, b"request\nand more", |stream| {
+            drain(stream)?;
+            sleep()
         }),
         "call-twice" => call_twice(path),
         "call-hold" => call_and(path, b"request\n", |_| sleep()),

@@ -7,6 +7,7 @@ mod closer;
 mod facts;
 mod file;
 mod gather;
+mod in_flight;
 mod json;
 mod namespace;
 mod probe;
@@ -112,6 +113,7 @@ impl Why {
     /// Once, for the length of the window.
     fn look(&self, target: &Target) -> io::Result<(String, u8)> {
         let mut facts = gather::gather(target, self.window.0)?;
+        in_flight::ask_servers(&mut facts, target);
         closer::ask_readers(&mut facts, target);
         let mut verdicts = verdict::judge(&facts, target);
         verdicts.retain(|verdict| !is_younger(verdict, self.min.0));

@@ -7,6 +7,7 @@ mod foreign;
 mod go;
 mod healthy;
 mod manners;
+mod own;
 mod php;
 mod python;
 mod sight;

@@ -64,6 +64,11 @@ const RULES: &[(&str, &[&str], &str)] = &[
         "the kernel's answers are pure bytes: so they can be fuzzed",
     ),
     (
+        "unhang-cli/src/cmd/why/in_flight/answer.rs",
+        &["crate::", "super::super", "std::io", "std::os", "rustix"],
+        "a server's answer is pure bytes: so it can be fuzzed",
+    ),
+    (
         "unhang-cli/src/metrics",
         &["crate::cmd", "crate::log"],
         "what is counted does not depend on a command, nor on what is logged",

@@ -4,6 +4,7 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::time::Duration;
 
+use super::in_flight::Word;
 use super::proc::Process;
 use super::proc::thread::Thread;
 use super::runtime::{Reader, Where};
@@ -72,6 +73,8 @@ pub(crate) struct Details {
     pub(crate) unread: HashMap<u32, Vec<u8>>,
     /// Which goroutine reads a socket.
     pub(crate) readers: HashMap<u32, Result<Option<Reader>, String>>,
+    /// What a server of ours says of its own ends.
+    pub(crate) words: HashMap<u32, Word>,
     /// Where a process's script is.
     pub(crate) places: HashMap<u32, Result<Option<Where>, String>>,
 }

@@ -65,10 +65,15 @@ impl SocketFile {
     }
 }
 
+/// The kernel's own numbers for the file that the name of a socket leads one process to.
+pub(crate) fn id_as_seen_by(pid: u32, name: &[u8]) -> io::Result<FileId> {
+    id_of(&open_as_seen_by(pid, name)?, &pid.to_string())
+}
+
 /// The file that the name of a socket leads one process to, which may have another root than we, or
 /// a folder to begin at. As `connect()` does, this follows links; and they, too, are the process's: an
 /// absolute one begins at its root.
-pub(crate) fn id_as_seen_by(pid: u32, name: &[u8]) -> io::Result<FileId> {
+pub(crate) fn open_as_seen_by(pid: u32, name: &[u8]) -> io::Result<File> {
     let begin = match name.first() {
         Some(0) | None => return Err(io::ErrorKind::InvalidInput.into()),
         // `/proc/self` would be ourselves.
@@ -84,12 +89,11 @@ pub(crate) fn id_as_seen_by(pid: u32, name: &[u8]) -> io::Result<FileId> {
     // Below a current folder, nothing tells where the root is: plain, and links are taken as ours.
     let within = if begin == "root" { ResolveFlags::IN_ROOT } else { ResolveFlags::empty() };
     let flags = OFlags::PATH | OFlags::CLOEXEC;
-    let file = openat2(folder, OsStr::from_bytes(name), flags, Mode::empty(), within)?.into();
-    id_of(&file, &pid.to_string())
+    Ok(openat2(folder, OsStr::from_bytes(name), flags, Mode::empty(), within)?.into())
 }
 
 /// The kernel's own numbers for a file, as a process sees it that is given as in /proc.
-fn id_of(file: &File, process: &str) -> io::Result<FileId> {
+pub(crate) fn id_of(file: &File, process: &str) -> io::Result<FileId> {
     let status = file.metadata()?;
     // The kernel tells no more of it.
     #[allow(clippy::cast_possible_truncation)]

@@ -4,6 +4,7 @@ use serde_json::{Value, json};
 
 use super::facts::Facts;
 use super::file::Found;
+use super::in_flight::Word;
 use super::target::Target;
 use super::verdict::{End, Evidence, Held, Verdict};
 use crate::sock_diag::FileId;
@@ -109,6 +110,16 @@ fn finding(facts: &Facts, verdict: &Verdict) -> Value {
         "inferred": inferred,
         "fix": verdict.fix,
         "now": verdict.now,
+        "server_says": verdict.word.map(says),
+    })
+}
+
+fn says(word: Word) -> Value {
+    json!({
+        "waits_for": word.stage.word(),
+        "request_ends": word.until.word(),
+        "for_s": word.waited.as_secs_f64(),
+        "ends_in_s": word.left.as_secs_f64(),
     })
 }
 

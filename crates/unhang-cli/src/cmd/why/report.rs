@@ -181,7 +181,7 @@ fn is_alike(one: &Verdict, other: &Verdict) -> bool {
 }
 
 fn headline(f: &mut fmt::Formatter<'_>, group: &[&Verdict], first: &Verdict) -> fmt::Result {
-    let word = first.word();
+    let word = first.label();
     let style = match (first.code, first.is_fault) {
         (Code::Ok, _) => GOOD,
         (_, true) => BAD,

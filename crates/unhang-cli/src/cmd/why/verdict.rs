@@ -9,6 +9,7 @@ mod connection;
 mod file;
 mod inherited;
 mod listener;
+mod own;
 mod queued;
 mod unattended;
 mod waiting;
@@ -18,6 +19,7 @@ use std::time::Duration;
 
 use super::attention::Attention;
 use super::facts::Facts;
+use super::in_flight::Word;
 use super::target::Target;
 use crate::sock_diag::State;
 
@@ -97,6 +99,8 @@ pub(crate) struct Verdict {
     pub(crate) evidence: Vec<Evidence>,
     pub(crate) fix: Vec<String>,
     pub(crate) now: Vec<String>,
+    /// What the server itself says of the connection.
+    pub(crate) word: Option<Word>,
 }
 
 impl Verdict {
@@ -112,6 +116,7 @@ impl Verdict {
             evidence: Vec::new(),
             fix: Vec::new(),
             now: Vec::new(),
+            word: None,
         }
     }
 
@@ -154,15 +159,16 @@ impl Verdict {
     /// How long somebody has waited, by the one who has waited longest.
     pub(crate) fn since(&self) -> Option<Duration> {
         let ends = self.clients.iter().chain(&self.server);
-        ends.filter(|end| end.waits.is_some()).filter_map(|end| end.since).max()
+        let seen = ends.filter(|end| end.waits.is_some()).filter_map(|end| end.since).max();
+        seen.or(self.word.map(|word| word.waited))
     }
 
     /// The word that the screen begins with.
-    pub(crate) fn word(&self) -> &'static str {
+    pub(crate) fn label(&self) -> &'static str {
         match self.code {
             Code::Ok => "OK",
             Code::OwnerNotVisible => "UNSEEN",
-            code if code.is_dead() => "DEAD",
+            code if code.is_dead() && self.is_fault => "DEAD",
             _ if self.is_fault => "HUNG",
             _ => "MAYBE",
         }

@@ -73,6 +73,19 @@ impl Stage {
         self.players.last().unwrap()
     }
 
+    /// Starts `unhang serve` on the stage's socket, and waits until it listens.
+    pub(crate) fn serve(&mut self, arguments: &[&str]) -> &Daemon {
+        let socket = self.place.socket.clone();
+        self.serve_at(socket.as_os_str(), arguments)
+    }
+
+    pub(crate) fn serve_at(&mut self, name: &OsStr, arguments: &[&str]) -> &Daemon {
+        let mut command = self.command(&programs().path().join("unhang"));
+        command.arg("serve").arg(name).args(arguments);
+        self.players.push(Daemon::start(&mut command, "listening"));
+        self.players.last().unwrap()
+    }
+
     /// Starts a program that is not ours, as the stage's user, and waits for it to say `ready`.
     pub(crate) fn run<A: AsRef<OsStr>>(&mut self, program: &Path, arguments: &[A]) -> &Daemon {
         let mut command = self.command(program);
@@ -154,9 +167,10 @@ fn fixture() -> &'static Path {
 fn built() -> PathBuf {
     let profile = Path::new(UNHANG).parent().unwrap();
     let program = profile.join("examples/hang");
-    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/hang.rs");
+    let sources = ["examples/hang.rs", "examples/hang/own.rs"];
+    let sources = sources.map(|file| Path::new(env!("CARGO_MANIFEST_DIR")).join(file));
     let changed = |file: &Path| file.metadata().and_then(|file| file.modified()).ok();
-    if changed(&program) < changed(&source) {
+    if sources.iter().any(|source| changed(&program) < changed(source)) {
         let profile = match profile.file_name().and_then(OsStr::to_str) {
             Some("release") => "release",
             _ => "dev",

@@ -3,7 +3,7 @@
 use super::super::attention::Attention;
 use super::super::facts::{Facts, Former};
 use super::words::{bytes, holders, name_of, source};
-use super::{Certainty, Code, Verdict, end, queued, waiting};
+use super::{Certainty, Code, Verdict, end, own, queued, waiting};
 use crate::sock_diag::Socket;
 
 /// By the server's end. None: nobody is seen to wait in vain.
@@ -26,10 +26,9 @@ pub(super) fn judge(facts: &Facts, server: &Socket) -> Option<Verdict> {
         return None;
     }
     let at_client = Attention::of(facts, client);
-    let verdict = if server.unread > 0 || client.unread > 0 {
-        queued::judge(&at_server, &at_client)
-    } else {
-        waiting::judge(facts, &at_server, &at_client)
+    let verdict = match facts.details.words.get(&server.inode) {
+        Some(word) => own::judge(facts, *word, &at_server, &at_client),
+        None => seen(facts, &at_server, &at_client),
     };
     verdict.map(|mut verdict| {
         verdict.now.extend(remedy(verdict.code, &at_server, &at_client));
@@ -37,6 +36,19 @@ pub(super) fn judge(facts: &Facts, server: &Socket) -> Option<Verdict> {
         verdict.server = Some(end(&at_server));
         verdict
     })
+}
+
+/// What is to be seen of it from outside.
+pub(super) fn seen(
+    facts: &Facts,
+    server: &Attention<'_>,
+    client: &Attention<'_>,
+) -> Option<Verdict> {
+    if server.socket.unread > 0 || client.socket.unread > 0 {
+        queued::judge(server, client)
+    } else {
+        waiting::judge(facts, server, client)
+    }
 }
 
 /// What helps this one client without a restart.

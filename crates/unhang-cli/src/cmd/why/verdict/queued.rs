@@ -62,7 +62,7 @@ fn write_deadlock(server: &Attention<'_>, client: &Attention<'_>) -> Verdict {
         )
 }
 
-fn client_not_reading(server: &Attention<'_>, client: &Attention<'_>) -> Verdict {
+pub(super) fn client_not_reading(server: &Attention<'_>, client: &Attention<'_>) -> Verdict {
     let headline =
         format!("{} is blocked in sending: {} does not read", holders(server), holders(client));
     Verdict::new(Code::ClientNotReading, Certainty::Certain, headline)

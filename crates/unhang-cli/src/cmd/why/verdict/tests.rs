@@ -1,6 +1,8 @@
 //! The table: from a picture of two ends to what is said of it. What real sockets can show is
 //! tested with real ones; here, above all, what they cannot, and what must not be said.
 
+mod own;
+
 use super::super::facts::{Facts, Motion};
 use super::super::proc::call::{Call, Watch};
 use super::super::proc::epoll::{Epoll, Registration};

@@ -41,7 +41,7 @@ pub(super) fn unattended(facts: &Facts, server: &Attention<'_>, need: Need) -> O
     })
 }
 
-fn by_cause(
+pub(super) fn by_cause(
     facts: &Facts,
     server: &Attention<'_>,
     need: Need,
@@ -91,7 +91,7 @@ fn by_cause(
     })
 }
 
-fn doing(waiter: Waiter<'_>) -> super::Evidence {
+pub(super) fn doing(waiter: Waiter<'_>) -> super::Evidence {
     let text =
         format!("{} thread {} {}", who(waiter.process), waiter.thread.tid, thread_does(&waiter));
     super::Evidence { text, source: Some(source::CALL) }

@@ -57,7 +57,7 @@ pub(super) fn judge(
     }
 }
 
-fn need(facts: &Facts, client: &Attention<'_>) -> Need {
+pub(super) fn need(facts: &Facts, client: &Attention<'_>) -> Need {
     if let Some(reader) = client.readers.first() {
         return if reader.motion == Motion::Still { Need::Direct } else { Need::None };
     }

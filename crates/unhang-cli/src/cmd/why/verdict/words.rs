@@ -19,6 +19,8 @@ pub(super) mod source {
     pub(crate) const FILE: &str = "stat()";
     pub(crate) const PROBE: &str = "connect() by a datagram socket";
     pub(crate) const PEER: &str = "getpeername() on a borrowed descriptor";
+    /// Where a server of ours tells whom it waits for.
+    pub(crate) const CONTROL: &str = "PATH.ctl";
     pub(crate) const GO: &str = "/proc/PID/mem (Go)";
 }
 
