@@ -47,6 +47,7 @@ TARGETS = (
     Target("library: throughput to that of TCP in C", "large", "rate", "unhang", "c-tcp", 1, -1),
     Target("library: throughput to that of TCP in tokio", "large", "rate", "unhang", "tokio-tcp", 1, -1),
     Target("library: throughput to that without", "beside", "rate", "unhang-beside", "unhang", 0.95, -1),
+    Target("library: 99th percentile to that without", "beside", "p99", "unhang-beside", "unhang", 2),
 )
 
 
