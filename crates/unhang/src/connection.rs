@@ -6,7 +6,6 @@
 use std::cell::RefCell;
 use std::future::{Future, poll_fn};
 use std::io;
-use std::os::fd::RawFd;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::Poll;
@@ -21,7 +20,7 @@ use crate::budget::{Budget, Share};
 use crate::drain::{Drain, after, later};
 use crate::event::{Cause, Ended, Exchange, Scarce, State};
 use crate::handler::{Caller, Fault, Reply, Request};
-use crate::in_flight::{For, InFlight};
+use crate::in_flight::{For, InFlight, Waiter};
 use crate::limits::Limits;
 use crate::stream::Stream;
 use crate::wire::oneshot::{Framing, Next, Seen, Until};
@@ -137,7 +136,7 @@ impl<S: Stream> Connection<S> {
         let mut settled = None;
         loop {
             let first = settled.unwrap_or(deadline).min(deadline);
-            let waiter = (self.stream.descriptor(), For::Request);
+            let waiter = Waiter::new(&self.stream, For::Request).since(self.guest.accepted);
             let read = read_chunk(&mut self.stream, &mut request);
             let seen = match within(|| first, &self.rules, waiter, read).await {
                 Ok(seen) => seen.map_err(|error| ended_by(error, State::Reading))?,
@@ -193,7 +192,7 @@ impl<S: Stream> Connection<S> {
         let deadline = self.rules.limits.handler;
         let asked = Instant::now();
         let late = || later(asked, deadline);
-        let waiter = (self.stream.descriptor(), For::Handler);
+        let waiter = Waiter::new(&self.stream, For::Handler).since(asked);
         let answer = within(late, &self.rules, waiter, answer).await;
         self.handled = Some(asked.elapsed());
         let cause = match answer {
@@ -207,7 +206,7 @@ impl<S: Stream> Connection<S> {
 
     async fn write(&mut self, reply: &[u8]) -> Result<(), Ended> {
         let deadline = || after(self.rules.limits.write);
-        let waiter = (self.stream.descriptor(), For::Reader);
+        let waiter = Waiter::new(&self.stream, For::Reader);
         let write = write_all(&mut self.stream, reply, &mut self.bytes_out, &mut self.bytes_in);
         match within(deadline, &self.rules, waiter, write).await {
             Ok(written) => written.map_err(|error| ended_by(error, State::Writing)),
@@ -236,7 +235,7 @@ impl<S: Stream> Connection<S> {
         if !input_follows || self.stream.half_close().is_err() {
             return;
         }
-        let waiter = (self.stream.descriptor(), For::Close);
+        let waiter = Waiter::new(&self.stream, For::Close);
         let discard = async {
             while let Ok(bytes @ 1..) = discard_chunk(&mut self.stream).await {
                 self.bytes_in += bytes;
@@ -261,7 +260,7 @@ enum Late {
 async fn within<T>(
     deadline: impl FnOnce() -> Instant,
     rules: &Rules,
-    waiter: (Option<RawFd>, For),
+    waiter: Waiter,
     work: impl Future<Output = T>,
 ) -> Result<T, Late> {
     let mut work = pin!(work);
@@ -281,10 +280,10 @@ async fn within<T>(
 async fn wait<T>(
     deadline: Instant,
     rules: &Rules,
-    (fd, what): (Option<RawFd>, For),
+    waiter: Waiter,
     mut work: Pin<&mut impl Future<Output = T>>,
 ) -> Result<T, Late> {
-    let _told_who_asks = rules.in_flight.enter(fd, what, deadline);
+    let _told_who_asks = rules.in_flight.enter(waiter, deadline);
     let mut drain = rules.drain.clone();
     let late = loop {
         let (first, late) = match drain.end() {

@@ -8,6 +8,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::time::Instant;
 
+use crate::stream::Stream;
+
 /// All waits of a server, by the descriptor of the connection. What needs no wait is never in it.
 #[derive(Debug, Default)]
 pub(crate) struct InFlight(Mutex<HashMap<RawFd, Wait>>);
@@ -31,6 +33,26 @@ pub(crate) enum For {
     Close,
 }
 
+/// Who waits for what.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Waiter {
+    /// A connection without a descriptor is simulated, and nobody's business.
+    fd: Option<RawFd>,
+    for_what: For,
+    /// From now on, unless it is known.
+    since: Option<Instant>,
+}
+
+impl Waiter {
+    pub(crate) fn new(stream: &impl Stream, for_what: For) -> Self {
+        Self { fd: stream.descriptor(), for_what, since: None }
+    }
+
+    pub(crate) fn since(self, since: Instant) -> Self {
+        Self { since: Some(since), ..self }
+    }
+}
+
 /// Takes the wait off when it is over.
 pub(crate) struct Waiting {
     all: Arc<InFlight>,
@@ -42,10 +64,11 @@ impl InFlight {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A connection without a descriptor is simulated, and nobody's business.
-    pub(crate) fn enter(self: &Arc<Self>, fd: Option<RawFd>, what: For, until: Instant) -> Waiting {
+    pub(crate) fn enter(self: &Arc<Self>, waiter: Waiter, until: Instant) -> Waiting {
+        let Waiter { fd, for_what, since } = waiter;
         if let Some(fd) = fd {
-            self.waits().insert(fd, Wait { for_what: what, since: Instant::now(), until });
+            let since = since.unwrap_or_else(Instant::now);
+            self.waits().insert(fd, Wait { for_what, since, until });
         }
         Waiting { all: Arc::clone(self), fd }
     }
@@ -92,7 +115,8 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_wait_is_told_for_as_long_as_it_lasts() {
         let all = Arc::new(InFlight::default());
-        let wait = all.enter(Some(7), For::Handler, Instant::now() + Duration::from_secs(10));
+        let waiter = Waiter { fd: Some(7), for_what: For::Handler, since: None };
+        let wait = all.enter(waiter, Instant::now() + Duration::from_secs(10));
         tokio::time::sleep(Duration::from_secs(3)).await;
         assert_eq!(all.lines(), "7 handler 3000 7000\n");
         drop(wait);
