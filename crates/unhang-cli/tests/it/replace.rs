@@ -86,6 +86,8 @@ fn with_nobody_to_replace_it_just_starts() {
     assert!(serves(&server, &place));
     let next = Daemon::serve(&place.socket, &["--replace"]);
     server.await_line("replaced");
+    // Until then it may still be the one that answers.
+    server.await_line("stopping");
     assert!(serves(&next, &place));
 }
 
@@ -122,6 +124,8 @@ fn a_successor_that_is_never_ready_changes_nothing() {
     // And it can still be replaced.
     let new = Daemon::serve(&place.socket, &["--replace"]);
     server.await_line("replaced");
+    // Until then it may still be the one that answers.
+    server.await_line("draining");
     assert!(serves(&new, &place));
 }
 

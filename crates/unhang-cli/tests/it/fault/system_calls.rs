@@ -60,7 +60,7 @@ fn a_connection_that_cannot_be_watched_is_told_so() {
     peer.write(b"hel");
     let told = b"ERR busy: the kernel has no memory left for this connection\n";
     assert_eq!(peer.read_to_end(), told);
-    assert!(trace.stop());
+    assert!(trace.stop(&server));
     assert_eq!(next_exchange(&server)["cause"], "busy_kernel");
     assert!(server.stop().0.success());
 }
@@ -101,7 +101,7 @@ fn every_call_of_so_many_threads_fails(call: &str, errors: &[&str], shards: &str
             };
             // One failure is one client's, at most.
             assert!(scene(&place.socket) <= threads);
-            let failed = trace.stop();
+            let failed = trace.stop(&server);
             assert!(ends_other_than_due(&server) <= threads);
             all_get_what_is_due();
             await_some("its descriptors are back where they were", || {
@@ -188,8 +188,10 @@ impl Trace {
         attached.then_some(Self { strace, seen })
     }
 
-    /// Lets the server go, and gives whether there was a call to fail.
-    fn stop(self) -> bool {
+    /// Lets the server go, and gives whether there was a call to fail. Not in the midst of one: that
+    /// would fail with ENOSYS, as strace has put no call in its place.
+    fn stop(self, server: &Daemon) -> bool {
+        await_some("all threads of the server sleep", || server.threads_sleep().then_some(()));
         self.strace.stop();
         fs::read_to_string(&self.seen).unwrap().contains("(INJECTED)")
     }

@@ -116,6 +116,16 @@ impl Daemon {
         })
     }
 
+    /// Whether each of its threads waits in a system call, and none is held there by a tracer.
+    pub(crate) fn threads_sleep(&self) -> bool {
+        let threads = std::fs::read_dir(format!("/proc/{}/task", self.pid())).unwrap();
+        threads.flatten().all(|thread| {
+            // What follows the name, which is in brackets: proc_pid_stat(5).
+            let stat = std::fs::read_to_string(thread.path().join("stat")).unwrap_or_default();
+            stat.rsplit_once(") ").is_some_and(|(_, rest)| rest.starts_with('S'))
+        })
+    }
+
     /// How many it could still open, where `ulimit -n` is `most`. The limit is one of numbers: a
     /// descriptor above it, inherited from whoever runs the tests, takes no place below it.
     pub(crate) fn free_descriptors(&self, most: usize) -> usize {
