@@ -11,6 +11,9 @@ use crate::service::{self, HANDLER, LINGER, READ, UNKNOWN, WRITE};
 pub(crate) enum Wanted {
     /// Exactly this.
     Reply(Vec<u8>),
+    /// This, by a handler that waits: another that blocks the thread which it was to go on in makes
+    /// it late, and then its client is told so.
+    Slept(Vec<u8>),
     /// The time, as `unhang serve` tells it.
     Time,
     /// The line `ERR <reason>`.
@@ -41,7 +44,7 @@ pub(crate) const GOOD: &[Manner] = &[
     Manner { name: "large, half-close", play: |it, rng| ask(it, rng, 1 << 20, false) },
     Manner { name: "in pieces", play: in_pieces },
     Manner { name: "more after the request", play: more_after },
-    Manner { name: "sleeping handler", play: |it, rng| timed(it, "sleep", rng.u64(0..300)) },
+    Manner { name: "sleeping handler", play: sleeping },
     Manner { name: "blocking handler", play: |it, rng| timed(it, "block", rng.u64(0..20)) },
     Manner { name: "slow reader", play: |it, rng| read_big(it, rng, 20) },
     Manner {
@@ -91,7 +94,7 @@ pub(crate) const RUDE: &[Manner] = &[
     Manner { name: "writing on and on", play: flood },
 ];
 
-const HANDLER_LATE: &str = "the handler took longer than 4s";
+pub(crate) const HANDLER_LATE: &str = "the handler took longer than 4s";
 
 fn message(rng: &mut Rng, longest: usize) -> Vec<u8> {
     let mut bytes = format!("echo {} ", rng.u64(..)).into_bytes();
@@ -142,6 +145,14 @@ fn more_after(it: &mut Exchange, rng: &mut Rng) -> Outcome {
     bytes.resize(bytes.len() + rng.usize(1..50_000), b'x');
     it.write(&bytes);
     Outcome { wanted, end: it.read_to_end(), deadline: None }
+}
+
+fn sleeping(it: &mut Exchange, rng: &mut Rng) -> Outcome {
+    let mut outcome = timed(it, "sleep", rng.u64(0..300));
+    if let Wanted::Reply(reply) = outcome.wanted {
+        outcome.wanted = Wanted::Slept(reply);
+    }
+    outcome
 }
 
 fn timed(it: &mut Exchange, verb: &str, millis: u64) -> Outcome {

@@ -5,7 +5,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use crate::exchange::{End, Exchange};
-use crate::manners::{Outcome, Wanted};
+use crate::manners::{HANDLER_LATE, Outcome, Wanted};
 use crate::target::{Kind, Moment};
 
 /// So many troubles are told in full; the rest only counted.
@@ -21,6 +21,8 @@ pub(crate) struct Figures {
     pub(crate) faults: BTreeMap<&'static str, u64>,
     pub(crate) cut: u64,
     pub(crate) refused_in_restart: u64,
+    /// Told that their handler is late, as another blocked its thread.
+    pub(crate) late_by_another: u64,
     pub(crate) bad: BTreeMap<Trouble, u64>,
     /// By how much a deadline was passed at most, by the manner that ran into it.
     pub(crate) worst: BTreeMap<&'static str, Duration>,
@@ -90,6 +92,9 @@ impl Tally {
                 figures.cut += 1;
                 return;
             }
+            if let (Wanted::Slept(_), None) = (&outcome.wanted, judged) {
+                figures.late_by_another += u64::from(is_late(&it.got));
+            }
             if let Some(deadline) = outcome.deadline {
                 let over = took.saturating_sub(deadline);
                 let worst = figures.worst.entry(manner).or_default();
@@ -122,7 +127,8 @@ fn judge(outcome: &Outcome, got: &[u8]) -> Option<Trouble> {
             let line = format!("ERR {reason}\n");
             whole(line.as_bytes(), got, closed).filter(|_| !(stopping && closed))
         }
-        Wanted::Reply(reply) => whole(reply, got, closed),
+        Wanted::Slept(_) if is_late(got) && closed => None,
+        Wanted::Reply(reply) | Wanted::Slept(reply) => whole(reply, got, closed),
         Wanted::Time => {
             let time = got.starts_with(b"OK+ at ") && got.ends_with(b"\n") && got.len() == 43;
             match (time && closed, got.is_empty() || got.starts_with(b"ERR ")) {
@@ -131,6 +137,10 @@ fn judge(outcome: &Outcome, got: &[u8]) -> Option<Trouble> {
             }
         }
     }
+}
+
+fn is_late(got: &[u8]) -> bool {
+    got == format!("ERR {HANDLER_LATE}\n").as_bytes()
 }
 
 /// Refused, or cut, is lost; anything else is garbled.
