@@ -19,6 +19,7 @@ mod server;
 mod tally;
 mod target;
 
+use std::io::Write;
 use std::pin::pin;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -43,10 +44,12 @@ impl Bench {
             Ok((plan, outcome)) => {
                 let is_clean = outcome.tally.is_clean();
                 let code = if is_clean { exit::DONE } else { exit::FAULT };
-                match self.json {
-                    true => println!("{}", json::render(&plan, &outcome, code)),
-                    false => anstream::print!("{}", Report { plan: &plan, outcome: &outcome }),
-                }
+                let text = match self.json {
+                    true => format!("{}\n", json::render(&plan, &outcome, code)),
+                    false => Report { plan: &plan, outcome: &outcome }.to_string(),
+                };
+                // Whoever reads our output may have seen enough.
+                let _ = anstream::stdout().write_all(text.as_bytes());
                 code.into()
             }
             Err((code, why)) => {
@@ -110,7 +113,7 @@ const OTHERS: usize = 64;
 
 fn allow_descriptors(connections: usize) -> Result<(), String> {
     use rustix::process::{Resource, getrlimit, setrlimit};
-    let wanted = (connections + OTHERS) as u64;
+    let wanted = connections.saturating_add(OTHERS) as u64;
     let mut limit = getrlimit(Resource::Nofile);
     if limit.current.is_none_or(|current| current >= wanted) {
         return Ok(());
@@ -118,6 +121,9 @@ fn allow_descriptors(connections: usize) -> Result<(), String> {
     limit.current = Some(wanted);
     setrlimit(Resource::Nofile, limit).map_err(|_| {
         let most = limit.maximum.unwrap_or_default();
-        format!("{connections} connections take {wanted} descriptors, and it may have {most}: see ulimit -Hn")
+        format!(
+            "{connections} connections take {wanted} descriptors, and it may have {most}: see \
+             ulimit -Hn"
+        )
     })
 }

@@ -176,3 +176,26 @@ fn count(step: Step, time: Duration, watch: &Watch, tally: &mut Tally) -> bool {
     watch.count(ended);
     false
 }
+
+/// The least, the middle and the most of some times.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Spread {
+    pub(super) min: Duration,
+    pub(super) median: Duration,
+    pub(super) max: Duration,
+}
+
+impl Spread {
+    pub(super) fn of(mut all: Vec<Duration>) -> Self {
+        all.sort_unstable();
+        match all[..] {
+            [] => Self::default(),
+            [min, .., max] => Self { min, median: all[all.len() / 2], max },
+            [only] => Self { min: only, median: only, max: only },
+        }
+    }
+
+    pub(super) fn each(self) -> [Duration; 3] {
+        [self.min, self.median, self.max]
+    }
+}

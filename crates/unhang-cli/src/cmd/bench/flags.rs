@@ -20,6 +20,7 @@ use crate::units::{self, Size, Span};
 #[command(after_help = exit::BENCH_HELP)]
 pub(crate) struct Bench {
     /// The socket: a path, @name for an abstract one, or tcp:HOST:PORT on this machine
+    #[arg(value_name = "PATH")]
     target: Target,
     /// Print a JSON object
     #[arg(long)]

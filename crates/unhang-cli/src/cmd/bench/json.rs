@@ -5,9 +5,10 @@ use std::time::Duration;
 use rustix::io::Errno;
 use serde_json::{Map, Value, json};
 
+use super::drain::Spread;
 use super::figures::time_each;
 use super::plan::{Mode, Outcome, Plan, Usage};
-use super::report::{Spread, why};
+use super::report::why;
 use super::tally::{Ended, Tally};
 
 /// Grows with every change that could break a reader.

@@ -11,10 +11,11 @@ use rustix::time::{ClockId, clock_gettime};
 use super::drain::{Drain, Round, Rounds};
 use super::driver::Watch;
 use super::exchange::Script;
+use super::figures::each;
 use super::idle::Idle;
 use super::load::{Length, Load};
 use super::server::{Server, Used};
-use super::tally::Tally;
+use super::tally::{Ended, Tally};
 
 /// Checked: nothing in it is at odds with the rest.
 #[derive(Clone, Debug)]
@@ -150,6 +151,24 @@ fn own_cpu() -> Duration {
     Duration::try_from(clock_gettime(ClockId::ProcessCPUTime)).unwrap_or_default()
 }
 
+impl Outcome {
+    /// Answers, up to the last one: the time until a hung exchange is given up is nobody's speed.
+    pub(super) fn per_second(&self) -> Option<f64> {
+        let answered = self.tally.of(Ended::Answered);
+        each(self.tally.last_answer.as_secs_f64(), answered)
+            .filter(|each| *each > 0.0)
+            .map(|each| 1.0 / each)
+    }
+}
+
+impl Usage {
+    pub(super) fn switches_each(&self, exchanges: u64) -> Option<f64> {
+        // Far below what a float holds exactly.
+        #[allow(clippy::cast_precision_loss)]
+        each(self.switches as f64, exchanges)
+    }
+}
+
 impl Plan {
     /// How long it takes, where that is known before.
     pub(super) fn span(&self) -> Option<Duration> {
@@ -166,7 +185,7 @@ impl Plan {
             Mode::Load(load) => load.clients,
             Mode::Drain(drain) => drain.clients,
         };
-        clients + self.idle
+        clients.saturating_add(self.idle)
     }
 }
 

@@ -6,7 +6,8 @@ use std::time::Duration;
 use anstyle::{AnsiColor, Style};
 use rustix::io::Errno;
 
-use super::figures::{Took, each, grouped, rounded, time_each};
+use super::drain::Spread;
+use super::figures::{Took, grouped, rounded, time_each};
 use super::plan::{Mode, Outcome, Plan, Usage};
 use super::server;
 use super::tally::Ended;
@@ -269,46 +270,5 @@ pub(super) fn why(error: Errno) -> String {
         Errno::AGAIN => "the accept queue was full until the timeout".to_owned(),
         Errno::TIMEDOUT => "not connected within the timeout".to_owned(),
         error => std::io::Error::from(error).to_string(),
-    }
-}
-
-/// The least, the middle and the most of some times.
-#[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Spread {
-    pub(super) min: Duration,
-    pub(super) median: Duration,
-    pub(super) max: Duration,
-}
-
-impl Spread {
-    pub(super) fn of(mut all: Vec<Duration>) -> Self {
-        all.sort_unstable();
-        match all[..] {
-            [] => Self::default(),
-            [min, .., max] => Self { min, median: all[all.len() / 2], max },
-            [only] => Self { min: only, median: only, max: only },
-        }
-    }
-
-    fn each(self) -> [Duration; 3] {
-        [self.min, self.median, self.max]
-    }
-}
-
-impl Outcome {
-    /// Answers, up to the last one: the time until a hung exchange is given up is nobody's speed.
-    pub(super) fn per_second(&self) -> Option<f64> {
-        let answered = self.tally.of(Ended::Answered);
-        each(self.tally.last_answer.as_secs_f64(), answered)
-            .filter(|each| *each > 0.0)
-            .map(|each| 1.0 / each)
-    }
-}
-
-impl Usage {
-    pub(super) fn switches_each(&self, exchanges: u64) -> Option<f64> {
-        // Far below what a float holds exactly.
-        #[allow(clippy::cast_precision_loss)]
-        each(self.switches as f64, exchanges)
     }
 }

@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use nix::sys::socket::{getsockopt, sockopt::PeerCredentials};
 use nix::time::{clock_getcpuclockid, clock_gettime};
 use nix::unistd::Pid;
+use rustix::io::Errno;
 use rustix::process::{Signal, kill_process};
 
 use stat::Stat;
@@ -101,8 +102,16 @@ impl Server {
 
     /// Stops all of their threads.
     pub(super) fn stop(processes: &[i32]) -> Result<(), String> {
-        for &pid in processes {
-            send(pid, Signal::STOP).map_err(|error| format!("cannot stop pid {pid}: {error}"))?;
+        for (nth, &pid) in processes.iter().enumerate() {
+            match send(pid, Signal::STOP) {
+                Ok(()) => {}
+                // A child that has ended since they were listed; the first is who was named.
+                Err(Errno::SRCH) if nth > 0 => {}
+                Err(error) => {
+                    let error = std::io::Error::from(error);
+                    return Err(format!("cannot stop the server, pid {pid}: {error}"));
+                }
+            }
         }
         match await_all(processes, STOP, |state| matches!(state, 'T' | 't' | 'Z' | 'X')) {
             true => Ok(()),

@@ -2,10 +2,13 @@
 
 use std::io::{Read, Write};
 use std::net::TcpListener;
+use std::process::Command;
+
+use rustix::process::{Pid, Signal, kill_process};
 
 use super::{bench, ends, run};
-use crate::support::Place;
 use crate::support::daemon::Daemon;
+use crate::support::{Place, UNHANG};
 
 #[test]
 fn every_exchange_is_counted_by_both_sides() {
@@ -117,4 +120,40 @@ fn the_table_says_it_for_people_and_without_colour_where_there_is_no_terminal() 
     }
     assert!(!table.contains('\x1b'));
     assert!(output.stderr.is_empty());
+}
+
+#[test]
+fn a_named_process_is_measured_and_stopped_with_all_that_descend_from_it() {
+    let place = Place::new();
+    let mut shell = Command::new("sh");
+    shell.args(["-c", "\"$0\" serve \"$1\" & wait", UNHANG]).arg(&place.socket);
+    let parent = Daemon::start(&mut shell, "listening");
+    let (found, _) = bench(&place.socket, &["--count", "10"]);
+    let child = found["server"]["pids"][0].as_u64().unwrap();
+    let pid = parent.pid().to_string();
+    let (report, code) = bench(&place.socket, &["--drain", "20", "--rounds", "3", "--pid", &pid]);
+    let child = Pid::from_raw(child.try_into().unwrap()).unwrap();
+    kill_process(child, Signal::TERM).unwrap();
+    assert_eq!((ends(&report), code), (vec![("answered", 60)], 0), "{report:#}");
+    assert_ne!(found["server"]["pids"][0], parent.pid());
+    assert_eq!(report["server"]["pids"][0], parent.pid());
+    assert_eq!(report["server"]["processes"], 2);
+    // The shell itself does nothing.
+    assert!(report["server"]["cpu_ns_per_exchange"].as_u64().unwrap() > 1_000, "{report:#}");
+}
+
+#[test]
+fn a_server_that_took_the_socket_over_is_to_be_named() {
+    let place = Place::new();
+    let old = Daemon::serve(&place.socket, &["--quiet"]);
+    let new = Daemon::serve(&place.socket, &["--quiet", "--replace"]);
+    old.says("that is for the end of all its lines");
+    drop(old);
+    let (report, code) = bench(&place.socket, &["--count", "10"]);
+    assert_eq!((ends(&report), code), (vec![("answered", 10)], 0));
+    let why = report["server_unknown"].as_str().unwrap();
+    assert!(why.contains("any more: name the server by --pid"), "{why}");
+    let pid = new.pid().to_string();
+    let (report, _) = bench(&place.socket, &["--count", "10", "--pid", &pid]);
+    assert_eq!(report["server"]["pids"][0], new.pid());
 }

@@ -31,6 +31,14 @@ fn flags_that_make_no_sense_are_refused_with_what_was_expected() {
 }
 
 #[test]
+fn more_connections_than_a_process_may_have_are_refused_with_both_numbers() {
+    let output = run("/nonexistent/socket", &["--clients", "1000000000", "--idle", "5"]);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(said(&output).contains("1000000005 connections take"), "{}", said(&output));
+    assert!(said(&output).contains("it may have"), "{}", said(&output));
+}
+
+#[test]
 fn another_machine_is_no_target() {
     let output = run("tcp:192.0.2.1:80", &[]);
     assert_eq!(output.status.code(), Some(2));
