@@ -35,5 +35,5 @@ def kept(said):
         cpu, rate = said["server"]["cpu_ns_per_exchange"] / 1e3, said["per_second"]
     latency = said["latency_ns"] or {}
     percentiles = {name: latency[name] / 1e3 for name in ("p50", "p99") if name in latency}
-    failed = said["exchanges"] - said["ended"]["answered"]
+    failed = {how: count for how, count in said["ended"].items() if count and how != "answered"}
     return {"cpu": cpu, "rate": rate, **percentiles, "exchanges": said["exchanges"], "failed": failed}
