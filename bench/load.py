@@ -25,7 +25,11 @@ def turn(unhang, server, load, reply_bytes=0):
 
 
 def kept(said):
-    """Times in µs."""
+    """Times in µs. A turn in which nothing ended has no figures, and is told."""
+    if not said["exchanges"]:
+        return {"exchanges": 0, "failed": {"turns without an exchange": 1}}
+    if said["server"] is None:
+        raise Failed(f"its processor time is not known: {said['server_unknown']}")
     drained = said["drain"]
     if drained:
         exchanges = len(drained["rounds"]) * said["clients"]
