@@ -3,7 +3,7 @@
 import re
 
 from losses import OURS, losses
-from stats import NOISE, figures, quiet, ratio, spread
+from stats import NOISE, failed, figures, quiet, ratio, spread
 from tables import CLIENTS, CROWD, DRAIN
 from targets import TARGETS, judge
 
@@ -139,9 +139,10 @@ def left(data):
 def spoilt(data):
     """An exchange that did not end with the right answer is not a fast one."""
     for row in rows_of(data):
-        failed = sum(figures(data["rounds"], row, "failed"))
-        if failed:
-            yield f"**{data['labels'][row]}: {failed:,} exchanges went wrong.**"
+        ends = failed(data["rounds"], row)
+        if ends:
+            told = ", ".join(f"{count:,} {how.replace('_', ' ')}" for how, count in ends.items())
+            yield f"**{data['labels'][row]}: exchanges that went wrong: {told}.**"
 
 
 def by_clients(result):

@@ -25,7 +25,11 @@ def turn(unhang, server, load, reply_bytes=0):
 
 
 def kept(said):
-    """Times in µs."""
+    """Times in µs. A turn in which nothing ended has no figures, and is told."""
+    if not said["exchanges"]:
+        return {"exchanges": 0, "failed": {"turns without an exchange": 1}}
+    if said["server"] is None:
+        raise Failed(f"its processor time is not known: {said['server_unknown']}")
     drained = said["drain"]
     if drained:
         exchanges = len(drained["rounds"]) * said["clients"]
@@ -35,5 +39,5 @@ def kept(said):
         cpu, rate = said["server"]["cpu_ns_per_exchange"] / 1e3, said["per_second"]
     latency = said["latency_ns"] or {}
     percentiles = {name: latency[name] / 1e3 for name in ("p50", "p99") if name in latency}
-    failed = said["exchanges"] - said["ended"]["answered"]
+    failed = {how: count for how, count in said["ended"].items() if count and how != "answered"}
     return {"cpu": cpu, "rate": rate, **percentiles, "exchanges": said["exchanges"], "failed": failed}

@@ -4,6 +4,7 @@ A ratio is taken within a round, in which both sides had the same neighbours, an
 machine does at one moment and not at another falls out.
 """
 
+from collections import Counter
 from dataclasses import dataclass
 from math import sqrt
 from statistics import median
@@ -59,6 +60,14 @@ def ratios(rounds, row, base, figure):
 def ratio(rounds, row, base, figure):
     """Their spread, or None where no round has both."""
     return spread(ratios(rounds, row, base, figure))
+
+
+def failed(rounds, row):
+    """How many exchanges of a row ended as they must not, by how they did."""
+    ends = Counter()
+    for turns in rounds:
+        ends.update(turns.get(row, {}).get("failed", {}))
+    return ends
 
 
 def off(table, figure):

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from stats import NOISE, figures, quiet, ratio, spread
+from stats import NOISE, failed, figures, quiet, ratio, spread
 
 
 @dataclass(frozen=True)
@@ -61,6 +61,8 @@ def judge(target, result):
         found = spread(figures(rounds, target.row, target.figure))
     if found is None:
         return None, "not measured", ""
+    if wrong := sum(failed(rounds, target.row).values()):
+        return found, "**missed**", f"{wrong:,} exchanges went wrong"
     if not quiet(table, target.figure):
         return found, "too noisy, no verdict", ""
     if (found.middle - target.limit) * target.sign <= target.slack * target.limit:

@@ -15,7 +15,7 @@ CPU = {"c": 10.0, "c-again": 10.1, "unhang": 10.5, "nginx": 9.45}
 
 
 def result(again=10.1):
-    turns = {row: {"cpu": cpu, "rate": 1e6 / cpu, "failed": 0} for row, cpu in (CPU | {"c-again": again}).items()}
+    turns = {row: {"cpu": cpu, "rate": 1e6 / cpu, "failed": {}} for row, cpu in (CPU | {"c-again": again}).items()}
     drain = {
         "base": "c",
         "again": "c-again",
@@ -69,8 +69,10 @@ class Report(unittest.TestCase):
 
     def test_exchanges_that_failed_are_told(self):
         spoilt = result()
-        spoilt["tables"]["drain"]["rounds"][0]["nginx"]["failed"] = 7
-        self.assertIn("NGINX: 21 exchanges went wrong", blocks.all_of(spoilt)["drain"])
+        # The same turn, three times.
+        spoilt["tables"]["drain"]["rounds"][0]["unhang"]["failed"] = {"timed_out": 7}
+        self.assertIn("UNHANG: exchanges that went wrong: 21 timed out.", blocks.all_of(spoilt)["drain"])
+        self.assertEqual(judge(Target("", "drain", "cpu", "unhang", "c", 1.08), spoilt)[1:], ("**missed**", "21 exchanges went wrong"))
 
     def test_targets_are_about_tables_and_rows_that_there_are(self):
         rows = {table.name: {row.key for row in table.rows} for table in TABLES}
