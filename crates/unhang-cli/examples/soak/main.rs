@@ -4,6 +4,7 @@
 mod clients;
 mod exchange;
 mod faults;
+mod machine;
 mod manners;
 mod race;
 mod service;
@@ -79,6 +80,9 @@ fn main() -> ExitCode {
     }
 }
 
+/// Between two looks at whether all is over.
+const PAUSE: Duration = Duration::from_millis(100);
+
 /// Whether everything was as it must be.
 fn run(soak: &Soak) -> io::Result<bool> {
     let length = Duration::try_from(soak.length).map_err(io::Error::other)?;
@@ -91,7 +95,7 @@ fn run(soak: &Soak) -> io::Result<bool> {
     let (tally, done) = (Tally::default(), Arc::new(AtomicBool::new(false)));
     end_when_told(Arc::clone(&done))?;
 
-    let begun = Instant::now();
+    let (begun, before) = (Instant::now(), machine::times());
     std::thread::scope(|scope| {
         let mut all = Vec::new();
         for target in &targets {
@@ -112,7 +116,9 @@ fn run(soak: &Soak) -> io::Result<bool> {
         }
         let mut told = begun;
         while all.iter().any(|driver| !driver.is_finished()) {
-            std::thread::sleep(Duration::from_millis(100));
+            let slept = Instant::now();
+            std::thread::sleep(PAUSE);
+            tally.overslept(slept.elapsed().saturating_sub(PAUSE));
             if told.elapsed() >= Duration::from_secs(10) {
                 told = Instant::now();
                 table::line(begun.elapsed(), &tally);
@@ -120,6 +126,7 @@ fn run(soak: &Soak) -> io::Result<bool> {
         }
         done.store(true, Relaxed);
     });
+    tally.figures().stolen = machine::stolen(before, machine::times());
     Ok(table::print(begun.elapsed(), seed, &tally))
 }
 

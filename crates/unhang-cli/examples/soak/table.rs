@@ -48,6 +48,10 @@ pub(crate) fn print(elapsed: Duration, seed: u64, tally: &Tally) -> bool {
         row(&format!("  {name}"), format!("{over:.0?}"));
     }
     row("worst overshoot of a drain", format!("{:.0?}", figures.worst_stop));
+    row("worst oversleep of a thread", format!("{:.0?}", figures.overslept));
+    if let Some(percent) = figures.stolen {
+        row("time that the host took", format!("{percent} %"));
+    }
     for (name, [first, last, most]) in &figures.memory {
         let text = format!("{first} KiB at the start, {last} at the end, {most} at most");
         row(&format!("memory of {name}"), text);

@@ -27,6 +27,10 @@ pub(crate) struct Figures {
     /// By how much a deadline was passed at most, by the manner that ran into it.
     pub(crate) worst: BTreeMap<&'static str, Duration>,
     pub(crate) worst_stop: Duration,
+    /// By how much a thread that only sleeps was woken too late at most.
+    pub(crate) overslept: Duration,
+    /// In percent.
+    pub(crate) stolen: Option<u64>,
     pub(crate) memory: BTreeMap<&'static str, [u64; 3]>,
     told: usize,
 }
@@ -63,6 +67,11 @@ impl Tally {
         if figures.told <= TOLD {
             println!("{trouble:?}: {what}");
         }
+    }
+
+    pub(crate) fn overslept(&self, over: Duration) {
+        let mut figures = self.figures();
+        figures.overslept = figures.overslept.max(over);
     }
 
     pub(crate) fn memory(&self, kind: Kind, now: u64) {
