@@ -122,7 +122,7 @@ impl Door {
                             _ => Closed::Failed(error.to_string()),
                         }
                     })?;
-                let socket = file.as_fd().try_clone_to_owned().map_err(io::Error::from);
+                let socket = file.as_fd().try_clone_to_owned();
                 let listener = socket.and_then(|socket| UnixListener::from_std(socket.into()));
                 let socket = Socket::Unix(listener.map_err(failed)?);
                 Ok(Self { socket, _file: Some(file) })
