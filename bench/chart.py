@@ -3,7 +3,7 @@
 from html import escape
 from statistics import median
 
-WIDTH, LINE, LABELS, FIGURES = 760, 26, 250, 80
+WIDTH, LINE, LABELS, FIGURES = 760, 26, 310, 80
 
 STYLE = """
 text { font: 14px system-ui, sans-serif; fill: #1f2328 }
