@@ -147,10 +147,11 @@ impl<'a> Faults<'a> {
 
     fn kill(&mut self) -> io::Result<()> {
         self.tally.fault("server killed");
-        self.target.while_down(|| {
-            self.target.while_killed(|| self.server.kill());
+        let target = self.target;
+        target.while_killed(|| {
+            self.server.kill();
             // Killed before it has told its predecessor, that one goes on, and is to be replaced.
-            self.server = self.target.start(!self.leaving.is_empty())?;
+            self.server = target.start(!self.leaving.is_empty())?;
             Ok(())
         })
     }
@@ -159,20 +160,29 @@ impl<'a> Faults<'a> {
     fn end_successor(&mut self) -> io::Result<()> {
         let killed = self.rng.bool();
         self.tally.fault(if killed { "successor killed" } else { "successor stopped" });
-        let mut successor = self.target.spawn(true)?;
+        let target = self.target;
+        let mut successor = target.spawn(true)?;
         sleep(Duration::from_micros(self.rng.u64(0..30_000)));
-        self.target.while_down(|| {
-            if !killed {
-                // Fails only where it has ended.
-                let _ = kill_process(Pid::from_child(&successor), Signal::TERM);
-                let begun = Instant::now();
-                while matches!(successor.try_wait(), Ok(None)) && begun.elapsed() < DRAIN + GRACE {
-                    sleep(Duration::from_millis(2));
-                }
+        if killed {
+            return target.while_killed(|| {
+                end_one(&mut successor);
+                self.replace()
+            });
+        }
+        target.while_down(|| {
+            // Fails only where it has ended.
+            let _ = kill_process(Pid::from_child(&successor), Signal::TERM);
+            let begun = Instant::now();
+            while matches!(successor.try_wait(), Ok(None)) && begun.elapsed() < DRAIN + GRACE {
+                sleep(Duration::from_millis(2));
             }
-            self.target.while_killed(|| end_one(&mut successor));
             self.replace()
-        })
+        })?;
+        if matches!(successor.try_wait(), Ok(None)) {
+            self.tally.trouble(Trouble::Server, 1, "a successor that was stopped did not end");
+            end_one(&mut successor);
+        }
+        Ok(())
     }
 
     fn freeze(&mut self) {

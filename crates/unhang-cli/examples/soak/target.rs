@@ -28,7 +28,7 @@ pub(crate) struct Target {
     unhang: PathBuf,
     /// Odd while nobody serves, because a server was stopped or killed.
     fate: AtomicU64,
-    /// Odd while one is killed.
+    /// Odd while one is killed, until another serves.
     kills: AtomicU64,
     /// For how long it was stopped by SIGSTOP, in microseconds.
     frozen: AtomicU64,
@@ -92,11 +92,14 @@ impl Target {
         done
     }
 
-    /// Kills what serves, or may serve, here.
-    pub(crate) fn while_killed(&self, kill: impl FnOnce()) {
+    /// Kills what serves, or may serve, here, and starts another. A successor that is killed right after
+    /// it said that it serves leaves its clients in a queue that its predecessor still has for some
+    /// milliseconds, and accepts from no more: they are reset when that one lets go.
+    pub(crate) fn while_killed<T>(&self, work: impl FnOnce() -> T) -> T {
         self.kills.fetch_add(1, SeqCst);
-        kill();
+        let done = self.while_down(work);
         self.kills.fetch_add(1, SeqCst);
+        done
     }
 
     pub(crate) fn freeze(&self, server: &Process, pause: Duration) {
