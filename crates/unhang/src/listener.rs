@@ -151,8 +151,15 @@ pub struct Listener {
     predecessor: Option<Predecessor>,
     /// Whether it ends with us: not while it belongs to a predecessor, a successor or systemd.
     ours: AtomicBool,
-    /// Held while it is open whether a successor comes to serve.
-    giving: Mutex<()>,
+    /// Locked while it is not known whether a successor comes to serve.
+    door: Mutex<Door>,
+}
+
+/// Whether new connections can still enter the accept queue.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Door {
+    Open,
+    Closed,
 }
 
 impl Listener {
@@ -174,7 +181,7 @@ impl Listener {
 
     fn new(estate: Estate, address: Address, predecessor: Option<Predecessor>, ours: bool) -> Self {
         let ours = AtomicBool::new(ours);
-        Self { estate, address, predecessor, ours, giving: Mutex::new(()) }
+        Self { estate, address, predecessor, ours, door: Mutex::new(Door::Open) }
     }
 
     /// Where it listens.
@@ -208,7 +215,11 @@ impl Listener {
     /// Gives it all to the successor that asks over this stream. An error, and nothing has changed,
     /// when that one does not come to serve. Blocks until that is known.
     pub(crate) fn give_to(&self, successor: &UnixStream) -> io::Result<()> {
-        let _giving = self.giving.blocking_lock();
+        let door = self.door.blocking_lock();
+        if *door == Door::Closed {
+            // Nobody could connect to it any more. Told nothing, it asks again, and finds nobody.
+            return Err(io::Error::other("this server is stopping"));
+        }
         handover::give(&self.estate, successor)?;
         self.ours.store(false, Ordering::Relaxed);
         Ok(())
@@ -223,8 +234,9 @@ impl Listener {
     /// socket now would reset them. False where it goes on with somebody else, and so stays open.
     pub(crate) async fn close_door(&self) -> bool {
         // A successor that has the socket already, and is about to say so, must find it open.
-        let _nobody_is_given = self.giving.lock().await;
+        let mut door = self.door.lock().await;
         if self.is_ours() {
+            *door = Door::Closed;
             self.remove_files();
             // Fails only on a socket that does not listen, and then there is no door.
             let _ = rustix::net::shutdown(&self.estate.socket, Shutdown::Read);
@@ -269,5 +281,28 @@ impl Drop for Listener {
         if self.is_ours() {
             self.remove_files();
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Read;
+
+    use super::*;
+
+    /// It was: a successor that asked while its predecessor stopped served a socket that nobody could
+    /// connect to.
+    #[test]
+    fn a_listener_whose_door_is_closed_is_given_to_nobody() {
+        let folder = tempfile::tempdir().unwrap();
+        let listener = Bind::new(folder.path().join("s")).listen().unwrap();
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        assert!(runtime.block_on(listener.close_door()), "it is its own");
+        let (ours, mut theirs) = UnixStream::pair().unwrap();
+        ours.set_read_timeout(Some(std::time::Duration::from_secs(1))).unwrap();
+        let error = listener.give_to(&ours).unwrap_err();
+        assert_eq!(error.to_string(), "this server is stopping");
+        drop(ours);
+        assert_eq!(theirs.read_to_end(&mut Vec::new()).unwrap(), 0, "it is told nothing");
     }
 }
