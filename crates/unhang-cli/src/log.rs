@@ -4,6 +4,7 @@ mod hint;
 mod lines;
 mod writer;
 
+use std::cell::RefCell;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
@@ -30,6 +31,11 @@ enum Style {
     Json,
 }
 
+thread_local! {
+    /// Where each thread writes its lines, so that none needs memory of its own.
+    static LINE: RefCell<String> = const { RefCell::new(String::new()) };
+}
+
 /// The log of one server.
 pub(crate) struct Log {
     style: Style,
@@ -48,7 +54,11 @@ impl Log {
             Form::Text => Style::Text(Paint::for_stdout()),
             Form::Json => Style::Json,
         };
-        let dropped = move |count| style.render(&Line::Dropped { count });
+        let dropped = move |count| {
+            let mut line = String::new();
+            style.write(&Line::Dropped { count }, &mut line);
+            line
+        };
         Self {
             style,
             quiet,
@@ -97,7 +107,9 @@ impl Log {
             refused: self.refused.load(Ordering::Relaxed),
             other: self.other.load(Ordering::Relaxed),
         };
-        self.writer.finish(self.style.render(&line));
+        let mut last = String::new();
+        self.style.write(&line, &mut last);
+        self.writer.finish(last);
     }
 
     /// A line of its own for people; for machines it stands with each exchange.
@@ -111,15 +123,19 @@ impl Log {
     }
 
     fn say(&self, line: &Line<'_>) {
-        self.writer.write(self.style.render(line));
+        LINE.with_borrow_mut(|text| {
+            text.clear();
+            self.style.write(line, text);
+            self.writer.write(text);
+        });
     }
 }
 
 impl Style {
-    fn render(&self, line: &Line<'_>) -> String {
+    fn write(&self, line: &Line<'_>, text: &mut String) {
         match self {
-            Self::Text(paint) => line.text(paint),
-            Self::Json => line.json(),
+            Self::Text(paint) => line.write_text(paint, text),
+            Self::Json => line.write_json(text),
         }
     }
 }

@@ -1,5 +1,6 @@
 //! The command `unhang`: parse, dispatch, exit code.
 
+mod clock;
 mod cmd;
 mod exit;
 mod log;

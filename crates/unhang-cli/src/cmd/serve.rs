@@ -10,6 +10,7 @@ use clap::Args;
 use unhang::{Error, ErrorKind, Event, Fault, Listener, Request, Server, termination};
 
 use super::{block_on, complain};
+use crate::clock;
 use crate::exit;
 use crate::log::{Form, Log};
 use crate::metrics::Metrics;
@@ -121,7 +122,7 @@ impl Serve {
                 }
                 watching.event(event);
             })
-            .serve(clock)
+            .serve(answer)
             .await;
         if let Some((_, scraped)) = counted {
             scraped.abort();
@@ -178,6 +179,10 @@ fn stop() -> impl Future<Output = ()> + Send {
     }
 }
 
-async fn clock(_: Request) -> Result<String, Fault> {
-    Ok(format!("OK+ at {}\n", jiff::Zoned::now().strftime("%Y-%m-%dT%H:%M:%S.%9f%:z")))
+async fn answer(_: Request) -> Result<String, Fault> {
+    let mut reply = String::with_capacity(64);
+    reply += "OK+ at ";
+    clock::write_time(&mut reply);
+    reply.push('\n');
+    Ok(reply)
 }

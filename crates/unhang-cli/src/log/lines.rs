@@ -1,16 +1,15 @@
 //! The lines of the log, each in its two forms.
 
-use std::cell::RefCell;
-use std::fmt::Write as _;
+use std::fmt::{self, Write as _};
 use std::io;
 use std::time::Duration;
 
 use anstyle::{AnsiColor, Style};
 use jiff::Timestamp;
-use jiff::tz::TimeZone;
 use serde_json::{Value, json};
 use unhang::{Address, Cause, Ended, Exchange, Lost, Peer, State};
 
+use crate::clock;
 use crate::units::{Mode, Size, Span};
 
 pub(super) enum Line<'a> {
@@ -47,49 +46,63 @@ pub(super) enum Line<'a> {
 }
 
 impl Line<'_> {
-    /// For people.
-    pub(super) fn text(&self, paint: &Paint) -> String {
-        let Paint { bad, dim, .. } = paint;
-        let time = wall_clock();
-        let what = match self {
+    /// For people. Nothing is put together on the side: with a log, an exchange costs what its line
+    /// does again.
+    pub(super) fn write_text(&self, paint: &Paint, text: &mut String) {
+        let Paint { dim, .. } = paint;
+        // Into a string, which cannot fail.
+        let _ = write!(text, "{dim}");
+        clock::write_time_of_day(text);
+        let _ = write!(text, "{dim:#}  ");
+        let _ = self.write_words(paint, text);
+        text.push('\n');
+    }
+
+    fn write_words(&self, paint: &Paint, text: &mut String) -> fmt::Result {
+        let Paint { bad, .. } = paint;
+        match self {
             Self::Listening { address, mode } => {
-                let mode = mode.map_or(String::new(), |mode| format!("mode {mode}, "));
-                format!("listening on {address} ({mode}pid {})", std::process::id())
+                write!(text, "listening on {address} (")?;
+                if let Some(mode) = mode {
+                    write!(text, "mode {mode}, ")?;
+                }
+                write!(text, "pid {})", std::process::id())
             }
-            Self::Exchange(exchange, _) => exchange_text(exchange, paint),
+            Self::Exchange(exchange, _) => write_exchange(exchange, paint, text),
             Self::Hint { command } => {
-                format!("while one waits, this says for whom, where and why: {command}")
+                write!(text, "while one waits, this says for whom, where and why: {command}")
             }
-            Self::AcceptFailed(error) => format!(
-                "{}cannot accept: {error}; clients wait in the accept queue until it succeeds{}",
-                bad.render(),
-                bad.render_reset()
+            Self::AcceptFailed(error) => write!(
+                text,
+                "{bad}cannot accept: {error}; clients wait in the accept queue until it succeeds{bad:#}"
             ),
-            Self::Replaced { by } => format!("replaced by {}, which serves now", process(*by)),
-            Self::NotReplaced { by, error } => format!(
-                "{bad}not replaced{bad:#} by {}: {error}; this server goes on",
-                process(*by)
-            ),
+            Self::Replaced { by } => {
+                write!(text, "replaced by {}, which serves now", process(*by))
+            }
+            Self::NotReplaced { by, error } => {
+                let by = process(*by);
+                write!(text, "{bad}not replaced{bad:#} by {by}: {error}; this server goes on")
+            }
             Self::SocketLost(lost) => {
                 let next = lost.next_step();
-                format!("{bad}{lost}{bad:#}; who is connected is served. {next}")
+                write!(text, "{bad}{lost}{bad:#}; who is connected is served. {next}")
             }
-            Self::Draining { open: 0, .. } => "stopping".to_owned(),
+            Self::Draining { open: 0, .. } => text.write_str("stopping"),
             Self::Draining { open, within } => {
-                format!("stopping; {open} under way may take {}", Span(*within))
+                write!(text, "stopping; {open} under way may take {}", Span(*within))
             }
-            Self::Stopped { answered, refused, other } => {
-                format!("stopped; {answered} answered, {refused} refused, {other} ended otherwise")
-            }
+            Self::Stopped { answered, refused, other } => write!(
+                text,
+                "stopped; {answered} answered, {refused} refused, {other} ended otherwise"
+            ),
             Self::Dropped { count } => {
-                format!("{count} lines are missing here: the log was read too slowly")
+                write!(text, "{count} lines are missing here: the log was read too slowly")
             }
-        };
-        format!("{dim}{time}{dim:#}  {what}\n")
+        }
     }
 
     /// For machines: one object a line, with `time` and `event` in each.
-    pub(super) fn json(&self) -> String {
+    pub(super) fn write_json(&self, text: &mut String) {
         let mut object = match self {
             Self::Listening { address, mode } => json!({
                 "event": "listening",
@@ -132,26 +145,9 @@ impl Line<'_> {
             Self::Dropped { count } => json!({ "event": "dropped_lines", "count": count }),
         };
         object["time"] = Timestamp::now().to_string().into();
-        format!("{object}\n")
+        // Into a string, which cannot fail.
+        let _ = writeln!(text, "{object}");
     }
-}
-
-thread_local! {
-    /// The second that was last told, and how: most lines are of the same one, and to find out what
-    /// it is called costs as much as all the rest of a line.
-    static SECOND: RefCell<(i64, String)> = const { RefCell::new((i64::MIN, String::new())) };
-}
-
-/// The time of day here, to the millisecond.
-fn wall_clock() -> String {
-    let now = Timestamp::now();
-    SECOND.with_borrow_mut(|(second, text)| {
-        if *second != now.as_second() {
-            *second = now.as_second();
-            *text = now.to_zoned(TimeZone::system()).strftime("%H:%M:%S").to_string();
-        }
-        format!("{text}.{:03}", now.subsec_millisecond())
-    })
 }
 
 /// Colours, for people who want them.
@@ -176,23 +172,22 @@ impl Paint {
     }
 }
 
-fn exchange_text(exchange: &Exchange, paint: &Paint) -> String {
+fn write_exchange(exchange: &Exchange, paint: &Paint, text: &mut String) -> fmt::Result {
     let (word, why) = describe(&exchange.ended);
     let style = match exchange.ended {
         Ended::Answered | Ended::NoRequest => paint.good,
         _ => paint.bad,
     };
-    let mut line = format!("{style}{word:<10}{style:#} ");
+    write!(text, "{style}{word:<10}{style:#} ")?;
     if let Some(peer) = exchange.peer {
-        let _ = write!(line, "pid {:<7} uid {:<6}", peer.pid, peer.uid);
+        write!(text, "pid {:<7} uid {:<6}", peer.pid, peer.uid)?;
     }
     let (bytes_in, bytes_out) = (Size(exchange.bytes_in), Size(exchange.bytes_out));
-    let took = format!("{:.1?}", exchange.took);
-    let _ = write!(line, " in {bytes_in:>8}  out {bytes_out:>8}  {took:>8}");
+    write!(text, " in {bytes_in:>8}  out {bytes_out:>8}  {:>8.1?}", exchange.took)?;
     if !why.is_empty() {
-        let _ = write!(line, "  {}", one_line(&why));
+        write!(text, "  {}", one_line(&why))?;
     }
-    line
+    Ok(())
 }
 
 /// A handler may have put parts of the request into its fault: they write no lines of their own, and

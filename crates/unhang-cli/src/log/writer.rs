@@ -3,13 +3,11 @@
 //! number is said.
 
 use std::io::Write;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-/// Lines that may wait: a fraction of a second of a busy server, in well under a megabyte.
-const WAITING: usize = 4096;
+/// Bytes that may wait: a fraction of a second of a busy server.
+const WAITING: usize = 512 * 1024;
 
 /// How long lines are gathered after some were written: to be woken for each line, and to write it,
 /// costs more than the exchange that it tells of. A hundredth of a second later is at once for people.
@@ -19,15 +17,29 @@ const GATHER: Duration = Duration::from_millis(10);
 /// is only slow, on a machine that is short of processors, should lose nothing.
 const FLUSH: Duration = Duration::from_secs(2);
 
-pub(super) struct Writer {
-    items: SyncSender<Item>,
-    dropped: Arc<AtomicU64>,
+pub(super) struct Writer(Arc<Desk>);
+
+/// Where those who have a line meet the thread that writes them.
+#[derive(Default)]
+struct Desk {
+    waiting: Mutex<Waiting>,
+    /// For the thread, while it is idle.
+    news: Condvar,
+    /// For whoever waits for the last line.
+    written: Condvar,
 }
 
-enum Item {
-    Line(String),
-    /// The last line. When it is written, the sender is dropped.
-    Last(String, SyncSender<()>),
+#[derive(Default)]
+struct Waiting {
+    lines: String,
+    /// How many found no room after those.
+    dropped: u64,
+    /// What is to be written when all else is.
+    last: Option<String>,
+    /// Whether the thread waits to be told of a line.
+    idle: bool,
+    /// Whether the thread has written the last one, or cannot write any.
+    over: bool,
 }
 
 impl Writer {
@@ -36,69 +48,130 @@ impl Writer {
         out: impl Write + Send + 'static,
         lost: impl Fn(u64) -> String + Send + 'static,
     ) -> Self {
-        let (items, waiting) = sync_channel(WAITING);
-        let dropped = Arc::new(AtomicU64::new(0));
-        let count = Arc::clone(&dropped);
+        let desk = Arc::new(Desk::default());
+        let shared = Arc::clone(&desk);
+        let thread = std::thread::Builder::new().name("log".into());
         // Without the thread all lines are dropped, which is better than no server.
-        let _ = std::thread::Builder::new()
-            .name("log".into())
-            .spawn(move || write_all(out, &waiting, &count, lost));
-        Self { items, dropped }
+        if thread.spawn(move || shared.write_all(out, lost)).is_err() {
+            desk.waiting().over = true;
+        }
+        Self(desk)
     }
 
-    /// Never blocks.
-    pub(super) fn write(&self, line: String) {
-        if let Err(TrySendError::Full(_)) = self.items.try_send(Item::Line(line)) {
-            self.dropped.fetch_add(1, Ordering::Relaxed);
+    /// Never blocks for longer than it takes to copy a line.
+    pub(super) fn write(&self, line: &str) {
+        let mut waiting = self.0.waiting();
+        if waiting.over || waiting.dropped > 0 || waiting.lines.len() + line.len() > WAITING {
+            waiting.dropped += 1;
+            return;
+        }
+        waiting.lines += line;
+        if std::mem::take(&mut waiting.idle) {
+            self.0.news.notify_one();
         }
     }
 
     /// Waits a moment until everything is written.
     pub(super) fn finish(&self, line: String) {
+        let mut waiting = self.0.waiting();
+        waiting.last = Some(line);
+        self.0.news.notify_one();
         let end = Instant::now() + FLUSH;
-        let (done, written) = sync_channel(0);
-        let mut last = Item::Last(line, done);
-        // Where the log is full, there may soon be room: somebody has begun to read it.
-        while let Err(TrySendError::Full(item)) = self.items.try_send(last) {
-            if Instant::now() >= end {
-                return;
-            }
-            last = item;
-            std::thread::sleep(Duration::from_millis(1));
+        while !waiting.over && Instant::now() < end {
+            let left = end.saturating_duration_since(Instant::now());
+            let woken = self.0.written.wait_timeout(waiting, left);
+            waiting = woken.unwrap_or_else(PoisonError::into_inner).0;
         }
-        // An error either way: the sender was dropped, so all is written; or time is up.
-        let _ = written.recv_timeout(end.saturating_duration_since(Instant::now()));
     }
 }
 
-fn write_all(
-    mut out: impl Write,
-    items: &Receiver<Item>,
-    dropped: &AtomicU64,
-    lost: impl Fn(u64) -> String,
-) {
-    while let Ok(first) = items.recv() {
-        // All that waits goes out in one write: a write per line costs more than the exchange.
+impl Desk {
+    fn waiting(&self) -> MutexGuard<'_, Waiting> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn write_all(&self, mut out: impl Write, lost: impl Fn(u64) -> String) {
         let mut text = String::new();
-        let mut last = None;
-        for item in std::iter::once(first).chain(items.try_iter().take(WAITING)) {
-            match item {
-                Item::Line(line) => text += &line,
-                Item::Last(line, done) => last = Some((line, done)),
+        loop {
+            // All that waits goes out in one write: a write per line costs more than the exchange.
+            let (dropped, last) = self.take(&mut text);
+            if dropped > 0 {
+                text += &lost(dropped);
             }
+            if let Some(last) = &last {
+                text += last;
+            }
+            // Nowhere is left to complain about the log.
+            let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
+            text.clear();
+            if last.is_some() {
+                self.waiting().over = true;
+                self.written.notify_one();
+                return;
+            }
+            std::thread::sleep(GATHER);
         }
-        // What found no room came after what did.
-        match dropped.swap(0, Ordering::Relaxed) {
-            0 => {}
-            count => text += &lost(count),
+    }
+
+    /// Waits until there is something, and takes it all: the lines, how many are missing after them,
+    /// and the last one.
+    fn take(&self, lines: &mut String) -> (u64, Option<String>) {
+        let mut waiting = self.waiting();
+        while waiting.lines.is_empty() && waiting.dropped == 0 && waiting.last.is_none() {
+            waiting.idle = true;
+            waiting = self.news.wait(waiting).unwrap_or_else(PoisonError::into_inner);
         }
-        if let Some((line, _)) = &last {
-            text += line;
+        waiting.idle = false;
+        std::mem::swap(lines, &mut waiting.lines);
+        (std::mem::take(&mut waiting.dropped), waiting.last.take())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+    use std::sync::mpsc::{Receiver, Sender, channel};
+
+    use super::*;
+
+    /// Takes what is written when it is told to.
+    struct Reader {
+        goes_on: Receiver<()>,
+        began: Sender<()>,
+        got: Arc<Mutex<Vec<u8>>>,
+    }
+
+    impl Write for Reader {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            let _ = self.began.send(());
+            let _ = self.goes_on.recv();
+            self.got.lock().unwrap().extend_from_slice(bytes);
+            Ok(bytes.len())
         }
-        // Nowhere is left to complain about the log.
-        let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
-        // Whoever waits for the last line hears of it by this.
-        drop(last);
-        std::thread::sleep(GATHER);
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    /// What is missing is missing in one place, whose beginning and length the log tells.
+    #[test]
+    fn lines_that_find_no_room_are_counted_where_they_would_be() {
+        let ((go_on, goes_on), (began, begun)) = (channel(), channel());
+        let got = Arc::new(Mutex::new(Vec::new()));
+        let reader = Reader { goes_on, began, got: Arc::clone(&got) };
+        let writer = Writer::start(reader, |count| format!("{count} missing\n"));
+        writer.write("first\n");
+        begun.recv().unwrap();
+
+        let long = format!("{}\n", "x".repeat(WAITING - 1));
+        writer.write(&long);
+        writer.write("no room\n");
+        writer.write("none\n");
+        writer.write("nor this\n");
+        drop(go_on);
+        writer.finish("last\n".into());
+        let got = String::from_utf8(got.lock().unwrap().clone()).unwrap();
+        assert_eq!(got.replace(&long, "long\n"), "first\nlong\n3 missing\nlast\n");
     }
 }

@@ -66,7 +66,7 @@ fn they_say_what_the_clients_saw() {
         // One that has ended is counted a moment before it is no longer under way; and what one
         // holds, before it is.
         (samples.get("unhang_exchange_duration_seconds_count") == Some(&11.0)
-            && samples["unhang_connections"] == 1.0
+            && samples.get("unhang_connections") == Some(&1.0)
             && samples["unhang_requests_held_bytes"] > 0.0)
             .then_some(samples)
     });
