@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use anstyle::{AnsiColor, Style};
 use jiff::Timestamp;
-use serde_json::{Value, json};
+use serde::Serialize;
+use serde_json::json;
 use unhang::{Address, Cause, Ended, Exchange, Lost, Peer, State};
 
 use crate::clock;
@@ -103,14 +104,22 @@ impl Line<'_> {
 
     /// For machines: one object a line, with `time` and `event` in each.
     pub(super) fn write_json(&self, text: &mut String) {
+        let time = Timestamp::now().to_string();
         let mut object = match self {
+            // One for each exchange: to make a map of it first costs more than to answer its client.
+            Self::Exchange(exchange, command) => {
+                let record = Record::new(exchange, *command, &time);
+                // Every part of it can be written.
+                *text += &serde_json::to_string(&record).unwrap_or_default();
+                text.push('\n');
+                return;
+            }
             Self::Listening { address, mode } => json!({
                 "event": "listening",
                 "address": address.to_string(),
                 "mode": mode.map(|mode| mode.to_string()),
                 "pid": std::process::id(),
             }),
-            Self::Exchange(exchange, command) => exchange_json(exchange, *command),
             Self::Hint { command } => json!({ "event": "hint", "diagnose": command }),
             Self::AcceptFailed(error) => {
                 json!({ "event": "accept_failed", "error": error.to_string() })
@@ -144,7 +153,7 @@ impl Line<'_> {
             }),
             Self::Dropped { count } => json!({ "event": "dropped_lines", "count": count }),
         };
-        object["time"] = Timestamp::now().to_string().into();
+        object["time"] = time.into();
         // Into a string, which cannot fail.
         let _ = writeln!(text, "{object}");
     }
@@ -196,25 +205,46 @@ fn one_line(why: &str) -> String {
     why.replace(char::is_control, " ")
 }
 
-fn exchange_json(exchange: &Exchange, command: Option<&str>) -> Value {
-    let (_, why) = describe(&exchange.ended);
-    json!({
-        "event": "exchange",
-        "ended": exchange.ended.code(),
-        "cause": match &exchange.ended {
-            Ended::Refused(cause) => Some(cause.code()),
-            _ => None,
-        },
-        "why": (!why.is_empty()).then_some(why),
-        "pid": exchange.peer.map(|peer| peer.pid),
-        "uid": exchange.peer.map(|peer| peer.uid),
-        "gid": exchange.peer.map(|peer| peer.gid),
-        "bytes_in": exchange.bytes_in,
-        "bytes_out": exchange.bytes_out,
-        "took_s": exchange.took.as_secs_f64(),
-        "handled_s": exchange.handled.map(|handled| handled.as_secs_f64()),
-        "diagnose": command,
-    })
+/// An exchange for machines. By the alphabet, as the other lines are.
+#[derive(Serialize)]
+struct Record<'a> {
+    bytes_in: usize,
+    bytes_out: usize,
+    cause: Option<&'static str>,
+    diagnose: Option<&'a str>,
+    ended: &'static str,
+    event: &'static str,
+    gid: Option<u32>,
+    handled_s: Option<f64>,
+    pid: Option<u32>,
+    time: &'a str,
+    took_s: f64,
+    uid: Option<u32>,
+    why: Option<String>,
+}
+
+impl<'a> Record<'a> {
+    fn new(exchange: &Exchange, diagnose: Option<&'a str>, time: &'a str) -> Self {
+        let (_, why) = describe(&exchange.ended);
+        Self {
+            bytes_in: exchange.bytes_in,
+            bytes_out: exchange.bytes_out,
+            cause: match &exchange.ended {
+                Ended::Refused(cause) => Some(cause.code()),
+                _ => None,
+            },
+            diagnose,
+            ended: exchange.ended.code(),
+            event: "exchange",
+            gid: exchange.peer.map(|peer| peer.gid),
+            handled_s: exchange.handled.map(|handled| handled.as_secs_f64()),
+            pid: exchange.peer.map(|peer| peer.pid),
+            time,
+            took_s: exchange.took.as_secs_f64(),
+            uid: exchange.peer.map(|peer| peer.uid),
+            why: (!why.is_empty()).then_some(why),
+        }
+    }
 }
 
 /// How it ended in a word or two, and why where that is not all there is to say.
