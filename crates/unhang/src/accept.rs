@@ -22,7 +22,6 @@ use crate::gauges::Gauges;
 use crate::handler::{Handler, Peer};
 use crate::isolate::Isolated;
 use crate::limits::{ACCEPT_PAUSE, BACKLOG, LAST_CALLS};
-use crate::listener::Door;
 use crate::queue::Queue;
 use crate::shards::Shards;
 use crate::spare::Spare;
@@ -44,6 +43,13 @@ pub(crate) struct Service<H> {
     pub(crate) observer: Observer,
     /// Whether the observer wants to know who each client is.
     pub(crate) names_peers: bool,
+}
+
+/// Whether new connections can still enter the accept queue.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Door {
+    Open,
+    Closed,
 }
 
 /// Who is still in the accept queue when all were to be turned away.

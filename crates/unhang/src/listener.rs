@@ -151,15 +151,9 @@ pub struct Listener {
     predecessor: Option<Predecessor>,
     /// Whether it ends with us: not while it belongs to a predecessor, a successor or systemd.
     ours: AtomicBool,
-    /// Locked while it is not known whether a successor comes to serve.
-    door: Mutex<Door>,
-}
-
-/// Whether new connections can still enter the accept queue.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Door {
-    Open,
-    Closed,
+    /// Whether nobody can connect any more. Locked while it is not known whether a successor comes to
+    /// serve.
+    closed: Mutex<bool>,
 }
 
 impl Listener {
@@ -181,7 +175,7 @@ impl Listener {
 
     fn new(estate: Estate, address: Address, predecessor: Option<Predecessor>, ours: bool) -> Self {
         let ours = AtomicBool::new(ours);
-        Self { estate, address, predecessor, ours, door: Mutex::new(Door::Open) }
+        Self { estate, address, predecessor, ours, closed: Mutex::new(false) }
     }
 
     /// Where it listens.
@@ -215,8 +209,8 @@ impl Listener {
     /// Gives it all to the successor that asks over this stream. An error, and nothing has changed,
     /// when that one does not come to serve. Blocks until that is known.
     pub(crate) fn give_to(&self, successor: &UnixStream) -> io::Result<()> {
-        let door = self.door.blocking_lock();
-        if *door == Door::Closed {
+        let closed = self.closed.blocking_lock();
+        if *closed {
             // Nobody could connect to it any more. Told nothing, it asks again, and finds nobody.
             return Err(io::Error::other("this server is stopping"));
         }
@@ -234,9 +228,9 @@ impl Listener {
     /// socket now would reset them. False where it goes on with somebody else, and so stays open.
     pub(crate) async fn close_door(&self) -> bool {
         // A successor that has the socket already, and is about to say so, must find it open.
-        let mut door = self.door.lock().await;
+        let mut closed = self.closed.lock().await;
         if self.is_ours() {
-            *door = Door::Closed;
+            *closed = true;
             self.remove_files();
             // Fails only on a socket that does not listen, and then there is no door.
             let _ = rustix::net::shutdown(&self.estate.socket, Shutdown::Read);
