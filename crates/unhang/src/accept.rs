@@ -18,7 +18,7 @@ use crate::attempt::attempt;
 use crate::connection::{Connection, Rules};
 use crate::drain::Stop;
 use crate::event::{Cause, Ended, Event, Exchange, Scarce};
-use crate::gauges::Gauges;
+use crate::gauges::{Counted, Gauges};
 use crate::handler::{Handler, Peer};
 use crate::isolate::Isolated;
 use crate::limits::{ACCEPT_PAUSE, BACKLOG, LAST_CALLS};
@@ -203,7 +203,8 @@ impl<H: Handler> Service<H> {
             let peer = self.peer_of(&connection);
             match self.admission.admit(peer, &self.rules.limits) {
                 Ok(guest) => {
-                    self.go_on(Box::pin(Arc::clone(self).exchange(connection, guest)), place);
+                    let exchange = Arc::clone(self).exchange(connection, guest);
+                    self.go_on(Box::pin(exchange), place, self.gauges.connection());
                 }
                 Err(cause) => self.turn_away(connection, cause),
             }
@@ -233,8 +234,8 @@ impl<H: Handler> Service<H> {
         self: &Arc<Self>,
         exchange: Pin<Box<impl Future<Output = Exchange> + Send + 'static>>,
         place: OwnedSemaphorePermit,
+        counted: Counted,
     ) {
-        let counted = self.gauges.connection();
         let service = Arc::clone(self);
         let mut exchange = exchange;
         // No `async` block, which would keep room for what the exchange ends with while it waits.

@@ -76,15 +76,27 @@ impl InFlight {
     /// A line for each: its descriptor, what it waits for, for how many milliseconds it has, and in
     /// how many it will not any longer.
     pub(crate) fn lines(&self) -> String {
-        let now = Instant::now();
         let mut lines = String::new();
         for (fd, wait) in self.waits().iter() {
-            let (since, left) = (now - wait.since, wait.until.saturating_duration_since(now));
-            let (since, left) = (since.as_millis(), left.as_millis());
-            let _ = writeln!(lines, "{fd} {} {since} {left}", wait.for_what.word());
+            write_line(&mut lines, *fd, wait.for_what, wait.since, wait.until);
         }
         lines
     }
+}
+
+/// One of [`InFlight::lines`].
+pub(crate) fn write_line(
+    lines: &mut String,
+    fd: RawFd,
+    for_what: For,
+    since: Instant,
+    until: Instant,
+) {
+    let now = Instant::now();
+    let (since, left) = (now - since, until.saturating_duration_since(now));
+    let (since, left) = (since.as_millis(), left.as_millis());
+    // Into a string, which cannot fail.
+    let _ = writeln!(lines, "{fd} {} {since} {left}", for_what.word());
 }
 
 impl For {

@@ -37,6 +37,7 @@ mod gauges;
 mod handler;
 mod handover;
 mod holder;
+mod idle;
 mod in_flight;
 mod isolate;
 mod keeper;

@@ -19,6 +19,7 @@ use crate::error::Error;
 use crate::event::{Cause, Event};
 use crate::gauges::Gauges;
 use crate::handler::{Handler, Reply};
+use crate::idle;
 use crate::keeper;
 use crate::limits::Limits;
 use crate::listener::{Bind, Listener};
@@ -193,6 +194,7 @@ impl Server {
             .spawn(move || {
                 let served = runtime.block_on(async {
                     let queue = Watched::new(Arc::clone(&listener), Arc::clone(&observer))?;
+                    let watch = shards.all().idle.watch()?;
                     listener.serve_instead();
                     let service = Arc::new(service);
                     let keeper = keeper::look_after(
@@ -201,6 +203,8 @@ impl Server {
                         Arc::downgrade(&listener),
                     );
                     tokio::spawn(keeper);
+                    let all = Arc::clone(shards.all());
+                    tokio::spawn(idle::look_after(Arc::clone(&service), all, watch));
                     let (rules, asked) = (Arc::clone(&service.rules), Arc::clone(shards.all()));
                     let stopping = Arc::clone(&stop);
                     tokio::spawn(successor::wait(listener, stopping, rules, asked, observer));

@@ -17,10 +17,11 @@ use crate::accept::Service;
 use crate::attempt::attempt;
 use crate::event::Event;
 use crate::handler::Handler;
+use crate::idle::Idler;
 use crate::limits::BURST;
 use crate::listener::Listener;
 use crate::shards::{Inside, Mode, Shard, Shards, Told};
-use crate::stream::{Socket, Stream};
+use crate::stream::{Lifeline, Socket, Stream};
 
 /// A wait that was over sooner had not begun: somebody was in the queue already.
 const NO_WAIT: Duration = Duration::from_micros(3);
@@ -175,19 +176,28 @@ impl<H: Handler> Service<H> {
         shard.enter(inside);
         let attempted = catch_unwind(AssertUnwindSafe(|| attempt(exchange.as_mut())));
         // Nothing, where it took so long that the client was told so long since.
-        let place = shards.leave(shard)?;
+        let Inside { lifeline, place, guest, .. } = shards.leave(shard)?;
         match attempted {
             Ok(Poll::Ready(exchange)) => {
                 self.tell(&Event::Exchange(&exchange));
-                Some(place)
-            }
-            Ok(Poll::Pending) => {
-                self.go_on(exchange, place);
-                None
+                return Some(place);
             }
             // What refuses clients is not ours, and has panicked: this connection is closed.
-            Err(_) => Some(place),
+            Err(_) => return Some(place),
+            Ok(Poll::Pending) => {}
         }
+        let counted = self.gauges.connection();
+        match lifeline.and_then(Lifeline::silent) {
+            Some(connection) => {
+                drop(exchange);
+                let idler = Idler { connection, guest, place, counted };
+                if let Err(idler) = shards.idle.admit(idler) {
+                    self.begin_again(idler);
+                }
+            }
+            None => self.go_on(exchange, place, counted),
+        }
+        None
     }
 }
 

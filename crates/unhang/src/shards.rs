@@ -14,6 +14,7 @@ use tokio::time::timeout;
 
 use crate::admission::Guest;
 use crate::bell::Bell;
+use crate::idle::Idle;
 use crate::limits::SHARD_STUCK;
 use crate::stream::{Lifeline, Rescued};
 
@@ -31,6 +32,8 @@ pub(crate) struct Shards {
     /// For the same: there is something to look after.
     busy: Notify,
     watched: AtomicBool,
+    /// Whom no shard needs to hold, as nothing has come from them.
+    pub(crate) idle: Idle,
 }
 
 /// What is known of one shard outside of its thread.
@@ -81,7 +84,7 @@ pub(crate) enum Told {
 
 impl Shards {
     /// # Errors
-    /// When there is no descriptor for a bell.
+    /// When there is no descriptor for a bell, or for those who are idle.
     pub(crate) fn new(count: usize) -> std::io::Result<Self> {
         let all = (0..count).map(|_| Shard::new()).collect::<Result<_, _>>()?;
         Ok(Self {
@@ -93,6 +96,7 @@ impl Shards {
             back: Notify::new(),
             busy: Notify::new(),
             watched: AtomicBool::new(false),
+            idle: Idle::new()?,
         })
     }
 
@@ -236,8 +240,8 @@ impl Shards {
         self.trouble.notify_one();
     }
 
-    /// Ends the exchange that it was attempting; nothing when that was taken away from it.
-    pub(crate) fn leave(&self, shard: &Shard) -> Option<OwnedSemaphorePermit> {
+    /// Gives the exchange that it was attempting; nothing when that was taken away from it.
+    pub(crate) fn leave(&self, shard: &Shard) -> Option<Inside> {
         let inside = match std::mem::take(&mut *shard.slot()) {
             Slot::Inside(inside) => Some(inside),
             Slot::Empty | Slot::TakenAway => None,
@@ -245,7 +249,7 @@ impl Shards {
         if inside.as_ref().is_none_or(|inside| inside.stuck) {
             self.back.notify_one();
         }
-        inside.map(|inside| inside.place)
+        inside
     }
 }
 

@@ -4,7 +4,7 @@ use std::io;
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicUsize, Ordering};
 use std::task::{Context, Poll, ready};
 
 use rustix::event::{PollFd, PollFlags};
@@ -76,6 +76,8 @@ pub(crate) struct Plain {
     socket: std::os::unix::net::UnixStream,
     /// Bytes read.
     read: AtomicUsize,
+    /// Whether a read has given anything: bytes, the end, or an error.
+    heard: AtomicBool,
     answer: AtomicU8,
 }
 
@@ -98,12 +100,12 @@ pub(crate) struct Lifeline(Arc<Plain>);
 impl Socket {
     /// `fd` must be non-blocking.
     pub(crate) fn new(fd: OwnedFd) -> Self {
-        Self::from(fd.into(), OPEN)
+        Self::plain(fd.into(), OPEN)
     }
 
-    fn from(socket: std::os::unix::net::UnixStream, answer: u8) -> Self {
-        let (read, answer) = (AtomicUsize::new(0), AtomicU8::new(answer));
-        Self::Untried(Arc::new(Plain { socket, read, answer }))
+    fn plain(socket: std::os::unix::net::UnixStream, answer: u8) -> Self {
+        let (read, heard) = (AtomicUsize::new(0), AtomicBool::new(false));
+        Self::Untried(Arc::new(Plain { socket, read, heard, answer: AtomicU8::new(answer) }))
     }
 
     fn fd(&self) -> io::Result<BorrowedFd<'_>> {
@@ -174,7 +176,7 @@ impl Socket {
             }
             Err(error) => {
                 if let Ok(second) = second {
-                    *self = Self::from(second, answer);
+                    *self = Self::plain(second, answer);
                 }
                 Err(error)
             }
@@ -205,9 +207,10 @@ impl Stream for Socket {
         let read = ready!(self.poll_io(cx, Interest::READABLE, |fd| {
             Ok(rustix::net::recv(fd, &mut *buffer, RecvFlags::empty())?.1)
         }));
-        if let (Self::Untried(plain), Ok(bytes)) = (&*self, &read) {
+        if let Self::Untried(plain) = &*self {
+            plain.heard.store(true, Ordering::Relaxed);
             let before = plain.read.load(Ordering::Relaxed);
-            plain.read.store(before + bytes, Ordering::Relaxed);
+            plain.read.store(before + read.as_ref().unwrap_or(&0), Ordering::Relaxed);
         }
         Poll::Ready(read)
     }
@@ -298,6 +301,32 @@ impl Lifeline {
     /// Takes the connection away from an exchange that has not begun to answer.
     pub(crate) fn take(&self) -> Option<Rescued> {
         self.0.take(TAKEN).then(|| Rescued(Arc::clone(&self.0)))
+    }
+
+    /// The connection alone, where its exchange has seen nothing of it, and is not needed for it.
+    pub(crate) fn silent(self) -> Option<Silent> {
+        (!self.0.heard.load(Ordering::Relaxed)).then(|| Silent(self.0))
+    }
+}
+
+/// A connection from which nothing has been read.
+pub(crate) struct Silent(Arc<Plain>);
+
+impl Silent {
+    pub(crate) fn descriptor(&self) -> RawFd {
+        self.0.socket.as_raw_fd()
+    }
+}
+
+impl AsFd for Silent {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.socket.as_fd()
+    }
+}
+
+impl From<Silent> for Socket {
+    fn from(silent: Silent) -> Self {
+        Self::Untried(silent.0)
     }
 }
 

@@ -67,9 +67,10 @@ fn answer(
                 Until::Newline => "newline",
                 Until::HalfClose => "half-close",
             };
-            let (waits, blocked) = (rules.in_flight.lines(), shards.blocked(rules.limits.handler));
+            let (waits, idle) = (rules.in_flight.lines(), shards.idle.lines(rules.limits.read));
+            let blocked = shards.blocked(rules.limits.handler);
             // Whoever leaves before it has read the answer does not want it.
-            let _ = stream.write_all(format!("until {until}\n{waits}{blocked}").as_bytes());
+            let _ = stream.write_all(format!("until {until}\n{waits}{idle}{blocked}").as_bytes());
         }
     }
     Ok(question)

@@ -95,6 +95,30 @@ fn what_a_client_is_told_can_be_replaced_or_turned_off() {
     assert_eq!(ask(&server.path, "never"), "");
 }
 
+/// A client that has said nothing waits where its exchange can begin anew; one whose end was seen
+/// has said something.
+#[test]
+fn a_request_of_no_bytes_is_handled_once() {
+    let asked = Arc::new(Mutex::new(0));
+    let count = Arc::clone(&asked);
+    let server = Running::start(
+        |server| server,
+        move |_: Request| {
+            *count.lock().unwrap() += 1;
+            async {
+                tokio::task::yield_now().await;
+                Ok("empty\n")
+            }
+        },
+    );
+    for _ in 0..100 {
+        let client = connect(&server.path);
+        client.shutdown(std::net::Shutdown::Write).unwrap();
+        assert_eq!(read_to_end(client), "empty\n");
+    }
+    assert_eq!(*asked.lock().unwrap(), 100);
+}
+
 #[test]
 fn a_handler_learns_who_asks() {
     let server = Running::start(
