@@ -110,6 +110,7 @@ impl<H: Handler> Service<H> {
                 () = drain.over() => self.last_call(&queue).await,
             }
         } else {
+            self.take_along(&queue);
             // It is another's alone now. Kept open until the drain is over, it would outlive that
             // other if it is killed: clients would enter a queue that nobody serves, and the lock
             // would keep the next start out.
@@ -200,16 +201,38 @@ impl<H: Handler> Service<H> {
                 }
             };
             failing = false;
-            let peer = self.peer_of(&connection);
-            match self.admission.admit(peer, &self.rules.limits) {
-                Ok(guest) => {
-                    let exchange = Arc::clone(self).exchange(connection, guest);
-                    self.go_on(Box::pin(exchange), place, self.gauges.connection());
-                }
-                Err(cause) => self.turn_away(connection, cause),
-            }
+            self.let_in(connection, place);
             if door == Door::Open && self.shards_can_serve(shards) {
                 return;
+            }
+        }
+    }
+
+    fn let_in<S>(self: &Arc<Self>, connection: S, place: OwnedSemaphorePermit)
+    where
+        S: Stream + Send + 'static,
+    {
+        let peer = self.peer_of(&connection);
+        match self.admission.admit(peer, &self.rules.limits) {
+            Ok(guest) => {
+                let exchange = Arc::clone(self).exchange(connection, guest);
+                self.go_on(Box::pin(exchange), place, self.gauges.connection());
+            }
+            Err(cause) => self.turn_away(connection, cause),
+        }
+    }
+
+    /// Accepts who is in a queue that is another's from now on, without a wait. For each of them the
+    /// kernel may have woken a shard of ours, and then it wakes nobody else; now that no shard waits,
+    /// it wakes the other's for whoever comes.
+    fn take_along(self: &Arc<Self>, queue: &impl Queue) {
+        // As many as the longest queue holds: who comes after that was not in it.
+        for _ in 0..=BACKLOG {
+            let Some(place) = self.places.try_take() else { return };
+            match queue.accept() {
+                Ok(connection) => self.let_in(connection, place),
+                Err(Errno::INTR | Errno::CONNABORTED) => {}
+                Err(_) => return,
             }
         }
     }

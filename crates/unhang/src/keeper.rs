@@ -3,24 +3,29 @@
 
 use std::sync::{Arc, Weak};
 
-use tokio::time::sleep;
+use tokio::time::{sleep, timeout};
 
 use crate::accept::Service;
 use crate::event::{Cause, Ended, Event, Exchange};
 use crate::handler::Handler;
-use crate::limits::SHARD_STUCK;
+use crate::limits::{QUEUE_CHECK, SHARD_STUCK};
 use crate::listener::Listener;
-use crate::shards::{Inside, Shards};
+use crate::shards::{Inside, Mode, Shards};
 use crate::stream::Rescued;
 
-/// For ever. Costs nothing while no shard is at work.
+/// For ever. Costs next to nothing while no shard is at work.
 pub(crate) async fn look_after<H: Handler>(
     service: Arc<Service<H>>,
     shards: Arc<Shards>,
     listener: Weak<Listener>,
 ) {
     loop {
-        shards.at_work().await;
+        if timeout(QUEUE_CHECK, shards.at_work()).await.is_err() {
+            if shards.mode() == Mode::Open && somebody_waits(&listener) {
+                shards.nudge();
+            }
+            continue;
+        }
         while !shards.is_quiet() {
             sleep(SHARD_STUCK).await;
             look(&service, &shards, &listener);
@@ -46,10 +51,14 @@ fn look<H: Handler>(service: &Service<H>, shards: &Shards, listener: &Weak<Liste
     }
     if stuck == shards.all.len() {
         shards.is_in_trouble();
-    } else if stuck > 0 && listener.upgrade().is_some_and(|listener| listener.has_waiting()) {
+    } else if stuck > 0 && somebody_waits(listener) {
         // The kernel has woken only the one that is stuck now.
         shards.nudge();
     }
+}
+
+fn somebody_waits(listener: &Weak<Listener>) -> bool {
+    listener.upgrade().is_some_and(|listener| listener.has_waiting())
 }
 
 impl<H: Handler> Service<H> {

@@ -90,6 +90,12 @@ pub const MAX_REPLY: usize = 16 << 20;
 /// has just deleted the file, or started what replaced it, still looks at the log a second later.
 pub(crate) const FILE_CHECK: Duration = Duration::from_secs(1);
 
+/// How often it is looked whether somebody waits in the accept queue while no shard is at work. Who
+/// shares the listener (a predecessor, a child that has inherited it) may be woken for a client in
+/// place of a shard, and not accept it: because it is killed just then, say. For that a second is soon
+/// enough; more often would only wake an idle machine.
+pub(crate) const QUEUE_CHECK: Duration = Duration::from_secs(1);
+
 /// The pause after an accept that failed for want of descriptors or memory. The connection stays in
 /// the queue and the listener readable: trying again at once would only burn the processor that the
 /// others need to finish.

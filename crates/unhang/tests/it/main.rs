@@ -5,6 +5,7 @@
 
 mod client;
 mod fault;
+mod replace;
 mod server;
 mod support;
 mod tidy;

@@ -177,6 +177,8 @@ fn a_drain_is_bounded_and_whoever_is_still_there_is_told() {
     let short_drain = |server: Server| {
         let mut limits = Limits::default();
         limits.drain = Duration::from_millis(50);
+        // No other deadline is to end the wait for the silent one.
+        limits.read = Duration::MAX;
         server.limits(limits)
     };
     let (started, starts) = channel();

@@ -1,0 +1,80 @@
+//! A server that takes over from another, with nobody but one client to notice.
+
+use std::io::Write;
+use std::mem::MaybeUninit;
+use std::os::unix::net::UnixListener;
+use std::path::Path;
+use std::sync::mpsc::{Receiver, channel};
+use std::time::{Duration, Instant};
+
+use rustix::event::Timespec;
+use rustix::event::epoll::{self, CreateFlags, EventData, EventFlags};
+use tempfile::TempDir;
+use unhang::{Bind, Error, Listener, Request, Server};
+
+use crate::support::{PATIENCE, ask, connect, read_to_end};
+
+/// Serves until it is replaced.
+fn serve(path: &Path) -> Receiver<Result<(), Error>> {
+    let server = Server::new(Bind::new(path).replace(true).listen().unwrap()).shards(2);
+    let (done, finished) = channel();
+    std::thread::spawn(move || {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let answer = async |request: Request| Ok(request.into_bytes());
+        let _ = done.send(runtime.block_on(server.serve(answer)));
+    });
+    finished
+}
+
+/// It waited until the next one came: the kernel had woken a shard of the server that was leaving,
+/// and wakes no other for the same client.
+#[test]
+fn the_only_client_is_not_left_to_a_server_that_is_leaving() {
+    let folder = TempDir::new().unwrap();
+    let path = folder.path().join("s");
+    let mut old = serve(&path);
+    for round in 0..300 {
+        let new = serve(&path);
+        let later = Instant::now() + Duration::from_micros(fastrand::u64(0..800));
+        while Instant::now() < later {
+            std::hint::spin_loop();
+        }
+        let mut client = connect(&path);
+        client.write_all(b"hello").unwrap();
+        assert_eq!(read_to_end(client), "hello", "in round {round}");
+        old.recv_timeout(PATIENCE).unwrap().unwrap();
+        old = new;
+    }
+}
+
+/// It waited until the next one came.
+#[test]
+fn a_client_is_not_left_to_somebody_who_was_woken_for_it_and_does_not_accept() {
+    let folder = TempDir::new().unwrap();
+    let path = folder.path().join("s");
+    let shared = UnixListener::bind(&path).unwrap();
+    // Of all that wait so, the kernel wakes who came first.
+    let epoll = epoll::create(CreateFlags::CLOEXEC).unwrap();
+    let events = EventFlags::IN | EventFlags::EXCLUSIVE;
+    epoll::add(&epoll, &shared, EventData::new_u64(0), events).unwrap();
+    let server = Server::new(Listener::inherited(shared).unwrap());
+    std::thread::spawn(move || {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let answer = async |request: Request| Ok(request.into_bytes());
+        runtime.block_on(server.serve(answer))
+    });
+    assert_eq!(ask(&path, "hello"), "hello", "it serves, and waits from now on");
+    let (begins, began) = channel();
+    let other = std::thread::spawn(move || {
+        begins.send(std::fs::read_link("/proc/thread-self").unwrap()).unwrap();
+        let longest = Timespec { tv_sec: 30, tv_nsec: 0 };
+        epoll::wait(&epoll, &mut [MaybeUninit::uninit(); 1], Some(&longest)).unwrap().0.len()
+    });
+    let state = Path::new("/proc").join(began.recv().unwrap()).join("stat");
+    while !std::fs::read_to_string(&state).unwrap().contains(") S ") {
+        std::thread::yield_now();
+    }
+
+    assert_eq!(ask(&path, "hello"), "hello");
+    assert_eq!(other.join().unwrap(), 1, "who was woken for it");
+}
