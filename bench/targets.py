@@ -43,7 +43,7 @@ TARGETS = (
     Target("throughput, 2 shards to 1", "threads", "rate", "shards-2", "shards-1", 1.6, -1),
     Target("CPU, 8 shards to 2", "threads", "cpu", "shards-8", "shards-2", 1.15),
     Target("library: CPU to tokio's", "slow", "cpu", "unhang", "tokio", 1.10),
-    Target("library: bytes of user memory for one", "memory", "bytes", "unhang", "", 1024),
+    Target("library: bytes of user memory for one", "memory", "bytes", "unhang", "", 256),
     Target("library: throughput to that of TCP in C", "large", "rate", "unhang", "c-tcp", 1, -1),
     Target("library: throughput to that of TCP in tokio", "large", "rate", "unhang", "tokio-tcp", 1, -1),
     Target("library: throughput to that without", "beside", "rate", "unhang-beside", "unhang", 0.95, -1),
