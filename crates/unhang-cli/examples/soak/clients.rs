@@ -36,7 +36,8 @@ pub(crate) fn run(target: &Target, tally: &Tally, mut rng: Rng, good: bool, done
     }
 }
 
-fn one(target: &Target, tally: &Tally, rng: &mut Rng, good: bool) {
+/// A good one, or one that may be good.
+pub(crate) fn one(target: &Target, tally: &Tally, rng: &mut Rng, good: bool) {
     let before = target.moment();
     let manner = manner(target.kind, good, rng);
     let mut it = match Exchange::connect(&target.path) {

@@ -21,6 +21,7 @@ const ROUND: Duration = Duration::from_secs(15);
 /// One after the other without a pause, in each round in which servers change.
 const BURST: usize = 100;
 const RACES: usize = 40;
+const LONELY: usize = 20;
 
 /// What a server may take beyond its drain: the last lines of its log, and a busy machine.
 const GRACE: Duration = Duration::from_secs(8);
@@ -109,7 +110,26 @@ impl<'a> Faults<'a> {
         }
         self.target.open(false);
         self.doomed.drain(..).for_each(end);
+        if !steady {
+            self.replace_under_one()?;
+        }
         self.look_at_rest();
+        Ok(())
+    }
+
+    /// Replacements with a single client each, when all others are gone: nobody comes after it, whose
+    /// coming would wake a server that has missed it.
+    fn replace_under_one(&mut self) -> io::Result<()> {
+        let begun = Instant::now();
+        while !self.target.is_quiet() && begun.elapsed() < PATIENCE {
+            sleep(Duration::from_millis(10));
+        }
+        for _ in 0..LONELY {
+            self.replace()?;
+            self.see_off();
+            sleep(Duration::from_micros(self.rng.u64(0..1000)));
+            clients::one(self.target, self.tally, &mut self.rng, true);
+        }
         Ok(())
     }
 
