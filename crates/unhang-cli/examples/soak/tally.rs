@@ -90,7 +90,8 @@ impl Tally {
         outcome: &Outcome,
         (before, after): (Moment, Moment),
     ) {
-        let took = it.took().saturating_sub(before.frozen_until(after));
+        let frozen = before.frozen_until(after);
+        let took = it.took().saturating_sub(frozen);
         let judged = judge(outcome, &it.got);
         {
             let mut figures = self.figures();
@@ -114,7 +115,8 @@ impl Tally {
             let got = it.got[..it.got.len().min(60)].escape_ascii();
             let (sent, length, end) = (it.sent, it.got.len(), &outcome.end);
             let what = format!(
-                "{manner}: sent {sent} bytes, got {length}: \"{got}\", then {end} after {took:?}"
+                "{manner}: sent {sent} bytes, got {length}: \"{got}\", then {end} after {took:?}, \
+                 and {frozen:?} in which the server was stopped"
             );
             self.trouble(trouble, 1, &what);
         }
