@@ -42,6 +42,7 @@ pub(crate) fn print(elapsed: Duration, seed: u64, tally: &Tally) -> bool {
     row("cut by a kill of the server", figures.cut);
     row("refused during a restart", figures.refused_in_restart);
     row("late by another's handler", figures.late_by_another);
+    row("late by a stop of the server", figures.late_by_stop);
     let worst = figures.worst.values().max();
     row("worst overshoot of a deadline", format!("{:.0?}", worst.copied().unwrap_or_default()));
     for (name, over) in &figures.worst {

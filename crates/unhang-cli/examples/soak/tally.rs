@@ -6,7 +6,11 @@ use std::time::Duration;
 
 use crate::exchange::{End, Exchange};
 use crate::manners::{HANDLER_LATE, Outcome, Wanted};
+use crate::service::{READ, WRITE};
 use crate::target::{Kind, Moment};
+
+/// The shortest that can end a good client's exchange.
+const DEADLINE: Duration = if READ.as_nanos() < WRITE.as_nanos() { READ } else { WRITE };
 
 /// So many troubles are told in full; the rest only counted.
 const TOLD: usize = 20;
@@ -24,6 +28,8 @@ pub(crate) struct Figures {
     /// Told that their handler is late, as another blocked its thread.
     pub(crate) late_by_another: u64,
     pub(crate) bad: BTreeMap<Trouble, u64>,
+    /// Lost as a deadline passed while their server was stopped.
+    pub(crate) late_by_stop: u64,
     /// By how much a deadline was passed at most, by the manner that ran into it.
     pub(crate) worst: BTreeMap<&'static str, Duration>,
     pub(crate) worst_stop: Duration,
@@ -100,6 +106,10 @@ impl Tally {
             if judged.is_some_and(|trouble| trouble != Trouble::Hung) && before.killed_until(after)
             {
                 figures.cut += 1;
+                return;
+            }
+            if judged == Some(Trouble::Lost) && took < DEADLINE && took + frozen >= DEADLINE {
+                figures.late_by_stop += 1;
                 return;
             }
             if let (Wanted::Slept(_), None) = (&outcome.wanted, judged) {
