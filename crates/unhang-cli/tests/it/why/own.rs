@@ -76,7 +76,10 @@ fn a_handler_that_never_ends_has_the_request() {
     for (role, stage_of_it) in [("serve-own-never", "handler"), ("serve-own-blocks", "blocked")] {
         let mut stage = Stage::new(User::Me);
         stage.play(role, "listening");
+        // A request that is there when its client is accepted is handled on the shard, and can block it.
+        stage.player(0).signal(Signal::STOP);
         stage.play("call", "ready");
+        stage.player(0).signal(Signal::CONT);
         let finding =
             finds_where(&stage, "handler_blocked", "certain", |one| says(one, stage_of_it));
         let facts = finding["because"].to_string();
