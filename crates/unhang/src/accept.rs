@@ -101,7 +101,18 @@ impl<H: Handler> Service<H> {
         }
 
         shards.park().await;
-        let rest_is_ours = queue.close_door().await;
+        // A successor that has asked, and not said that it serves, may keep us here for seconds.
+        let rest_is_ours = {
+            let mut closing = pin!(queue.close_door());
+            loop {
+                self.take_along(&queue);
+                tokio::select! {
+                    biased;
+                    ours = &mut closing => break ours,
+                    () = queue.wait() => {}
+                }
+            }
+        };
         self.tell(&Event::Draining { open: self.places.taken(), within });
         if rest_is_ours {
             tokio::select! {
@@ -222,7 +233,7 @@ impl<H: Handler> Service<H> {
         }
     }
 
-    /// Accepts who is in a queue that is another's from now on, without a wait. For each of them the
+    /// Accepts who is in a queue that is, or may be, another's from now on, without a wait. For each the
     /// kernel may have woken a shard of ours, and then it wakes nobody else; now that no shard waits,
     /// it wakes the other's for whoever comes.
     fn take_along(self: &Arc<Self>, queue: &impl Queue) {

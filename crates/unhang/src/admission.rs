@@ -10,6 +10,7 @@ use std::time::Duration;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, timeout_at};
 
+use crate::drain::later;
 use crate::event::{Cause, Scarce};
 use crate::handler::Peer;
 use crate::limits::Limits;
@@ -65,7 +66,7 @@ impl Places {
             }
         };
         *self.waiting_since() = Some(since);
-        let late = since + self.patience;
+        let late = later(since, self.patience);
         // Asked first, as a place that has come free does not make those who wait any younger.
         if Instant::now() >= late {
             return Turn::TooLate;
@@ -273,6 +274,16 @@ mod tests {
         let quiet = tokio::time::sleep(limits.queue / 4);
         assert!(matches!(places.take(quiet).await, Turn::TooLate));
         assert_eq!(begun.elapsed(), limits.queue / 4 + limits.queue);
+    }
+
+    /// No clock could hold it, and the thread that all depend on panicked.
+    #[tokio::test(start_paused = true)]
+    async fn the_queue_may_be_patient_for_ever() {
+        let limits = Limits { max_connections: 1, queue: Duration::MAX, ..Limits::default() };
+        let places = Places::new(&limits);
+        let Turn::Served(_place) = places.take(ready(())).await else { panic!("it is free") };
+        let a_day = Duration::from_secs(24 * 60 * 60);
+        assert!(tokio::time::timeout(a_day, places.take(ready(()))).await.is_err());
     }
 
     #[tokio::test(start_paused = true)]

@@ -2,7 +2,8 @@
 //! what cannot has registered nothing, neither a descriptor nor a timer.
 //!
 //! A shard serves most exchanges by a single attempt. Where that is not enough, the future moves on
-//! to a task, whose first poll does the same again and then waits.
+//! to a task, whose first poll does the same again and then waits; unless it has seen nothing at all
+//! of its client, and is begun again when there is something.
 
 use std::cell::Cell;
 use std::pin::Pin;

@@ -42,7 +42,7 @@ pub(crate) struct Idle {
 
 #[derive(Default)]
 struct Waiting {
-    /// By their numbers: who came first is due first.
+    /// By their numbers: who came first is due first, or nearly so.
     all: BTreeMap<u64, Idler>,
     next: u64,
 }

@@ -10,7 +10,8 @@ use tokio::time::Instant;
 
 use crate::stream::Stream;
 
-/// All waits of a server, by the descriptor of the connection. What needs no wait is never in it.
+/// All waits of a server, by the descriptor of the connection. What needs no wait is never in it, nor
+/// who is [idle](crate::idle).
 #[derive(Debug, Default)]
 pub(crate) struct InFlight(Mutex<HashMap<RawFd, Wait>>);
 

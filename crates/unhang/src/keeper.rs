@@ -20,10 +20,11 @@ pub(crate) async fn look_after<H: Handler>(
     listener: Weak<Listener>,
 ) {
     loop {
+        // Before each rest: a shard that was only called accepts one, and knows of no other.
+        if shards.mode() == Mode::Open && somebody_waits(&listener) {
+            shards.nudge();
+        }
         if timeout(QUEUE_CHECK, shards.at_work()).await.is_err() {
-            if shards.mode() == Mode::Open && somebody_waits(&listener) {
-                shards.nudge();
-            }
             continue;
         }
         while !shards.is_quiet() {

@@ -158,7 +158,7 @@ pub struct Listener {
 
 impl Listener {
     /// A socket that somebody else listens on and keeps, such as systemd for a socket unit. Its file
-    /// is never removed, and who is still in its queue at the end is left for the next to serve.
+    /// is never removed, and who comes when it has stopped is left in its queue for the next to serve.
     ///
     /// # Errors
     /// [`Setup`](crate::ErrorKind::Setup) when it cannot be asked for its name.

@@ -3,6 +3,7 @@
 use std::future::Future;
 use std::io;
 use std::num::NonZero;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -98,14 +99,16 @@ impl Server {
         self
     }
 
-    /// What a client is told that gets no answer, instead of the line `ERR <cause>`; `None` closes
-    /// without a word.
+    /// What a client is told that gets no answer, instead of the line `ERR <cause>`; `None`, or a
+    /// panic, closes without a word.
     #[must_use]
     pub fn refuse_with<F>(mut self, refusal: F) -> Self
     where
         F: Fn(&Cause) -> Option<Reply> + Send + Sync + 'static,
     {
-        self.rules.refusal = Arc::new(refusal);
+        // Where it is called there is a thread that all depend on.
+        let refusal = move |cause: &Cause| catch_unwind(AssertUnwindSafe(|| refusal(cause)));
+        self.rules.refusal = Arc::new(move |cause| refusal(cause).unwrap_or_default());
         self
     }
 

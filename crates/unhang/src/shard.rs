@@ -179,6 +179,8 @@ impl<H: Handler> Service<H> {
         let Inside { lifeline, place, guest, .. } = shards.leave(shard)?;
         match attempted {
             Ok(Poll::Ready(exchange)) => {
+                // First the end, which for a client that has half-closed is the close of this.
+                drop(lifeline);
                 self.tell(&Event::Exchange(&exchange));
                 return Some(place);
             }

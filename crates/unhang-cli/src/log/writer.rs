@@ -63,9 +63,9 @@ impl Writer {
         let mut waiting = self.0.waiting();
         if waiting.over || waiting.dropped > 0 || waiting.lines.len() + line.len() > WAITING {
             waiting.dropped += 1;
-            return;
+        } else {
+            waiting.lines += line;
         }
-        waiting.lines += line;
         if std::mem::take(&mut waiting.idle) {
             self.0.news.notify_one();
         }
@@ -152,6 +152,20 @@ mod tests {
         fn flush(&mut self) -> io::Result<()> {
             Ok(())
         }
+    }
+
+    /// It was not said until the end, and nothing else was, either: the thread was not woken.
+    #[test]
+    fn a_line_that_is_too_long_alone_is_counted_at_once() {
+        let ((go_on, goes_on), (began, begun)) = (channel(), channel());
+        let got = Arc::new(Mutex::new(Vec::new()));
+        let writer = Writer::start(Reader { goes_on, began, got }, |_| "missing\n".into());
+        while !writer.0.waiting().idle {
+            std::thread::yield_now();
+        }
+        writer.write(&"x".repeat(WAITING + 1));
+        begun.recv_timeout(Duration::from_secs(30)).unwrap();
+        drop(go_on);
     }
 
     /// What is missing is missing in one place, whose beginning and length the log tells.

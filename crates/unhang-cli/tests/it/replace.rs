@@ -1,6 +1,6 @@
 //! Replacing a running server: nobody notices, and a successor that fails changes nothing.
 
-use std::io::Write;
+use std::io::{Read, Write};
 use std::os::unix::fs::MetadataExt;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
@@ -195,4 +195,23 @@ fn under_load_no_call_fails() {
         done.store(true, Ordering::Relaxed);
     });
     assert!(server.stop().0.success());
+}
+
+/// It waited in a queue that nobody looked at, until the successor's time was up.
+#[test]
+fn who_comes_while_a_server_stops_with_a_successor_that_is_slow_is_served() {
+    let place = Place::new();
+    let mut server = Daemon::serve(&place.socket, &["--log", "json"]);
+    let mut slow = UnixStream::connect(control(&place)).unwrap();
+    slow.write_all(b"unhang replace 1\n").unwrap();
+    // The first bytes of what it is given; it never says that it serves.
+    slow.read_exact(&mut [0; 1]).unwrap();
+    server.signal(Signal::TERM);
+    // So many that it has begun to stop before the last of them. It would be gone after the first that
+    // it let wait until the successor's time was up.
+    for _ in 0..500 {
+        assert!(is_answer(&Peer::ask(&place.socket, b"hello")));
+    }
+    drop(slow);
+    assert!(server.wait().success());
 }

@@ -95,6 +95,46 @@ fn what_a_client_is_told_can_be_replaced_or_turned_off() {
     assert_eq!(ask(&server.path, "never"), "");
 }
 
+/// Its shard was gone: after as many such clients as there were shards nobody was accepted any more,
+/// and the server did not even stop.
+#[test]
+fn what_refuses_may_panic() {
+    let mut server = Running::start(
+        |server| server.allow([u32::MAX - 1], []).refuse_with(|_| panic!("as asked")),
+        echo,
+    );
+    for _ in 0..32 {
+        assert_eq!(read_to_end(connect(&server.path)), "");
+    }
+    server.stop();
+    server.wait();
+}
+
+/// It was the last to have the connection, and told the log of it first.
+#[test]
+fn who_has_half_closed_does_not_wait_for_the_log() {
+    let (goes_on, go_on) = channel();
+    let go_on = Mutex::new(go_on);
+    let server = Running::start(
+        |server| {
+            server.until(Until::HalfClose).observe(move |event| {
+                if matches!(event, Event::Exchange(_)) {
+                    let _ = go_on.lock().unwrap().recv_timeout(2 * PATIENCE);
+                }
+            })
+        },
+        echo,
+    );
+    // Some of them have sent everything before they are accepted, and so are answered on the shard.
+    for _ in 0..100 {
+        let mut client = connect(&server.path);
+        client.write_all(b"hello").unwrap();
+        client.shutdown(std::net::Shutdown::Write).unwrap();
+        assert_eq!(read_to_end(client), "hello");
+        goes_on.send(()).unwrap();
+    }
+}
+
 /// A client that has said nothing waits where its exchange can begin anew; one whose end was seen
 /// has said something.
 #[test]
