@@ -54,11 +54,7 @@ impl Log {
             Form::Text => Style::Text(Paint::for_stdout()),
             Form::Json => Style::Json,
         };
-        let dropped = move |count| {
-            let mut line = String::new();
-            style.write(&Line::Dropped { count }, &mut line);
-            line
-        };
+        let dropped = move |count| style.render(&Line::Dropped { count });
         Self {
             style,
             quiet,
@@ -107,9 +103,7 @@ impl Log {
             refused: self.refused.load(Ordering::Relaxed),
             other: self.other.load(Ordering::Relaxed),
         };
-        let mut last = String::new();
-        self.style.write(&line, &mut last);
-        self.writer.finish(last);
+        self.writer.finish(self.style.render(&line));
     }
 
     /// A line of its own for people; for machines it stands with each exchange.
@@ -132,6 +126,12 @@ impl Log {
 }
 
 impl Style {
+    fn render(&self, line: &Line<'_>) -> String {
+        let mut text = String::new();
+        self.write(line, &mut text);
+        text
+    }
+
     fn write(&self, line: &Line<'_>, text: &mut String) {
         match self {
             Self::Text(paint) => line.write_text(paint, text),

@@ -121,7 +121,6 @@ impl<H: Handler> Service<H> {
                 () = drain.over() => self.last_call(&queue).await,
             }
         } else {
-            self.take_along(&queue);
             // It is another's alone now. Kept open until the drain is over, it would outlive that
             // other if it is killed: clients would enter a queue that nobody serves, and the lock
             // would keep the next start out.

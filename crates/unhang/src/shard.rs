@@ -184,7 +184,8 @@ impl<H: Handler> Service<H> {
                 self.tell(&Event::Exchange(&exchange));
                 return Some(place);
             }
-            // What refuses clients is not ours, and has panicked: this connection is closed.
+            // What a handler leaves behind is not ours, and may panic as it is dropped: this connection
+            // is closed.
             Err(_) => return Some(place),
             Ok(Poll::Pending) => {}
         }

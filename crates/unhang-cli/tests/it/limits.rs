@@ -7,8 +7,7 @@ use crate::support::daemon::Daemon;
 use crate::support::peer::Peer;
 use crate::support::{Place, UNHANG};
 
-/// A request that is not whole: its client holds a place until it goes on.
-/// Half a request, unless it is told off before.
+/// A request that is not whole: its client holds a place until it goes on, unless it is told off.
 fn hold(place: &Place) -> Peer {
     let mut peer = Peer::connect(&place.socket);
     let _ = peer.try_write(b"hel");

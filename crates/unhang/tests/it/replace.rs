@@ -15,8 +15,7 @@ use unhang::{Bind, Error, Listener, Request, Server};
 use crate::support::{PATIENCE, ask, connect, read_to_end};
 
 /// Serves until it is replaced.
-fn serve(path: &Path) -> Receiver<Result<(), Error>> {
-    let server = Server::new(Bind::new(path).replace(true).listen().unwrap()).shards(2);
+fn serve(server: Server) -> Receiver<Result<(), Error>> {
     let (done, finished) = channel();
     std::thread::spawn(move || {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
@@ -32,9 +31,10 @@ fn serve(path: &Path) -> Receiver<Result<(), Error>> {
 fn the_only_client_is_not_left_to_a_server_that_is_leaving() {
     let folder = TempDir::new().unwrap();
     let path = folder.path().join("s");
-    let mut old = serve(&path);
+    let next = || serve(Server::new(Bind::new(&path).replace(true).listen().unwrap()).shards(2));
+    let mut old = next();
     for round in 0..300 {
-        let new = serve(&path);
+        let new = next();
         let later = Instant::now() + Duration::from_micros(fastrand::u64(0..800));
         while Instant::now() < later {
             std::hint::spin_loop();
@@ -57,12 +57,7 @@ fn a_client_is_not_left_to_somebody_who_was_woken_for_it_and_does_not_accept() {
     let epoll = epoll::create(CreateFlags::CLOEXEC).unwrap();
     let events = EventFlags::IN | EventFlags::EXCLUSIVE;
     epoll::add(&epoll, &shared, EventData::new_u64(0), events).unwrap();
-    let server = Server::new(Listener::inherited(shared).unwrap());
-    std::thread::spawn(move || {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-        let answer = async |request: Request| Ok(request.into_bytes());
-        runtime.block_on(server.serve(answer))
-    });
+    let _served = serve(Server::new(Listener::inherited(shared).unwrap()));
     assert_eq!(ask(&path, "hello"), "hello", "it serves, and waits from now on");
     let (begins, began) = channel();
     let other = std::thread::spawn(move || {
