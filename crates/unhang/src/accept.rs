@@ -26,6 +26,7 @@ use crate::queue::Queue;
 use crate::shards::Shards;
 use crate::spare::Spare;
 use crate::stream::Stream;
+use crate::thinking::Thinking;
 
 pub(crate) type Observer = Arc<dyn Fn(&Event<'_>) + Send + Sync>;
 
@@ -40,6 +41,7 @@ pub(crate) struct Service<H> {
     pub(crate) handlers: Handle,
     /// Where connections go on that have to wait.
     pub(crate) waiting_room: Handle,
+    pub(crate) thinking: Arc<Thinking>,
     pub(crate) observer: Observer,
     /// Whether the observer wants to know who each client is.
     pub(crate) names_peers: bool,
@@ -72,6 +74,7 @@ impl<H> Service<H> {
             handler: Arc::clone(&self.handler),
             handlers: self.handlers.clone(),
             waiting_room: self.waiting_room.clone(),
+            thinking: Arc::clone(&self.thinking),
             observer: Arc::clone(&self.observer),
             names_peers: self.names_peers,
         }
@@ -265,7 +268,7 @@ impl<H: Handler> Service<H> {
     /// Has it wait where waiting keeps nobody else from being served.
     pub(crate) fn go_on(
         self: &Arc<Self>,
-        exchange: Pin<Box<impl Future<Output = Exchange> + Send + 'static>>,
+        exchange: Pin<Box<impl Future<Output = Exchange> + Send + ?Sized + 'static>>,
         place: OwnedSemaphorePermit,
         counted: Counted,
     ) {

@@ -52,6 +52,7 @@ pub(crate) struct Connection<S> {
     handled: Option<Duration>,
     /// How far the client has come with its side.
     input: Input,
+    waited_for_handler: bool,
     held: Share,
 }
 
@@ -79,6 +80,7 @@ impl<S: Stream> Connection<S> {
             bytes_out: 0,
             handled: None,
             input: Input::Unfinished,
+            waited_for_handler: false,
             held,
         }
     }
@@ -193,7 +195,13 @@ impl<S: Stream> Connection<S> {
         let asked = Instant::now();
         let late = || later(asked, deadline);
         let waiter = Waiter::new(&self.stream, For::Handler).since(asked);
+        let (mut answer, mut looks) = (pin!(answer), 0);
+        let answer = poll_fn(|cx| {
+            looks += 1;
+            answer.as_mut().poll(cx)
+        });
         let answer = within(late, &self.rules, waiter, answer).await;
+        self.waited_for_handler = looks > 1;
         self.handled = Some(asked.elapsed());
         let cause = match answer {
             Ok(Ok(reply)) => return Ok(reply),
@@ -228,8 +236,11 @@ impl<S: Stream> Connection<S> {
     async fn linger(&mut self) {
         let input_follows = match self.input {
             Input::Unfinished | Input::Overfull => true,
-            // In an attempt no time has passed since the last look.
-            Input::Whole => !is_attempt() && self.stream.has_unread(),
+            // In a single attempt no time has passed since the last look.
+            Input::Whole => {
+                let waited = self.waited_for_handler || !is_attempt();
+                waited && self.stream.has_unread()
+            }
             Input::Ended => false,
         };
         if !input_follows || self.stream.half_close().is_err() {

@@ -2,12 +2,14 @@
 //! read its request; what does not end there at once goes on as a task of the caller's runtime. On
 //! either it may block, panic or never end.
 
+use std::cell::Cell;
+use std::future::poll_fn;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::{Pin, pin};
 use std::task::{Context, Poll, ready};
 
 use tokio::runtime::Handle;
-use tokio::task::JoinHandle;
+use tokio::sync::oneshot;
 
 use crate::attempt::is_attempt;
 use crate::handler::{Fault, Reply};
@@ -15,12 +17,29 @@ use crate::handler::{Fault, Reply};
 /// A handler at work. Dropped, it is ended at its next `.await`.
 pub(crate) struct Isolated<'a> {
     handlers: &'a Handle,
-    /// Until it is a task.
+    /// Until it goes on elsewhere.
     answer: Option<Answer>,
-    task: Option<AbortOnDrop>,
+    /// From then on.
+    answered: Option<oneshot::Receiver<Result<Reply, Fault>>>,
 }
 
 type Answer = Pin<Box<dyn Future<Output = Result<Reply, Fault>> + Send>>;
+
+/// A handler that has not answered at once, to be run to its end.
+pub(crate) struct Pending {
+    answer: Answer,
+    tell: oneshot::Sender<Result<Reply, Fault>>,
+}
+
+thread_local! {
+    static LEFT: Cell<Option<Pending>> = const { Cell::new(None) };
+}
+
+/// The handler that the last attempt of this thread has left pending: whoever made it has it run, or
+/// nobody does.
+pub(crate) fn left() -> Option<Pending> {
+    LEFT.take()
+}
 
 impl<'a> Isolated<'a> {
     /// `answer` is polled at once in an attempt, and else on `handlers`.
@@ -28,7 +47,7 @@ impl<'a> Isolated<'a> {
         handlers: &'a Handle,
         answer: impl Future<Output = Result<Reply, Fault>> + Send + 'static,
     ) -> Self {
-        Self { handlers, answer: Some(Box::pin(answer)), task: None }
+        Self { handlers, answer: Some(Box::pin(answer)), answered: None }
     }
 }
 
@@ -36,35 +55,44 @@ impl Future for Isolated<'_> {
     type Output = Result<Reply, Fault>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        if let Some(answer) = &mut self.answer {
+        if let Some(mut answer) = self.answer.take() {
             if is_attempt() {
-                match catch_unwind(AssertUnwindSafe(|| answer.as_mut().poll(cx))) {
-                    Ok(Poll::Pending) => {}
-                    Ok(Poll::Ready(answer)) => return Poll::Ready(answer),
-                    Err(panic) => return Poll::Ready(Err(panicked(panic.as_ref()))),
+                if let Poll::Ready(answer) = poll_caught(&mut answer, cx) {
+                    return Poll::Ready(answer);
                 }
             }
+            let (tell, answered) = oneshot::channel();
+            self.answered = Some(answered);
+            let pending = Pending { answer, tell };
+            if is_attempt() {
+                LEFT.set(Some(pending));
+                return Poll::Pending;
+            }
+            self.handlers.spawn(pending.run());
         }
-        if let Some(answer) = self.answer.take() {
-            self.task = Some(AbortOnDrop(self.handlers.spawn(answer)));
-        }
-        let Some(task) = &mut self.task else { return Poll::Pending };
-        Poll::Ready(match ready!(pin!(&mut task.0).poll(cx)) {
-            Ok(answer) => answer,
-            Err(error) => match error.try_into_panic() {
-                Ok(panic) => Err(panicked(panic.as_ref())),
-                Err(cancelled) => Err(cancelled.into()),
-            },
-        })
+        let Some(answered) = &mut self.answered else { return Poll::Pending };
+        let answer = ready!(pin!(answered).poll(cx));
+        Poll::Ready(answer.unwrap_or_else(|ended| Err(ended.into())))
     }
 }
 
-struct AbortOnDrop(JoinHandle<Result<Reply, Fault>>);
-
-impl Drop for AbortOnDrop {
-    fn drop(&mut self) {
-        self.0.abort();
+impl Pending {
+    /// Until it has answered, or nobody wants to know any more.
+    pub(crate) async fn run(self) {
+        let Self { mut answer, mut tell } = self;
+        let answer = tokio::select! {
+            biased;
+            () = tell.closed() => return,
+            answer = poll_fn(|cx| poll_caught(&mut answer, cx)) => answer,
+        };
+        // Nobody hears it who has given it up just now.
+        let _ = tell.send(answer);
     }
+}
+
+fn poll_caught(answer: &mut Answer, cx: &mut Context<'_>) -> Poll<Result<Reply, Fault>> {
+    catch_unwind(AssertUnwindSafe(|| answer.as_mut().poll(cx)))
+        .unwrap_or_else(|panic| Poll::Ready(Err(panicked(panic.as_ref()))))
 }
 
 /// With what `panic!` was given: a `&str` or a `String`, unless it was `panic_any`.

@@ -42,6 +42,7 @@ mod in_flight;
 mod isolate;
 mod keeper;
 pub mod limits;
+mod line;
 mod listener;
 mod peer;
 mod queue;
@@ -53,6 +54,7 @@ mod socket_file;
 mod spare;
 mod stream;
 mod successor;
+mod thinking;
 mod vigil;
 mod wire;
 #[cfg(test)]

@@ -27,6 +27,7 @@ use crate::listener::{Bind, Listener};
 use crate::queue::Watched;
 use crate::shard;
 use crate::successor;
+use crate::thinking::{self, Thinking};
 use crate::wire::oneshot::{Until, error_line};
 
 /// A service behind a Unix socket.
@@ -112,8 +113,8 @@ impl Server {
         self
     }
 
-    /// Watches what happens, for a log or for counters. It is called on the threads that serve and
-    /// that keep the deadlines, so it must not block.
+    /// Watches what happens, for a log or for counters. It is called on the threads that serve, that
+    /// keep the deadlines and that handlers run on, so it must not block.
     #[must_use]
     pub fn observe(mut self, observer: impl Fn(&Event<'_>) + Send + Sync + 'static) -> Self {
         self.observer = Arc::new(observer);
@@ -185,6 +186,7 @@ impl Server {
             handler: Arc::new(handler),
             handlers: Handle::current(),
             waiting_room: runtime.handle().clone(),
+            thinking: Arc::new(Thinking::new()),
             observer: Arc::clone(&observer),
             names_peers: self.names_peers,
         };
@@ -208,9 +210,9 @@ impl Server {
                     tokio::spawn(keeper);
                     let all = Arc::clone(shards.all());
                     tokio::spawn(idle::look_after(Arc::clone(&service), all, watch));
-                    let (rules, asked) = (Arc::clone(&service.rules), Arc::clone(shards.all()));
-                    let stopping = Arc::clone(&stop);
-                    tokio::spawn(successor::wait(listener, stopping, rules, asked, observer));
+                    tokio::spawn(thinking::look_after(Arc::clone(&service)));
+                    let (asked, all) = (Arc::clone(&service), Arc::clone(shards.all()));
+                    tokio::spawn(successor::wait(listener, Arc::clone(&stop), asked, all));
                     service.run(queue, shards.all(), stop, stop_when).await;
                     Ok(())
                 });

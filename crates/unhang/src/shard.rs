@@ -17,11 +17,13 @@ use crate::accept::Service;
 use crate::attempt::attempt;
 use crate::event::Event;
 use crate::handler::Handler;
-use crate::idle::Idler;
+use crate::isolate;
 use crate::limits::BURST;
+use crate::line::InLine;
 use crate::listener::Listener;
 use crate::shards::{Inside, Mode, Shard, Shards, Told};
 use crate::stream::{Lifeline, Socket, Stream};
+use crate::thinking::Asked;
 
 /// A wait that was over sooner had not begun: somebody was in the queue already.
 const NO_WAIT: Duration = Duration::from_micros(3);
@@ -175,8 +177,9 @@ impl<H: Handler> Service<H> {
         let mut exchange = Box::pin(Arc::clone(self).exchange(stream, guest));
         shard.enter(inside);
         let attempted = catch_unwind(AssertUnwindSafe(|| attempt(exchange.as_mut())));
+        let handler = isolate::left();
         // Nothing, where it took so long that the client was told so long since.
-        let Inside { lifeline, place, guest, .. } = shards.leave(shard)?;
+        let Inside { lifeline, place, guest, stuck } = shards.leave(shard)?;
         match attempted {
             Ok(Poll::Ready(exchange)) => {
                 // First the end, which for a client that has half-closed is the close of this.
@@ -190,15 +193,20 @@ impl<H: Handler> Service<H> {
             Ok(Poll::Pending) => {}
         }
         let counted = self.gauges.connection();
-        match lifeline.and_then(Lifeline::silent) {
-            Some(connection) => {
-                drop(exchange);
-                let idler = Idler { connection, guest, place, counted };
-                if let Err(idler) = shards.idle.admit(idler) {
-                    self.begin_again(idler);
-                }
+        if let Some(handler) = handler {
+            let what = Asked { exchange, fd: lifeline.as_ref().map(Lifeline::descriptor) };
+            // First let go: whoever goes on with the exchange may want its stream for itself.
+            drop(lifeline);
+            let asked = InLine { what, guest, place, counted };
+            if stuck { self.think_late(handler, asked) } else { self.think(handler, asked) }
+        } else if let Some(what) = lifeline.and_then(Lifeline::silent) {
+            drop(exchange);
+            let idler = InLine { what, guest, place, counted };
+            if let Err(idler) = shards.idle.admit(idler) {
+                self.begin_again(idler);
             }
-            None => self.go_on(exchange, place, counted),
+        } else {
+            self.go_on(exchange, place, counted);
         }
         None
     }

@@ -60,7 +60,7 @@ pub(crate) struct Inside {
     pub(crate) place: OwnedSemaphorePermit,
     pub(crate) guest: Guest,
     /// Whether it has been seen to block its shard.
-    stuck: bool,
+    pub(crate) stuck: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

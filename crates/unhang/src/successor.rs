@@ -9,10 +9,11 @@ use std::sync::Arc;
 use tokio::task::spawn_blocking;
 use tokio::time::sleep;
 
-use crate::accept::{Observer, tell};
+use crate::accept::Service;
 use crate::connection::Rules;
 use crate::drain::Stop;
 use crate::event::Event;
+use crate::handler::Handler;
 use crate::handover::{self, Control, Question};
 use crate::limits::ACCEPT_PAUSE;
 use crate::listener::Listener;
@@ -21,12 +22,11 @@ use crate::shards::Shards;
 use crate::wire::oneshot::Until;
 
 /// Gives the socket to a successor that asks for it, and begins the drain when that one serves.
-pub(crate) async fn wait(
+pub(crate) async fn wait<H: Handler>(
     listener: Arc<Listener>,
     stop: Arc<Stop>,
-    rules: Arc<Rules>,
+    service: Arc<Service<H>>,
     shards: Arc<Shards>,
-    observer: Observer,
 ) {
     let Some(Ok(control)) = listener.control().map(Control::listener) else { return };
     loop {
@@ -37,24 +37,24 @@ pub(crate) async fn wait(
         let Ok(stream) = stream.into_std() else { continue };
         let by = peer::of(stream.as_fd());
         let listener = Arc::clone(&listener);
-        let (known, blocked) = (Arc::clone(&rules), Arc::clone(&shards));
-        let answered = spawn_blocking(move || answer(&listener, &known, &blocked, &stream)).await;
+        let (asked, blocked) = (Arc::clone(&service), Arc::clone(&shards));
+        let answered = spawn_blocking(move || answer(&listener, &asked, &blocked, &stream)).await;
         match answered.unwrap_or_else(|panic| Err(io::Error::other(panic))) {
             Ok(Question::InFlight) => {}
             Ok(Question::Replace) => {
-                tell(&observer, &Event::Replaced { by });
-                stop.begin(rules.limits.drain);
+                service.tell(&Event::Replaced { by });
+                stop.begin(service.rules.limits.drain);
                 return;
             }
-            Err(error) => tell(&observer, &Event::NotReplaced { by, error: &error }),
+            Err(error) => service.tell(&Event::NotReplaced { by, error: &error }),
         }
     }
 }
 
 /// Gives what was asked for, and answered.
-fn answer(
+fn answer<H: Handler>(
     listener: &Listener,
-    rules: &Rules,
+    service: &Service<H>,
     shards: &Shards,
     mut stream: &UnixStream,
 ) -> io::Result<Question> {
@@ -62,15 +62,18 @@ fn answer(
     match question {
         Question::Replace => listener.give_to(stream)?,
         Question::InFlight => {
-            let until = match rules.until {
+            let Rules { until, limits, in_flight, .. } = &*service.rules;
+            let until = match until {
                 Until::Dry => "dry",
                 Until::Newline => "newline",
                 Until::HalfClose => "half-close",
             };
-            let (waits, idle) = (rules.in_flight.lines(), shards.idle.lines(rules.limits.read));
-            let blocked = shards.blocked(rules.limits.handler);
+            let (waits, idle) = (in_flight.lines(), shards.idle.lines(limits.read));
+            let thinking = service.thinking.lines(limits.handler);
+            let blocked = shards.blocked(limits.handler);
+            let answer = format!("until {until}\n{waits}{idle}{thinking}{blocked}");
             // Whoever leaves before it has read the answer does not want it.
-            let _ = stream.write_all(format!("until {until}\n{waits}{idle}{blocked}").as_bytes());
+            let _ = stream.write_all(answer.as_bytes());
         }
     }
     Ok(question)

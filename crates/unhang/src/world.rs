@@ -37,6 +37,7 @@ use crate::drain;
 use crate::event::{Cause, Event};
 use crate::gauges::Gauges;
 use crate::shards::Shards;
+use crate::thinking::{self, Thinking};
 use lobby::{Door, Lobby};
 use plan::Plan;
 use wire::Wire;
@@ -137,7 +138,10 @@ impl World {
             let (world, service) = (Arc::clone(&self), Arc::new(service.copy()));
             tokio::spawn(shard::run(world, service, Arc::clone(&shards), at));
         }
-        Arc::new(service).run(Door::new(Arc::clone(&self)), &shards, stop, stop_when).await;
+        let service = Arc::new(service);
+        let keeper = tokio::spawn(thinking::look_after(Arc::clone(&service)));
+        service.run(Door::new(Arc::clone(&self)), &shards, stop, stop_when).await;
+        keeper.abort();
         shards.end();
         clients.await.unwrap();
         // Whoever still wanted to stop it finds that it has.
@@ -177,6 +181,7 @@ impl World {
             handler: Arc::new(handler),
             handlers: Handle::current(),
             waiting_room: Handle::current(),
+            thinking: Arc::new(Thinking::new()),
             observer,
             names_peers: true,
         }

@@ -1,13 +1,17 @@
 //! Handlers that err, panic, never end, or block the only thread that handlers have.
 
 use std::future::pending;
-use std::sync::Mutex;
+use std::io::Write;
 use std::sync::mpsc::channel;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use unhang::{Fault, Limits, Reply, Request};
+use tokio::sync::Notify;
+use tokio::task::yield_now;
+use unhang::{Fault, Limits, Reply, Request, Server};
 
 use super::Watched;
+use crate::support::{connect, read_to_end};
 
 const LATE: &str = "ERR the handler took longer than 2s\n";
 
@@ -27,6 +31,11 @@ async fn faulty(request: Request) -> Result<Reply, Fault> {
         "panic" => panic!("as it was told"),
         "panic with more" => std::panic::panic_any(42),
         "never end" => pending().await,
+        "block, and never end" => {
+            // Longer than a shard may be held up unnoticed.
+            std::thread::sleep(Duration::from_millis(100));
+            pending().await
+        }
         _ => Ok("OK\n".into()),
     }
 }
@@ -40,6 +49,7 @@ fn each_of_its_clients_is_told_and_the_log_knows_more() {
         ("panic", "ERR the handler panicked\n", "as it was told"),
         ("panic with more", "ERR the handler panicked\n", "no message"),
         ("never end", LATE, "HandlerLate"),
+        ("block, and never end", LATE, "HandlerLate"),
     ] {
         watched.assert_told(message, told, &["Refused", known]);
         watched.assert_told("hello", "OK\n", &["Answered"]);
@@ -60,4 +70,56 @@ fn where_it_blocks_the_thread_of_all_handlers_every_client_is_told() {
         watched.assert_told("hello", LATE, &["HandlerLate"]);
     }
     drop(release);
+}
+
+/// The same for one that has waited before it blocks: it is not on the thread that it began on.
+#[test]
+fn where_it_blocks_the_thread_that_it_goes_on_in_every_client_is_told() {
+    let (release, blocked) = channel::<()>();
+    let blocked = Arc::new(Mutex::new(blocked));
+    let watched = Watched::start(short(), move |_: Request| {
+        let blocked = Arc::clone(&blocked);
+        async move {
+            yield_now().await;
+            // Ends when the test lets it.
+            let _ = blocked.lock().unwrap().recv();
+            Ok::<_, Fault>("late\n")
+        }
+    });
+    for _ in 0..3 {
+        watched.assert_told("hello", LATE, &["HandlerLate"]);
+    }
+    drop(release);
+}
+
+#[test]
+fn where_its_runtime_is_thrown_away_its_client_is_told() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("s");
+    let server = Server::bind(&path).unwrap();
+    let mut client = connect(&path);
+    client.write_all(b"hello\n").unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let asked = Arc::new(Notify::new());
+    runtime.block_on(async {
+        let tell = Arc::clone(&asked);
+        let handler = move |_: Request| {
+            let tell = Arc::clone(&tell);
+            async move {
+                yield_now().await;
+                tell.notify_one();
+                pending::<Result<Reply, Fault>>().await
+            }
+        };
+        tokio::select! {
+            result = server.serve(handler) => panic!("{result:?}"),
+            () = asked.notified() => {}
+        }
+    });
+    drop(runtime);
+    let told = read_to_end(client);
+    assert!(
+        ["ERR the server is stopping\n", "ERR the handler failed\n"].contains(&&*told),
+        "{told}"
+    );
 }
