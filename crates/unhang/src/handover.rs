@@ -40,6 +40,10 @@ const READY: &str = "ready\n";
 /// its own configuration in between may take seconds.
 const PATIENCE: Duration = Duration::from_secs(10);
 
+/// How long whoever has connected may take to ask. All who do ask at once; one that does not holds up
+/// those behind it, and the end of the server.
+const TO_ASK: Duration = Duration::from_secs(1);
+
 /// The pause before a server is asked again: whoever ended while it was asked is gone in a moment.
 const AGAIN: Duration = Duration::from_millis(10);
 
@@ -197,7 +201,7 @@ pub(crate) enum Question {
 /// Reads what is asked, by somebody who may.
 pub(crate) fn question(stream: &UnixStream) -> io::Result<Question> {
     stream.set_nonblocking(false)?;
-    set_patience(stream, PATIENCE)?;
+    set_patience(stream, TO_ASK)?;
     if let Err(error) = trust(stream) {
         let _ = writeln!(&*stream, "{error}");
         return Err(error);
@@ -224,6 +228,7 @@ pub(crate) fn give(estate: &Estate, stream: &UnixStream) -> io::Result<()> {
     let buffers = &[IoSlice::new(text.as_bytes())];
     retry_on_intr(|| rustix::net::sendmsg(stream, buffers, &mut rights, SendFlags::NOSIGNAL))?;
 
+    set_patience(stream, PATIENCE)?;
     expect(stream, &[READY]).map(|_| ())
 }
 

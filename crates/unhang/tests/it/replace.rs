@@ -73,3 +73,18 @@ fn a_client_is_not_left_to_somebody_who_was_woken_for_it_and_does_not_accept() {
     assert_eq!(ask(&path, "hello"), "hello");
     assert_eq!(other.join().unwrap(), 1, "who was woken for it");
 }
+
+/// It did for ten seconds: also whoever wanted to replace the server, and the server's own end.
+#[test]
+fn who_connects_to_ask_and_does_not_holds_up_those_behind_it_for_a_moment() {
+    let folder = TempDir::new().unwrap();
+    let path = folder.path().join("s");
+    let _served = serve(Server::bind(&path).unwrap());
+    assert_eq!(ask(&path, "hello"), "hello", "it serves");
+    let control = folder.path().join("s.ctl");
+    let _silent = connect(&control);
+    let mut next = connect(&control);
+    next.set_read_timeout(Some(Duration::from_secs(6))).unwrap();
+    next.write_all(b"unhang in-flight 1\n").unwrap();
+    assert_eq!(read_to_end(next), "until dry\n");
+}
