@@ -168,8 +168,15 @@ fn links(pid: u32) -> io::Result<Links> {
             continue;
         };
         links.all.insert(fd);
-        // Closed since the folder was read, or a file with a name that is no text: no socket.
-        let Ok(target) = fs::read_link(entry.path()) else { continue };
+        let target = match fs::read_link(entry.path()) {
+            Ok(target) => target,
+            // The folder is its user's to read. Where that one lacks a capability that the process
+            // has, its links are not.
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => return Err(error),
+            // Closed since the folder was read.
+            Err(_) => continue,
+        };
+        // A file with a name that is no text: no socket.
         let Some(target) = target.to_str() else { continue };
         if let Some(inode) = inode_of(target, "socket") {
             links.sockets.push((fd, inode));

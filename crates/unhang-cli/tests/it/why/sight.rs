@@ -45,6 +45,26 @@ fn where_calls_are_hidden_from_their_own_user_that_is_said() {
     assert_eq!(output.status.code(), Some(3));
 }
 
+/// A process with capabilities that its user has not: that one may read the folder of its
+/// descriptors, and not where they lead.
+#[test]
+fn descriptors_that_lead_nobody_knows_where_are_hidden_and_not_absent() {
+    if missing("strace", "strace") {
+        return;
+    }
+    let mut stage = Stage::new(User::Me);
+    stage.play("serve-sleep", "listening");
+    let pid = stage.player(0).pid();
+    let mut hidden = text(&["-e", "inject=readlink,readlinkat:error=EACCES"]);
+    for entry in std::fs::read_dir(format!("/proc/{pid}/fd")).unwrap() {
+        hidden.extend(["-P".to_owned(), entry.unwrap().path().display().to_string()]);
+    }
+    let output = look_where(&hidden, &[&pid.to_string()]);
+    let object: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(codes(&object), [("owner_not_visible", "unknown")], "{object:#}");
+    assert_eq!(output.status.code(), Some(3));
+}
+
 #[test]
 fn where_the_kernel_does_not_tell_of_sockets_that_is_4() {
     if missing("strace", "strace") {
