@@ -12,7 +12,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::io;
 use std::os::unix::fs::MetadataExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use epoll::Epoll;
 use sched::Clock;
@@ -161,8 +161,19 @@ impl Links {
 }
 
 fn links(pid: u32) -> io::Result<Links> {
+    let links = links_in(format!("/proc/{pid}/fd").as_ref())?;
+    if !links.all.is_empty() {
+        return Ok(links);
+    }
+    // Where its first thread has ended and others have not, only those show what it holds.
+    let tasks = fs::read_dir(format!("/proc/{pid}/task"))?.filter_map(Result::ok);
+    let mut others = tasks.filter_map(|task| links_in(&task.path().join("fd")).ok());
+    Ok(others.find(|others| !others.all.is_empty()).unwrap_or(links))
+}
+
+fn links_in(folder: &Path) -> io::Result<Links> {
     let mut links = Links::default();
-    for entry in fs::read_dir(format!("/proc/{pid}/fd"))? {
+    for entry in fs::read_dir(folder)? {
         let entry = entry?;
         let Some(fd) = entry.file_name().to_str().and_then(|name| name.parse().ok()) else {
             continue;

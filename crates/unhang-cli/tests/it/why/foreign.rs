@@ -65,6 +65,31 @@ fn a_thread_that_waits_for_a_lock_is_only_possibly_the_one() {
     finds(&stage, "handler_blocked", "possible");
 }
 
+const FIRST_THREAD_ENDS: &str = "
+import ctypes, socket, sys, threading, time
+listener = socket.socket(socket.AF_UNIX); listener.bind(sys.argv[1]); listener.listen()
+print('ready')
+def handle():
+    connection, _ = listener.accept(); connection.recv(100); time.sleep(1000)
+threading.Thread(target=handle).start()
+ctypes.CDLL(None).pthread_exit(None)
+";
+
+/// The kernel shows its descriptors, and what its calls mean, only at its other threads.
+#[test]
+fn a_server_whose_first_thread_has_ended_still_holds_its_sockets() {
+    let stage = Stage::new(User::Me);
+    let server = script(&stage, FIRST_THREAD_ENDS);
+    let _client = script(&stage, READS_TO_THE_END);
+    let mut last = Value::Null;
+    let is_seen = (0..20).any(|_| {
+        last = look(&stage, &[&stage.place.socket]).1;
+        codes(&last) == [("owner_not_visible", "unknown")]
+            && pid_of(&last["findings"][0]["server"]) == Some(server.pid().into())
+    });
+    assert!(is_seen, "{last:#}");
+}
+
 const ASYNC_ECHO: &str = "
 import asyncio, sys
 async def handle(reader, writer):
