@@ -10,7 +10,7 @@ use rustix::net::{self, AddressFamily, RecvFlags, SendFlags, SocketFlags, Socket
 #[cfg(test)]
 pub(crate) use message::Peer;
 use message::{AF_UNIX, Progress, SOCK_DIAG_BY_FAMILY};
-pub(crate) use message::{FileId, Kind, Socket, State};
+pub(crate) use message::{FileId, Kind, LEFT, Socket, State};
 
 /// Every Unix socket of this thread's network namespace.
 pub(crate) fn dump() -> io::Result<Vec<Socket>> {

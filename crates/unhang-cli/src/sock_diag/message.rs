@@ -1,7 +1,7 @@
 //! What the kernel's answers say. Pure bytes.
 
 /// One socket, as it was at the moment of the dump.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Socket {
     /// Unique on the machine while the socket lives, and free to be used again after.
     pub(crate) inode: u32,
@@ -15,7 +15,7 @@ pub(crate) struct Socket {
     /// The file it is bound to; an accepted socket, again, bears that of its listener.
     pub(crate) file: Option<FileId>,
     pub(crate) peer: Peer,
-    /// A listener's clients that nobody has accepted yet, the longest waiting first.
+    /// A listener's clients that nobody has accepted yet, the longest waiting first; or [`LEFT`].
     pub(crate) pending: Vec<u32>,
     /// Unread bytes; a listener's count of `pending`.
     pub(crate) unread: u32,
@@ -30,25 +30,31 @@ pub(crate) struct Socket {
     pub(crate) uid: Option<u32>,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// In the place of a client that has closed before anybody accepted it.
+pub(crate) const LEFT: u32 = 0;
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) enum Kind {
     Stream,
     Datagram,
     SeqPacket,
+    #[default]
     Other,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) enum State {
     Connected,
     Listening,
     /// Neither: not connected yet, blocked in `connect()`, or bound only.
+    #[default]
     Unconnected,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) enum Peer {
     /// Never had one.
+    #[default]
     None,
     /// Has or had one that no process holds: not accepted yet, or closed.
     Unheld,
@@ -144,16 +150,7 @@ fn row(body: &[u8]) -> Option<Socket> {
             10 => State::Listening,
             _ => State::Unconnected,
         },
-        name: Vec::new(),
-        file: None,
-        peer: Peer::None,
-        pending: Vec::new(),
-        unread: 0,
-        in_flight: 0,
-        send_buffer: 0,
-        shut_read: false,
-        shut_write: false,
-        uid: None,
+        ..Socket::default()
     };
     while let (Some(length), Some(kind)) = (u16_at(attributes, 0), u16_at(attributes, 2)) {
         let length = usize::from(length);

@@ -8,7 +8,7 @@ use super::in_flight::Word;
 use super::proc::Process;
 use super::proc::thread::Thread;
 use super::runtime::{Reader, Where};
-use crate::sock_diag::{FileId, Kind, Socket, State};
+use crate::sock_diag::{FileId, Kind, LEFT, Socket, State};
 
 /// What [`verdict`](super::verdict) judges. It holds no open file and asks nobody.
 #[derive(Debug, Default)]
@@ -170,12 +170,15 @@ pub(crate) fn unchanged(before: &HashMap<u32, Socket>, now: &HashMap<u32, Socket
     now.iter().filter(|(inode, socket)| is_same(inode, socket)).map(|(inode, _)| *inode).collect()
 }
 
-/// A listener stands still when the client that waits longest is still the same: others may have
-/// come, but nobody was accepted.
+/// A listener stands still when each client is still in its place: others may have come and some
+/// have left, but nobody was accepted.
 fn is_still(before: &Socket, now: &Socket) -> bool {
+    let stays = |(was, is): (&u32, &u32)| is == was || *is == LEFT;
     match now.state {
         State::Listening => {
-            before.cookie == now.cookie && before.pending.first() == now.pending.first()
+            before.cookie == now.cookie
+                && before.pending.len() <= now.pending.len()
+                && before.pending.iter().zip(&now.pending).all(stays)
         }
         _ => before == now,
     }
@@ -225,6 +228,25 @@ mod tests {
         assert_eq!(judged(thread('S', Call::Read(4), 36, 5.0)), Motion::Moving);
         assert_eq!(judged(thread('S', Call::Read(5), 10, 5.0)), Motion::Moving);
         assert_eq!(judged(thread('R', Call::None, 10, 5.0)), Motion::Moving);
+    }
+
+    #[test]
+    fn a_queue_stands_still_while_nobody_is_accepted() {
+        let queue = |pending: &[u32]| Socket {
+            state: State::Listening,
+            pending: pending.to_vec(),
+            ..Socket::default()
+        };
+        let stands = |before: &[u32], now: &[u32]| is_still(&queue(before), &queue(now));
+        for now in [&[7, 8][..], &[7, 8, 9], &[LEFT, 8], &[7, LEFT, 9], &[LEFT, LEFT]] {
+            assert!(stands(&[7, 8], now), "{now:?}");
+        }
+        for now in [&[8][..], &[8, 9], &[8, 9, 10], &[]] {
+            assert!(!stands(&[7, 8], now), "{now:?}");
+        }
+        // The first of them was accepted, and turned out to have left.
+        assert!(!stands(&[LEFT, 8, 9], &[8, 9, 10]) && !stands(&[LEFT, LEFT], &[LEFT]));
+        assert!(!stands(&[LEFT, 8, 9], &[LEFT, 9, 10]));
     }
 
     #[test]

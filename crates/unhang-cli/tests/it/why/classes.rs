@@ -8,7 +8,7 @@ use std::os::unix::net::{SocketAddr, UnixListener};
 use rustix::process::Signal;
 use serde_json::Value;
 
-use super::{finds, finds_where, look};
+use super::{finds, finds_where, look, suspects_where};
 use crate::support::hang::{Stage, User, users};
 
 /// A server, a client, what is to be found, and who does what about it.
@@ -50,6 +50,22 @@ fn the_accept_queue_is_full() {
             finding["clients"].as_array().unwrap().iter().map(|one| &one["waits"]).collect();
         assert_eq!(waits, ["read", "read", "connect"], "{finding:#}");
     }
+}
+
+#[test]
+fn of_those_who_left_before_they_were_accepted_nobody_waits() {
+    let mut stage = Stage::new(User::Me);
+    stage.play("serve-mute", "ready");
+    stage.play("call-leave", "ready");
+    assert!(stage.player_mut(1).wait().success());
+    let finding = suspects_where(&stage, "not_accepted", "certain", |_| true);
+    assert_eq!(finding["fault"], false, "{finding:#}");
+    assert!(finding["headline"].as_str().unwrap().starts_with("nobody waits any more"));
+    assert!(finding["because"].to_string().contains("1 wait, 1 of them have left"), "{finding:#}");
+
+    stage.play("call", "ready");
+    let finding = finds(&stage, "not_accepted", "certain");
+    assert!(finding["headline"].as_str().unwrap().starts_with("1 client waits"), "{finding:#}");
 }
 
 #[test]

@@ -7,7 +7,7 @@ use super::cause::{self, Cause};
 use super::queued::{LONG, stopped};
 use super::words::{lasting, name_of, source, thread_does, who};
 use super::{Certainty, Code, End, Held, Verdict, end, words};
-use crate::sock_diag::Socket;
+use crate::sock_diag::{LEFT, Socket};
 
 pub(super) fn judge(facts: &Facts, target: &Target, listener: &Socket) -> Vec<Verdict> {
     let attention = Attention::of(facts, listener);
@@ -68,7 +68,9 @@ fn queue(facts: &Facts, attention: &Attention<'_>) -> Option<Verdict> {
     let blocked: Vec<_> = facts.connecting.iter().filter(|one| leads_to(one, listener)).collect();
     clients.extend(blocked.iter().map(|one| connecting_end(facts, one)));
 
-    let mut verdict = why(facts, attention, clients.len());
+    let left = listener.pending.iter().filter(|client| **client == LEFT).count();
+    let waiting = listener.pending.len() - left + blocked.len();
+    let mut verdict = why(facts, attention, waiting);
     if verdict.certainty < Certainty::Certain {
         // It is at work: not to have accepted for a moment is no fault.
         let waits_long = |end: &End| end.since.is_some_and(|since| since >= LONG);
@@ -78,11 +80,15 @@ fn queue(facts: &Facts, attention: &Attention<'_>) -> Option<Verdict> {
     }
     let (length, backlog) = (listener.unread, listener.in_flight);
     let full = if length > backlog { ": full" } else { "" };
-    let text = format!("accept queue: {length} wait, the backlog is {backlog}{full}");
+    let left = if left > 0 { format!(", {left} of them have left") } else { String::new() };
+    let text = format!("accept queue: {length} wait{left}, the backlog is {backlog}{full}");
     verdict.evidence.insert(0, super::Evidence { text, source: Some(source::DIAG) });
     if !blocked.is_empty() {
         let text = format!("{} blocked in connect()", blocked.len());
         verdict = verdict.fact(source::CALL, text);
+    }
+    if waiting == 0 {
+        verdict = verdict.fault(false);
     }
     verdict.clients = clients;
     Some(with_server(verdict, attention))
@@ -115,7 +121,11 @@ fn connecting_end(facts: &Facts, one: &Connecting) -> End {
 
 fn why(facts: &Facts, attention: &Attention<'_>, count: usize) -> Verdict {
     let name = words::holders(attention);
-    let wait = if count == 1 { "1 client waits" } else { &*format!("{count} clients wait") };
+    let wait = match count {
+        0 => "nobody waits any more",
+        1 => "1 client waits",
+        _ => &*format!("{count} clients wait"),
+    };
     if attention.is_stopped() {
         let mut verdict = stopped(attention);
         verdict.headline = format!("{wait} to be accepted by {name}, which is stopped");

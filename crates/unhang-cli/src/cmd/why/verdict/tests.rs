@@ -124,16 +124,9 @@ fn socket(inode: u32, state: State, peer: Peer) -> Socket {
         cookie: inode.into(),
         kind: Kind::Stream,
         state,
-        name: Vec::new(),
-        file: None,
         peer,
-        pending: Vec::new(),
-        unread: 0,
-        in_flight: 0,
-        send_buffer: 0,
-        shut_read: false,
-        shut_write: false,
         uid: Some(33),
+        ..Socket::default()
     }
 }
 
