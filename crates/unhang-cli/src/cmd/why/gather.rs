@@ -2,7 +2,7 @@
 //!
 //! A conversation that goes to and fro can show the same picture twice by chance, hardly four times.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::io;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -51,6 +51,7 @@ pub(crate) fn gather(target: &Target, window: Duration) -> io::Result<Facts> {
         facts.see(sockets);
     }
     look_again(&before, began.elapsed(), &mut facts);
+    find_heirs(target, &mut facts);
     find_connecting(&mut facts);
     find_standing(&mut facts);
     Ok(facts)
@@ -173,6 +174,26 @@ fn look_again(before: &BTreeMap<u32, Process>, window: Duration, facts: &mut Fac
             hold(*pid, &descriptors.sockets, facts);
         }
         facts.processes.insert(*pid, process);
+    }
+}
+
+/// What nobody holds who was looked at is perhaps with somebody who came meanwhile: a child, or
+/// whoever it was handed over to.
+fn find_heirs(target: &Target, facts: &mut Facts) {
+    let is_unheld = |inode: &u32| {
+        facts.holders(*inode).next().is_none()
+            && facts.sockets.get(inode).is_some_and(|socket| target.concerns(facts, socket))
+    };
+    let unheld: HashSet<u32> = facts.steady.iter().copied().filter(is_unheld).collect();
+    if unheld.is_empty() {
+        return;
+    }
+    for pid in proc::pids().unwrap_or_default() {
+        for (_, inode) in proc::sockets(pid).unwrap_or_default() {
+            if unheld.contains(&inode) {
+                facts.steady.remove(&inode);
+            }
+        }
     }
 }
 

@@ -2,6 +2,7 @@
 examples/hang.rs, with one thread each; all end when they are killed, and those they forked with them."""
 import os
 import select
+import signal
 import socket
 import sys
 import time
@@ -107,6 +108,13 @@ def linger(listener, _pipe, parent):
         time.sleep(0.5)
 
 
+def fork_late(listener, stream):
+    """Its child alone has the connection, once it is told to by a signal."""
+    signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGUSR1])
+    signal.sigwait([signal.SIGUSR1])
+    fork(listener, stream, linger)
+
+
 def compute():
     while True:
         pass
@@ -130,6 +138,7 @@ AFTER_A_REQUEST = {
     "serve-fork": lambda *both: fork(*both, await_work),
     "serve-fork-all": lambda *both: fork(*both, await_work_beside_the_listener),
     "serve-fork-asleep": lambda *both: fork(*both, linger),
+    "serve-fork-late": fork_late,
 }
 AFTER_AN_ACCEPT = {
     "serve-unread": lambda _: sleep(),

@@ -2,12 +2,16 @@
 //! found rests on the kernel alone.
 
 use std::path::Path;
+use std::process::Command;
+
+use rustix::process::Signal;
 
 use super::acting::attempt;
 use super::{codes, finds, look};
+use crate::support::daemon::Daemon;
 use crate::support::hang::{Stage, User, users};
 use crate::support::programs::find_for_all;
-use crate::support::root;
+use crate::support::{UNHANG, await_some, root};
 
 /// A server, a client, and what is to be found of them.
 #[track_caller]
@@ -77,6 +81,25 @@ fn a_child_that_does_something_else_may_only_have_inherited_the_descriptor() {
     let finding = finds(&stage, "handler_blocked", "likely");
     let parent = format!("[{}] has closed it", stage.player(0).pid());
     assert!(finding["inferred"].to_string().contains(&parent), "{finding:#}");
+}
+
+/// Whoever has it at the end was not there to be looked at in the beginning.
+#[test]
+fn a_connection_that_is_handed_over_meanwhile_is_not_said_to_be_with_nobody() {
+    let Some(python) = find_for_all("python3", "python3") else { return };
+    let mut stage = Stage::new(User::Me);
+    play(&mut stage, &python, "serve-fork-late");
+    play(&mut stage, &python, "call");
+    finds(&stage, "handler_blocked", "certain");
+    let mut command = Command::new(UNHANG);
+    command.args(["why", "--json", "--for", "1s"]).arg(&stage.place.socket);
+    let why = Daemon::spawn(&mut command);
+    await_some("it has looked once, and sleeps", || why.threads_sleep().then_some(()));
+    stage.player(0).signal(Signal::USR1);
+    let object = serde_json::from_str(&why.await_line("{")).unwrap();
+    assert_eq!(codes(&object), [("ok", "certain")], "{object:#}");
+    // The next time it is seen who has it.
+    finds(&stage, "handler_blocked", "likely");
 }
 
 #[test]
