@@ -39,6 +39,7 @@ pub(crate) fn gather(target: &Target, window: Duration) -> io::Result<Facts> {
     };
     find_holders(&pids, &mut facts);
     find_former(&mut facts);
+    find_standing(&mut facts);
 
     let before = involved(target, &mut facts);
     let began = Instant::now();
@@ -53,7 +54,6 @@ pub(crate) fn gather(target: &Target, window: Duration) -> io::Result<Facts> {
     look_again(&before, began.elapsed(), &mut facts);
     find_heirs(target, &mut facts);
     find_connecting(&mut facts);
-    find_standing(&mut facts);
     Ok(facts)
 }
 
@@ -115,9 +115,11 @@ fn involved(target: &Target, facts: &mut Facts) -> BTreeMap<u32, Process> {
         let is_accepted = facts.is_accepted(socket);
         is_accepted.then(|| Some(facts.listener_of(socket)?.inode)).flatten()
     };
+    let displaced = target.displaced(facts).map(|listener| listener.inode);
     let mut ends: Vec<u32> = concerned
         .flat_map(|socket| [Some(socket.inode), socket.peer_inode(), accepted_by(socket)])
         .flatten()
+        .chain(displaced)
         .chain(
             facts
                 .listeners()

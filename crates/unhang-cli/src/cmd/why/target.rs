@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
-use super::facts::Facts;
+use super::facts::{Facts, Standing};
 use super::file::SocketFile;
 use crate::sock_diag::{FileId, Socket};
 
@@ -99,6 +99,18 @@ impl Target {
             Self::Abstract(asked) => file.is_none() && asked == name,
             Self::All | Self::Process { .. } => true,
         }
+    }
+
+    /// Listeners that the path led to once.
+    pub(crate) fn displaced<'a>(&self, facts: &'a Facts) -> impl Iterator<Item = &'a Socket> {
+        let here = match self {
+            Self::File(asked) => asked.id(),
+            Self::All | Self::Abstract(_) | Self::Process { .. } => None,
+        };
+        facts.listeners().filter(move |listener| match facts.standing.get(&listener.inode) {
+            Some(Standing::Other(now)) => Some(*now) == here && listener.file != here,
+            _ => false,
+        })
     }
 }
 

@@ -53,12 +53,16 @@ fn what_is_no_listening_socket_is_told_apart() {
 
 #[test]
 fn a_file_that_was_replaced_is_told_by_its_inode() {
-    let stage = Stage::new(User::Me);
+    let mut stage = Stage::new(User::Me);
+    stage.play("serve-mute", "ready");
     let socket = &stage.place.socket;
-    let _old = UnixListener::bind(socket).unwrap();
     fs::remove_file(socket).unwrap();
     let _new = UnixListener::bind(socket).unwrap();
-    found(&stage, socket, "replaced_file");
+    let (exit, object) = look(&stage, &[socket]);
+    assert_eq!((exit, codes(&object)), (1, vec![("replaced_file", "certain")]), "{object:#}");
+    // It is to be ended, and so has to be named.
+    let owner = &object["findings"][0]["server"]["owners"][0];
+    assert_eq!(owner["pid"], stage.player(0).pid(), "{object:#}");
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! What a path leads to, before any connection.
 
 use super::super::attention::Attention;
-use super::super::facts::{Facts, Standing};
+use super::super::facts::Facts;
 use super::super::file::{Bound, Found, SocketFile};
 use super::super::target::Target;
 use super::connection::unseen;
@@ -14,7 +14,8 @@ pub(super) fn judge(facts: &Facts, target: &Target) -> Vec<Verdict> {
     match target {
         Target::File(file) => {
             let mut verdicts: Vec<_> = by_path(facts, file).into_iter().collect();
-            verdicts.extend(displaced(facts, file));
+            let displaced = target.displaced(facts);
+            verdicts.extend(displaced.map(|old| replaced(&Attention::of(facts, old))));
             verdicts
         }
         Target::Abstract(name) if facts.listeners().all(|one| one.name != *name) => {
@@ -122,17 +123,4 @@ fn stale(file: &SocketFile, certainty: Certainty) -> Verdict {
     Verdict::new(Code::StaleFile, certainty, headline)
         .fix("start the server; let it prove that the file is stale, and unlink it, before bind()")
         .now(format!("rm {path}"))
-}
-
-/// Listeners that this path led to once.
-fn displaced(facts: &Facts, file: &SocketFile) -> Vec<Verdict> {
-    let is_displaced = |listener: &&Socket| {
-        let led_here = match (facts.standing.get(&listener.inode), file.id()) {
-            (Some(Standing::Other(now)), Some(here)) => *now == here,
-            _ => false,
-        };
-        led_here && listener.file != file.id()
-    };
-    let old = facts.listeners().filter(is_displaced);
-    old.map(|listener| replaced(&Attention::of(facts, listener))).collect()
 }
