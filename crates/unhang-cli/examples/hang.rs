@@ -22,7 +22,7 @@ use std::time::{Duration, Instant};
 use rustix::event::epoll::{self, CreateFlags, EventData, EventFlags};
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
-use rustix::process::{Resource, Rlimit, setrlimit};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use own::Handling;
 
@@ -241,7 +241,7 @@ fn leak(path: &str) -> Outcome {
 fn at_limit(path: &str) -> Outcome {
     const LIMIT: u64 = 32;
     let listener = UnixListener::from(listen(path, 128)?);
-    setrlimit(Resource::Nofile, Rlimit { current: Some(LIMIT), maximum: Some(LIMIT) })?;
+    setrlimit(Resource::Nofile, Rlimit { current: Some(LIMIT), ..getrlimit(Resource::Nofile) })?;
     let mut held = Vec::new();
     while let Ok(another) = listener.try_clone() {
         held.push(another);

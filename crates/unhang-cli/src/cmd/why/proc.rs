@@ -31,8 +31,9 @@ pub(crate) struct Process {
     pub(crate) program: Option<(u64, u64)>,
     /// None: this user may not see them.
     pub(crate) descriptors: Option<Descriptors>,
-    /// How many descriptors it may have.
+    /// How many descriptors it may have, and how many it may itself allow itself.
     pub(crate) limit: Option<u64>,
+    pub(crate) hard_limit: Option<u64>,
     pub(crate) threads: Vec<Thread>,
 }
 
@@ -129,6 +130,8 @@ pub(crate) fn read(pid: u32, clock: &mut Clock) -> Option<Process> {
         Err(_) => None,
     };
     let program = fs::metadata(folder.join("exe")).ok();
+    let (limit, hard_limit) =
+        limits(&fs::read_to_string(folder.join("limits")).unwrap_or_default());
     Some(Process {
         pid,
         parent: stat.parent,
@@ -137,7 +140,8 @@ pub(crate) fn read(pid: u32, clock: &mut Clock) -> Option<Process> {
         program: program.map(|file| (file.dev(), file.ino())),
         threads: thread::read_all(pid, descriptors.as_ref(), clock),
         descriptors,
-        limit: limit(&fs::read_to_string(folder.join("limits")).unwrap_or_default()),
+        limit,
+        hard_limit,
     })
 }
 
@@ -211,10 +215,12 @@ fn uid(status: &str) -> Option<u32> {
     line.split_ascii_whitespace().nth(1)?.parse().ok()
 }
 
-/// The soft limit; None where there is none.
-fn limit(limits: &str) -> Option<u64> {
-    let line = limits.lines().find_map(|line| line.strip_prefix("Max open files"))?;
-    line.split_ascii_whitespace().next()?.parse().ok()
+/// The soft and the hard limit of descriptors; None where there is none.
+fn limits(limits: &str) -> (Option<u64>, Option<u64>) {
+    let line = limits.lines().find_map(|line| line.strip_prefix("Max open files"));
+    let mut columns = line.unwrap_or_default().split_ascii_whitespace();
+    let mut limit = || columns.next()?.parse().ok();
+    (limit(), limit())
 }
 
 #[cfg(test)]
@@ -222,12 +228,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_soft_limit_and_the_effective_user_are_taken() {
-        let limits = "Limit   Soft Limit  Hard Limit  Units\nMax open files  1024  4096  files\n";
-        assert_eq!(limit(limits), Some(1024));
-        assert_eq!(limit("Max open files  unlimited  unlimited  files\n"), None);
+    fn the_limits_and_the_effective_user_are_taken() {
+        let text = "Limit   Soft Limit  Hard Limit  Units\nMax open files  1024  4096  files\n";
+        assert_eq!(limits(text), (Some(1024), Some(4096)));
+        assert_eq!(limits("Max open files  1024  unlimited  files\n"), (Some(1024), None));
         assert_eq!(uid("Name:\tx\nUid:\t1\t2\t3\t4\n"), Some(2));
-        assert_eq!((limit(""), uid("Uid:\tx"), uid("")), (None, None, None));
+        assert_eq!((limits(""), uid("Uid:\tx"), uid("")), ((None, None), None, None));
     }
 
     #[test]

@@ -229,13 +229,26 @@ fn a_server_that_is_stopped_accepts_nobody() {
     }
 }
 
+/// How many descriptors a process may have, and how many it may allow itself.
+fn limits(pid: u32) -> [u64; 2] {
+    let limits = fs::read_to_string(format!("/proc/{pid}/limits")).unwrap();
+    let line = limits.lines().find_map(|line| line.strip_prefix("Max open files")).unwrap();
+    let mut columns = line.split_ascii_whitespace();
+    [(); 2].map(|()| columns.next().unwrap().parse().unwrap())
+}
+
 #[test]
 fn no_descriptor_is_left() {
     for user in users() {
         let mut stage = Stage::new(*user);
         stage.play("serve-at-limit", "ready");
         stage.play("call", "ready");
-        finds(&stage, "fd_limit", "certain");
+        let finding = finds(&stage, "fd_limit", "certain");
+        // With one number it would take from the server what it may still allow itself.
+        let pid = stage.player(0).pid();
+        let [limit, hard] = limits(pid);
+        let cure = format!("prlimit --pid {pid} --nofile={}:{hard}", 2 * limit);
+        assert_eq!(finding["now"][0], cure, "{finding:#}");
     }
 }
 

@@ -2,6 +2,7 @@
 
 use super::super::attention::Attention;
 use super::super::facts::{Connecting, Facts, Standing};
+use super::super::proc::Process;
 use super::super::target::Target;
 use super::cause::{self, Cause};
 use super::queued::{LONG, stopped};
@@ -144,7 +145,7 @@ fn why(facts: &Facts, attention: &Attention<'_>, count: usize) -> Verdict {
             .fix(
                 "find the descriptors it does not close; raise the limit (LimitNOFILE=, ulimit -n)",
             )
-            .now(format!("prlimit --pid {} --nofile={}", process.pid, limit.saturating_mul(2)));
+            .now(raise(process, limit.saturating_mul(2)));
     }
     let listener = attention.socket;
     let (code, full) = match listener.unread > listener.in_flight {
@@ -153,6 +154,13 @@ fn why(facts: &Facts, attention: &Attention<'_>, count: usize) -> Verdict {
     };
     let headline = format!("{wait} to be accepted by {name}{full}");
     explain(facts, attention, Verdict::new(code, Certainty::Certain, headline))
+}
+
+/// Both limits are named: `prlimit` with one number would lower the hard one to it, for ever.
+fn raise(process: &Process, limit: u64) -> String {
+    let hard = process.hard_limit.map(|hard| hard.max(limit).to_string());
+    let hard = hard.as_deref().unwrap_or("unlimited");
+    format!("prlimit --pid {} --nofile={limit}:{hard}", process.pid)
 }
 
 /// What the server does instead of accepting.
