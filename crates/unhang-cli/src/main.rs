@@ -5,6 +5,7 @@ mod cmd;
 mod exit;
 mod log;
 mod metrics;
+mod shell;
 mod sock_diag;
 mod systemd;
 mod units;

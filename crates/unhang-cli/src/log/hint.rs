@@ -8,6 +8,8 @@ use std::time::{Duration, Instant};
 
 use unhang::{Address, Cause, Ended};
 
+use crate::shell::quoted;
+
 /// Long enough to be no noise where every client does it, and short enough that whoever comes to see
 /// what is wrong finds it near the end of the log.
 const AGAIN: Duration = Duration::from_secs(60 * 60);
@@ -63,16 +65,6 @@ fn absolute(path: &Path) -> String {
     std::path::absolute(path).as_deref().unwrap_or(path).to_string_lossy().into_owned()
 }
 
-/// As a shell takes it.
-fn quoted(text: &str) -> String {
-    let is_plain = |one: char| one.is_alphanumeric() || "/._-+:@,=".contains(one);
-    if text.chars().all(is_plain) {
-        text.to_owned()
-    } else {
-        format!("'{}'", text.replace('\'', r"'\''"))
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -104,10 +96,7 @@ mod tests {
     }
 
     #[test]
-    fn a_path_is_quoted_as_a_shell_takes_it() {
-        assert_eq!(quoted("/run/app-1.sock"), "/run/app-1.sock");
-        assert_eq!(quoted("/run/my app"), "'/run/my app'");
-        assert_eq!(quoted("it's $1"), r"'it'\''s $1'");
+    fn a_path_is_named_in_full() {
         assert_eq!(absolute(Path::new("/900")), "/900");
         assert!(absolute(Path::new("900")).starts_with('/'));
     }

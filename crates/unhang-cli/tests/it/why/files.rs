@@ -4,6 +4,7 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::{UnixDatagram, UnixListener};
 use std::path::Path;
+use std::process::Command;
 
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketType, bind, socket};
 
@@ -63,6 +64,26 @@ fn a_file_that_was_replaced_is_told_by_its_inode() {
     // It is to be ended, and so has to be named.
     let owner = &object["findings"][0]["server"]["owners"][0];
     assert_eq!(owner["pid"], stage.player(0).pid(), "{object:#}");
+}
+
+/// Who made the file chose its name, and in `/tmp` that is anybody.
+#[test]
+fn a_name_cannot_write_to_the_terminal_nor_add_to_a_cure() {
+    let stage = Stage::new(User::Me);
+    let [colour, spaced] = ["\x1b[31m", "it's; not all"].map(|name| stage.path(name));
+    for path in [&colour, &spaced] {
+        drop(UnixListener::bind(path).unwrap());
+    }
+    let (_, object) = look(&stage, &[&colour]);
+    for key in ["headline", "now"] {
+        let text = object["findings"][0][key].to_string();
+        // As JSON has it.
+        assert!(!text.contains(r"\u001b") && text.contains("[31m"), "{text}");
+    }
+    let (_, object) = look(&stage, &[&spaced]);
+    let cure = object["findings"][0]["now"][0].as_str().unwrap();
+    assert!(Command::new("sh").args(["-c", cure]).status().unwrap().success(), "{cure}");
+    assert!(!spaced.exists(), "{cure}");
 }
 
 #[test]

@@ -1,5 +1,7 @@
 //! What a path leads to, before any connection.
 
+use std::os::unix::ffi::OsStrExt;
+
 use super::super::attention::Attention;
 use super::super::facts::Facts;
 use super::super::file::{Bound, Found, SocketFile};
@@ -8,6 +10,7 @@ use super::connection::unseen;
 use super::listener::replaced;
 use super::words::{holders, name_of, source};
 use super::{Certainty, Code, Verdict, end};
+use crate::shell::quoted;
 use crate::sock_diag::{Kind, Socket};
 
 pub(super) fn judge(facts: &Facts, target: &Target) -> Vec<Verdict> {
@@ -33,7 +36,7 @@ pub(super) fn judge(facts: &Facts, target: &Target) -> Vec<Verdict> {
 }
 
 fn by_path(facts: &Facts, file: &SocketFile) -> Option<Verdict> {
-    let path = file.path.display().to_string();
+    let path = name(file);
     let certain = |code, headline: String| Verdict::new(code, Certainty::Certain, headline);
     match &file.found {
         Found::Missing => Some(
@@ -65,9 +68,14 @@ fn by_path(facts: &Facts, file: &SocketFile) -> Option<Verdict> {
     }
 }
 
+/// Whoever made the file chose it, and is not to write to our terminal with that.
+fn name(file: &SocketFile) -> String {
+    name_of(file.path.as_os_str().as_bytes())
+}
+
 /// It is a socket: who has it bound, if not as one would expect?
 fn bound(facts: &Facts, file: &SocketFile) -> Option<Verdict> {
-    let path = file.path.display().to_string();
+    let path = name(file);
     let here = |socket: &&Socket| socket.file.is_some() && socket.file == file.id();
     if facts.listeners().any(|socket| here(&socket)) {
         return None;
@@ -110,7 +118,7 @@ fn datagram(path: &str) -> Verdict {
 }
 
 fn stale(file: &SocketFile, certainty: Certainty) -> Verdict {
-    let path = file.path.display();
+    let path = name(file);
     let made = match &file.found {
         Found::Socket { made: Some(made), .. } => jiff::Timestamp::try_from(*made).ok(),
         _ => None,
@@ -122,5 +130,5 @@ fn stale(file: &SocketFile, certainty: Certainty) -> Verdict {
     let headline = format!("{path} is there{bound}, but nobody has it open: clients are refused");
     Verdict::new(Code::StaleFile, certainty, headline)
         .fix("start the server; let it prove that the file is stale, and unlink it, before bind()")
-        .now(format!("rm {path}"))
+        .now(format!("rm {}", quoted(&file.path.to_string_lossy())))
 }

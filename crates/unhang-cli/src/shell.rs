@@ -1,0 +1,26 @@
+//! Commands that are shown, for somebody to run as they stand.
+
+/// As a shell takes it. Control characters are escaped: they would act on the terminal at once.
+pub(crate) fn quoted(text: &str) -> String {
+    let is_plain = |one: char| one.is_alphanumeric() || "/._-+:@,=".contains(one);
+    if text.chars().all(is_plain) {
+        text.to_owned()
+    } else if text.contains(char::is_control) {
+        format!("$'{}'", text.as_bytes().escape_ascii())
+    } else {
+        format!("'{}'", text.replace('\'', r"'\''"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_path_is_quoted_as_a_shell_takes_it() {
+        assert_eq!(quoted("/run/app-1.sock"), "/run/app-1.sock");
+        assert_eq!(quoted("/run/my app"), "'/run/my app'");
+        assert_eq!(quoted("it's $1"), r"'it'\''s $1'");
+        assert_eq!(quoted("it's \x1b[31m"), r"$'it\'s \x1b[31m'");
+    }
+}
