@@ -8,8 +8,6 @@ mod go;
 mod mem;
 mod php;
 
-use std::time::Instant;
-
 /// Where a script is.
 #[derive(Debug)]
 pub(crate) struct Where {
@@ -40,27 +38,8 @@ pub(crate) enum Reader {
     },
 }
 
-/// Finds the line of the script that the process runs. `None`: not a runtime that is known here.
-pub(crate) fn where_is(pid: u32, show_data: bool) -> Result<Option<Where>, String> {
-    php::where_is(pid, show_data).map_err(not_known)
-}
-
-/// Finds, for each of a process's descriptors, the goroutine that waits to read it; those that it
-/// does not come to by `until` are not known. With each descriptor stands what the process has
-/// registered with it in its epoll: `data` in /proc/PID/fdinfo. `None`: not a Go program.
-pub(crate) fn go_readers(
-    pid: u32,
-    registered: &[(u32, u64)],
-    until: Instant,
-) -> Result<Option<Vec<Result<Reader, String>>>, String> {
-    let readers = go::readers(pid, registered, until).map_err(not_known)?;
-    let known = |reader: Result<Reader, String>| reader.map_err(not_known);
-    Ok(readers.map(|readers| readers.into_iter().map(known).collect()))
-}
-
-fn not_known(why: impl std::fmt::Display) -> String {
-    format!("not known: {why}")
-}
+pub(crate) use go::readers as go_readers;
+pub(crate) use php::where_is;
 
 /// Looks again when what was seen does not fit: it may have been changed halfway.
 fn steady<T>(mut look: impl FnMut() -> Result<T, String>) -> Result<T, String> {

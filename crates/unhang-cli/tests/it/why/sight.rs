@@ -66,6 +66,23 @@ fn descriptors_that_lead_nobody_knows_where_are_hidden_and_not_absent() {
 }
 
 #[test]
+fn why_it_is_not_known_where_a_script_is_is_said_and_no_more() {
+    if missing("strace", "strace") {
+        return;
+    }
+    let mut stage = Stage::new(User::Me);
+    stage.play("serve-unread", "listening");
+    stage.play("call", "ready");
+    finds(&stage, "request_unread", "certain");
+    let memory = format!("/proc/{}/mem", stage.player(0).pid());
+    let hidden = text(&["-e", "inject=openat:error=EACCES", "-P", &memory]);
+    let output = look_where(&hidden, &[stage.place.socket.to_str().unwrap()]);
+    let object: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let why = object["findings"][0]["server"]["owners"][0]["at_unknown"].as_str();
+    assert!(why.is_some_and(|why| why.starts_with("to look into process")), "{object:#}");
+}
+
+#[test]
 fn where_the_kernel_does_not_tell_of_sockets_that_is_4() {
     if missing("strace", "strace") {
         return;

@@ -24,7 +24,11 @@ const NOBODY: [u64; 2] = [0, 1];
 /// `pdWait`: somebody is on the way to wait.
 const ABOUT_TO_WAIT: u64 = 2;
 
-pub(super) fn readers(
+/// Finds, for each of a process's descriptors, the goroutine that waits to read it, or says why that
+/// is not known: so for those that it does not come to by `until`. With each descriptor stands what
+/// the process has registered with it in its epoll: `data` in /proc/PID/fdinfo. `None`: not a Go
+/// program.
+pub(crate) fn readers(
     pid: u32,
     registered: &[(u32, u64)],
     until: Instant,

@@ -111,7 +111,8 @@ const MOST_VARIABLES: u32 = 128;
 /// How much of a variable is shown: the first lines of a reply tell it from others.
 const SHOWN: usize = 200;
 
-pub(super) fn where_is(pid: u32, show_data: bool) -> Result<Option<Where>, String> {
+/// Finds the line of the script that the process runs, or says why it is not known. `None`: not PHP.
+pub(crate) fn where_is(pid: u32, show_data: bool) -> Result<Option<Where>, String> {
     let memory = Memory::open(pid)?;
     let Some(image) = interpreter(pid, &memory)? else { return Ok(None) };
     let Some(globals) = image.exported("executor_globals")? else {
