@@ -33,6 +33,11 @@ pub(crate) fn readers(
     registered: &[(u32, u64)],
     until: Instant,
 ) -> Result<Option<Vec<Result<Reader, String>>>, String> {
+    let in_time = || match Instant::now() < until {
+        true => Ok(()),
+        false => Err("there was more to look at than could be in time".to_owned()),
+    };
+    in_time()?;
     let memory = Memory::open(pid)?;
     let image = Image::of_program(pid, &memory)?;
     let Some(build_info) = image.section(".go.buildinfo")? else { return Ok(None) };
@@ -43,9 +48,9 @@ pub(crate) fn readers(
     let functions = Functions::find(&memory, &image, layout)?;
     let goroutines = Goroutines::find(&memory, &functions, layout)?;
     let poll = Poll { memory: &memory, goroutines, layout, owners: Cell::default() };
-    let reader = |&(fd, epoll_data): &(u32, u64)| match Instant::now() < until {
-        true => steady(|| poll.reader(fd, epoll_data)),
-        false => Err("it has more connections than could be looked at in time".to_owned()),
+    let reader = |&(fd, epoll_data): &(u32, u64)| {
+        in_time()?;
+        steady(|| poll.reader(fd, epoll_data))
     };
     Ok(Some(registered.iter().map(reader).collect()))
 }

@@ -255,16 +255,10 @@ fn what_does_not_fit_is_not_known() {
 }
 
 #[test]
-fn when_time_is_up_the_rest_is_not_known() {
-    for program in servers() {
-        let mut server = Server::start(program, "main accepts");
-        let (_client, fd) = server.connect(b"a");
-        let pid = server.process.pid();
-        let data = epoll_data(pid, fd).unwrap();
-        let all = readers(pid, &[(fd, data); 3], Instant::now()).unwrap().unwrap();
-        assert_eq!(all.len(), 3);
-        assert!(all.iter().all(|one| one.as_ref().unwrap_err().contains("in time")), "{all:?}");
-    }
+fn when_time_is_up_no_program_is_looked_into() {
+    // There is none with this number: to look would say so.
+    let error = readers(u32::MAX, &[(3, 0)], Instant::now()).unwrap_err();
+    assert!(error.contains("in time"), "{error}");
 }
 
 #[test]
