@@ -16,8 +16,12 @@ pub(super) fn leaked(facts: &Facts, server: &Attention<'_>) -> Option<Verdict> {
 
 /// Standard input, output and error are given to a program on purpose.
 const GIVEN: u32 = 2;
-/// The service manager: it keeps a service's listener.
-const MANAGER: u32 = 1;
+
+/// A service manager, the system's or a user's own: it keeps a service's listener, and where it accepts
+/// for the service (`Accept=yes`), hands over what it accepted.
+fn is_manager(process: &Process) -> bool {
+    process.pid == 1 || process.name == "systemd"
+}
 
 fn to_another_program(facts: &Facts, server: &Attention<'_>) -> Option<Verdict> {
     let owners = owners(facts, server);
@@ -29,12 +33,12 @@ fn to_another_program(facts: &Facts, server: &Attention<'_>) -> Option<Verdict> 
             })
     };
     // Where it alone has the listener, it accepts for others, and hands over what it accepted.
-    let is_leak = owners.iter().any(|owner| owner.pid != MANAGER)
+    let is_leak = !owners.iter().all(|owner| is_manager(owner))
         && !owners.iter().any(|owner| server.holds(owner.pid))
         && server.holders.iter().all(is_foreign);
     is_leak.then(|| {
         // A process that may not be seen may hold this end, too.
-        let by_manager = owners.iter().any(|owner| owner.pid == MANAGER);
+        let by_manager = owners.iter().any(|owner| is_manager(owner));
         let is_sure = !by_manager && facts.hidden.is_empty();
         let certainty = if is_sure { Certainty::Certain } else { Certainty::Likely };
         let owner = owners.iter().map(|owner| who(owner)).collect::<Vec<_>>().join(", ");
@@ -90,7 +94,7 @@ pub(super) fn giver<'a>(facts: &'a Facts, server: &Attention<'_>) -> Option<&'a 
         let has_listener = owners.iter().any(|owner| owner.pid == process.pid);
         *fd > GIVEN
             && process.parent == parent.pid
-            && parent.pid != MANAGER
+            && !is_manager(parent)
             && (!has_listener || accepts(parent, listener))
     };
     let are_heirs = server.holders.iter().all(is_heir);

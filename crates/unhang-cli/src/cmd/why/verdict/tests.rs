@@ -366,16 +366,20 @@ fn a_child_that_awaits_its_parents_word_has_no_hand_on_what_it_inherited() {
 }
 
 #[test]
-fn what_the_service_manager_accepted_it_hands_over() {
-    let mut world = World::asked();
-    world.0.holders.insert(LISTENER, vec![(1, 9)]);
-    let manager = world.0.processes[&SERVER_PID].clone();
-    let manager = Process { pid: 1, program: Some((1, 1)), ..manager };
-    world.0.processes.insert(1, manager);
-    let service = world.0.processes.get_mut(&SERVER_PID).unwrap();
-    service.parent = 1;
-    let world = world.thread(SERVER_PID, Call::Sleep);
-    says(&world, Code::HandlerBlocked, Certainty::Certain, true);
+fn what_a_service_manager_accepted_it_hands_over() {
+    // The system's, and a user's own.
+    for (pid, name) in [(1, "init"), (900, "systemd")] {
+        let mut world = World::asked();
+        world.0.holders.insert(LISTENER, vec![(pid, 9)]);
+        let manager = world.0.processes[&SERVER_PID].clone();
+        let manager =
+            Process { pid, name: name.to_owned(), program: Some((1, pid.into())), ..manager };
+        world.0.processes.insert(pid, manager);
+        let service = world.0.processes.get_mut(&SERVER_PID).unwrap();
+        service.parent = pid;
+        let world = world.thread(SERVER_PID, Call::Sleep);
+        says(&world, Code::HandlerBlocked, Certainty::Certain, true);
+    }
 }
 
 #[test]
