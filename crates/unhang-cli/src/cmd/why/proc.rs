@@ -39,7 +39,8 @@ pub(crate) struct Process {
 
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Descriptors {
-    /// Descriptor and inode of every socket, of whatever family.
+    /// Descriptor and inode of every socket, of whatever family, by descriptor: there may be thousands,
+    /// and as many threads that each wait at one.
     pub(crate) sockets: Vec<(u32, u32)>,
     /// The same of every pipe, whose two ends have one inode.
     pub(crate) pipes: Vec<(u32, u32)>,
@@ -50,7 +51,8 @@ pub(crate) struct Descriptors {
 
 impl Descriptors {
     pub(crate) fn inode(&self, fd: u32) -> Option<u32> {
-        self.sockets.iter().find(|socket| socket.0 == fd).map(|socket| socket.1)
+        let at = self.sockets.binary_search_by_key(&fd, |socket| socket.0).ok()?;
+        Some(self.sockets.get(at)?.1)
     }
 
     pub(crate) fn pipe(&self, fd: u32) -> Option<u32> {
@@ -201,6 +203,8 @@ fn links_in(folder: &Path) -> io::Result<Links> {
             links.epolls.push(fd);
         }
     }
+    // The kernel gives them so already.
+    links.sockets.sort_unstable();
     Ok(links)
 }
 
