@@ -2,6 +2,7 @@
 
 mod message;
 
+use std::collections::HashMap;
 use std::io;
 use std::os::fd::OwnedFd;
 
@@ -29,8 +30,34 @@ impl Diag {
         Ok(Self(net::socket_with(AddressFamily::NETLINK, kind, flags, protocol)?))
     }
 
+    /// The queues are asked for apart: at one of more clients than fit a message, some eight thousand,
+    /// the kernel ends a dump without a word. They come first, so that the clients are known then.
     fn dump(&self) -> io::Result<Vec<Socket>> {
-        net::send(&self.0, &request(REQUEST_AND_DUMP, 0, SHOW_ALL), SendFlags::empty())?;
+        let queues = self.rows(LISTENING, SHOW_PENDING)?;
+        let mut queues: HashMap<_, _> =
+            queues.into_iter().map(|one| (one.cookie, one.pending)).collect();
+        let mut sockets = self.rows(EVERY_STATE, SHOW_ALL)?;
+        let listens = |one: &&mut Socket| one.state == State::Listening && one.unread > 0;
+        for listener in sockets.iter_mut().filter(listens) {
+            listener.pending = queues.remove(&listener.cookie).unwrap_or_default();
+            if listener.pending.is_empty() {
+                self.ask_again(listener);
+            }
+        }
+        Ok(sockets)
+    }
+
+    /// A queue that the dump did not come to. Alone, it is told up to a thousand clients.
+    fn ask_again(&self, listener: &mut Socket) {
+        let now = self.one(listener.inode, SHOW_PENDING | SHOW_QUEUES);
+        if let Some(now) = now.ok().filter(|now| now.cookie == listener.cookie) {
+            (listener.pending, listener.unread) = (now.pending, now.unread);
+        }
+    }
+
+    fn rows(&self, states: u32, show: u32) -> io::Result<Vec<Socket>> {
+        let request = request(REQUEST_AND_DUMP, 0, states, show);
+        net::send(&self.0, &request, SendFlags::empty())?;
         let mut sockets = Vec::new();
         let mut buffer = vec![0; RECEIVE];
         loop {
@@ -42,10 +69,15 @@ impl Diag {
         }
     }
 
-    /// The queues of one socket, and no more of it. Does not wait: the kernel has answered before
-    /// the request returns.
+    /// The queues of one socket, and no more of it.
     pub(crate) fn queues(&self, inode: u32) -> io::Result<Socket> {
-        net::send(&self.0, &request(REQUEST, inode, SHOW_QUEUES), SendFlags::empty())?;
+        self.one(inode, SHOW_QUEUES)
+    }
+
+    /// Does not wait: the kernel has answered before the request returns.
+    fn one(&self, inode: u32, show: u32) -> io::Result<Socket> {
+        let request = request(REQUEST, inode, EVERY_STATE, show);
+        net::send(&self.0, &request, SendFlags::empty())?;
         let mut sockets = Vec::new();
         let mut buffer = vec![0; RECEIVE_ONE];
         let answer = self.receive(&mut buffer, RecvFlags::DONTWAIT, &mut sockets)?;
@@ -76,25 +108,28 @@ impl Diag {
 
 /// The kernel fills at most 32 KiB at a time.
 const RECEIVE: usize = 64 * 1024;
-/// Two headers, and attributes of a few words.
-const RECEIVE_ONE: usize = 4 * 1024;
+/// Two headers, and attributes of a page at most.
+const RECEIVE_ONE: usize = 8 * 1024;
 
 const REQUEST: u16 = 0x1;
 const REQUEST_AND_DUMP: u16 = 0x301;
-/// Name, file, peer, pending clients, queues, memory and owner: all that there is.
-const SHOW_ALL: u32 = 0x7f;
+/// Name, file, peer, queues, memory and owner: all that there is, but for the pending clients.
+const SHOW_ALL: u32 = 0x77;
+const SHOW_PENDING: u32 = 0x8;
 const SHOW_QUEUES: u32 = 0x10;
+/// `TCP_LISTEN`, which has the number 10, as a bit.
+const LISTENING: u32 = 1 << 10;
+const EVERY_STATE: u32 = u32::MAX;
 
 /// A header of 16 bytes and a `unix_diag_req` of 24.
-fn request(flags: u16, inode: u32, show: u32) -> [u8; 40] {
+fn request(flags: u16, inode: u32, states: u32, show: u32) -> [u8; 40] {
     let mut bytes = [0; 40];
     let mut put = |at: usize, value: &[u8]| bytes[at..at + value.len()].copy_from_slice(value);
     put(0, &40_u32.to_ne_bytes());
     put(4, &SOCK_DIAG_BY_FAMILY.to_ne_bytes());
     put(6, &flags.to_ne_bytes());
     put(16, &[AF_UNIX]);
-    // Every state.
-    put(20, &u32::MAX.to_ne_bytes());
+    put(20, &states.to_ne_bytes());
     put(24, &inode.to_ne_bytes());
     put(28, &show.to_ne_bytes());
     // "Any cookie."

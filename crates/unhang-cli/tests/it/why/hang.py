@@ -47,6 +47,18 @@ def crowd(path):
     loop.poll()
 
 
+def queue(path):
+    """More clients than the kernel names, which is some eight thousand; they are this process, too."""
+    listener = socket.socket(socket.AF_UNIX)
+    listener.bind(path)
+    listener.listen(20_000)
+    clients = [socket.socket(socket.AF_UNIX) for _ in range(9_000)]
+    for client in clients:
+        client.connect(path)
+    print("ready")
+    sleep()
+
+
 def sleep():
     while True:
         time.sleep(3600)
@@ -161,6 +173,8 @@ def main(role, path):
         CLIENTS[role](connect(path))
     elif role == "call-crowd":
         crowd(path)
+    elif role == "serve-long-queue":
+        queue(path)
     elif role == "serve-relative":
         bind_and_leave(path)
     elif role == "serve-chroot":

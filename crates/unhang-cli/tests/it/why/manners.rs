@@ -57,7 +57,7 @@ fn a_borrowed_descriptor_does_not_delay_the_owners_close() {
 const MOST: Duration = Duration::from_secs(5);
 
 /// Whether so many descriptors may be had, and some for the test itself.
-fn may_have(descriptors: u64) -> bool {
+pub(super) fn may_have(descriptors: u64) -> bool {
     let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile);
     let may = limit.current.is_none_or(|most| most >= descriptors + 500);
     if !may {

@@ -1,12 +1,14 @@
 //! The classes that `classes.rs` has in Rust, in a language whose runtime nobody looks into: what is
 //! found rests on the kernel alone.
 
-use std::path::Path;
+use std::ffi::OsStr;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use rustix::process::Signal;
 
 use super::acting::attempt;
+use super::manners::may_have;
 use super::{codes, finds, look};
 use crate::support::daemon::Daemon;
 use crate::support::hang::{Stage, User, users};
@@ -31,12 +33,16 @@ fn class(server: &str, client: &str, code: &str, certainty: &str) {
 }
 
 pub(super) fn play(stage: &mut Stage, python: &Path, role: &str) {
-    // Copied to where every user may read it.
-    let script = stage.path("hang.py");
-    std::fs::copy(root().join("crates/unhang-cli/tests/it/why/hang.py"), &script).unwrap();
-    let socket = stage.place.socket.clone();
+    let [script, socket] = [copied(stage), stage.place.socket.clone()];
     let arguments = ["-u".as_ref(), script.as_os_str(), role.as_ref(), socket.as_os_str()];
     stage.run(python, &arguments);
+}
+
+/// The script, where every user may read it.
+fn copied(stage: &Stage) -> PathBuf {
+    let script = stage.path("hang.py");
+    std::fs::copy(root().join("crates/unhang-cli/tests/it/why/hang.py"), &script).unwrap();
+    script
 }
 
 #[test]
@@ -57,6 +63,26 @@ fn a_server_that_does_something_else() {
     class("serve-compute", "call", "handler_cpu", "certain");
     class("serve-forget", "call", "forgotten", "likely");
     class("serve-read", "call-mute", "both_waiting", "certain");
+}
+
+/// The kernel ends its list of sockets there, and says nothing.
+#[test]
+fn behind_a_queue_that_is_too_long_to_be_told_all_sockets_are_seen() {
+    const LONGER: &str = "echo 20000 > /proc/sys/net/core/somaxconn && exec \"$@\"";
+    let Some(python) = find_for_all("python3", "python3") else { return };
+    if !rustix::process::getuid().is_root() || !may_have(9_000) {
+        eprintln!("skipped: only root can make a network namespace, for a longer queue");
+        return;
+    }
+    let mut stage = Stage::new(User::Me);
+    let [script, socket] = [copied(&stage), stage.place.socket.clone()];
+    let within = ["--net", "sh", "-c", LONGER, "sh"].map(OsStr::new);
+    let role = [python.as_os_str(), "-u".as_ref(), script.as_os_str(), "serve-long-queue".as_ref()];
+    stage.run("unshare".as_ref(), &[&within[..], &role, &[socket.as_os_str()]].concat());
+    let finding = finds(&stage, "not_accepted", "certain");
+    assert!(finding["headline"].as_str().unwrap().starts_with("9000 clients"), "{finding:#}");
+    let (_, object) = look(&stage, &[&stage.place.socket]);
+    assert!(object["visibility"]["sockets"].as_u64() > Some(9_000), "{object:#}");
 }
 
 #[test]

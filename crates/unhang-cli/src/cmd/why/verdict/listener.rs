@@ -1,10 +1,11 @@
 //! A listener: whether its name still leads to it, and whether it lets its clients in.
 
 use super::super::attention::Attention;
-use super::super::facts::{Connecting, Facts, Standing};
+use super::super::facts::{Connecting, Facts, Motion, Standing};
 use super::super::proc::Process;
 use super::super::target::Target;
 use super::cause::{self, Cause};
+use super::connection::unseen;
 use super::queued::{LONG, stopped};
 use super::words::{lasting, name_of, source, thread_does, who};
 use super::{Certainty, Code, End, Held, Verdict, end, words};
@@ -61,8 +62,16 @@ fn with_server(mut verdict: Verdict, attention: &Attention<'_>) -> Verdict {
 /// Clients that connected, or try to, and that nobody lets in.
 fn queue(facts: &Facts, attention: &Attention<'_>) -> Option<Verdict> {
     let listener = attention.socket;
-    if listener.pending.is_empty() || !facts.is_steady(listener.inode) {
+    let is_told = !listener.pending.is_empty();
+    if listener.unread == 0 || !facts.is_steady(listener.inode) {
         return None;
+    }
+    // Nobody is known to be in his place; but nobody is accepted by threads that stand still.
+    if !is_told && !stands_still(facts, attention) {
+        return attention.is_hidden.then(|| {
+            let (length, name) = (listener.unread, words::holders(attention));
+            unseen(format!("whether {name} accepts any of {length} clients may not be seen"))
+        });
     }
     let pending = listener.pending.iter().filter_map(|inode| facts.sockets.get(inode));
     let mut clients: Vec<End> = pending.map(|client| end(&Attention::of(facts, client))).collect();
@@ -70,7 +79,8 @@ fn queue(facts: &Facts, attention: &Attention<'_>) -> Option<Verdict> {
     clients.extend(blocked.iter().map(|one| connecting_end(facts, one)));
 
     let left = listener.pending.iter().filter(|client| **client == LEFT).count();
-    let waiting = listener.pending.len() - left + blocked.len();
+    let inside = if is_told { listener.pending.len() - left } else { listener.unread as usize };
+    let waiting = inside + blocked.len();
     let mut verdict = why(facts, attention, waiting);
     if verdict.certainty < Certainty::Certain {
         // It is at work: not to have accepted for a moment is no fault.
@@ -91,8 +101,16 @@ fn queue(facts: &Facts, attention: &Attention<'_>) -> Option<Verdict> {
     if waiting == 0 {
         verdict = verdict.fault(false);
     }
+    if !is_told {
+        verdict = verdict.inferred("who they are is not known: the kernel does not name so many");
+    }
     verdict.clients = clients;
     Some(with_server(verdict, attention))
+}
+
+fn stands_still(facts: &Facts, attention: &Attention<'_>) -> bool {
+    let mut threads = attention.holders.iter().flat_map(|(process, _)| &process.threads);
+    !attention.holders.is_empty() && threads.all(|thread| facts.motion(thread) == Motion::Still)
 }
 
 fn leads_to(connecting: &Connecting, listener: &Socket) -> bool {
