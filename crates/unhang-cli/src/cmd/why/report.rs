@@ -92,13 +92,10 @@ impl<'a> Report<'a> {
         let shown = if self.verbose { verdict.clients.len() } else { SHOWN };
         for client in verdict.clients.iter().take(shown) {
             write!(f, "  {}", end(client))?;
-            if let Some(server) = &verdict.server {
-                let arrow = if verdict.clients.len() == 1 { "  ──▶  " } else { "" };
-                if verdict.clients.len() == 1 {
-                    write!(f, "{arrow}{}", end(server))?;
-                    if client.unread + server.unread > 0 {
-                        write!(f, "   unread → {} B · ← {} B", server.unread, client.unread)?;
-                    }
+            if let (Some(server), [_]) = (&verdict.server, &verdict.clients[..]) {
+                write!(f, "  ──▶  {}", end(server))?;
+                if client.unread > 0 || server.unread > 0 {
+                    write!(f, "   unread → {} B · ← {} B", server.unread, client.unread)?;
                 }
             }
             writeln!(f)?;
