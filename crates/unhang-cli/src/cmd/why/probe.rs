@@ -89,11 +89,14 @@ fn ask(path: &Path, data: &[u8], manner: Manner) -> Answer {
 fn converse(path: &Path, data: &[u8], answer: &mut Answer) -> io::Result<()> {
     let began = Instant::now();
     let mut stream = connect(path)?;
-    stream.write_all(data)?;
-    match answer.manner {
-        Manner::AsItIs => {}
-        Manner::Newline => stream.write_all(b"\n")?,
-        Manner::HalfClose => stream.shutdown(Shutdown::Write)?,
+    let end: &[u8] = if answer.manner == Manner::Newline { b"\n" } else { b"" };
+    match stream.write_all(&[data, end].concat()) {
+        // It closed without having read all; what it answered before that is there.
+        Err(error) if error.kind() != ErrorKind::BrokenPipe => return Err(error),
+        _ => {}
+    }
+    if answer.manner == Manner::HalfClose {
+        stream.shutdown(Shutdown::Write)?;
     }
     let mut bytes = [0; 4096];
     loop {

@@ -1,5 +1,7 @@
 //! `--try` and `--probe`: the only two that do anything, and only to what they name.
 
+use std::io::Write;
+use std::os::unix::net::UnixListener;
 use std::path::Path;
 use std::process::Output;
 
@@ -117,4 +119,21 @@ fn a_probe_tells_how_a_server_ends_its_replies() {
     let _server = Daemon::serve(&path, &["--until", "half-close"]);
     assert!(probe(&stage, &path).1.contains("it needs the end of the request"));
     assert!(probe(&stage, &stage.path("missing")).1.contains("cannot be asked"));
+}
+
+/// Whether it has gone before all was sent is chance, hence many times.
+#[test]
+fn a_probe_hears_a_server_that_answers_without_having_read() {
+    let stage = Stage::new(User::Me);
+    let listener = UnixListener::bind(&stage.place.socket).unwrap();
+    std::thread::spawn(move || {
+        for client in listener.incoming() {
+            client.unwrap().write_all(b"OK\n").unwrap();
+        }
+    });
+    for _ in 0..50 {
+        let (code, text) = probe(&stage, &stage.place.socket);
+        assert_eq!(code, Some(0), "{text}");
+        assert_eq!(text.matches("3 bytes, the first after").count(), 3, "{text}");
+    }
 }
