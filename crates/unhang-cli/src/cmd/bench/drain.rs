@@ -119,7 +119,7 @@ impl Drain {
             waiting.retain_mut(|exchange| {
                 let mut step = exchange.go_on(script, &mut buffer);
                 if matches!(step, Step::Waits) && left.is_zero() {
-                    step = exchange.at_deadline(&script.expected);
+                    step = exchange.at_deadline(&script.expected, &mut buffer);
                 }
                 count(step, time, watch, tally)
             });
@@ -169,7 +169,7 @@ fn count(step: Step, time: Duration, watch: &Watch, tally: &mut Tally) -> bool {
             ended
         }
         Step::ConnectFailed(error) => {
-            tally.connect_failed(error);
+            tally.connect_failed(error, time);
             Ended::ConnectFailed
         }
     };

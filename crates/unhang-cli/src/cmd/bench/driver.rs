@@ -2,7 +2,7 @@
 //!
 //! No task and no timer per exchange: what the generator costs, the server may lack.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::io;
 use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -45,7 +45,7 @@ impl Watch {
 
 /// How long a client pauses that found the accept queue full, or nobody there. The kernel tells
 /// nobody when there is room again, and to ask at once would be to spin.
-const PAUSE: Duration = Duration::from_millis(1);
+pub(super) const PAUSE: Duration = Duration::from_millis(1);
 /// Later than this after it was due is late: a timer alone is hardly ever that late.
 const LATE: Duration = Duration::from_millis(1);
 /// How often a thread that waits looks whether it shall stop.
@@ -70,8 +70,9 @@ pub(super) struct Driver<'a> {
     free_since: Instant,
     /// In the order of their time, as all pause for the same one.
     paused: VecDeque<(Instant, usize, Option<Knock>)>,
-    /// In the order of their time, as all have the same one from their start. Some are over.
-    deadlines: VecDeque<(Instant, usize, u32)>,
+    /// Of those that are under way. Who found the accept queue full came earlier than some that are
+    /// connected already, so that these are not in the order in which they begin.
+    deadlines: BTreeSet<(Instant, usize)>,
     tally: Tally,
     buffer: Vec<u8>,
 }
@@ -110,7 +111,7 @@ impl<'a> Driver<'a> {
             free: (0..clients).rev().collect(),
             free_since: began,
             paused: VecDeque::new(),
-            deadlines: VecDeque::with_capacity(clients),
+            deadlines: BTreeSet::new(),
             tally: Tally::new().map_err(io::Error::other)?,
             buffer: vec![0; BUFFER],
         })
@@ -145,7 +146,7 @@ impl<'a> Driver<'a> {
             };
             if now.saturating_duration_since(since) > LATE {
                 self.tally.late += 1;
-                self.tally.late_generator += u64::from(since > self.free_since);
+                self.tally.late_generator += u64::from(since >= self.free_since);
             }
             self.free.pop();
             self.pace.begun();
@@ -163,7 +164,7 @@ impl<'a> Driver<'a> {
                 Ok(())
             }
             Err(error) => {
-                self.connect_failed(client, error);
+                self.connect_failed(client, error, knock.since);
                 Ok(())
             }
         }
@@ -175,7 +176,7 @@ impl<'a> Driver<'a> {
         slot.nth = slot.nth.wrapping_add(1);
         let name = epoll::EventData::new_u64(u64::from(slot.nth) << 32 | client as u64);
         epoll::add(&self.epoll, &exchange, name, exchange.interest())?;
-        self.deadlines.push_back((exchange.deadline, client, slot.nth));
+        self.deadlines.insert((exchange.deadline, client));
         slot.exchange = Some(exchange);
         Ok(())
     }
@@ -205,12 +206,13 @@ impl<'a> Driver<'a> {
             return;
         }
         let Some(exchange) = self.clients[client].exchange.take() else { return };
+        self.deadlines.remove(&(exchange.deadline, client));
+        let since = exchange.since;
         match step {
             Step::Waits => {}
-            Step::ConnectFailed(error) => self.connect_failed(client, error),
+            Step::ConnectFailed(error) => self.connect_failed(client, error, since),
             Step::Done(ended) => {
                 // The close is part of it: who asks again does so after it.
-                let since = exchange.since;
                 drop(exchange);
                 let now = Instant::now();
                 if ended == Ended::Answered {
@@ -230,10 +232,11 @@ impl<'a> Driver<'a> {
         self.free.push(client);
     }
 
-    fn connect_failed(&mut self, client: usize, error: Errno) {
+    fn connect_failed(&mut self, client: usize, error: Errno, since: Instant) {
+        let now = Instant::now();
         self.watch.count(Ended::ConnectFailed);
-        self.tally.connect_failed(error);
-        self.paused.push_back((Instant::now() + PAUSE, client, None));
+        self.tally.connect_failed(error, now.saturating_duration_since(since));
+        self.paused.push_back((now + PAUSE, client, None));
     }
 
     fn end_pauses(&mut self) -> io::Result<()> {
@@ -242,7 +245,9 @@ impl<'a> Driver<'a> {
             let Some((_, client, knock)) = self.paused.pop_front() else { break };
             match knock {
                 None => self.release(client, now),
-                Some(knock) if knock.deadline <= now => self.connect_failed(client, Errno::AGAIN),
+                Some(Knock { since, deadline }) if deadline <= now => {
+                    self.connect_failed(client, Errno::AGAIN, since);
+                }
                 Some(knock) => self.connect(client, knock, false)?,
             }
         }
@@ -251,18 +256,11 @@ impl<'a> Driver<'a> {
 
     fn end_late_ones(&mut self) {
         let now = Instant::now();
-        while let Some((deadline, client, nth)) = self.deadlines.front().copied() {
-            let slot = &self.clients[client];
-            let exchange = slot.exchange.as_ref().filter(|_| slot.nth == nth);
-            match exchange {
-                Some(_) if deadline > now => return,
-                Some(exchange) => {
-                    let step = exchange.at_deadline(&self.script.expected);
-                    self.take(client, step);
-                }
-                None => {}
-            }
-            self.deadlines.pop_front();
+        while self.deadlines.first().is_some_and(|first| first.0 <= now) {
+            let Some((_, client)) = self.deadlines.pop_first() else { break };
+            let Some(exchange) = &mut self.clients[client].exchange else { continue };
+            let step = exchange.at_deadline(&self.script.expected, &mut self.buffer);
+            self.take(client, step);
         }
     }
 
@@ -285,7 +283,7 @@ impl<'a> Driver<'a> {
             Next::Never => None,
         };
         let precise = due.into_iter().chain(self.paused.front().map(|paused| paused.0)).min();
-        let coarse = self.deadlines.front().map(|deadline| deadline.0);
+        let coarse = self.deadlines.first().map(|deadline| deadline.0);
         let until = precise.into_iter().chain(coarse).min().unwrap_or(now + GLANCE);
         let pause = until.saturating_duration_since(now).min(GLANCE);
         Some(Wake { pause, is_precise: precise.is_some() })
@@ -320,3 +318,6 @@ pub(super) fn timespec(span: Duration) -> Timespec {
     // What does not fit is longer than any run.
     Timespec::try_from(span).unwrap_or(Timespec { tv_sec: i64::MAX, tv_nsec: 0 })
 }
+
+#[cfg(test)]
+mod tests;

@@ -30,8 +30,13 @@ pub(super) struct Exchange {
     is_connected: bool,
     /// How many bytes of the request are sent; None when it is done with.
     sent: Option<usize>,
+    /// A write was told so. The kernel says it once, and to reads then that this is the end.
+    was_reset: bool,
     reply: Reply,
 }
+
+/// Pieces of a reply that are read at once: one that never ends must not hold up the deadlines.
+const PIECES: usize = 16;
 
 /// How far it got.
 #[derive(Clone, Copy, Debug)]
@@ -54,7 +59,8 @@ impl Exchange {
             Connected::Soon(socket) => (socket, false),
         };
         let reply = Reply::default();
-        Ok(Self { socket, since, deadline, is_connected, sent: Some(0), reply })
+        let sent = Some(0);
+        Ok(Self { socket, since, deadline, is_connected, sent, was_reset: false, reply })
     }
 
     /// Writes as much as can be written now, and reads nothing: after a connect there is nothing.
@@ -93,14 +99,18 @@ impl Exchange {
                 Err(Errno::INTR) => {}
                 Err(Errno::AGAIN) => return,
                 // The server takes no more. What it had to say first can be read all the same.
-                Err(_) => self.sent = None,
+                Err(error) => {
+                    self.sent = None;
+                    self.was_reset = error == Errno::CONNRESET;
+                }
             }
         }
     }
 
     fn read(&mut self, expected: &Expected, buffer: &mut [u8]) -> Step {
-        loop {
+        for _ in 0..PIECES {
             match recv(&self.socket, &mut *buffer, RecvFlags::empty()) {
+                Ok((0, _)) if self.was_reset => return Step::Done(Ended::Reset),
                 Ok((0, _)) => return Step::Done(self.reply.at_end(expected)),
                 Ok((count, _)) => self.reply.take(&buffer[..count], expected),
                 Err(Errno::INTR) => {}
@@ -108,6 +118,7 @@ impl Exchange {
                 Err(_) => return Step::Done(Ended::Reset),
             }
         }
+        Step::Waits
     }
 
     /// What it waits for.
@@ -122,11 +133,14 @@ impl Exchange {
         self.sent.is_none()
     }
 
-    /// What it was, when time is up.
-    pub(super) fn at_deadline(&self, expected: &Expected) -> Step {
-        match self.is_connected {
-            true => Step::Done(self.reply.at_deadline(expected)),
-            false => Step::ConnectFailed(Errno::TIMEDOUT),
+    /// What it was, when time is up. What came while we were held up came in time.
+    pub(super) fn at_deadline(&mut self, expected: &Expected, buffer: &mut [u8]) -> Step {
+        if !self.is_connected {
+            return Step::ConnectFailed(Errno::TIMEDOUT);
+        }
+        match self.read(expected, buffer) {
+            Step::Waits => Step::Done(self.reply.at_deadline(expected)),
+            step => step,
         }
     }
 }

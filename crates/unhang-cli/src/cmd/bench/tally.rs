@@ -120,9 +120,13 @@ impl Tally {
         self.latency.saturating_record(nanos);
     }
 
-    pub(super) fn connect_failed(&mut self, error: Errno) {
+    pub(super) fn connect_failed(&mut self, error: Errno, took: Duration) {
         self.ended[Ended::ConnectFailed as usize] += 1;
         *self.errors.entry(error.raw_os_error()).or_default() += 1;
+        // It has waited for room until the timeout, and did not fail fast.
+        if matches!(error, Errno::AGAIN | Errno::TIMEDOUT) {
+            self.waited(took);
+        }
     }
 
     pub(super) fn of(&self, ended: Ended) -> u64 {
@@ -189,7 +193,7 @@ mod tests {
         for ended in [Ended::Refused, Ended::Reset, Ended::Empty, Ended::Short, Ended::Wrong] {
             tally.count(ended, Duration::from_micros(1));
         }
-        tally.connect_failed(Errno::CONNREFUSED);
+        tally.connect_failed(Errno::CONNREFUSED, Duration::from_micros(1));
         assert_eq!(tally.latency.len(), 2);
         assert!(tally.latency.min() > 9_000_000);
         assert_eq!(tally.errors[&Errno::CONNREFUSED.raw_os_error()], 1);

@@ -1,13 +1,14 @@
 //! Servers that do it wrong: each is counted under its own name.
 
 use std::io::{Read, Write};
-use std::net::Shutdown;
+use std::net::{Shutdown, TcpListener};
+use std::os::fd::OwnedFd;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::thread::sleep;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::{bench, ends, run};
-use crate::support::Place;
+use crate::support::{PATIENCE, Place};
 
 /// Serves every connection in turn by `answer`, which is told how many there were before, until the
 /// test ends. Connections that it gives back are kept open.
@@ -124,17 +125,58 @@ fn a_server_that_goes_away_cannot_be_connected_to() {
 }
 
 #[test]
-fn a_full_accept_queue_is_asked_again_until_the_timeout() {
-    use rustix::net::{AddressFamily, SocketAddrUnix, SocketType, bind, listen, socket};
+fn a_reset_in_mid_request_is_no_end_whatever_came_before() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let target = format!("tcp:{}", listener.local_addr().unwrap());
+    std::thread::spawn(move || {
+        for mut stream in listener.incoming().map_while(Result::ok) {
+            let _ = stream.read(&mut [0; 1]);
+            let _ = stream.write_all(b"pong\n");
+        }
+    });
+    // More than both ends' buffers hold, so that it is told of the reset as it writes.
+    let (report, code) = bench(&target, &["--count", "10", "--request-bytes", "16MiB"]);
+    assert_eq!((ends(&report), code), (vec![("reset", 10)], 1));
+}
+
+#[test]
+fn a_reply_that_never_ends_holds_up_no_deadline() {
     let place = Place::new();
+    serve(&place, |_, stream| {
+        // By two, so that there is always more by the time that some of it is read.
+        for mut stream in [stream.try_clone().unwrap(), stream] {
+            let began = Instant::now();
+            std::thread::spawn(move || {
+                while began.elapsed() < PATIENCE && stream.write_all(&[b'x'; 4_096]).is_ok() {}
+            });
+        }
+        None
+    });
+    let (report, code) = bench(&place.socket, &[&["--count", "2"], &MISSED[..]].concat());
+    assert_eq!((ends(&report), code), (vec![("not_closed", 2)], 1));
+    assert!(report["elapsed_s"].as_f64().unwrap() < PATIENCE.as_secs_f64() / 2.0, "{report:#}");
+}
+
+/// A server that accepts nobody, and has room for two.
+fn full(place: &Place) -> OwnedFd {
+    use rustix::net::{AddressFamily, SocketAddrUnix, SocketType, bind, listen, socket};
     let listener = socket(AddressFamily::UNIX, SocketType::STREAM, None).unwrap();
     bind(&listener, &SocketAddrUnix::new(&place.socket).unwrap()).unwrap();
     listen(&listener, 1).unwrap();
+    listener
+}
+
+#[test]
+fn a_full_accept_queue_is_asked_again_until_the_timeout() {
+    let place = Place::new();
+    let listener = full(&place);
     // Nobody accepts: one is in from finding out who serves, and one of three finds room.
     let flags = [&["--count", "3", "--clients", "3"], &MISSED[..]].concat();
     let (report, code) = bench(&place.socket, &flags);
     assert_eq!(report["queue_full"].as_u64().map(|count| count >= 2), Some(true), "{report:#}");
     assert_eq!(report["exchanges"], 3);
+    // They have waited as long as who got no answer.
+    assert_eq!(report["latency_ns"]["count"], 3, "{report:#}");
     assert!(report["ended"]["connect_failed"].as_u64().unwrap() >= 2, "{report:#}");
     assert_eq!(code, 1);
     drop(listener);

@@ -1,0 +1,103 @@
+use std::io::Write;
+use std::os::unix::net::{UnixListener, UnixStream};
+
+use super::super::data;
+use super::super::pace::Schedule;
+use super::super::reply::Expected;
+use super::*;
+
+const HOUR: Duration = Duration::from_secs(3_600);
+
+/// A server that accepts whom the test accepts, and what its clients ask.
+struct Place {
+    _folder: tempfile::TempDir,
+    listener: UnixListener,
+    script: Script,
+    watch: Watch,
+}
+
+impl Place {
+    fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let socket = folder.path().join("s");
+        let listener = UnixListener::bind(&socket).unwrap();
+        let script = Script {
+            target: socket.to_str().unwrap().parse().unwrap(),
+            request: data::parse("ping\\n").unwrap().0,
+            half_close: false,
+            expected: Expected::Any,
+        };
+        Self { _folder: folder, listener, script, watch: Watch::default() }
+    }
+
+    fn driver(&self, clients: usize, pace: Pace, began: Instant) -> Driver<'_> {
+        Driver::new(&self.script, &self.watch, (clients, HOUR), pace, (began, None)).unwrap()
+    }
+
+    fn accept(&self) -> UnixStream {
+        self.listener.accept().unwrap().0
+    }
+}
+
+const CLOSED: Pace = Pace::Closed { until: None, left: Some(1_000) };
+
+fn knock(driver: &mut Driver<'_>, client: usize, left: Duration) {
+    let now = Instant::now();
+    driver.free.retain(|free| *free != client);
+    driver.connect(client, Knock { since: now, deadline: now + left }, true).unwrap();
+}
+
+#[test]
+fn who_found_no_room_at_first_is_given_up_no_later_for_that() {
+    let place = Place::new();
+    let mut driver = place.driver(2, CLOSED, Instant::now());
+    // Has begun later, and found room at once.
+    knock(&mut driver, 0, HOUR);
+    knock(&mut driver, 1, Duration::ZERO);
+    driver.end_late_ones();
+    assert_eq!(driver.tally.of(Ended::TimedOut), 1);
+    assert!(driver.clients[0].exchange.is_some() && driver.clients[1].exchange.is_none());
+}
+
+#[test]
+fn what_came_while_the_generator_was_held_up_came_in_time() {
+    let place = Place::new();
+    let mut driver = place.driver(1, CLOSED, Instant::now());
+    knock(&mut driver, 0, Duration::ZERO);
+    // Its deadline is over when this is looked at.
+    let mut server = place.accept();
+    std::io::Read::read_exact(&mut server, &mut [0; 5]).unwrap();
+    server.write_all(b"pong\n").unwrap();
+    drop(server);
+    driver.end_late_ones();
+    assert_eq!(driver.tally.of(Ended::Answered), 1);
+}
+
+#[test]
+fn one_that_hangs_keeps_no_memory_of_all_the_others() {
+    let place = Place::new();
+    let mut driver = place.driver(2, CLOSED, Instant::now());
+    knock(&mut driver, 0, HOUR);
+    let _hung = place.accept();
+    let mut events = Vec::with_capacity(EVENTS);
+    for _ in 0..100 {
+        driver.begin_due().unwrap();
+        drop(place.accept());
+        let wake = Wake { pause: HOUR, is_precise: false };
+        driver.wait(wake, &mut events).unwrap();
+        for event in events.drain(..) {
+            driver.go_on(event.data.u64()).unwrap();
+        }
+    }
+    assert_eq!(driver.tally.exchanges(), 100);
+    assert!(driver.deadlines.len() <= 2, "{}", driver.deadlines.len());
+}
+
+#[test]
+fn the_first_is_late_by_the_generators_own_fault() {
+    let place = Place::new();
+    let began = Instant::now().checked_sub(Duration::from_millis(50)).unwrap();
+    let mut driver = place.driver(1, Pace::Open(Schedule::new(0, 1, 1.0, 1)), began);
+    driver.begin_due().unwrap();
+    assert_eq!((driver.tally.late, driver.tally.late_generator), (1, 1));
+}
