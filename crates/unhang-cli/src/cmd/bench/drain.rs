@@ -38,6 +38,9 @@ pub(super) struct Round {
     pub(super) time: Duration,
 }
 
+/// How long a connection over TCP may take. While the server is stopped nobody makes room for one that
+/// finds none, so this is not the client's timeout.
+const MOMENT: Duration = Duration::from_secs(1);
 /// How long it is not looked at those that have ended already: a client that is woken by every
 /// reply is work for the server's kernel side, and takes a core that the server may want.
 const SLICE: Duration = Duration::from_millis(50);
@@ -146,7 +149,8 @@ fn enqueue(
     exchange.begin(script);
     if !exchange.has_sent() {
         // TCP: connected in a moment, unless the queue is full.
-        let _ = poll(&mut [PollFd::new(&exchange, PollFlags::OUT)], Some(&timespec(timeout)));
+        let moment = timespec(timeout.min(MOMENT));
+        let _ = poll(&mut [PollFd::new(&exchange, PollFlags::OUT)], Some(&moment));
         exchange.go_on(script, &mut []);
     }
     match exchange.has_sent() {

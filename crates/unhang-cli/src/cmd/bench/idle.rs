@@ -11,29 +11,38 @@ use rustix::event::{Timespec, epoll};
 use rustix::io::Errno;
 use rustix::net::{RecvFlags, recv};
 
+use super::driver::{PAUSE, Watch};
 use super::target::{Connected, Target};
 
 /// How often it looks whether all is over.
 const GLANCE: Timespec = Timespec { tv_sec: 0, tv_nsec: 50_000_000 };
-/// As nobody tells when there is room in the accept queue.
-const PAUSE: Duration = Duration::from_millis(1);
 
 #[derive(Debug)]
-pub(super) struct Idle {
-    target: Target,
+pub(super) struct Idle<'a> {
+    target: &'a Target,
+    watch: &'a Watch,
     sockets: Vec<Option<OwnedFd>>,
     epoll: OwnedFd,
     /// How many the server has closed. Others were opened in their place.
     pub(super) closed: AtomicU64,
 }
 
-impl Idle {
-    pub(super) fn open(target: &Target, count: usize, timeout: Duration) -> io::Result<Self> {
+impl<'a> Idle<'a> {
+    /// Fewer when it is interrupted.
+    pub(super) fn open(
+        target: &'a Target,
+        count: usize,
+        timeout: Duration,
+        watch: &'a Watch,
+    ) -> io::Result<Self> {
         let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
         let sockets = (0..count).map(|_| None).collect();
-        let mut idle = Self { target: target.clone(), sockets, epoll, closed: AtomicU64::new(0) };
+        let mut idle = Self { target, watch, sockets, epoll, closed: AtomicU64::new(0) };
         for nth in 0..count {
-            idle.connect(nth, Instant::now() + timeout)?;
+            match idle.connect(nth, Instant::now() + timeout) {
+                _ if watch.stop.load(Ordering::Relaxed) => break,
+                result => result?,
+            }
         }
         Ok(idle)
     }
@@ -48,10 +57,14 @@ impl Idle {
                     self.sockets[nth] = Some(socket);
                     return Ok(());
                 }
-                Err(Errno::AGAIN) if Instant::now() < deadline => sleep(PAUSE),
+                Err(Errno::AGAIN) if self.may_wait(deadline) => sleep(PAUSE),
                 Err(error) => return Err(error.into()),
             }
         }
+    }
+
+    fn may_wait(&self, deadline: Instant) -> bool {
+        Instant::now() < deadline && !self.watch.stop.load(Ordering::Relaxed)
     }
 
     /// Opens another for each that the server closes, until all is over.

@@ -73,7 +73,7 @@ impl Plan {
         if self.idle == 0 {
             return self.measure(server, watch);
         }
-        let mut idle = Idle::open(&self.script.target, self.idle, self.timeout)
+        let mut idle = Idle::open(&self.script.target, self.idle, self.timeout, watch)
             .map_err(|error| format!("cannot open the {} idle connections: {error}", self.idle))?;
         let is_over = AtomicBool::new(false);
         let mut outcome = thread::scope(|scope| {

@@ -4,11 +4,14 @@ use std::io::{Read, Write};
 use std::net::{Shutdown, TcpListener};
 use std::os::fd::OwnedFd;
 use std::os::unix::net::{UnixListener, UnixStream};
+use std::process::Stdio;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use super::{bench, ends, run};
-use crate::support::{PATIENCE, Place};
+use rustix::process::{Pid, Signal, kill_process};
+
+use super::{bench, command, ends, run};
+use crate::support::{PATIENCE, Place, await_some};
 
 /// Serves every connection in turn by `answer`, which is told how many there were before, until the
 /// test ends. Connections that it gives back are kept open.
@@ -164,6 +167,25 @@ fn full(place: &Place) -> OwnedFd {
     bind(&listener, &SocketAddrUnix::new(&place.socket).unwrap()).unwrap();
     listen(&listener, 1).unwrap();
     listener
+}
+
+#[test]
+fn who_waits_for_room_for_idle_connections_can_be_interrupted() {
+    let place = Place::new();
+    let listener = full(&place);
+    let flags = ["--idle", "5", "--timeout", "10m"];
+    let mut child = command(&place.socket, &flags).stdout(Stdio::null()).spawn().unwrap();
+    let pid = Pid::from_child(&child);
+    await_some("it catches SIGINT", || {
+        let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+        let (_, caught) = status.split_once("SigCgt:")?;
+        let caught = u64::from_str_radix(caught.lines().next()?.trim(), 16).ok()?;
+        (caught & 1 << (Signal::INT.as_raw() - 1) != 0).then_some(())
+    });
+    kill_process(pid, Signal::INT).unwrap();
+    let status = await_some("it ends", || child.try_wait().unwrap());
+    assert_eq!(status.code(), Some(1));
+    drop(listener);
 }
 
 #[test]

@@ -52,6 +52,20 @@ fn a_queue_that_is_too_short_is_named_with_what_it_took() {
 }
 
 #[test]
+fn a_request_that_does_not_fit_keeps_no_server_stopped_for_the_timeout() {
+    let place = Place::new();
+    let server = Daemon::serve(&place.socket, &["--quiet"]);
+    let flags = ["--drain", "2", "--request-bytes", "4MiB", "--timeout", "10m", "--warm-up", "0s"];
+    let mut child = command(&place.socket, &flags).stderr(Stdio::piped()).spawn().unwrap();
+    await_some("it ends", || child.try_wait().unwrap());
+    let output = child.wait_with_output().unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    assert!(said(&output).contains("could not send its 4194304 bytes"), "{}", said(&output));
+    server.await_idle();
+    assert!(Peer::ask(&place.socket, b"hello").starts_with(b"OK+"));
+}
+
+#[test]
 fn interrupted_in_mid_drain_it_lets_the_server_go_on_and_tells_what_it_has() {
     let (output, server, place) = end_in_mid_drain(Signal::INT);
     assert!(output.contains("interrupted"), "{output}");
