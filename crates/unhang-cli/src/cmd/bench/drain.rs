@@ -80,8 +80,7 @@ impl Drain {
         tally: &mut Tally,
         warden: &mut Warden,
     ) -> Result<Option<Round>, String> {
-        let processes = server.processes();
-        let held = warden.hold(&processes)?;
+        let held = warden.hold(&server.processes())?;
         let mut waiting = Vec::with_capacity(self.clients);
         while waiting.len() < self.clients {
             if watch.stop.load(Ordering::Relaxed) {
@@ -89,14 +88,14 @@ impl Drain {
             }
             waiting.push(enqueue(script, self.timeout, (waiting.len(), self.clients))?);
         }
-        let before = Server::cpu(&processes);
+        let before = server.used()?.cpu;
         let began = Instant::now();
         drop(held);
         let Some(time) = self.collect(waiting, script, watch, tally, began) else {
             return Ok(None);
         };
-        Server::settle(&processes);
-        Ok(Some(Round { cpu: Server::cpu(&processes).saturating_sub(before), time }))
+        server.settle();
+        Ok(Some(Round { cpu: server.used()?.cpu.saturating_sub(before), time }))
     }
 
     /// Waits for the last in the queue, and finds that most others are done then.

@@ -108,7 +108,7 @@ impl Plan {
     }
 
     fn go(&self, server: &Result<Server, String>, watch: &Watch) -> Result<Outcome, String> {
-        let before = server.as_ref().map(Server::used);
+        let before = server.as_ref().map_err(Clone::clone).and_then(Server::used);
         let (generator, began) = (own_cpu(), Instant::now());
         let (tally, rounds) = match (&self.mode, server) {
             (Mode::Load(load), _) => {
@@ -124,18 +124,19 @@ impl Plan {
         };
         let (elapsed, generator) = (began.elapsed(), own_cpu().saturating_sub(generator));
         let server = match (server, before) {
-            (Ok(server), Ok(before)) => Ok(usage(server, before, &rounds)),
-            (Err(why), _) | (_, Err(why)) => Err(why.clone()),
+            (Ok(server), Ok(before)) => usage(server, before, &rounds),
+            (_, Err(why)) => Err(why),
+            (Err(why), _) => Err(why.clone()),
         };
         let (idle, was_interrupted) = (None, false);
         Ok(Outcome { tally, elapsed, server, generator, rounds, idle, was_interrupted })
     }
 }
 
-fn usage(server: &Server, before: Used, rounds: &[Round]) -> Usage {
-    Server::settle(&server.processes());
-    let after = server.used();
-    Usage {
+fn usage(server: &Server, before: Used, rounds: &[Round]) -> Result<Usage, String> {
+    server.settle();
+    let after = server.used()?;
+    Ok(Usage {
         pids: server.pids().to_vec(),
         processes: after.processes,
         cpu: match rounds {
@@ -144,7 +145,7 @@ fn usage(server: &Server, before: Used, rounds: &[Round]) -> Usage {
             rounds => rounds.iter().map(|round| round.cpu).sum(),
         },
         switches: after.switches.saturating_sub(before.switches),
-    }
+    })
 }
 
 fn own_cpu() -> Duration {

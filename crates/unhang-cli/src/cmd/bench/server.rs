@@ -43,7 +43,11 @@ impl Server {
         for &pid in pids {
             check(pid)?;
         }
-        Ok(Self { roots: pids.to_vec() })
+        // One that is named twice has used no more for that.
+        let mut roots = pids.to_vec();
+        roots.sort_unstable();
+        roots.dedup();
+        Ok(Self { roots })
     }
 
     /// Who listens behind a connection, as the kernel noted it at `listen`.
@@ -78,7 +82,11 @@ impl Server {
         found
     }
 
-    pub(super) fn used(&self) -> Used {
+    /// Or why nobody knows: what one of them has used that has ended is gone with it.
+    pub(super) fn used(&self) -> Result<Used, String> {
+        if let Some(gone) = self.roots.iter().find(|pid| clock(**pid).is_none()) {
+            return Err(format!("pid {gone} has ended"));
+        }
         let processes = self.processes();
         let mut used = Used { processes: processes.len(), ..Used::default() };
         for pid in processes {
@@ -87,17 +95,12 @@ impl Server {
             used.cpu += Stat::of(pid).map_or(Duration::ZERO, |stat| stat.reaped);
             used.switches += stat::switches(pid);
         }
-        used
-    }
-
-    /// The processor time alone, of processes that are known: for the short while of a drain.
-    pub(super) fn cpu(processes: &[i32]) -> Duration {
-        processes.iter().filter_map(|pid| clock(*pid)).sum()
+        Ok(used)
     }
 
     /// Waits for a moment until none of them runs.
-    pub(super) fn settle(processes: &[i32]) {
-        await_all(processes, SETTLE, |state| !matches!(state, 'R' | 'D'));
+    pub(super) fn settle(&self) {
+        await_all(&self.processes(), SETTLE, |state| !matches!(state, 'R' | 'D'));
     }
 
     /// Stops all of their threads.
@@ -132,7 +135,8 @@ fn check(pid: i32) -> Result<(), String> {
     if pid <= 1 {
         return Err(format!("expected the pid of a server, got {pid}"));
     }
-    if Stat::of(pid).is_none() {
+    // A thread that is not the first has an entry in /proc, too, and no clock of a process.
+    if Stat::of(pid).is_none() || clock(pid).is_none() {
         return Err(format!("there is no process {pid} any more"));
     }
     let mut one_of_us = i32::try_from(std::process::id()).unwrap_or_default();
@@ -199,7 +203,7 @@ mod tests {
     fn what_a_child_uses_counts_while_it_lives_and_when_it_has_ended() {
         let us = i32::try_from(std::process::id()).unwrap();
         let server = Server { roots: vec![us] };
-        let before = server.used();
+        let before = server.used().unwrap();
         let spin = "i=0; while [ $i -lt 100000 ]; do i=$((i+1)); done; read -r end";
         let mut child = std::process::Command::new("sh")
             .args(["-c", spin])
@@ -210,11 +214,37 @@ mod tests {
         assert!(await_all(&[pid], Duration::from_secs(30), |state| state == 'S'));
         let used = clock(pid).unwrap();
         assert!(server.processes().contains(&pid));
-        assert!(server.used().cpu >= before.cpu + used);
+        assert!(server.used().unwrap().cpu >= before.cpu + used);
         drop(child.stdin.take());
         child.wait().unwrap();
         // Now counted in ticks.
         let tick = Duration::from_millis(20);
-        assert!(server.used().cpu + tick >= before.cpu + used);
+        assert!(server.used().unwrap().cpu + tick >= before.cpu + used);
+    }
+
+    #[test]
+    fn who_is_named_twice_counts_once_and_who_has_ended_is_not_told_to_have_used_nothing() {
+        let mut child =
+            std::process::Command::new("cat").stdin(std::process::Stdio::piped()).spawn().unwrap();
+        let pid = i32::try_from(child.id()).unwrap();
+        let server = Server::new(&[pid, pid]).unwrap();
+        assert_eq!(server.processes(), [pid]);
+        assert_eq!(server.used().unwrap().processes, 1);
+        drop(child.stdin.take());
+        child.wait().unwrap();
+        assert_eq!(server.used().unwrap_err(), format!("pid {pid} has ended"));
+    }
+
+    #[test]
+    fn a_thread_is_no_process() {
+        let (tell, told) = std::sync::mpsc::channel();
+        let (end, ended) = std::sync::mpsc::channel::<()>();
+        let thread = std::thread::spawn(move || {
+            tell.send(rustix::thread::gettid().as_raw_nonzero().get()).unwrap();
+            let _ = ended.recv();
+        });
+        assert!(Server::new(&[told.recv().unwrap()]).unwrap_err().contains("no process"));
+        drop(end);
+        thread.join().unwrap();
     }
 }

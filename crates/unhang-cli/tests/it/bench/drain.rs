@@ -1,13 +1,14 @@
 //! `--drain` stops a server. It must not stay so, whatever becomes of the command.
 
 use std::io::{BufRead, BufReader};
-use std::process::Stdio;
+use std::process::{Command, Stdio};
 
 use rustix::process::{Pid, Signal, kill_process};
 
 use super::{bench, command, ends, run, said};
 use crate::support::daemon::Daemon;
 use crate::support::peer::Peer;
+use crate::support::programs::missing;
 use crate::support::{Place, await_some};
 
 #[test]
@@ -63,6 +64,41 @@ fn a_request_that_does_not_fit_keeps_no_server_stopped_for_the_timeout() {
     assert!(said(&output).contains("could not send its 4194304 bytes"), "{}", said(&output));
     server.await_idle();
     assert!(Peer::ask(&place.socket, b"hello").starts_with(b"OK+"));
+}
+
+/// A process for each client, which spends 30 ms on it.
+const FORKING: &str = "
+import os, socket, sys, time
+listener = socket.socket(socket.AF_UNIX)
+listener.bind(sys.argv[1])
+listener.listen(64)
+print('listening', flush=True)
+while True:
+    client, _ = listener.accept()
+    if child := os.fork():
+        client.close()
+        os.waitpid(child, 0)
+    else:
+        client.recv(64)
+        while time.process_time() < 0.03: pass
+        client.sendall(b'pong')
+        os._exit(0)
+";
+
+#[test]
+fn what_processes_use_that_live_for_one_client_is_counted() {
+    if missing("python3", "python3") {
+        return;
+    }
+    let place = Place::new();
+    let mut python = Command::new("python3");
+    python.args(["-c", FORKING]).arg(&place.socket);
+    let _server = Daemon::start(&mut python, "listening");
+    let (report, code) = bench(&place.socket, &["--drain", "10", "--rounds", "1"]);
+    assert_eq!((ends(&report), code), (vec![("answered", 10)], 0), "{report:#}");
+    let cpu = report["drain"]["rounds"][0]["cpu_ns"].as_u64().unwrap();
+    // In whole ticks, and the last may not have been awaited yet.
+    assert!(cpu > 200_000_000, "{report:#}");
 }
 
 #[test]
