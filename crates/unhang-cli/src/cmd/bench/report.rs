@@ -66,10 +66,7 @@ impl Report<'_> {
     fn ends(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let tally = &self.outcome.tally;
         if tally.is_clean() {
-            return match tally.exchanges() {
-                0 => Ok(()),
-                _ => writeln!(f, "{}{GOOD}all answered and closed{GOOD:#}", label("")),
-            };
+            return writeln!(f, "{}{GOOD}all answered and closed{GOOD:#}", label(""));
         }
         let ends = Ended::ALL.into_iter().map(|ended| (meaning(ended), tally.of(ended)));
         let ends = ends.chain([("were due, and no client was free", tally.never_started())]);

@@ -142,9 +142,11 @@ impl Tally {
         self.ended.iter().sum()
     }
 
-    /// Whether every exchange that was asked for ended as it must.
+    /// Whether every exchange that was asked for ended as it must, and there was any: who is
+    /// interrupted before has found out nothing.
     pub(super) fn is_clean(&self) -> bool {
-        self.exchanges() == self.of(Ended::Answered) && self.not_started == 0
+        let answered = self.of(Ended::Answered);
+        answered > 0 && answered == self.exchanges() && self.not_started == 0
     }
 
     pub(super) fn add(&mut self, other: &Self) {
@@ -202,6 +204,7 @@ mod tests {
     #[test]
     fn only_answers_are_clean_and_all_that_were_due_must_have_begun() {
         let mut tally = Tally::new().unwrap();
+        assert!(!tally.is_clean());
         tally.count(Ended::Answered, Duration::ZERO);
         assert!(tally.is_clean());
         tally.not_started(Duration::from_secs(9));

@@ -1,7 +1,5 @@
 //! What a path leads to, before any connection.
 
-use std::os::unix::ffi::OsStrExt;
-
 use super::super::attention::Attention;
 use super::super::facts::Facts;
 use super::super::file::{Bound, Found, SocketFile};
@@ -70,7 +68,7 @@ fn by_path(facts: &Facts, file: &SocketFile) -> Option<Verdict> {
 
 /// Whoever made the file chose it, and is not to write to our terminal with that.
 fn name(file: &SocketFile) -> String {
-    name_of(file.path.as_os_str().as_bytes())
+    name_of(file.path.as_os_str().as_encoded_bytes())
 }
 
 /// It is a socket: who has it bound, if not as one would expect?
