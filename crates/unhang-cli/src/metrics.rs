@@ -3,29 +3,22 @@
 
 pub(crate) mod accept_queue;
 pub(crate) mod endpoint;
+mod tally;
 
 use std::path::Path;
+use std::sync::Arc;
 
-use prometheus_client::encoding::EncodeLabelSet;
-use prometheus_client::metrics::counter::Counter;
-use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
-use prometheus_client::metrics::histogram::Histogram;
-use prometheus_client::registry::{Registry, Unit};
-use unhang::{Ended, Event, Gauges, Limits};
+use prometheus_client::registry::Registry;
+use unhang::{Event, Gauges, Limits};
 
 use accept_queue::AcceptQueue;
+use tally::Tallies;
 
 /// All counters of one server.
 pub(crate) struct Metrics {
     registry: Registry,
-    exchanges: Family<Outcome, Counter>,
-    refused: Family<Reason, Counter>,
-    request_bytes: Counter,
-    reply_bytes: Counter,
-    seconds: Histogram,
-    handler_seconds: Histogram,
-    accept_failures: Counter,
+    tallies: Arc<Tallies>,
     now: Now,
     gauges: Gauges,
 }
@@ -37,80 +30,25 @@ struct Now {
     descriptors: Gauge,
 }
 
-#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
-struct Outcome {
-    ended: &'static str,
-}
-
-#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
-struct Reason {
-    why: &'static str,
-}
-
-/// From the cost of an exchange that never waits up to the deadlines, each step about threefold.
-const SECONDS: [f64; 12] =
-    [0.000_03, 0.000_1, 0.000_3, 0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0];
-
 impl Metrics {
     pub(crate) fn new(limits: &Limits, gauges: Gauges, queue: Option<AcceptQueue>) -> Self {
+        let tallies = Arc::new(Tallies::new());
         let mut registry = Registry::default();
+        registry.register_collector(Box::new(Arc::clone(&tallies)));
         if let Some(queue) = queue {
             registry.register_collector(Box::new(queue));
         }
-        let metrics = Self {
-            registry,
-            exchanges: Family::default(),
-            refused: Family::default(),
-            request_bytes: Counter::default(),
-            reply_bytes: Counter::default(),
-            seconds: Histogram::new(SECONDS),
-            handler_seconds: Histogram::new(SECONDS),
-            accept_failures: Counter::default(),
-            now: Now {
-                connections: Gauge::default(),
-                held: Gauge::default(),
-                descriptors: Gauge::default(),
-            },
-            gauges,
+        let now = Now {
+            connections: Gauge::default(),
+            held: Gauge::default(),
+            descriptors: Gauge::default(),
         };
-        metrics.registered(limits)
-    }
-
-    fn registered(mut self, limits: &Limits) -> Self {
-        let all = &mut self.registry;
-        all.register(
-            "unhang_exchanges",
-            "Connections that have ended, by how",
-            self.exchanges.clone(),
-        );
-        all.register(
-            "unhang_refused",
-            "Clients that were told why they get no answer, by why",
-            self.refused.clone(),
-        );
-        for (name, help, counter) in [
-            ("unhang_request", "Read from clients", &self.request_bytes),
-            ("unhang_reply", "Written to clients", &self.reply_bytes),
-        ] {
-            all.register_with_unit(name, help, Unit::Bytes, counter.clone());
-        }
-        for (name, help, histogram) in [
-            ("unhang_exchange_duration", "From the accept to the close", &self.seconds),
-            ("unhang_handler_duration", "What handlers took", &self.handler_seconds),
-        ] {
-            all.register_with_unit(name, help, Unit::Seconds, histogram.clone());
-        }
-        all.register(
-            "unhang_accept_failures",
-            "Times that nobody could be accepted",
-            self.accept_failures.clone(),
-        );
         for (name, help, gauge) in [
-            ("unhang_connections", "Connections under way", &self.now.connections),
-            ("unhang_requests_held_bytes", "Held by requests under way", &self.now.held),
-            ("process_open_fds", "File descriptors that are open", &self.now.descriptors),
+            ("unhang_connections", "Connections under way", &now.connections),
+            ("unhang_requests_held_bytes", "Held by requests under way", &now.held),
+            ("process_open_fds", "File descriptors that are open", &now.descriptors),
         ] {
-            all.register(name, help, gauge.clone());
+            registry.register(name, help, gauge.clone());
         }
         for (name, help, limit) in [
             ("unhang_connections_limit", "Connections at once", limits.max_connections),
@@ -119,31 +57,13 @@ impl Metrics {
         ] {
             let gauge: Gauge = Gauge::default();
             gauge.set(i64::try_from(limit).unwrap_or(i64::MAX));
-            all.register(name, help, gauge);
+            registry.register(name, help, gauge);
         }
-        self
+        Self { registry, tallies, now, gauges }
     }
 
     pub(crate) fn count(&self, event: &Event<'_>) {
-        match event {
-            Event::Exchange(exchange) => {
-                let ended = exchange.ended.code();
-                self.exchanges.get_or_create(&Outcome { ended }).inc();
-                if let Ended::Refused(cause) = &exchange.ended {
-                    self.refused.get_or_create(&Reason { why: cause.code() }).inc();
-                }
-                self.request_bytes.inc_by(exchange.bytes_in as u64);
-                self.reply_bytes.inc_by(exchange.bytes_out as u64);
-                self.seconds.observe(exchange.took.as_secs_f64());
-                if let Some(handled) = exchange.handled {
-                    self.handler_seconds.observe(handled.as_secs_f64());
-                }
-            }
-            Event::AcceptFailed(_) => {
-                self.accept_failures.inc();
-            }
-            _ => {}
-        }
+        self.tallies.count(event);
     }
 
     /// Everything as it is now.

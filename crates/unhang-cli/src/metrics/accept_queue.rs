@@ -40,8 +40,12 @@ impl Collector for AcceptQueue {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
         let Some((waiting, backlog)) = self.look() else { return Ok(()) };
         for (name, help, value) in [
-            ("unhang_accept_queue", "Clients that wait to be accepted", waiting),
-            ("unhang_accept_queue_limit", "With more of them than this, others must wait", backlog),
+            ("unhang_accept_queue", "Clients that wait to be accepted.", waiting),
+            (
+                "unhang_accept_queue_limit",
+                "With more of them than this, others must wait.",
+                backlog,
+            ),
         ] {
             let gauge = ConstGauge::new(i64::from(value));
             let metric = encoder.encode_descriptor(name, help, None, gauge.metric_type())?;
