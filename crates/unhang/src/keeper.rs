@@ -10,6 +10,7 @@ use crate::event::{Cause, Ended, Event, Exchange};
 use crate::handler::Handler;
 use crate::limits::{QUEUE_CHECK, SHARD_STUCK};
 use crate::listener::Listener;
+use crate::shard::somebody_waits;
 use crate::shards::{Inside, Mode, Shards};
 use crate::stream::Rescued;
 
@@ -56,10 +57,6 @@ fn look<H: Handler>(service: &Service<H>, shards: &Shards, listener: &Weak<Liste
         // The kernel has woken only the one that is stuck now.
         shards.nudge();
     }
-}
-
-fn somebody_waits(listener: &Weak<Listener>) -> bool {
-    listener.upgrade().is_some_and(|listener| listener.has_waiting())
 }
 
 impl<H: Handler> Service<H> {

@@ -52,6 +52,7 @@ mod shards;
 mod signal;
 mod socket_file;
 mod spare;
+mod standby;
 mod stream;
 mod successor;
 mod thinking;

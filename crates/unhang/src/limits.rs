@@ -116,6 +116,15 @@ pub(crate) const LET_GO: Duration = Duration::from_secs(1);
 /// hundred times a second costs a busy server less than a thousandth of a processor.
 pub(crate) const SHARD_STUCK: Duration = Duration::from_millis(10);
 
+/// How long an exchange may take on its shard before all shards wait for clients. To wake another for
+/// one takes some five microseconds of processor time, and some tens until that one runs: a client
+/// that is behind a shorter exchange is served sooner by who is at it.
+pub(crate) const LONG: Duration = Duration::from_micros(100);
+
+/// After how long without a pause a shard calls another, if somebody waits. That is some twenty short
+/// exchanges: to wake one for so many is not felt, nor is it to have waited for as long.
+pub(crate) const CALL_AFTER: Duration = Duration::from_micros(200);
+
 /// How many connections a shard accepts before it looks again whether it is to go on. It keeps
 /// nobody else from being served meanwhile, as what waits is not its own.
 pub(crate) const BURST: u32 = 64;

@@ -1,6 +1,7 @@
 //! One thread that accepts and answers: accept → one attempt → whatever has to wait moves on.
 
 use std::io;
+use std::mem::MaybeUninit;
 use std::os::fd::OwnedFd;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Weak};
@@ -8,7 +9,7 @@ use std::task::Poll;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use rustix::buffer::spare_capacity;
+use rustix::event::Timespec;
 use rustix::event::epoll::{self, CreateFlags, EventData, EventFlags};
 use rustix::io::Errno;
 use tokio::sync::OwnedSemaphorePermit;
@@ -22,6 +23,7 @@ use crate::limits::BURST;
 use crate::line::InLine;
 use crate::listener::Listener;
 use crate::shards::{Inside, Mode, Shard, Shards, Told};
+use crate::standby::Pace;
 use crate::stream::{Lifeline, Socket, Stream};
 use crate::thinking::Asked;
 
@@ -95,29 +97,55 @@ pub(crate) fn run<H: Handler>(
     let mut opened = 0;
     while let Told::Accept(now) = shards.wait_until_told(shard, opened) {
         opened = now;
-        let mut seat = None;
-        let mut burst = 1;
-        while shards.mode() == Mode::Open {
-            shard.rests();
-            burst = if waiter.wait(shard) { 1 } else { BURST.min(2 * burst) };
-            shards.goes_to_work(shard);
-            let mut next = Next::Accept;
-            for _ in 0..burst {
-                if next == Next::Accept && shards.mode() == Mode::Open {
-                    next = service.serve_next(shards, shard, &mut seat, || accept(listener));
-                }
-            }
-            if next == Next::Trouble {
-                shards.is_in_trouble();
-                break;
-            }
+        serve_while_open(service, shards, shard, waiter, listener);
+    }
+}
+
+fn serve_while_open<H: Handler>(
+    service: &Arc<Service<H>>,
+    shards: &Shards,
+    shard: &Shard,
+    waiter: &Waiter,
+    listener: &Weak<Listener>,
+) {
+    let (mut seat, mut burst) = (None, 1);
+    let mut now = Instant::now();
+    let mut pace = Pace::new(now);
+    while shards.mode() == Mode::Open {
+        shard.rests();
+        if shards.somebody_stands_by()
+            && (pace.is_long() || pace.is_pressed(now) && somebody_waits(listener))
+        {
+            shards.call_another();
+            now = Instant::now();
         }
+        waiter.wait(shards, shard, listener);
+        let begun = Instant::now();
+        burst = if begun - now > NO_WAIT { 1 } else { BURST.min(2 * burst) };
+        if burst == 1 {
+            pace.rested(begun);
+        }
+        shards.goes_to_work(shard);
+        let (mut next, mut tries) = (Next::Accept, 0);
+        while next == Next::Accept && tries < burst && shards.mode() == Mode::Open {
+            next = service.serve_next(shards, shard, &mut seat, || accept(listener));
+            tries += 1;
+        }
+        if next == Next::Trouble {
+            return shards.is_in_trouble();
+        }
+        now = Instant::now();
+        shards.heed(pace.took(now - begun, tries));
     }
 }
 
 fn accept(listener: &Weak<Listener>) -> rustix::io::Result<Socket> {
     // Without a listener the server is at its end.
     listener.upgrade().ok_or(Errno::BADF)?.accept().map(Socket::new)
+}
+
+pub(crate) fn somebody_waits(listener: &Weak<Listener>) -> bool {
+    listener.upgrade().is_some_and(|listener| listener.has_waiting())
 }
 
 impl<H: Handler> Service<H> {
@@ -212,32 +240,106 @@ impl<H: Handler> Service<H> {
     }
 }
 
-/// Where a shard waits for clients.
+/// Where a shard waits for clients, or until it is called.
 pub(crate) struct Waiter(OwnedFd);
 
 const CLIENTS: u64 = 0;
 const BELL: u64 = 1;
 
 impl Waiter {
-    /// The kernel wakes only one of all that wait so for the same listener (`EPOLLEXCLUSIVE`,
-    /// `epoll_ctl(2)`): to wake each for every client costs more than to serve it.
     pub(crate) fn new(shard: &Shard, listener: &Listener) -> rustix::io::Result<Self> {
-        let epoll = epoll::create(CreateFlags::CLOEXEC)?;
-        let clients = EventFlags::IN | EventFlags::EXCLUSIVE;
-        epoll::add(&epoll, listener, EventData::new_u64(CLIENTS), clients)?;
-        epoll::add(&epoll, shard.bell(), EventData::new_u64(BELL), EventFlags::IN)?;
-        Ok(Self(epoll))
+        let waiter = Self(epoll::create(CreateFlags::CLOEXEC)?);
+        waiter.watch(listener)?;
+        epoll::add(&waiter.0, shard.bell(), EventData::new_u64(BELL), EventFlags::IN)?;
+        Ok(waiter)
     }
 
-    /// Whether it really had to wait, and not only to ask.
-    fn wait(&self, shard: &Shard) -> bool {
-        let begun = Instant::now();
-        let mut events = Vec::with_capacity(2);
-        // A signal ends it early, and then it is asked again.
-        let _ = epoll::wait(&self.0, spare_capacity(&mut events), None);
+    /// The kernel wakes only one of all that wait so for the same listener (`EPOLLEXCLUSIVE`,
+    /// `epoll_ctl(2)`): to wake each for every client costs more than to serve it.
+    fn watch(&self, listener: &Listener) -> rustix::io::Result<()> {
+        let clients = EventFlags::IN | EventFlags::EXCLUSIVE;
+        epoll::add(&self.0, listener, EventData::new_u64(CLIENTS), clients)
+    }
+
+    /// Until somebody is there or the bell was rung; a signal may end it sooner.
+    fn wait(&self, shards: &Shards, shard: &Shard, listener: &Weak<Listener>) {
+        if shards.one_is_enough() {
+            if self.ask(shard, Some(&Timespec::default())) {
+                return;
+            }
+            if shards.stand_by(shard) {
+                // While it watches, the kernel goes through it for each client, sleeping or not.
+                let _ = listener.upgrade().map(|listener| epoll::delete(&self.0, listener));
+            }
+        }
+        self.ask(shard, None);
+        if shard.stands_by() {
+            // Where that fails it goes on standing by, and serves when it is called.
+            let watched = listener.upgrade().map(|listener| self.watch(&listener));
+            if watched.is_some_and(|watched| watched.is_ok()) {
+                shards.is_up(shard);
+            }
+        }
+    }
+
+    /// Whether there is anything, within that time.
+    fn ask(&self, shard: &Shard, within: Option<&Timespec>) -> bool {
+        let mut events = [MaybeUninit::uninit(); 2];
+        let Ok((events, _)) = epoll::wait(&self.0, &mut events, within) else { return false };
         if events.iter().any(|event| event.data.u64() == BELL) {
             shard.bell().hear();
         }
-        begun.elapsed() > NO_WAIT
+        !events.is_empty()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::listener::Bind;
+
+    /// Others would count on it, and nobody would wait for clients.
+    #[test]
+    fn who_is_called_and_cannot_watch_stands_by_as_before() {
+        let folder = tempfile::tempdir().unwrap();
+        let listener = Arc::new(Bind::new(folder.path().join("s")).listen().unwrap());
+        let shards = Shards::new(2).unwrap();
+        let shard = &shards.all[0];
+        let waiter = Waiter::new(shard, &listener).unwrap();
+        let known = Arc::downgrade(&listener);
+        shard.bell().ring();
+        waiter.wait(&shards, shard, &known);
+        assert!(!shard.stands_by(), "it was called already");
+        // One that is gone cannot be watched.
+        assert!(shards.stand_by(shard));
+        drop(listener);
+        for _ in 0..2 {
+            shards.call_another();
+            waiter.wait(&shards, shard, &known);
+            assert!(shard.stands_by());
+        }
+    }
+
+    #[test]
+    fn who_stands_by_is_woken_by_its_bell_alone() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("s");
+        let listener = Arc::new(Bind::new(&path).listen().unwrap());
+        let shards = Shards::new(2).unwrap();
+        let shard = &shards.all[0];
+        let waiter = Waiter::new(shard, &listener).unwrap();
+        let known = Arc::downgrade(&listener);
+        std::thread::scope(|scope| {
+            let waits = scope.spawn(|| waiter.wait(&shards, shard, &known));
+            while !shard.stands_by() {
+                std::thread::yield_now();
+            }
+            let _client = std::os::unix::net::UnixStream::connect(&path).unwrap();
+            assert!(listener.has_waiting() && shard.stands_by() && !waits.is_finished());
+            shards.call_another();
+            waits.join().unwrap();
+            assert!(!shard.stands_by());
+            assert!(waiter.ask(shard, Some(&Timespec::default())), "it sees who waits");
+        });
     }
 }

@@ -16,6 +16,7 @@ use crate::admission::Guest;
 use crate::bell::Bell;
 use crate::idle::Idle;
 use crate::limits::SHARD_STUCK;
+use crate::standby::Standby;
 use crate::stream::{Lifeline, Rescued};
 
 /// All shards of a server.
@@ -32,6 +33,7 @@ pub(crate) struct Shards {
     /// For the same: there is something to look after.
     busy: Notify,
     watched: AtomicBool,
+    pub(crate) standby: Standby,
     /// Whom no shard needs to hold, as nothing has come from them.
     pub(crate) idle: Idle,
 }
@@ -40,6 +42,7 @@ pub(crate) struct Shards {
 pub(crate) struct Shard {
     bell: Bell,
     at_work: AtomicBool,
+    pub(crate) stands_by: AtomicBool,
     parked: AtomicBool,
     slot: Mutex<Slot>,
 }
@@ -96,6 +99,7 @@ impl Shards {
             back: Notify::new(),
             busy: Notify::new(),
             watched: AtomicBool::new(false),
+            standby: Standby::default(),
             idle: Idle::new()?,
         })
     }
@@ -258,6 +262,7 @@ impl Shard {
         Ok(Self {
             bell: Bell::new()?,
             at_work: AtomicBool::new(false),
+            stands_by: AtomicBool::new(false),
             parked: AtomicBool::new(true),
             slot: Mutex::default(),
         })
@@ -287,6 +292,15 @@ impl Shard {
             Some(Slot::Inside(inside)) => inside.stuck,
             Some(Slot::TakenAway) => true,
         }
+    }
+
+    pub(crate) fn stands_by(&self) -> bool {
+        self.stands_by.load(Ordering::SeqCst)
+    }
+
+    /// Whether somebody who comes now is served by it, though perhaps not at once.
+    pub(crate) fn could_serve(&self) -> bool {
+        !self.stands_by() && !self.is_stuck()
     }
 
     /// It waits for clients.

@@ -11,7 +11,7 @@ use tokio::task::yield_now;
 use unhang::{Fault, Limits, Reply, Request, Server};
 
 use super::Watched;
-use crate::support::{connect, read_to_end};
+use crate::support::{Running, ask, connect, read_to_end};
 
 const LATE: &str = "ERR the handler took longer than 2s\n";
 
@@ -122,4 +122,30 @@ fn where_its_runtime_is_thrown_away_its_client_is_told() {
         ["ERR the server is stopping\n", "ERR the handler failed\n"].contains(&&*told),
         "{told}"
     );
+}
+
+/// As long as exchanges are short one shard waits for clients, and here that is the one which is
+/// blocked.
+#[test]
+fn while_it_blocks_its_shard_another_that_stood_by_serves() {
+    let (release, blocked) = channel::<()>();
+    let blocked = Mutex::new(blocked);
+    let handler = move |request: Request| {
+        if request.bytes() == b"block" {
+            // Ends when the test lets it.
+            let _ = blocked.lock().unwrap().recv();
+        }
+        std::future::ready(Ok("OK\n"))
+    };
+    let server = Running::start(|server| server.shards(2), handler);
+    for _ in 0..100 {
+        assert_eq!(ask(&server.path, "hello"), "OK\n");
+    }
+    let mut patient = connect(&server.path);
+    patient.write_all(b"block").unwrap();
+    for _ in 0..10 {
+        assert_eq!(ask(&server.path, "hello"), "OK\n");
+    }
+    drop(release);
+    assert_eq!(read_to_end(patient), "OK\n");
 }
