@@ -69,6 +69,7 @@ TABLES = (
             Row("unhang-log", "unhang", "unhang, the library, one shard, with a log", ("--log", "{folder}/unhang.log", *ALONE)),
             Row("serve-log", "serve", "`unhang serve`, one shard, its log in a file", ALONE),
             Row("c-registered", "c", "C, epoll, registered first", ("-g",)),
+            Row("c-shut", "c", "C, epoll, closing as unhang does", ("-s",)),
         )
         + OTHERS,
         ("--drain", str(DRAIN), "--rounds", "1", "--warm-up", "0s"),

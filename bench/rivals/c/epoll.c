@@ -1,8 +1,9 @@
 /* As little as a server can do: what the others are compared with. No deadline, no limit, no log.
  * Tuned: it reads before it registers, and does not accept until EAGAIN at every wake-up, because
  * an accept that finds nobody costs more than one that does.
- *   epoll PATH|tcp:127.0.0.1:PORT [-t THREADS] [-r REPLY_BYTES] [-g] [-y]
- * -g registers everyone first; -y gives a client that has not written yet the processor, once. */
+ *   epoll PATH|tcp:127.0.0.1:PORT [-t THREADS] [-r REPLY_BYTES] [-g] [-y] [-s]
+ * -g registers everyone first; -y gives a client that has not written yet the processor, once; -s shuts a
+ * connection and empties it before the close, as unhang does, so that a client which still writes is not reset. */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
 #include <err.h>
@@ -17,7 +18,7 @@
 #include <unistd.h>
 
 struct conn { int fd; size_t sent, size; };
-static int listener, register_first, yield;
+static int listener, register_first, yield, shut_first;
 static size_t fixed_size;
 static char *fixed;
 static _Thread_local char buffer[64 * 1024] = "pong:";
@@ -44,6 +45,8 @@ static void serve(int ep, struct conn c, struct conn *known) {
         if (n < 0) break;
         c.sent += (size_t)n;
     }
+    if (shut_first && !shutdown(c.fd, SHUT_RDWR))
+        while (recv(c.fd, buffer + 5, sizeof buffer - 5, MSG_DONTWAIT) > 0);
     close(c.fd);
     free(known);
 }
@@ -67,10 +70,10 @@ static void *loop(void *unused) {
 
 int main(int argc, char **argv) {
     int threads = 1, option, one = 1;
-    while ((option = getopt(argc, argv, "t:r:gy")) > 0) {
+    while ((option = getopt(argc, argv, "t:r:gys")) > 0) {
         if (option == 't') threads = atoi(optarg);
         else if (option == 'r') fixed_size = strtoul(optarg, NULL, 10);
-        else *(option == 'y' ? &yield : &register_first) = 1;
+        else *(option == 'y' ? &yield : option == 's' ? &shut_first : &register_first) = 1;
     }
     if (optind >= argc) errx(2, "expected PATH or tcp:127.0.0.1:PORT");
     if (fixed_size) memset(fixed = malloc(fixed_size), 'x', fixed_size);
