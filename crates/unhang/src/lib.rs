@@ -57,6 +57,7 @@ mod stream;
 mod successor;
 mod thinking;
 mod vigil;
+mod waiter;
 mod wire;
 #[cfg(test)]
 mod world;
