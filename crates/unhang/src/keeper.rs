@@ -3,15 +3,15 @@
 
 use std::sync::{Arc, Weak};
 
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout};
 
 use crate::accept::Service;
 use crate::event::{Cause, Ended, Event, Exchange};
 use crate::handler::Handler;
-use crate::limits::{QUEUE_CHECK, SHARD_STUCK};
+use crate::limits::{CLOSE_LOOKS, HELD_UP, QUEUE_CHECK, SHARD_STUCK};
 use crate::listener::Listener;
 use crate::shard::somebody_waits;
-use crate::shards::{Inside, Mode, Shards};
+use crate::shards::{Inside, Mode, Shard, Shards};
 use crate::stream::Rescued;
 
 /// For ever. Costs next to nothing while no shard is at work.
@@ -20,6 +20,7 @@ pub(crate) async fn look_after<H: Handler>(
     shards: Arc<Shards>,
     listener: Weak<Listener>,
 ) {
+    let mut closely = 0;
     loop {
         // Before each rest: a shard that was only called accepts one, and knows of no other.
         if shards.mode() == Mode::Open && somebody_waits(&listener) {
@@ -29,7 +30,15 @@ pub(crate) async fn look_after<H: Handler>(
             continue;
         }
         while !shards.is_quiet() {
-            sleep(SHARD_STUCK).await;
+            if shards.one_was_held_up() {
+                closely = CLOSE_LOOKS;
+            }
+            if closely > 0 {
+                closely -= 1;
+                look_closely(&shards, &listener).await;
+            } else {
+                sleep(SHARD_STUCK).await;
+            }
             look(&service, &shards, &listener);
         }
     }
@@ -56,6 +65,18 @@ fn look<H: Handler>(service: &Service<H>, shards: &Shards, listener: &Weak<Liste
     } else if stuck > 0 && somebody_waits(listener) {
         // The kernel has woken only the one that is stuck now.
         shards.nudge();
+    }
+}
+
+/// For as long, whether somebody waits behind an exchange that is longer than others.
+async fn look_closely(shards: &Shards, listener: &Weak<Listener>) {
+    let end = Instant::now() + SHARD_STUCK;
+    while Instant::now() < end {
+        sleep(HELD_UP).await;
+        let one_is_held_up = || shards.all.iter().any(Shard::is_held_up);
+        if shards.somebody_stands_by() && one_is_held_up() && somebody_waits(listener) {
+            shards.call_another();
+        }
     }
 }
 

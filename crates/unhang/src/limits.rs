@@ -116,10 +116,18 @@ pub(crate) const LET_GO: Duration = Duration::from_secs(1);
 /// hundred times a second costs a busy server less than a thousandth of a processor.
 pub(crate) const SHARD_STUCK: Duration = Duration::from_millis(10);
 
-/// How long an exchange may take on its shard before all shards wait for clients. To wake another for
-/// one takes some five microseconds of processor time, and some tens until that one runs: a client
-/// that is behind a shorter exchange is served sooner by who is at it.
-pub(crate) const LONG: Duration = Duration::from_micros(100);
+/// How long exchanges may take on their shard, on average, before all shards wait for clients. To wake
+/// another for one takes some five microseconds of processor time, and some tens until that one runs:
+/// a client that is behind a shorter exchange is served sooner by who is at it.
+pub(crate) const LONG: Duration = Duration::from_micros(50);
+
+/// When a single exchange holds up its shard, so that another is called for those behind it: it is as
+/// long as a hundred others. Looked at as often, but only for a while after there was one, as that takes
+/// a thousand wake-ups a second.
+pub(crate) const HELD_UP: Duration = Duration::from_millis(1);
+
+/// That while: so many times [`SHARD_STUCK`], which is a second of work.
+pub(crate) const CLOSE_LOOKS: u32 = 100;
 
 /// After how long without a pause a shard calls another, if somebody waits. That is some twenty short
 /// exchanges: to wake one for so many is not felt, nor is it to have waited for as long.

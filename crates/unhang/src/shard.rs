@@ -132,7 +132,7 @@ fn serve_while_open<H: Handler>(
             return shards.is_in_trouble();
         }
         now = Instant::now();
-        shards.heed(pace.took(now - begun, tries));
+        shards.heed(now - begun, pace.took(now - begun, tries));
     }
 }
 

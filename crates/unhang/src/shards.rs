@@ -15,7 +15,7 @@ use tokio::time::timeout;
 use crate::admission::Guest;
 use crate::bell::Bell;
 use crate::idle::Idle;
-use crate::limits::SHARD_STUCK;
+use crate::limits::{HELD_UP, SHARD_STUCK};
 use crate::standby::Standby;
 use crate::stream::{Lifeline, Rescued};
 
@@ -311,6 +311,14 @@ impl Shard {
     /// It attempts an exchange.
     pub(crate) fn enter(&self, inside: Inside) {
         *self.slot() = Slot::Inside(inside);
+    }
+
+    /// Whether its exchange takes longer than most.
+    pub(crate) fn is_held_up(&self) -> bool {
+        match self.look().as_deref() {
+            Some(Slot::Inside(inside)) => inside.guest.accepted.elapsed() >= HELD_UP,
+            _ => false,
+        }
     }
 
     /// Whether it has been blocked for so long that others are to go on without it.

@@ -1,14 +1,15 @@
 //! Which shards wait for clients, and which stand by.
 //!
 //! To wake a thread for a client takes about as much as to answer it, and as long. So while exchanges
-//! are short, one shard waits, and calls another only when it cannot keep up. Where they are long,
-//! all wait, and whoever comes is served at once.
+//! are short, one shard waits, and calls another only when it cannot keep up; and the keeper calls one
+//! where a single exchange is longer than the others. Where all are, all wait, and whoever comes is
+//! served at once.
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use crate::limits::{CALL_AFTER, LONG};
+use crate::limits::{CALL_AFTER, HELD_UP, LONG};
 use crate::shards::{Shard, Shards};
 
 /// What all shards of a server know of it.
@@ -18,6 +19,8 @@ pub(crate) struct Standby {
     count: AtomicUsize,
     /// Whether exchanges are long.
     long: AtomicBool,
+    /// Whether a single one has held up its shard, since that was asked for the last time.
+    held_up: AtomicBool,
     /// Held while one decides to: two at once would each count on the other.
     deciding: Mutex<()>,
 }
@@ -26,8 +29,8 @@ pub(crate) struct Standby {
 pub(crate) struct Pace {
     /// When it last had nothing to do.
     rested: Instant,
-    /// Goes up with each long exchange, and down with each short one.
-    long: u32,
+    /// What an exchange takes, of late.
+    mean: Duration,
 }
 
 impl Shards {
@@ -73,36 +76,44 @@ impl Shards {
         }
     }
 
-    /// What a shard has found: whether exchanges are long.
-    pub(crate) fn heed(&self, long: bool) {
-        let known = &self.standby.long;
+    /// What a shard has found: what took so long, and whether exchanges do so of late.
+    pub(crate) fn heed(&self, took: Duration, long: bool) {
         // Written only where it is new, as all read it.
-        if known.load(Ordering::Relaxed) != long {
-            known.store(long, Ordering::Relaxed);
+        let note = |flag: &AtomicBool, now: bool| {
+            if flag.load(Ordering::Relaxed) != now {
+                flag.store(now, Ordering::Relaxed);
+            }
+        };
+        note(&self.standby.long, long);
+        if took >= HELD_UP {
+            note(&self.standby.held_up, true);
         }
+    }
+
+    /// Whether an exchange has held up its shard since this was asked.
+    pub(crate) fn one_was_held_up(&self) -> bool {
+        self.standby.held_up.swap(false, Ordering::Relaxed)
     }
 }
 
 impl Pace {
-    /// As much as a long exchange counts for; a short one counts for one. So they are long when a
-    /// fifth of them is, and one that was held up by other programs makes no difference.
-    const WEIGHT: u32 = 4;
+    /// So many of the last count for the mean, more or less. Enough that one which other programs have
+    /// held up makes no difference.
+    const LAST: u32 = 64;
 
     pub(crate) fn new(now: Instant) -> Self {
-        Self { rested: now, long: 0 }
+        Self { rested: now, mean: Duration::ZERO }
     }
 
     /// So long it has taken for so many. Whether they are long, of late.
     pub(crate) fn took(&mut self, time: Duration, exchanges: u32) -> bool {
-        self.long = match time > LONG * exchanges {
-            true => (self.long + Self::WEIGHT).min(4 * Self::WEIGHT),
-            false => self.long.saturating_sub(1),
-        };
+        let each = (time / exchanges.max(1)).min(HELD_UP);
+        self.mean = (self.mean * (Self::LAST - 1) + each) / Self::LAST;
         self.is_long()
     }
 
     pub(crate) fn is_long(&self) -> bool {
-        self.long >= 2 * Self::WEIGHT
+        self.mean > LONG
     }
 
     /// It had nothing to do just now.
@@ -144,10 +155,11 @@ mod tests {
     #[test]
     fn all_wait_where_exchanges_are_long() {
         let shards = Shards::new(2).unwrap();
-        shards.heed(true);
-        assert!(!shards.one_is_enough());
-        shards.heed(false);
+        shards.heed(LONG, true);
+        assert!(!shards.one_is_enough() && !shards.one_was_held_up());
+        shards.heed(HELD_UP, false);
         assert!(shards.one_is_enough());
+        assert!(shards.one_was_held_up() && !shards.one_was_held_up());
     }
 
     #[tokio::test(start_paused = true)]
@@ -164,17 +176,17 @@ mod tests {
     }
 
     #[test]
-    fn they_are_long_when_many_are_and_not_when_one_is() {
+    fn they_are_long_on_average_and_not_because_one_is() {
         let mut pace = Pace::new(Instant::now());
-        let mut took = |time: Duration, exchanges| pace.took(time, exchanges);
-        assert!(!took(2 * LONG, 1), "one may have been held up");
-        assert!(!took(2 * LONG, 2), "they took as long as one may");
-        for _ in 0..100 {
-            took(2 * LONG, 1);
+        assert!(!pace.took(Duration::from_secs(1), 1), "it may have been held up");
+        assert!(!pace.took(LONG * 4, 4) && !pace.took(Duration::ZERO, 0));
+        let after = (1..100).find(|_| pace.took(HELD_UP, 1));
+        assert!(after.is_some_and(|after| (3..10).contains(&after)), "{after:?} of the longest");
+        for n in 0..1000 {
+            let time = if n % 16 == 0 { HELD_UP } else { LONG / 4 };
+            assert!(pace.took(time, 1) || n < 500, "one of sixteen is, and they are long");
         }
-        assert!(took(2 * LONG, 1));
-        let short = (0..100).take_while(|_| took(LONG, 1)).count();
-        assert!((1..20).contains(&short), "after so many they are not: {short}");
+        assert!((0..1000).any(|_| !pace.took(LONG / 4, 1)), "until they are short again");
     }
 
     #[test]
