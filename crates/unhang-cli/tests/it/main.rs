@@ -10,6 +10,7 @@ mod interop;
 mod killed;
 mod limits;
 mod load;
+mod log;
 mod metrics;
 mod regression;
 mod replace;
