@@ -5,7 +5,6 @@ use std::io;
 use std::time::Duration;
 
 use anstyle::{AnsiColor, Style};
-use jiff::Timestamp;
 use serde::Serialize;
 use serde_json::json;
 use unhang::{Address, Cause, Ended, Exchange, Lost, Peer, State};
@@ -104,7 +103,7 @@ impl Line<'_> {
 
     /// For machines: one object a line, with `time` and `event` in each.
     pub(super) fn write_json(&self, text: &mut String) {
-        let time = Timestamp::now().to_string();
+        let time = clock::timestamp();
         let mut object = match self {
             // One for each exchange: to make a map of it first costs more than to answer its client.
             Self::Exchange(exchange, command) => {
