@@ -1,5 +1,7 @@
 //! What `unhang serve` prints: a line per exchange, for people or for machines.
 
+mod columns;
+mod exchange;
 mod hint;
 mod lines;
 mod writer;
@@ -25,7 +27,7 @@ pub(crate) enum Form {
 }
 
 /// How a line becomes text.
-#[derive(Clone, Copy)]
+#[derive(Clone)]
 enum Style {
     Text(Paint),
     Json,
@@ -54,7 +56,8 @@ impl Log {
             Form::Text => Style::Text(Paint::for_stdout()),
             Form::Json => Style::Json,
         };
-        let dropped = move |count| style.render(&Line::Dropped { count });
+        let dropped = style.clone();
+        let dropped = move |count| dropped.render(&Line::Dropped { count });
         Self {
             style,
             quiet,

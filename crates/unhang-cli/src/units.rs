@@ -1,6 +1,6 @@
 //! Flags with units: read from text and shown as text in the same form.
 
-use std::fmt::{self, Write as _};
+use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
 
@@ -58,12 +58,6 @@ impl FromStr for Size {
 
 impl fmt::Display for Size {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.0 < 1024 {
-            // What `{}B` would give, without its detours: the log shows two of them for each exchange.
-            let mut text = String::with_capacity("1023B".len());
-            write!(text, "{}B", self.0)?;
-            return f.pad(&text);
-        }
         let text = ByteSize::b(self.0 as u64).display().iec().to_string();
         // "1.0 MiB" reads well, but is not how a flag is written.
         f.pad(&text.replace(".0 ", "").replace(' ', ""))
