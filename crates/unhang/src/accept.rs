@@ -2,7 +2,6 @@
 //! and tell people off: a place → accept → who is it → one task per connection. And the drain.
 
 use std::future::poll_fn;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Poll, ready};
@@ -20,11 +19,11 @@ use crate::drain::Stop;
 use crate::event::{Cause, Ended, Event, Exchange, Scarce};
 use crate::gauges::{Counted, Gauges};
 use crate::handler::{Handler, Peer};
-use crate::isolate::Isolated;
+use crate::isolate::{Isolated, caught};
 use crate::limits::{ACCEPT_PAUSE, BACKLOG, LAST_CALLS};
 use crate::queue::Queue;
 use crate::shards::Shards;
-use crate::spare::Spare;
+use crate::spare::{Accepted, Spare};
 use crate::stream::Stream;
 use crate::thinking::Thinking;
 
@@ -63,7 +62,7 @@ enum Left {
 }
 
 impl<H> Service<H> {
-    /// With rules of its own: what all threads use is not to be counted in one place.
+    /// With rules of its own, so that not all threads count in one place who uses them.
     pub(crate) fn copy(&self) -> Self {
         let budget = self.rules.budget.copy();
         Self {
@@ -108,11 +107,17 @@ impl<H: Handler> Service<H> {
         let rest_is_ours = {
             let mut closing = pin!(queue.close_door());
             loop {
-                self.take_along(&queue);
+                if drain.is_over() {
+                    self.turn_all_away(&queue, &mut spare, || Cause::Stopping);
+                } else {
+                    self.take_along(&queue);
+                }
                 tokio::select! {
                     biased;
                     ours = &mut closing => break ours,
                     () = queue.wait() => {}
+                    // A place may have come free, or the drain be over.
+                    () = sleep(ACCEPT_PAUSE) => {}
                 }
             }
         };
@@ -121,7 +126,7 @@ impl<H: Handler> Service<H> {
             tokio::select! {
                 biased;
                 () = self.accept_all(&queue, shards, Door::Closed, &mut spare) => {}
-                () = drain.over() => self.last_call(&queue).await,
+                () = drain.over() => self.last_call(&queue, &mut spare).await,
             }
         } else {
             // It is another's alone now. Kept open until the drain is over, it would outlive that
@@ -135,7 +140,7 @@ impl<H: Handler> Service<H> {
     /// For ever. The shards accept until one is in trouble or all are blocked.
     async fn serve_all(self: &Arc<Self>, queue: &impl Queue, shards: &Shards, spare: &mut Spare) {
         loop {
-            if self.shards_can_serve(shards) {
+            if self.shards_can_serve(shards, 0) {
                 self.places.queue_is_empty();
                 queue.rest();
                 shards.open();
@@ -147,8 +152,16 @@ impl<H: Handler> Service<H> {
     }
 
     /// Not while they would soon be in trouble again: each needs a place of its own at any time.
-    fn shards_can_serve(&self, shards: &Shards) -> bool {
-        shards.one_is_free() && self.places.left() >= 2 * shards.all.len()
+    /// `held` are places that whoever asks would give back.
+    fn shards_can_serve(&self, shards: &Shards, held: usize) -> bool {
+        shards.one_is_free() && self.places.left() + held >= 2 * shards.all.len()
+    }
+
+    /// Once until one is accepted.
+    fn tell_that_accepting_fails(&self, error: Errno, told: &mut bool) {
+        if !std::mem::replace(told, true) {
+            self.tell(&Event::AcceptFailed(&error.into()));
+        }
     }
 
     /// Accepts until the shards can, or, once nobody can connect any more, until the queue is empty.
@@ -177,16 +190,19 @@ impl<H: Handler> Service<H> {
                 }
             };
             let connection = loop {
-                // First the spare: what came free would else serve one client more, and leave all
-                // after it untold.
-                spare.refill();
-                match queue.accept() {
-                    Ok(connection) => break connection,
+                match spare.accept(queue) {
+                    Ok(Accepted::Usual(connection)) => break connection,
+                    Ok(Accepted::WithSpare(connection, error)) => {
+                        self.tell_that_accepting_fails(error, &mut failing);
+                        self.turn_away(connection, Cause::Busy(Scarce::Descriptors));
+                        // Those under way are who will give descriptors back.
+                        yield_now().await;
+                    }
                     Err(Errno::INTR | Errno::CONNABORTED) => {}
                     Err(Errno::AGAIN) => {
                         self.places.queue_is_empty();
                         match door {
-                            Door::Open if self.shards_can_serve(shards) => return,
+                            Door::Open if self.shards_can_serve(shards, 1) => return,
                             Door::Open => tokio::select! {
                                 () = queue.wait() => {}
                                 () = shards.back() => {}
@@ -195,27 +211,18 @@ impl<H: Handler> Service<H> {
                         }
                     }
                     Err(error) => {
-                        if !std::mem::replace(&mut failing, true) {
-                            self.tell(&Event::AcceptFailed(&error.into()));
-                        }
+                        self.tell_that_accepting_fails(error, &mut failing);
                         // An accept that fails does not say so: who comes next has its own patience.
                         if !queue.has_waiting() {
                             self.places.queue_is_empty();
                         }
-                        match spare.accept(queue, error) {
-                            Some(connection) => {
-                                self.turn_away(connection, Cause::Busy(Scarce::Descriptors));
-                                // Those under way are who will give descriptors back.
-                                yield_now().await;
-                            }
-                            None => sleep(ACCEPT_PAUSE).await,
-                        }
+                        sleep(ACCEPT_PAUSE).await;
                     }
                 }
             };
             failing = false;
             self.let_in(connection, place);
-            if door == Door::Open && self.shards_can_serve(shards) {
+            if door == Door::Open && self.shards_can_serve(shards, 0) {
                 return;
             }
         }
@@ -278,16 +285,15 @@ impl<H: Handler> Service<H> {
         self.waiting_room.spawn(poll_fn(move |cx| {
             let _held = (&place, &counted);
             let exchange = ready!(exchange.as_mut().poll(cx));
-            service.tell(&Event::Exchange(&exchange));
+            service.conclude(exchange);
             Poll::Ready(())
         }));
     }
 
     /// Tells everybody who is in the accept queue at the very end.
-    async fn last_call(&self, queue: &impl Queue) {
-        let mut spare = Spare::new();
+    async fn last_call(&self, queue: &impl Queue, spare: &mut Spare) {
         for _ in 0..LAST_CALLS {
-            match self.turn_all_away(queue, &mut spare, || Cause::Stopping) {
+            match self.turn_all_away(queue, spare, || Cause::Stopping) {
                 Left::Nobody => return,
                 Left::Some => sleep(ACCEPT_PAUSE).await,
             }
@@ -304,16 +310,14 @@ impl<H: Handler> Service<H> {
     ) -> Left {
         // As many as the longest queue holds: who comes after that is not to keep us here.
         for _ in 0..=BACKLOG {
-            match queue.accept() {
-                Ok(connection) => self.turn_away(connection, cause()),
+            match spare.accept(queue) {
+                Ok(Accepted::Usual(connection) | Accepted::WithSpare(connection, _)) => {
+                    self.turn_away(connection, cause());
+                }
                 Err(Errno::INTR | Errno::CONNABORTED) => {}
                 Err(Errno::AGAIN) => return Left::Nobody,
-                Err(error) => match spare.accept(queue, error) {
-                    Some(connection) => self.turn_away(connection, cause()),
-                    // With no descriptor left, an empty queue gives the same error as a full one.
-                    None if queue.has_waiting() => return Left::Some,
-                    None => return Left::Nobody,
-                },
+                Err(_) if queue.has_waiting() => return Left::Some,
+                Err(_) => return Left::Nobody,
             }
         }
         Left::Nobody
@@ -338,6 +342,20 @@ impl<H: Handler> Service<H> {
         self.tell(&Event::Exchange(&Exchange { peer, bytes_in, bytes_out, took, handled, ended }));
     }
 
+    /// Tells how an exchange went.
+    pub(crate) fn conclude(&self, exchange: Exchange) {
+        self.tell(&Event::Exchange(&exchange));
+        if matches!(exchange.ended, Ended::Refused(Cause::HandlerFailed(_))) {
+            self.leave_to_handlers(exchange);
+        }
+    }
+
+    /// Drops what a handler has left where handlers go on: that may take long, or panic.
+    pub(crate) fn leave_to_handlers(&self, left: impl Send + 'static) {
+        // Here, where that runtime is gone.
+        let _ = caught(|| self.handlers.spawn(async move { drop(left) }));
+    }
+
     pub(crate) fn tell(&self, event: &Event<'_>) {
         tell(&self.observer, event);
     }
@@ -345,7 +363,7 @@ impl<H: Handler> Service<H> {
 
 /// An observer that panics costs its own line, and no connection.
 pub(crate) fn tell(observer: &Observer, event: &Event<'_>) {
-    let _ = catch_unwind(AssertUnwindSafe(|| observer(event)));
+    let _ = caught(|| observer(event));
 }
 
 /// Waits until there is somebody in the accept queue.

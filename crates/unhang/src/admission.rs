@@ -160,11 +160,11 @@ impl Admission {
             return Err(Cause::NotAllowed);
         }
         let mut inside = self.inside.lock().unwrap_or_else(PoisonError::into_inner);
-        let count = inside.entry(uid).or_default();
-        if *count >= limits.max_per_uid {
+        let count = inside.get(&uid).copied().unwrap_or_default();
+        if count >= limits.max_per_uid {
             return Err(Cause::Busy(Scarce::PerUser { most: limits.max_per_uid }));
         }
-        *count += 1;
+        inside.insert(uid, count + 1);
         let inside = Arc::clone(&self.inside);
         let entry = Arc::new(Entry { uid, inside, released: AtomicBool::new(false) });
         Ok(Guest { entry: Some(entry), ..Guest::new(peer) })

@@ -15,17 +15,25 @@ thread_local! {
 
 /// Polls once. Pending says only that it would have to wait; nobody will be woken.
 pub(crate) fn attempt<F: Future + ?Sized>(future: Pin<&mut F>) -> Poll<F::Output> {
-    /// Also where the future panics.
-    struct Over;
-    impl Drop for Over {
+    with(true, || future.poll(&mut Context::from_waker(Waker::noop())))
+}
+
+/// Runs what is not ours in the middle of one: what it waits for itself has to be registered.
+pub(crate) fn outside<T>(call: impl FnOnce() -> T) -> T {
+    with(false, call)
+}
+
+fn with<T>(under_way: bool, call: impl FnOnce() -> T) -> T {
+    /// Also where it panics.
+    struct Back(bool);
+    impl Drop for Back {
         fn drop(&mut self) {
-            UNDER_WAY.set(false);
+            UNDER_WAY.set(self.0);
         }
     }
 
-    UNDER_WAY.set(true);
-    let _over = Over;
-    future.poll(&mut Context::from_waker(Waker::noop()))
+    let _back = Back(UNDER_WAY.replace(under_way));
+    call()
 }
 
 /// Whether this poll is one: then nothing is to be registered.

@@ -23,7 +23,7 @@ impl Budget {
         Arc::new(Self { most, held })
     }
 
-    /// Another for the same bytes: what all threads use is not to be counted in one place.
+    /// Another for the same bytes, so that not all threads count in one place who uses it.
     pub(crate) fn copy(&self) -> Arc<Self> {
         Self::new(self.most, Arc::clone(&self.held))
     }

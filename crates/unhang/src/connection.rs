@@ -40,6 +40,10 @@ pub(crate) struct Rules {
     pub(crate) in_flight: Arc<InFlight>,
 }
 
+/// So many reads in a row, of whatever length, before others have their turn: a client that writes byte
+/// by byte on another core may never let the queue run dry.
+const READS: u32 = 64;
+
 pub(crate) type Refusal = Arc<dyn Fn(&Cause) -> Option<Reply> + Send + Sync>;
 
 /// A connection under way.
@@ -115,7 +119,9 @@ impl<S: Stream> Connection<S> {
             _ => self.guest.peer.or_else(|| self.stream.peer()),
         };
         if self.input == Input::Ended {
-            drop(self.stream);
+            // Not by the close alone: a process that the handler has forked may hold a copy. Fails only
+            // where the client is gone.
+            let _ = self.stream.half_close();
         } else {
             // More may have come since the last look.
             self.bytes_in += self.stream.close();
@@ -136,6 +142,7 @@ impl<S: Stream> Connection<S> {
         let mut framing = Framing::new(self.rules.until);
         let mut request = Vec::new();
         let mut settled = None;
+        let mut reads = 0_u32;
         loop {
             let first = settled.unwrap_or(deadline).min(deadline);
             let waiter = Waiter::new(&self.stream, For::Request).since(self.guest.accepted);
@@ -180,8 +187,9 @@ impl<S: Stream> Connection<S> {
                 Next::Settle => settled = Some(after(settle)),
                 Next::Read => settled = None,
             }
-            if seen == Seen::More {
-                // A fast writer may not keep the thread from the other connections.
+            // A fast writer may not keep the thread from the other connections, nor one of many pieces.
+            reads += 1;
+            if seen == Seen::More || reads % READS == 0 {
                 yield_now().await;
             }
         }

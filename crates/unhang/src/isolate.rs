@@ -11,7 +11,7 @@ use std::task::{Context, Poll, ready};
 use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 
-use crate::attempt::is_attempt;
+use crate::attempt::{is_attempt, outside};
 use crate::handler::{Fault, Reply};
 
 /// A handler at work. Dropped, it is ended at its next `.await`.
@@ -91,13 +91,20 @@ impl Pending {
 }
 
 fn poll_caught(answer: &mut Answer, cx: &mut Context<'_>) -> Poll<Result<Reply, Fault>> {
-    catch_unwind(AssertUnwindSafe(|| answer.as_mut().poll(cx)))
-        .unwrap_or_else(|panic| Poll::Ready(Err(panicked(panic.as_ref()))))
+    caught(|| outside(|| answer.as_mut().poll(cx)))
+        .unwrap_or_else(|message| Poll::Ready(Err(Fault::panicked(message))))
 }
 
-/// With what `panic!` was given: a `&str` or a `String`, unless it was `panic_any`.
-fn panicked(panic: &(dyn std::any::Any + Send)) -> Fault {
-    let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
-    let text = text.or_else(|| panic.downcast_ref::<String>().cloned());
-    Fault::panicked(text.unwrap_or_else(|| "no message".into()))
+/// Runs what is not ours, on a thread that others depend on. Where it panics, with what `panic!` was
+/// given: a `&str` or a `String`, unless it was `panic_any`.
+pub(crate) fn caught<T>(call: impl FnOnce() -> T) -> Result<T, String> {
+    catch_unwind(AssertUnwindSafe(call)).map_err(|panic| {
+        let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
+        let text = text.or_else(|| panic.downcast_ref::<String>().cloned());
+        // It is not ours either, and may panic as it is dropped.
+        if let Err(another) = catch_unwind(AssertUnwindSafe(|| drop(panic))) {
+            std::mem::forget(another);
+        }
+        text.unwrap_or_else(|| "no message".into())
+    })
 }

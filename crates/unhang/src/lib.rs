@@ -46,6 +46,7 @@ mod line;
 mod listener;
 mod peer;
 mod queue;
+mod rights;
 mod server;
 mod shard;
 mod shards;

@@ -17,6 +17,7 @@ use crate::address::Address;
 use crate::error::{Error, ErrorKind};
 use crate::handover::{self, Control, Estate, Predecessor};
 use crate::limits;
+use crate::rights;
 use crate::socket_file::{self, SocketFile};
 
 /// How to create a listening socket.
@@ -174,6 +175,7 @@ impl Listener {
     }
 
     fn new(estate: Estate, address: Address, predecessor: Option<Predecessor>, ours: bool) -> Self {
+        rights::refuse(&estate.socket);
         let ours = AtomicBool::new(ours);
         Self { estate, address, predecessor, ours, closed: Mutex::new(false) }
     }

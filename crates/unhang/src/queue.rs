@@ -27,7 +27,7 @@ pub(crate) trait Queue {
     /// Takes the connection that has waited longest, without a wait.
     fn accept(&self) -> rustix::io::Result<Self::Connection>;
 
-    /// Whether somebody is in it.
+    /// Whether somebody is in it; always, once the door is closed.
     fn has_waiting(&self) -> bool;
 
     /// Waits until there may be something to accept. What it knew of before is forgotten here, and

@@ -3,12 +3,11 @@
 use std::future::Future;
 use std::io;
 use std::num::NonZero;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::pin::Pin;
 use std::sync::Arc;
 
-use tokio::runtime::Handle;
+use tokio::runtime::{Handle, Runtime};
 use tokio::sync::oneshot;
 
 use crate::accept::{Observer, Service};
@@ -21,6 +20,7 @@ use crate::event::{Cause, Event};
 use crate::gauges::Gauges;
 use crate::handler::{Handler, Reply};
 use crate::idle;
+use crate::isolate::caught;
 use crate::keeper;
 use crate::limits::Limits;
 use crate::listener::{Bind, Listener};
@@ -101,14 +101,15 @@ impl Server {
     }
 
     /// What a client is told that gets no answer, instead of the line `ERR <cause>`; `None`, or a
-    /// panic, closes without a word.
+    /// panic, closes without a word. It is called where an [observer](Self::observe) is, and must not
+    /// block either.
     #[must_use]
     pub fn refuse_with<F>(mut self, refusal: F) -> Self
     where
         F: Fn(&Cause) -> Option<Reply> + Send + Sync + 'static,
     {
         // Where it is called there is a thread that all depend on.
-        let refusal = move |cause: &Cause| catch_unwind(AssertUnwindSafe(|| refusal(cause)));
+        let refusal = move |cause: &Cause| caught(|| refusal(cause));
         self.rules.refusal = Arc::new(move |cause| refusal(cause).unwrap_or_default());
         self
     }
@@ -147,6 +148,10 @@ impl Server {
     /// Stops when `signal` is done, for example [`termination`](crate::termination): no new
     /// connection is let in, everything accepted or queued is answered within the drain deadline,
     /// and the socket is removed.
+    ///
+    /// The signal is awaited on the thread that keeps the deadlines, so that a runtime whose threads
+    /// are all blocked can still be told to stop: it must not block. What it leaves to
+    /// `spawn_blocking` (reading standard input, say) is waited for when the server ends.
     #[must_use]
     pub fn stop_when(mut self, signal: impl Future<Output = ()> + Send + 'static) -> Self {
         self.stop_when = Box::pin(signal);
@@ -172,10 +177,8 @@ impl Server {
 
         let stop = Arc::new(stop);
         let _stop_at_once = StopOnDrop(Arc::clone(&stop));
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()
-            .map_err(failed("start the event loop"))?;
+        let (mut runtime, waiting_room) =
+            Unstarted::new().map_err(failed("start the event loop"))?;
         // Each shard needs a place of its own, and somewhere to go on with what waits.
         let count = self.shards.min(rules.limits.max_connections / 2);
         let service = Service {
@@ -185,7 +188,7 @@ impl Server {
             gauges: self.gauges,
             handler: Arc::new(handler),
             handlers: Handle::current(),
-            waiting_room: runtime.handle().clone(),
+            waiting_room,
             thinking: Arc::new(Thinking::new()),
             observer: Arc::clone(&observer),
             names_peers: self.names_peers,
@@ -197,6 +200,7 @@ impl Server {
         std::thread::Builder::new()
             .name("unhang".into())
             .spawn(move || {
+                let Some(runtime) = runtime.0.take() else { return };
                 let served = runtime.block_on(async {
                     let queue = Watched::new(Arc::clone(&listener), Arc::clone(&observer))?;
                     let watch = shards.all().idle.watch()?;
@@ -226,6 +230,25 @@ impl Server {
         match ended.await {
             Ok(served) => served.map_err(failed("watch the socket")),
             Err(_) => Err(failed("serve")(io::Error::other("the thread that serves panicked"))),
+        }
+    }
+}
+
+/// A runtime until it runs. To drop one waits for its threads, which panics on another runtime's.
+struct Unstarted(Option<Runtime>);
+
+impl Unstarted {
+    fn new() -> io::Result<(Self, Handle)> {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let handle = runtime.handle().clone();
+        Ok((Self(Some(runtime)), handle))
+    }
+}
+
+impl Drop for Unstarted {
+    fn drop(&mut self) {
+        if let Some(runtime) = self.0.take() {
+            runtime.shutdown_background();
         }
     }
 }

@@ -1,7 +1,6 @@
 //! One thread that accepts and answers: accept → one attempt → whatever has to wait moves on.
 
 use std::io;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Weak};
 use std::task::Poll;
 use std::thread::JoinHandle;
@@ -12,9 +11,8 @@ use tokio::sync::OwnedSemaphorePermit;
 
 use crate::accept::Service;
 use crate::attempt::attempt;
-use crate::event::Event;
 use crate::handler::Handler;
-use crate::isolate;
+use crate::isolate::{self, caught};
 use crate::limits::BURST;
 use crate::line::InLine;
 use crate::listener::Listener;
@@ -201,15 +199,19 @@ impl<H: Handler> Service<H> {
         let guest = inside.guest.clone();
         let mut exchange = Box::pin(Arc::clone(self).exchange(stream, guest));
         shard.enter(inside);
-        let attempted = catch_unwind(AssertUnwindSafe(|| attempt(exchange.as_mut())));
+        let attempted = caught(|| attempt(exchange.as_mut()));
         let handler = isolate::left();
-        // Nothing, where it took so long that the client was told so long since.
-        let Inside { lifeline, place, guest, stuck } = shards.leave(shard)?;
+        let Some(inside) = shards.leave(shard) else {
+            // It took so long that the client was told so long since.
+            self.leave_to_handlers((attempted, handler));
+            return None;
+        };
+        let Inside { lifeline, place, guest, stuck } = inside;
         match attempted {
             Ok(Poll::Ready(exchange)) => {
                 // First the end, which for a client that has half-closed is the close of this.
                 drop(lifeline);
-                self.tell(&Event::Exchange(&exchange));
+                self.conclude(exchange);
                 return Some(place);
             }
             // What a handler leaves behind is not ours, and may panic as it is dropped: this connection

@@ -127,7 +127,7 @@ impl Shards {
         self.set(Mode::Open);
     }
 
-    /// Has them accept no more, and waits until none does, but for those that are blocked.
+    /// Has them accept no more, and waits until none does, but for those that are blocked by a handler.
     pub(crate) async fn park(&self) {
         self.set(Mode::Parked);
         while !self.all.iter().all(|shard| shard.is_parked() || shard.is_stuck()) {

@@ -7,8 +7,16 @@ use rustix::io::Errno;
 use crate::queue::Queue;
 
 /// With no descriptor left, nobody can be accepted, and so nobody told why: the clients would wait
-/// in the queue for as long as it lasts. Giving one up lets them in one by one, to hear it.
+/// in the queue for as long as it lasts. Giving one up lets them in one by one, to hear it; and shows
+/// whether anybody is there, as without one an empty queue gives the same error as a full one.
 pub(crate) struct Spare(Option<File>);
+
+/// Who was accepted.
+pub(crate) enum Accepted<C> {
+    Usual(C),
+    /// In the place of the spare descriptor, because of that error.
+    WithSpare(C, Errno),
+}
 
 impl Spare {
     pub(crate) fn new() -> Self {
@@ -17,17 +25,27 @@ impl Spare {
         spare
     }
 
-    /// Accepts with the spare descriptor, if that is what was missing.
-    pub(crate) fn accept<Q: Queue>(&mut self, queue: &Q, error: Errno) -> Option<Q::Connection> {
-        if !matches!(error, Errno::MFILE | Errno::NFILE) {
-            return None;
+    /// Accepts, with the spare descriptor if there is no other.
+    pub(crate) fn accept<Q: Queue>(
+        &mut self,
+        queue: &Q,
+    ) -> rustix::io::Result<Accepted<Q::Connection>> {
+        // First the spare: what came free would else serve one client more, and leave all after it
+        // untold.
+        self.refill();
+        match queue.accept() {
+            Err(error @ (Errno::MFILE | Errno::NFILE)) if self.0.take().is_some() => {
+                let accepted = queue.accept();
+                if accepted.is_err() {
+                    self.refill();
+                }
+                accepted.map(|connection| Accepted::WithSpare(connection, error))
+            }
+            accepted => accepted.map(Accepted::Usual),
         }
-        self.0.take()?;
-        queue.accept().ok()
     }
 
-    /// Takes it back, once there is one to take.
-    pub(crate) fn refill(&mut self) {
+    fn refill(&mut self) {
         if self.0.is_none() {
             self.0 = File::open("/dev/null").ok();
         }

@@ -4,7 +4,6 @@
 //! the deadlines.
 
 use std::os::fd::RawFd;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::Poll;
@@ -15,10 +14,10 @@ use tokio::task::yield_now;
 use crate::accept::Service;
 use crate::attempt::attempt;
 use crate::drain::later;
-use crate::event::{Event, Exchange};
+use crate::event::Exchange;
 use crate::handler::Handler;
 use crate::in_flight::{For, write_line};
-use crate::isolate::Pending;
+use crate::isolate::{Pending, caught};
 use crate::line::{InLine, Line};
 
 /// All of them.
@@ -77,8 +76,8 @@ impl<H: Handler> Service<H> {
 
     fn answered(self: &Arc<Self>, exchange: InLine<Asked>) {
         let InLine { what: Asked { mut exchange, .. }, place, counted, .. } = exchange;
-        match catch_unwind(AssertUnwindSafe(|| attempt(exchange.as_mut()))) {
-            Ok(Poll::Ready(exchange)) => self.tell(&Event::Exchange(&exchange)),
+        match caught(|| attempt(exchange.as_mut())) {
+            Ok(Poll::Ready(exchange)) => self.conclude(exchange),
             Ok(Poll::Pending) => self.go_on(exchange, place, counted),
             // The connection is closed with it.
             Err(_) => {}

@@ -2,6 +2,7 @@
 //! millisecond, and no test waits for one.
 
 use std::future::{pending, ready};
+use std::task::Context;
 use std::time::Duration;
 
 use tokio::time::sleep;
@@ -9,6 +10,7 @@ use tokio::time::sleep;
 use super::sim::{Client, Simulated, pair};
 use super::*;
 use crate::drain::{self, Stop};
+use crate::handler::Peer;
 use crate::wire::oneshot::ONE_PIECE;
 
 const MILLISECOND: Duration = Duration::from_millis(1);
@@ -73,6 +75,60 @@ async fn a_long_message_in_pieces_is_waited_for_and_arrives_whole() {
     assert_eq!(exchange.bytes_in, 3 * piece.len());
     assert_eq!(client.received().len(), 3 * piece.len());
     assert_eq!(exchange.took, 2 * pause + limits().settle);
+}
+
+/// As on a real socket whose client writes on another core: what the queue holds is never all.
+struct OneByOne(Simulated);
+
+impl Stream for OneByOne {
+    fn poll_read(&mut self, cx: &mut Context<'_>, buffer: &mut [u8]) -> Poll<io::Result<usize>> {
+        self.0.poll_read(cx, &mut buffer[..1])
+    }
+
+    fn poll_write(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        self.0.poll_write(cx, bytes)
+    }
+
+    fn half_close(&mut self) -> io::Result<()> {
+        self.0.half_close()
+    }
+
+    fn has_unread(&self) -> bool {
+        self.0.has_unread()
+    }
+
+    fn is_hung_up(&self) -> bool {
+        self.0.is_hung_up()
+    }
+
+    fn peer(&self) -> Option<Peer> {
+        self.0.peer()
+    }
+
+    fn caller(&self) -> Caller {
+        self.0.caller()
+    }
+
+    fn close(self) -> usize {
+        self.0.close()
+    }
+}
+
+/// The thread that keeps all deadlines was kept until the request was whole.
+#[tokio::test(start_paused = true)]
+async fn a_client_that_never_lets_the_queue_run_dry_leaves_others_their_turn() {
+    let (Connection { stream, rules, guest, .. }, client, _stop) =
+        connection_with(|rules| rules.until = Until::Newline);
+    client.send(&[b'x'; 1000]);
+    client.send(b"\n");
+    let run = tokio::spawn(Connection::new(OneByOne(stream), rules, guest).run(echo));
+    let other = tokio::spawn(async {
+        for _ in 0..1000 / READS {
+            yield_now().await;
+        }
+    });
+    assert!(matches!(run.await.unwrap().ended, Ended::Answered));
+    assert!(other.is_finished());
 }
 
 /// It did not: a read that filled the buffer promised more, and none came until the read deadline.

@@ -1,7 +1,9 @@
 //! The fault table where a handler has a part in it: what the client sees, and what whoever watches
 //! the server is told. The faults that any handler can meet are tested on the command.
 
+mod copies;
 mod handler;
+mod leftovers;
 mod reader;
 
 use std::sync::mpsc::{Receiver, channel};

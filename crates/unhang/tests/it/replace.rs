@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use rustix::event::Timespec;
 use rustix::event::epoll::{self, CreateFlags, EventData, EventFlags};
 use tempfile::TempDir;
-use unhang::{Bind, Error, Listener, Request, Server};
+use unhang::{Bind, Error, Limits, Listener, Request, Server};
 
 use crate::support::{PATIENCE, ask, connect, read_to_end};
 
@@ -87,4 +87,28 @@ fn who_connects_to_ask_and_does_not_holds_up_those_behind_it_for_a_moment() {
     next.set_read_timeout(Some(Duration::from_secs(6))).unwrap();
     next.write_all(b"unhang in-flight 1\n").unwrap();
     assert_eq!(read_to_end(next), "until dry\n");
+}
+
+/// They were told that it is busy, and only when the successor had been given up, after ten seconds.
+#[test]
+fn who_waits_in_the_queue_is_told_at_the_end_of_the_drain_whatever_a_successor_does() {
+    let folder = TempDir::new().unwrap();
+    let path = folder.path().join("s");
+    let mut limits = Limits::default();
+    limits.max_connections = 1;
+    limits.queue = Duration::from_millis(200);
+    limits.drain = Duration::from_millis(200);
+    let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
+    let old = Server::bind(&path).unwrap().limits(limits).stop_when(async { drop(stopped.await) });
+    let served = serve(old);
+    let inside = connect(&path);
+    // It has asked, and does not say that it serves.
+    let silent = Bind::new(&path).replace(true).listen().unwrap();
+    let queued = connect(&path);
+    stop.send(()).unwrap();
+    for waiting in [inside, queued] {
+        assert_eq!(read_to_end(waiting), "ERR the server is stopping\n");
+    }
+    drop(silent);
+    served.recv_timeout(PATIENCE).unwrap().unwrap();
 }

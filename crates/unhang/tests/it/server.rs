@@ -324,6 +324,30 @@ fn more_clients_than_connections_are_allowed_are_served_one_after_the_other() {
     }
 }
 
+/// They did not: the loop that took the door over counted its own place as taken.
+#[test]
+fn with_just_two_places_for_each_the_shards_begin_again() {
+    let tight = |server: Server| {
+        let mut limits = Limits::default();
+        limits.max_connections = 2;
+        limits.queue = Duration::from_millis(50);
+        server.limits(limits).shards(1)
+    };
+    let who = async |_: Request| {
+        let thread = std::thread::current();
+        Ok::<_, Fault>(thread.name().unwrap_or_default().to_owned())
+    };
+    let server = Running::start(tight, who);
+    let silent: Vec<_> = (0..2).map(|_| connect(&server.path)).collect();
+    // Only the loop can have told it.
+    assert!(read_to_end(connect(&server.path)).starts_with("ERR busy"));
+    drop(silent);
+    let begun = std::time::Instant::now();
+    while ask(&server.path, "hello") != "unhang-0" {
+        assert!(begun.elapsed() < PATIENCE, "the shard does not begin again");
+    }
+}
+
 /// It was never heard of again: such a listener is readable for ever, and the accept loop went round
 /// without letting anybody else run.
 #[test]

@@ -1,8 +1,12 @@
 //! No file descriptor is left.
 
-use super::{assert_serves, is_answer, next_exchange, serve_with_descriptors};
+use std::process::Command;
+
+use rustix::process::Signal;
+
+use super::{assert_serves, is_answer, next_exchange, serve, serve_with_descriptors};
 use crate::support::peer::Peer;
-use crate::support::{Place, await_some};
+use crate::support::{Place, UNHANG, await_some};
 
 #[test]
 fn who_finds_none_is_told_and_the_log_says_once_why() {
@@ -34,4 +38,33 @@ fn who_finds_none_is_told_and_the_log_says_once_why() {
         (server.descriptors() == baseline).then_some(())
     });
     assert_serves(&server, &place);
+}
+
+/// With none left an empty queue gives the same error as a full one: it was waited for the drain's whole
+/// time.
+#[test]
+fn a_stop_without_any_is_over_when_nobody_waits() {
+    let place = Place::new();
+    // For longer than this test.
+    let mut server = serve(&place, &["--drain-deadline", "1h"]);
+    assert_serves(&server, &place);
+    server.await_idle();
+    server.leave_no_descriptor();
+    server.signal(Signal::TERM);
+    assert!(server.wait().success());
+}
+
+/// It panicked: a runtime was dropped where that is not allowed.
+#[test]
+fn too_few_to_start_with_are_an_error() {
+    let place = Place::new();
+    let started = Command::new("sh")
+        .args(["-c", "ulimit -n 64; exec \"$@\"", "sh", UNHANG, "serve"])
+        .arg(&place.socket)
+        .args(["--shards", "300", "--max-connections", "1000"])
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&started.stderr);
+    assert_eq!(started.status.code(), Some(1), "{said}");
+    assert!(said.contains("Too many open files"), "{said}");
 }

@@ -7,7 +7,7 @@ use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{Receiver, channel};
 
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{Pid, Resource, Rlimit, Signal, getrlimit, kill_process, prlimit};
 
 use super::{PATIENCE, UNHANG, await_some};
 
@@ -130,6 +130,14 @@ impl Daemon {
     /// descriptor above it, inherited from whoever runs the tests, takes no place below it.
     pub(crate) fn free_descriptors(&self, most: usize) -> usize {
         most - self.open_descriptors().filter(|&number| number < most).count()
+    }
+
+    /// Lowers its limit so that it cannot open any more than it has.
+    pub(crate) fn leave_no_descriptor(&self) {
+        let open: Vec<_> = self.open_descriptors().collect();
+        let most = (0..=open.len()).find(|number| !open.contains(number)).unwrap();
+        let limit = Rlimit { current: Some(most as u64), ..getrlimit(Resource::Nofile) };
+        prlimit(Some(Pid::from_child(&self.child)), Resource::Nofile, limit).unwrap();
     }
 
     fn open_descriptors(&self) -> impl Iterator<Item = usize> {

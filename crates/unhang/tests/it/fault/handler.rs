@@ -6,9 +6,11 @@ use std::sync::mpsc::channel;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use tokio::runtime::Handle;
 use tokio::sync::Notify;
 use tokio::task::yield_now;
-use unhang::{Fault, Limits, Reply, Request, Server};
+use tokio::time::sleep;
+use unhang::{Client, Fault, Limits, Reply, Request, Server};
 
 use super::Watched;
 use crate::support::{Running, ask, connect, read_to_end};
@@ -148,4 +150,24 @@ fn while_it_blocks_its_shard_another_that_stood_by_serves() {
     }
     drop(release);
     assert_eq!(read_to_end(patient), "OK\n");
+}
+
+/// It took the call's whole deadline: what a handler waits for while it is polled on its shard was
+/// registered nowhere, as if it were the shard's own.
+#[test]
+fn it_may_block_on_a_call() {
+    let slow = async |_: Request| {
+        sleep(Duration::from_millis(20)).await;
+        Ok("OK\n")
+    };
+    let behind = Running::start(|server| server, slow);
+    let path = behind.path.clone();
+    let handler = move |_: Request| {
+        // It would be late before the call is.
+        let client = Client::new(&path).deadline(2 * Limits::default().handler);
+        let reply = Handle::current().block_on(client.call("hello"));
+        std::future::ready(reply.map_err(Fault::from))
+    };
+    let server = Running::start(|server| server, handler);
+    assert_eq!(ask(&server.path, "hello"), "OK\n");
 }
