@@ -10,6 +10,7 @@ mod gather;
 mod in_flight;
 mod json;
 mod namespace;
+mod output;
 mod probe;
 mod proc;
 mod report;
@@ -18,18 +19,18 @@ mod target;
 mod verdict;
 
 use std::ffi::{OsStr, OsString};
-use std::io::{self, IsTerminal, Write};
+use std::io::{self, IsTerminal};
 use std::os::unix::ffi::OsStrExt;
 use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::Args;
 
-use super::complain;
 use crate::exit;
 use crate::units::{self, Span};
 use act::{Action, Refusal};
 use facts::Facts;
+use output::complain;
 use probe::Probe;
 use report::Report;
 use target::{Asked, Target};
@@ -86,22 +87,22 @@ impl Why {
         }
         loop {
             let Some(target) = Target::look(self.target.as_ref()) else {
-                complain("why", "there is no such process");
+                complain("there is no such process");
                 return exit::USAGE.into();
             };
             match self.look(&target) {
                 Ok((text, code)) => {
-                    if self.watch && !self.json && io::stdout().is_terminal() {
-                        // Home, and clear what is below.
-                        anstream::print!("\x1b[H\x1b[J");
-                    }
+                    let is_screen = self.watch && !self.json && io::stdout().is_terminal();
+                    // Home, and clear what is below.
+                    let clear = if is_screen { "\x1b[H\x1b[J" } else { "" };
+                    let printed = output::print(&format!("{clear}{text}"));
                     // To watch on behalf of nobody would never end.
-                    if write!(anstream::stdout(), "{text}").is_err() || !self.watch {
-                        return code.into();
+                    if printed.is_err() || !self.watch {
+                        return output::code(&printed, code).into();
                     }
                 }
                 Err(error) => {
-                    complain("why", &error);
+                    complain(&error);
                     // Not 1: nothing was seen, and so no fault.
                     let code = is_old_kernel(&error).then_some(exit::OLD_KERNEL);
                     return code.unwrap_or(exit::NOT_ALLOWED).into();
@@ -139,15 +140,15 @@ impl Why {
         };
         match attempt() {
             Ok((text, helped)) => {
-                anstream::print!("{text}");
-                if helped { exit::DONE } else { exit::FAULT }.into()
+                let code = if helped { exit::DONE } else { exit::FAULT };
+                output::code(&output::print(&text), code).into()
             }
             Err(Refusal::Usage(why)) => {
-                complain("why", why);
+                complain(why);
                 exit::USAGE.into()
             }
             Err(Refusal::Failed(why)) => {
-                complain("why", why);
+                complain(why);
                 exit::FAILED.into()
             }
         }
@@ -163,12 +164,12 @@ impl Why {
 
 fn probe(asked: &Asked, data: &OsStr) -> ExitCode {
     let Asked::Path(path) = asked else {
-        complain("why", "--probe connects to a path");
+        complain("--probe connects to a path");
         return exit::USAGE.into();
     };
     let probe = Probe::of(path, data.as_bytes());
-    anstream::print!("{probe}");
-    if probe.is_served() { exit::DONE } else { exit::FAULT }.into()
+    let code = if probe.is_served() { exit::DONE } else { exit::FAULT };
+    output::code(&output::print(&probe.to_string()), code).into()
 }
 
 /// A file that is stale is so at any age.

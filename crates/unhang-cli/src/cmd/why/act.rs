@@ -4,7 +4,7 @@
 //! connection is still the one that was looked at.
 
 use std::fmt::Write as _;
-use std::io::{self, BufRead, IsTerminal};
+use std::io::{self, BufRead, IsTerminal, Write};
 use std::thread;
 use std::time::Duration;
 
@@ -142,12 +142,19 @@ fn confirm(announced: &str, yes: bool) -> Result<(), Refusal> {
     if !io::stdin().is_terminal() {
         return Err(Refusal::Usage(format!("would {announced}; to confirm, give --yes")));
     }
-    anstream::eprint!("{announced}? [y/N] ");
-    let mut answer = String::new();
-    match io::stdin().lock().read_line(&mut answer) {
-        Ok(_) if answer.trim().eq_ignore_ascii_case("y") => Ok(()),
-        _ => Err(Refusal::Usage("not confirmed: nothing was done".to_owned())),
+    match ask(announced, anstream::stderr(), io::stdin().lock()) {
+        Ok(true) => Ok(()),
+        Ok(false) | Err(_) => Err(Refusal::Usage("not confirmed: nothing was done".to_owned())),
     }
+}
+
+/// Whether it was confirmed. A question that cannot be written was not seen.
+fn ask(announced: &str, mut screen: impl Write, mut keys: impl BufRead) -> io::Result<bool> {
+    write!(screen, "{announced}? [y/N] ")?;
+    screen.flush()?;
+    let mut answer = String::new();
+    keys.read_line(&mut answer)?;
+    Ok(answer.trim().eq_ignore_ascii_case("y"))
 }
 
 fn act(action: Action, pid: u32, fd: u32, inode: u32) -> io::Result<()> {
@@ -186,5 +193,18 @@ pub(crate) fn target(asked: Option<&Asked>) -> Result<(Asked, Target), Refusal> 
         _ => Err(Refusal::Usage(
             "--try acts on one connection, as PID:FD; `unhang why PATH` names it".to_owned(),
         )),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_question_that_cannot_be_written_is_not_confirmed_and_no_panic() {
+        let full = || std::fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+        assert!(ask("would do it", full(), &b"y\n"[..]).is_err());
+        assert!(ask("would do it", Vec::new(), &b"y\n"[..]).unwrap());
+        assert!(!ask("would do it", Vec::new(), &b"\n"[..]).unwrap());
     }
 }

@@ -1,7 +1,8 @@
 //! It changes nothing, delays nobody, is quick, and says how it knows.
 
+use std::fs::File;
 use std::io::{Read, Write};
-use std::os::unix::net::UnixStream;
+use std::os::unix::net::{UnixListener, UnixStream};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -146,6 +147,42 @@ fn watching_ends_when_nobody_reads_it() {
     let mut watch = command.stdout(Stdio::piped()).spawn().unwrap();
     drop(watch.stdout.take());
     await_some("it ends", || watch.try_wait().unwrap());
+}
+
+/// A disk that is full. It was a panic, or success without a word.
+#[test]
+fn a_result_that_could_not_be_written_was_a_panic_or_nothing() {
+    let mut stage = Stage::new(User::Me);
+    stage.play("serve-forget", "listening");
+    stage.play("call", "ready");
+    let finding = finds(&stage, "forgotten", "likely");
+    let command = finding["now"][0].as_str().unwrap();
+    let connection = command.strip_prefix("unhang why --try release ").unwrap();
+    let idle = stage.path("idle");
+    let _listener = UnixListener::bind(&idle).unwrap();
+    let idle = idle.to_str().unwrap();
+    let full = || File::options().write(true).open("/dev/full").unwrap();
+    let looks: [&[&str]; 5] = [
+        &[idle],
+        &["--json", idle],
+        &["--watch", idle],
+        &["--probe", "hello", idle],
+        &["--try", "release", "--yes", connection],
+    ];
+    for arguments in looks {
+        let mut command = Command::new(UNHANG);
+        command.args(["why", "--for", "50ms"]).args(arguments).stdout(full());
+        let output = command.output().unwrap();
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(3), "{arguments:?}: {said}");
+        assert!(said.contains("the result cannot be written: No space left"), "{said}");
+        // Nor can that be said. What was released is gone by now.
+        let code = command.stderr(full()).status().unwrap().code();
+        assert_eq!(code, Some(if arguments[0] == "--try" { 1 } else { 3 }), "{arguments:?}");
+    }
+    let mut wrong = Command::new(UNHANG);
+    wrong.args(["why", "4294967295"]).stdout(full()).stderr(full());
+    assert_eq!(wrong.status().unwrap().code(), Some(2));
 }
 
 #[test]

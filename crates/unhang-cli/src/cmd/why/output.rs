@@ -1,0 +1,31 @@
+//! What is said to whoever asked. That it cannot be said is no reason to panic, nor to be silent.
+
+use std::fmt::Display;
+use std::io::{self, ErrorKind, Write};
+
+use crate::exit;
+
+/// The result, on standard output.
+pub(super) fn print(text: &str) -> io::Result<()> {
+    let mut out = anstream::stdout().lock();
+    out.write_all(text.as_bytes())?;
+    out.flush()
+}
+
+/// The exit code, which must not tell of a result that nobody was given.
+pub(super) fn code(printed: &io::Result<()>, code: u8) -> u8 {
+    match printed {
+        // Whoever read our output has seen enough, as `head` does.
+        Err(error) if error.kind() != ErrorKind::BrokenPipe => {
+            complain(format_args!("the result cannot be written: {error}"));
+            // Not 1, which would say that a fault was found.
+            exit::NOT_ALLOWED
+        }
+        _ => code,
+    }
+}
+
+/// What went wrong, on standard error. Where that cannot be written, the exit code alone tells.
+pub(super) fn complain(what: impl Display) {
+    let _ = writeln!(anstream::stderr(), "unhang why: {what}");
+}
