@@ -86,11 +86,7 @@ impl Why {
             return probe(asked, data);
         }
         loop {
-            let Some(target) = Target::look(self.target.as_ref()) else {
-                complain("there is no such process");
-                return exit::USAGE.into();
-            };
-            match self.look(&target) {
+            match self.look() {
                 Ok((text, code)) => {
                     let is_screen = self.watch && !self.json && io::stdout().is_terminal();
                     // Home, and clear what is below.
@@ -101,30 +97,29 @@ impl Why {
                         return output::code(&printed, code).into();
                     }
                 }
-                Err(error) => {
-                    complain(&error);
-                    // Not 1: nothing was seen, and so no fault.
-                    let code = is_old_kernel(&error).then_some(exit::OLD_KERNEL);
-                    return code.unwrap_or(exit::NOT_ALLOWED).into();
-                }
+                Err(unseen) => return unseen.tell().into(),
             }
         }
     }
 
     /// Once, for the length of the window.
-    fn look(&self, target: &Target) -> io::Result<(String, u8)> {
-        let mut facts = gather::gather(target, self.window.0)?;
-        in_flight::ask_servers(&mut facts, target);
-        closer::ask_readers(&mut facts, target);
-        let mut verdicts = verdict::judge(&facts, target);
+    fn look(&self) -> Result<(String, u8), Unseen> {
+        let target = Target::look(self.target.as_ref()).map_err(Unseen::Nothing)?;
+        let mut facts = gather::gather(&target, self.window.0).map_err(Unseen::System)?;
+        if let Some(amiss) = target.is_amiss(&facts) {
+            return Err(Unseen::Nothing(amiss));
+        }
+        in_flight::ask_servers(&mut facts, &target);
+        closer::ask_readers(&mut facts, &target);
+        let mut verdicts = verdict::judge(&facts, &target);
         verdicts.retain(|verdict| !is_younger(verdict, self.min.0));
         closer::look(&mut facts, &verdicts, self.show_data);
         let code = code(&verdicts);
         if !matches!(target, Target::All) || self.json || self.verbose {
-            verdicts.extend(verdict::all_is_well(&facts, target, &verdicts));
+            verdicts.extend(verdict::all_is_well(&facts, &target, &verdicts));
         }
         let text = if self.json {
-            format!("{}\n", json::render(&facts, target, &verdicts, code))
+            format!("{}\n", json::render(&facts, &target, &verdicts, code))
         } else {
             self.text(&facts, &verdicts)
         };
@@ -159,6 +154,30 @@ impl Why {
             return format!("OK    nothing hangs: {} Unix sockets\n", facts.sockets.len());
         }
         Report { facts, verdicts, verbose: self.verbose }.to_string()
+    }
+}
+
+/// Why there is nothing to judge.
+enum Unseen {
+    /// What was asked about is not there.
+    Nothing(String),
+    System(io::Error),
+}
+
+impl Unseen {
+    /// Says it, and gives the exit code.
+    fn tell(&self) -> u8 {
+        match self {
+            Self::Nothing(what) => {
+                complain(what);
+                exit::USAGE
+            }
+            // Not 1: nothing was seen, and so no fault.
+            Self::System(error) => {
+                complain(error);
+                if is_old_kernel(error) { exit::OLD_KERNEL } else { exit::NOT_ALLOWED }
+            }
+        }
     }
 }
 

@@ -186,10 +186,10 @@ fn await_change(connection: &Connection, namespaces: &Namespaces) -> bool {
 /// The target that the facts for this must be gathered for.
 pub(crate) fn target(asked: Option<&Asked>) -> Result<(Asked, Target), Refusal> {
     match asked {
-        Some(asked @ Asked::Process { pid, fd: Some(_) }) => match Target::look(Some(asked)) {
-            Some(target) => Ok((asked.clone(), target)),
-            None => Err(Refusal::Failed(format!("there is no process {pid}"))),
-        },
+        Some(asked @ Asked::Process { fd: Some(_), .. }) => {
+            let target = Target::look(Some(asked)).map_err(Refusal::Failed)?;
+            Ok((asked.clone(), target))
+        }
         _ => Err(Refusal::Usage(
             "--try acts on one connection, as PID:FD; `unhang why PATH` names it".to_owned(),
         )),

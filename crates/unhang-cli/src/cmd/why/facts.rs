@@ -112,6 +112,11 @@ impl Facts {
         holders.filter_map(|(pid, fd)| Some((self.processes.get(pid)?, *fd)))
     }
 
+    /// Whether the process has a Unix socket there.
+    pub(crate) fn is_held_at(&self, pid: u32, fd: u32) -> bool {
+        self.holders.values().flatten().any(|held| *held == (pid, fd))
+    }
+
     pub(crate) fn is_steady(&self, inode: u32) -> bool {
         self.steady.contains(&inode)
     }

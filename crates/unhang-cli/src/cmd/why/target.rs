@@ -54,17 +54,27 @@ pub(crate) enum Target {
 }
 
 impl Target {
-    /// Looks at the file, where it is one. None where there is no such process.
-    pub(crate) fn look(asked: Option<&Asked>) -> Option<Self> {
-        Some(match asked {
+    /// Looks at the file, where it is one. An error says that there is no such process.
+    pub(crate) fn look(asked: Option<&Asked>) -> Result<Self, String> {
+        Ok(match asked {
             None => Self::All,
             Some(Asked::Path(path)) => Self::File(SocketFile::look(path)),
             Some(Asked::Abstract(name)) => Self::Abstract([b"\0", name.as_bytes()].concat()),
             Some(Asked::Process { pid, fd }) => {
-                let is_there = Path::new("/proc").join(pid.to_string()).exists();
-                is_there.then_some(Self::Process { pid: *pid, fd: *fd })?
+                if !Path::new("/proc").join(pid.to_string()).exists() {
+                    return Err(format!("there is no process {pid}"));
+                }
+                Self::Process { pid: *pid, fd: *fd }
             }
         })
+    }
+
+    /// That the descriptor asked about is no Unix socket, as far as that can be seen.
+    pub(crate) fn is_amiss(&self, facts: &Facts) -> Option<String> {
+        let Self::Process { pid, fd: Some(fd) } = self else { return None };
+        let is_seen = !facts.hidden.contains(pid) && facts.sight.hidden_namespaces == 0;
+        (is_seen && !facts.is_held_at(*pid, *fd))
+            .then(|| format!("process {pid} has no Unix socket at descriptor {fd}"))
     }
 
     /// Whether this socket is one the user asks about: a listener, either end of one of its

@@ -149,6 +149,28 @@ fn watching_ends_when_nobody_reads_it() {
     await_some("it ends", || watch.try_wait().unwrap());
 }
 
+#[test]
+fn a_descriptor_that_is_no_socket_was_one_at_which_nothing_hangs() {
+    let stage = Stage::new(User::Me);
+    let server = Daemon::serve(&stage.place.socket, &[]);
+    let pid = server.pid();
+    // Standard input, and none.
+    for (target, amiss) in [
+        (format!("{pid}:0"), format!("process {pid} has no Unix socket at descriptor 0")),
+        (format!("{pid}:9999"), format!("process {pid} has no Unix socket at descriptor 9999")),
+        ("4294967295".to_owned(), "there is no process 4294967295".to_owned()),
+        ("0".to_owned(), "there is no process 0".to_owned()),
+    ] {
+        for flags in [&[][..], &["--json"]] {
+            let output = stage.why(&[flags, &["--for", "50ms", &target]].concat());
+            let said = String::from_utf8_lossy(&output.stderr);
+            assert_eq!(output.status.code(), Some(2), "{target}: {said}");
+            assert_eq!(said, format!("unhang why: {amiss}\n"));
+            assert!(output.stdout.is_empty(), "{output:?}");
+        }
+    }
+}
+
 /// A disk that is full. It was a panic, or success without a word.
 #[test]
 fn a_result_that_could_not_be_written_was_a_panic_or_nothing() {

@@ -29,6 +29,11 @@ pub(super) fn judge(facts: &Facts, target: &Target) -> Vec<Verdict> {
         Target::Process { pid, .. } if facts.hidden.contains(pid) => {
             vec![unseen(format!("which sockets process {pid} holds may not be seen"))]
         }
+        // Were all namespaces seen, it would have been refused.
+        Target::Process { pid, fd: Some(fd) } if !facts.is_held_at(*pid, *fd) => {
+            let namespaces = "there are network namespaces that may not be looked into";
+            vec![unseen(format!("{pid}:{fd} is no Unix socket that may be seen: {namespaces}"))]
+        }
         Target::All | Target::Abstract(_) | Target::Process { .. } => Vec::new(),
     }
 }
