@@ -27,10 +27,17 @@ struct Answer {
     manner: Manner,
     /// When the first byte came.
     first: Option<Duration>,
-    /// When the server closed.
-    end: Option<Duration>,
+    /// How the server ended it, and when.
+    end: Option<(End, Duration)>,
     bytes: usize,
     error: Option<io::Error>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum End {
+    Closed,
+    /// It closed without having read all: the client gets an error where it expects the end.
+    Reset,
 }
 
 /// What came of all three.
@@ -50,30 +57,40 @@ impl Probe {
 
     /// Whether a plain client, that sends this and reads to the end, is served.
     pub(crate) fn is_served(&self) -> bool {
-        self.answers.iter().any(|answer| answer.manner == Manner::AsItIs && answer.end.is_some())
+        self.came_of(Manner::AsItIs) == (true, Some(End::Closed))
+    }
+
+    /// Whether it answered to this manner of asking, and how it ended that.
+    fn came_of(&self, manner: Manner) -> (bool, Option<End>) {
+        let answer = self.answers.iter().find(|answer| answer.manner == manner);
+        answer.map_or((false, None), |one| (one.bytes > 0, one.end.map(|(end, _)| end)))
     }
 
     fn verdict(&self) -> &'static str {
-        let by = |manner| self.answers.iter().find(|answer| answer.manner == manner);
-        let answers = |manner| by(manner).is_some_and(|answer| answer.bytes > 0);
-        let ends = |manner| by(manner).is_some_and(|answer| answer.end.is_some());
+        const RESET: &str =
+            "it answers, and resets the connection: it closes without having read all";
         if self.answers.iter().all(|answer| answer.error.is_some()) {
-            "it cannot be asked"
-        } else if answers(Manner::AsItIs) && ends(Manner::AsItIs) {
-            "it answers, and closes"
-        } else if answers(Manner::AsItIs) {
-            "it answers, and keeps the connection open: a client that reads to the end hangs"
-        } else if ends(Manner::AsItIs) {
-            "it closes without an answer"
-        } else if answers(Manner::Newline) {
-            match ends(Manner::Newline) {
-                true => "it needs a newline, then answers, and closes",
-                false => "it needs a newline, then answers, and keeps the connection open",
+            return "it cannot be asked";
+        }
+        match self.came_of(Manner::AsItIs) {
+            (true, Some(End::Closed)) => return "it answers, and closes",
+            (true, Some(End::Reset)) => return RESET,
+            (true, None) => {
+                return "it answers, and keeps the connection open: a client that reads to the end \
+                        hangs";
             }
-        } else if answers(Manner::HalfClose) || ends(Manner::HalfClose) {
-            "it needs the end of the request: the client must half-close, shutdown(SHUT_WR)"
-        } else {
-            "it does not answer in time, however it is asked"
+            (false, Some(End::Closed)) => return "it closes without an answer",
+            (false, Some(End::Reset)) => return "it resets the connection, without an answer",
+            (false, None) => {}
+        }
+        match (self.came_of(Manner::Newline), self.came_of(Manner::HalfClose)) {
+            ((true, Some(End::Closed)), _) => "it needs a newline, then answers, and closes",
+            ((true, Some(End::Reset)), _) => "it needs a newline, then answers, and resets",
+            ((true, None), _) => "it needs a newline, then answers, and keeps the connection open",
+            (_, (true, _) | (_, Some(_))) => {
+                "it needs the end of the request: the client must half-close, shutdown(SHUT_WR)"
+            }
+            _ => "it does not answer in time, however it is asked",
         }
     }
 }
@@ -107,7 +124,7 @@ fn converse(path: &Path, data: &[u8], answer: &mut Answer) -> io::Result<()> {
         stream.set_read_timeout(Some(left))?;
         match stream.read(&mut bytes) {
             Ok(0) => {
-                answer.end = Some(began.elapsed());
+                answer.end = Some((End::Closed, began.elapsed()));
                 return Ok(());
             }
             Ok(count) => {
@@ -118,9 +135,8 @@ fn converse(path: &Path, data: &[u8], answer: &mut Answer) -> io::Result<()> {
                 return Ok(());
             }
             Err(error) if error.kind() == ErrorKind::Interrupted => {}
-            // It closed without having read all: an end, too.
             Err(error) if error.kind() == ErrorKind::ConnectionReset => {
-                answer.end = Some(began.elapsed());
+                answer.end = Some((End::Reset, began.elapsed()));
                 return Ok(());
             }
             Err(error) => return Err(error),
@@ -168,7 +184,10 @@ impl Display for Answer {
             (None, None) => write!(f, "no answer")?,
         }
         match self.end {
-            Some(end) => write!(f, "; closed after {end:.1?}"),
+            Some((End::Closed, at)) => write!(f, "; closed after {at:.1?}"),
+            Some((End::Reset, at)) => {
+                write!(f, "; reset after {} bytes and {at:.1?}", self.bytes)
+            }
             None => write!(f, "; not closed within {PATIENCE:?}"),
         }
     }

@@ -1,6 +1,6 @@
 //! `--try` and `--probe`: the only two that do anything, and only to what they name.
 
-use std::io::Write;
+use std::io::{Read, Write};
 use std::os::unix::net::UnixListener;
 use std::path::Path;
 use std::process::Output;
@@ -121,7 +121,7 @@ fn a_probe_tells_how_a_server_ends_its_replies() {
     assert!(probe(&stage, &stage.path("missing")).1.contains("cannot be asked"));
 }
 
-/// Whether it has gone before all was sent is chance, hence many times.
+/// Whether it has gone before all was sent, and so resets nothing, is chance: hence many times.
 #[test]
 fn a_probe_hears_a_server_that_answers_without_having_read() {
     let stage = Stage::new(User::Me);
@@ -133,7 +133,39 @@ fn a_probe_hears_a_server_that_answers_without_having_read() {
     });
     for _ in 0..50 {
         let (code, text) = probe(&stage, &stage.place.socket);
-        assert_eq!(code, Some(0), "{text}");
+        let is_reset = text.starts_with("PROBE it answers, and resets the connection");
+        assert_eq!(code, Some(i32::from(is_reset)), "{text}");
         assert_eq!(text.matches("3 bytes, the first after").count(), 3, "{text}");
     }
+}
+
+/// Exit code 0 said that it answers and closes; and a reset was "it answers, and closes".
+#[test]
+fn a_server_that_closes_without_an_answer_was_taken_for_one_that_serves() {
+    let stage = Stage::new(User::Me);
+    let path = stage.path("closes");
+    let listener = UnixListener::bind(&path).unwrap();
+    std::thread::spawn(move || {
+        for client in listener.incoming() {
+            client.unwrap().read_exact(&mut [0; 5]).unwrap();
+        }
+    });
+    let (code, text) = probe(&stage, &path);
+    assert_eq!(code, Some(1), "{text}");
+    assert!(text.starts_with("PROBE it closes without an answer\n"), "{text}");
+
+    let path = stage.path("resets");
+    let listener = UnixListener::bind(&path).unwrap();
+    std::thread::spawn(move || {
+        for client in listener.incoming() {
+            let mut client = client.unwrap();
+            // All but the last byte.
+            client.read_exact(&mut [0; 4]).unwrap();
+            client.write_all(b"OK\n").unwrap();
+        }
+    });
+    let (code, text) = probe(&stage, &path);
+    assert_eq!(code, Some(1), "{text}");
+    assert!(text.starts_with("PROBE it answers, and resets the connection: "), "{text}");
+    assert!(text.contains("; reset after 3 bytes and "), "{text}");
 }
