@@ -11,6 +11,7 @@ mod in_flight;
 mod json;
 mod namespace;
 mod output;
+mod place;
 mod probe;
 mod proc;
 mod report;

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::time::Duration;
 
 use super::in_flight::Word;
+use super::place::Place;
 use super::proc::Process;
 use super::proc::thread::Thread;
 use super::runtime::{Reader, Where};
@@ -55,13 +56,14 @@ pub(crate) struct Connecting {
 }
 
 /// What a listener's name leads to, as its own process sees it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Standing {
     /// To this very socket.
     Same,
     /// To another file, under which nobody reaches this listener.
     Other(FileId),
-    Missing,
+    /// It was deleted; the place where it was, if that is to be seen.
+    Missing(Option<Place>),
 }
 
 /// What it takes a closer look to learn: taken only of connections that seem to hang.

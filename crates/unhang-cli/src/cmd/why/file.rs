@@ -13,6 +13,7 @@ use rustix::fs::{
 };
 use rustix::net::{self, AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
 
+use super::place::Place;
 use crate::sock_diag::FileId;
 
 /// What a path leads to.
@@ -21,6 +22,8 @@ pub(crate) struct SocketFile {
     pub(crate) path: PathBuf,
     pub(crate) found: Found,
     pub(crate) bound: Bound,
+    /// Where nothing is; None where something is.
+    pub(crate) empty: Option<Place>,
 }
 
 #[derive(Clone, Debug)]
@@ -54,7 +57,9 @@ pub(crate) enum Bound {
 
 impl SocketFile {
     pub(crate) fn look(path: &Path) -> Self {
-        Self { path: path.to_path_buf(), found: found(path), bound: bound(path) }
+        let found = found(path);
+        let empty = matches!(found, Found::Missing).then(|| Place::of(path)).flatten();
+        Self { path: path.to_path_buf(), found, bound: bound(path), empty }
     }
 
     pub(crate) fn id(&self) -> Option<FileId> {

@@ -11,6 +11,7 @@ use super::borrow;
 use super::facts::{Connecting, Facts, Former, Sight, Standing, motion, unchanged};
 use super::file;
 use super::namespace::Namespaces;
+use super::place::Place;
 use super::proc::call::Call;
 use super::proc::sched::Clock;
 use super::proc::{self, Process};
@@ -239,7 +240,9 @@ fn stands(listener: &Socket, facts: &Facts) -> Option<Standing> {
         Ok(found) if found == bound => Some(Standing::Same),
         _ if is_relative => None,
         Ok(found) => Some(Standing::Other(found)),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Some(Standing::Missing),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            Some(Standing::Missing(Place::as_seen_by(*pid, &listener.name)))
+        }
         Err(_) => None,
     }
 }

@@ -113,13 +113,14 @@ impl Target {
 
     /// Listeners that the path led to once.
     pub(crate) fn displaced<'a>(&self, facts: &'a Facts) -> impl Iterator<Item = &'a Socket> {
-        let here = match self {
-            Self::File(asked) => asked.id(),
-            Self::All | Self::Abstract(_) | Self::Process { .. } => None,
+        let (here, empty) = match self {
+            Self::File(asked) => (asked.id(), asked.empty.as_ref()),
+            Self::All | Self::Abstract(_) | Self::Process { .. } => (None, None),
         };
         facts.listeners().filter(move |listener| match facts.standing.get(&listener.inode) {
             Some(Standing::Other(now)) => Some(*now) == here && listener.file != here,
-            _ => false,
+            Some(Standing::Missing(place)) => place.is_some() && place.as_ref() == empty,
+            Some(Standing::Same) | None => false,
         })
     }
 }

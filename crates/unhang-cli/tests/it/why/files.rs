@@ -66,6 +66,34 @@ fn a_file_that_was_replaced_is_told_by_its_inode() {
     assert_eq!(owner["pid"], stage.player(0).pid(), "{object:#}");
 }
 
+/// It was said that its server should be started.
+#[test]
+fn a_file_that_was_deleted_is_told_by_who_listened_there() {
+    for user in users() {
+        let mut stage = Stage::new(*user);
+        stage.play("serve-mute", "ready");
+        fs::create_dir(stage.path("gone")).unwrap();
+        let below = stage.path("gone/s");
+        let open = fs::Permissions::from_mode(0o777);
+        fs::set_permissions(stage.path("gone"), open).unwrap();
+        stage.play_at("serve-mute", &[&below], "ready");
+        fs::remove_file(&stage.place.socket).unwrap();
+        fs::remove_dir_all(stage.path("gone")).unwrap();
+        std::os::unix::fs::symlink(stage.place.folder.path(), stage.path("link")).unwrap();
+        for (path, server) in
+            [(&stage.place.socket, 0), (&stage.path("link/s"), 0), (&below, 1)]
+        {
+            let (exit, object) = look(&stage, &[path]);
+            assert_eq!((exit, codes(&object)), (1, vec![("no_such_file", "certain")]), "{object:#}");
+            let finding = &object["findings"][0];
+            let owner = &finding["server"]["owners"][0];
+            assert_eq!(owner["pid"], stage.player(server).pid(), "{object:#}");
+            assert!(finding["headline"].as_str().unwrap().ends_with(", which was deleted"));
+        }
+        found(&stage, &stage.path("other"), "no_such_file");
+    }
+}
+
 /// Who made the file chose its name, and in `/tmp` that is anybody.
 #[test]
 fn a_name_cannot_write_to_the_terminal_nor_add_to_a_cure() {

@@ -5,7 +5,7 @@ use super::super::facts::Facts;
 use super::super::file::{Bound, Found, SocketFile};
 use super::super::target::Target;
 use super::connection::unseen;
-use super::listener::replaced;
+use super::listener::standing;
 use super::words::{holders, name_of, source};
 use super::{Certainty, Code, Verdict, end};
 use crate::shell::quoted;
@@ -14,9 +14,13 @@ use crate::sock_diag::{Kind, Socket};
 pub(super) fn judge(facts: &Facts, target: &Target) -> Vec<Verdict> {
     match target {
         Target::File(file) => {
-            let mut verdicts: Vec<_> = by_path(facts, file).into_iter().collect();
             let displaced = target.displaced(facts);
-            verdicts.extend(displaced.map(|old| replaced(&Attention::of(facts, old))));
+            let mut verdicts: Vec<_> =
+                displaced.filter_map(|old| standing(facts, &Attention::of(facts, old))).collect();
+            // Of a server that is there it is not said that it should be started.
+            if file.empty.is_none() || verdicts.is_empty() {
+                verdicts.extend(by_path(facts, file));
+            }
             verdicts
         }
         Target::Abstract(name) if facts.listeners().all(|one| one.name != *name) => {

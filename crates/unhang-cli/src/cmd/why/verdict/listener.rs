@@ -22,11 +22,12 @@ pub(super) fn judge(facts: &Facts, target: &Target, listener: &Socket) -> Vec<Ve
     verdicts
 }
 
-fn standing(facts: &Facts, attention: &Attention<'_>) -> Option<Verdict> {
+/// Its name does not lead to it any more.
+pub(super) fn standing(facts: &Facts, attention: &Attention<'_>) -> Option<Verdict> {
     match facts.standing.get(&attention.socket.inode)? {
         Standing::Same => None,
         Standing::Other(_) => Some(replaced(attention)),
-        Standing::Missing => {
+        Standing::Missing(_) => {
             let name = words::holders(attention);
             let path = name_of(&attention.socket.name);
             let headline = format!("{name} listens on {path}, which was deleted");
@@ -40,7 +41,7 @@ fn standing(facts: &Facts, attention: &Attention<'_>) -> Option<Verdict> {
 }
 
 /// It listens under a name that now leads to another file.
-pub(super) fn replaced(attention: &Attention<'_>) -> Verdict {
+fn replaced(attention: &Attention<'_>) -> Verdict {
     let name = words::holders(attention);
     let path = name_of(&attention.socket.name);
     let headline = format!(
