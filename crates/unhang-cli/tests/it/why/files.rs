@@ -6,7 +6,7 @@ use std::os::unix::net::{UnixDatagram, UnixListener};
 use std::path::Path;
 use std::process::Command;
 
-use rustix::net::{AddressFamily, SocketAddrUnix, SocketType, bind, socket};
+use rustix::net::{AddressFamily, SocketAddrUnix, SocketType, accept, bind, connect, listen, socket};
 
 use super::python::play;
 use super::{codes, look};
@@ -64,6 +64,30 @@ fn a_file_that_was_replaced_is_told_by_its_inode() {
     // It is to be ended, and so has to be named.
     let owner = &object["findings"][0]["server"]["owners"][0];
     assert_eq!(owner["pid"], stage.player(0).pid(), "{object:#}");
+}
+
+#[test]
+fn a_listener_for_packets_was_taken_for_one_that_streams_reach() {
+    let stage = Stage::new(User::Me);
+    let path = stage.path("packets");
+    let open = || socket(AddressFamily::UNIX, SocketType::SEQPACKET, None).unwrap();
+    let named = format!("unhang-why-packets-{}", std::process::id());
+    let addresses = [
+        SocketAddrUnix::new(&path).unwrap(),
+        SocketAddrUnix::new_abstract_name(named.as_bytes()).unwrap(),
+    ];
+    for (address, name) in addresses.iter().zip([&path, Path::new(&format!("@{named}"))]) {
+        let listener = open();
+        bind(&listener, address).unwrap();
+        listen(&listener, 8).unwrap();
+        found(&stage, name, "other_type");
+        // Whoever is connected knows the type.
+        let client = open();
+        connect(&client, address).unwrap();
+        let _accepted = accept(&listener).unwrap();
+        let (exit, object) = look(&stage, &[name]);
+        assert_eq!((exit, codes(&object)), (0, vec![("other_type", "certain")]), "{object:#}");
+    }
 }
 
 /// It was said that its server should be started.

@@ -1,7 +1,7 @@
 //! What a path leads to, before any connection.
 
 use super::super::attention::Attention;
-use super::super::facts::Facts;
+use super::super::facts::{Facts, is_same_address};
 use super::super::file::{Bound, Found, SocketFile};
 use super::super::target::Target;
 use super::connection::unseen;
@@ -30,6 +30,12 @@ pub(super) fn judge(facts: &Facts, target: &Target) -> Vec<Verdict> {
                 .fix("start the server; an abstract name vanishes with its last holder");
             vec![verdict]
         }
+        Target::Abstract(name) => {
+            let here = |one: &&Socket| one.name == *name;
+            let streams = facts.listeners().filter(here).any(|one| one.kind == Kind::Stream);
+            let packets = facts.listeners().filter(here).find(|_| !streams);
+            packets.and_then(|one| packets_at(facts, &name_of(name), one)).into_iter().collect()
+        }
         Target::Process { pid, .. } if facts.hidden.contains(pid) => {
             vec![unseen(format!("which sockets process {pid} holds may not be seen"))]
         }
@@ -38,7 +44,7 @@ pub(super) fn judge(facts: &Facts, target: &Target) -> Vec<Verdict> {
             let namespaces = "there are network namespaces that may not be looked into";
             vec![unseen(format!("{pid}:{fd} is no Unix socket that may be seen: {namespaces}"))]
         }
-        Target::All | Target::Abstract(_) | Target::Process { .. } => Vec::new(),
+        Target::All | Target::Process { .. } => Vec::new(),
     }
 }
 
@@ -84,26 +90,24 @@ fn name(file: &SocketFile) -> String {
 fn bound(facts: &Facts, file: &SocketFile) -> Option<Verdict> {
     let path = name(file);
     let here = |socket: &&Socket| socket.file.is_some() && socket.file == file.id();
-    if facts.listeners().any(|socket| here(&socket)) {
-        return None;
+    if let Some(listener) = facts.listeners().find(here) {
+        return packets_at(facts, &path, listener);
     }
     let bound = facts
         .sockets
         .values()
         .find(|socket| here(socket) && !facts.is_accepted(socket) && !socket.is_orphan());
-    let with_server = |mut verdict: Verdict, socket| {
-        verdict.server = Some(end(&Attention::of(facts, socket)));
-        verdict
-    };
     match bound {
-        Some(socket) if socket.kind == Kind::Datagram => Some(with_server(datagram(&path), socket)),
+        Some(socket) if socket.kind == Kind::Datagram => {
+            Some(with_server(facts, datagram(&path), socket))
+        }
         Some(socket) => {
             let name = holders(&Attention::of(facts, socket));
             let headline = format!("{name} has bound {path} and does not listen");
             let verdict = Verdict::new(Code::BoundNotListening, Certainty::Certain, headline)
                 .fact(source::DIAG, "the socket is bound, and neither listens nor is connected")
                 .fix("server: call listen() right after bind()");
-            Some(with_server(verdict, socket))
+            Some(with_server(facts, verdict, socket))
         }
         None => Some(match file.bound {
             Bound::Nobody => stale(file, Certainty::Certain).fact(source::PROBE, "ECONNREFUSED"),
@@ -117,11 +121,33 @@ fn bound(facts: &Facts, file: &SocketFile) -> Option<Verdict> {
     }
 }
 
+fn with_server(facts: &Facts, mut verdict: Verdict, socket: &Socket) -> Verdict {
+    verdict.server = Some(end(&Attention::of(facts, socket)));
+    verdict
+}
+
 fn datagram(path: &str) -> Verdict {
     let headline = format!("{path} is a datagram socket: a stream client cannot connect to it");
     Verdict::new(Code::OtherType, Certainty::Certain, headline)
         .fact(source::DIAG, "bound by a datagram socket")
         .fix("client and server must agree: SOCK_STREAM or SOCK_DGRAM")
+}
+
+/// None where the listener's type is that of a stream.
+fn packets_at(facts: &Facts, path: &str, listener: &Socket) -> Option<Verdict> {
+    if listener.kind != Kind::SeqPacket {
+        return None;
+    }
+    let headline =
+        format!("{path} is a socket of sequenced packets: a stream client cannot connect to it");
+    // Who is connected has the right type.
+    let is_client = |end: &Socket| facts.is_accepted(end) && is_same_address(listener, end);
+    let is_in_use = listener.unread > 0 || facts.sockets.values().any(is_client);
+    let verdict = Verdict::new(Code::OtherType, Certainty::Certain, headline)
+        .fault(!is_in_use)
+        .fact(source::DIAG, "a SOCK_SEQPACKET socket listens")
+        .fix("client and server must agree: SOCK_STREAM or SOCK_SEQPACKET");
+    Some(with_server(facts, verdict, listener))
 }
 
 fn stale(file: &SocketFile, certainty: Certainty) -> Verdict {
