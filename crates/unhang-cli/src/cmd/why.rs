@@ -84,7 +84,7 @@ impl Why {
             return self.attempt(action);
         }
         if let (Some(data), Some(asked)) = (&self.probe, &self.target) {
-            return probe(asked, data);
+            return self.probe(asked, data);
         }
         loop {
             match self.look() {
@@ -106,15 +106,7 @@ impl Why {
     /// Once, for the length of the window.
     fn look(&self) -> Result<(String, u8), Unseen> {
         let target = Target::look(self.target.as_ref()).map_err(Unseen::Nothing)?;
-        let mut facts = gather::gather(&target, self.window.0).map_err(Unseen::System)?;
-        if let Some(amiss) = target.is_amiss(&facts) {
-            return Err(Unseen::Nothing(amiss));
-        }
-        in_flight::ask_servers(&mut facts, &target);
-        closer::ask_readers(&mut facts, &target);
-        let mut verdicts = verdict::judge(&facts, &target);
-        verdicts.retain(|verdict| !is_younger(verdict, self.min.0));
-        closer::look(&mut facts, &verdicts, self.show_data);
+        let (facts, mut verdicts) = self.judge(&target)?;
         let code = code(&verdicts);
         if !matches!(target, Target::All) || self.json || self.verbose {
             verdicts.extend(verdict::all_is_well(&facts, &target, &verdicts));
@@ -125,6 +117,19 @@ impl Why {
             self.text(&facts, &verdicts)
         };
         Ok((text, code))
+    }
+
+    fn judge(&self, target: &Target) -> Result<(Facts, Vec<Verdict>), Unseen> {
+        let mut facts = gather::gather(target, self.window.0).map_err(Unseen::System)?;
+        if let Some(amiss) = target.is_amiss(&facts) {
+            return Err(Unseen::Nothing(amiss));
+        }
+        in_flight::ask_servers(&mut facts, target);
+        closer::ask_readers(&mut facts, target);
+        let mut verdicts = verdict::judge(&facts, target);
+        verdicts.retain(|verdict| !is_younger(verdict, self.min.0));
+        closer::look(&mut facts, &verdicts, self.show_data);
+        Ok((facts, verdicts))
     }
 
     fn attempt(&self, action: Action) -> ExitCode {
@@ -147,6 +152,33 @@ impl Why {
                 complain(why);
                 exit::FAILED.into()
             }
+        }
+    }
+
+    fn probe(&self, asked: &Asked, data: &OsStr) -> ExitCode {
+        let Asked::Path(path) = asked else {
+            complain("--probe connects to a path");
+            return exit::USAGE.into();
+        };
+        let probe = Probe::of(path, data.as_bytes());
+        let mut text = probe.to_string();
+        if probe.is_refused() {
+            text.push_str(&self.hindrance(asked));
+        }
+        let code = if probe.is_served() { exit::DONE } else { exit::FAULT };
+        output::code(&output::print(&text), code).into()
+    }
+
+    /// What is wrong with a socket that cannot be asked, in the words of a plain look at it.
+    fn hindrance(&self, asked: &Asked) -> String {
+        let found = Target::look(Some(asked)).map_err(Unseen::Nothing);
+        let Ok((facts, mut verdicts)) = found.and_then(|target| self.judge(&target)) else {
+            return String::new();
+        };
+        verdicts.retain(|verdict| verdict.is_fault);
+        match verdicts.is_empty() {
+            true => String::new(),
+            false => format!("\n{}", self.text(&facts, &verdicts)),
         }
     }
 
@@ -180,16 +212,6 @@ impl Unseen {
             }
         }
     }
-}
-
-fn probe(asked: &Asked, data: &OsStr) -> ExitCode {
-    let Asked::Path(path) = asked else {
-        complain("--probe connects to a path");
-        return exit::USAGE.into();
-    };
-    let probe = Probe::of(path, data.as_bytes());
-    let code = if probe.is_served() { exit::DONE } else { exit::FAULT };
-    output::code(&output::print(&probe.to_string()), code).into()
 }
 
 /// A file that is stale is so at any age.

@@ -60,6 +60,11 @@ impl Probe {
         self.came_of(Manner::AsItIs) == (true, Some(End::Closed))
     }
 
+    /// Whether none of them got as far as a connection that could be used.
+    pub(crate) fn is_refused(&self) -> bool {
+        self.answers.iter().all(|answer| answer.error.is_some())
+    }
+
     /// Whether it answered to this manner of asking, and how it ended that.
     fn came_of(&self, manner: Manner) -> (bool, Option<End>) {
         let answer = self.answers.iter().find(|answer| answer.manner == manner);
@@ -69,7 +74,7 @@ impl Probe {
     fn verdict(&self) -> &'static str {
         const RESET: &str =
             "it answers, and resets the connection: it closes without having read all";
-        if self.answers.iter().all(|answer| answer.error.is_some()) {
+        if self.is_refused() {
             return "it cannot be asked";
         }
         match self.came_of(Manner::AsItIs) {

@@ -1,7 +1,7 @@
 //! `--try` and `--probe`: the only two that do anything, and only to what they name.
 
 use std::io::{Read, Write};
-use std::os::unix::net::UnixListener;
+use std::os::unix::net::{UnixDatagram, UnixListener};
 use std::path::Path;
 use std::process::Output;
 
@@ -119,6 +119,27 @@ fn a_probe_tells_how_a_server_ends_its_replies() {
     let _server = Daemon::serve(&path, &["--until", "half-close"]);
     assert!(probe(&stage, &path).1.contains("it needs the end of the request"));
     assert!(probe(&stage, &stage.path("missing")).1.contains("cannot be asked"));
+}
+
+/// The error of `connect()` was all that was said.
+#[test]
+fn of_a_socket_that_cannot_be_asked_only_an_error_number_was_told() {
+    let stage = Stage::new(User::Me);
+    std::fs::write(stage.path("file"), "").unwrap();
+    drop(UnixListener::bind(stage.path("stale")).unwrap());
+    let _datagram = UnixDatagram::bind(stage.path("datagram")).unwrap();
+    for (name, words, cure) in [
+        ("missing", "there is no file ", "start the server"),
+        ("file", "is a regular file, not a socket", "find out who made it"),
+        ("stale", "nobody has it open", "start the server"),
+        ("datagram", "is a datagram socket", "SOCK_STREAM or SOCK_DGRAM"),
+    ] {
+        let (code, text) = probe(&stage, &stage.path(name));
+        assert_eq!(code, Some(1), "{text}");
+        assert!(text.starts_with("PROBE it cannot be asked\n"), "{text}");
+        assert!(text.contains("\nDEAD  ") && text.contains(words), "{text}");
+        assert!(text.contains("\nFIX   ") && text.contains(cure), "{text}");
+    }
 }
 
 /// Whether it has gone before all was sent, and so resets nothing, is chance: hence many times.
