@@ -1,6 +1,8 @@
 //! What the holders of one end do about it: who reads it, who watches it, and what all the other
 //! threads do instead. Pure: facts in, facts out.
 
+use std::collections::HashSet;
+
 use super::facts::{Facts, Motion};
 use super::proc::Process;
 use super::proc::call::{Call, Watch};
@@ -48,21 +50,26 @@ impl<'a> Attention<'a> {
         let mut attention = Self {
             socket,
             is_hidden: holders.is_empty() && !facts.hidden.is_empty(),
-            holders: holders.clone(),
+            holders,
             readers: Vec::new(),
             writers: Vec::new(),
             loops: Vec::new(),
             others: Vec::new(),
         };
-        let mut seen = Vec::new();
-        for (process, fd) in holders {
-            // Held twice by one process, as after a dup(): its threads count once.
-            if !seen.contains(&process.pid) {
-                seen.push(process.pid);
-                attention.add(facts, process, fd);
-            }
+        for (process, fd) in attention.once_each() {
+            attention.add(facts, process, fd);
         }
         attention
+    }
+
+    /// Who holds it, each process once: it may hold it twice, as after a `dup()`.
+    pub(crate) fn processes(&self) -> impl Iterator<Item = &'a Process> {
+        self.once_each().into_iter().map(|(process, _)| process)
+    }
+
+    fn once_each(&self) -> Vec<(&'a Process, u32)> {
+        let mut seen = HashSet::new();
+        self.holders.iter().copied().filter(|(process, _)| seen.insert(process.pid)).collect()
     }
 
     fn add(&mut self, facts: &'a Facts, process: &'a Process, fd: u32) {

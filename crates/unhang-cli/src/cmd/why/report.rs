@@ -1,5 +1,6 @@
 //! The screen: the verdict first, then the two ends, what it rests on, and the cure.
 
+use std::collections::HashSet;
 use std::fmt::{self, Display, Write};
 
 use anstyle::{AnsiColor, Style};
@@ -81,8 +82,10 @@ impl<'a> Report<'a> {
         for fix in &first.fix {
             writeln!(f, "{LABEL}FIX{LABEL:#}   {fix}")?;
         }
-        let now: Vec<_> = group.iter().flat_map(|verdict| &verdict.now).collect();
-        for now in now.iter().take(SHOWN) {
+        // One server's, of several connections, are one.
+        let mut seen = HashSet::new();
+        let now = group.iter().flat_map(|verdict| &verdict.now).filter(|now| seen.insert(*now));
+        for now in now.take(SHOWN) {
             writeln!(f, "{LABEL}NOW{LABEL:#}   {now}")?;
         }
         Ok(())
@@ -115,7 +118,7 @@ impl<'a> Report<'a> {
 
     /// What a closer look at an end gave.
     fn details(&self, f: &mut fmt::Formatter<'_>, end: &End) -> fmt::Result {
-        for held in &end.holders {
+        for (held, _) in once_each(&end.holders) {
             match self.facts.details.places.get(&held.pid) {
                 Some(Ok(Some(place))) => {
                     writeln!(f, "    {} is at {}", who(held), at(place))?;
@@ -205,10 +208,23 @@ fn headline(f: &mut fmt::Formatter<'_>, group: &[&Verdict], first: &Verdict) -> 
 }
 
 fn end(end: &End) -> String {
-    let held = |held: &Held| format!("{} fd {}", who(held), held.fd);
-    let holders: Vec<_> = end.holders.iter().map(held).collect();
+    let held = |(held, fds): &(&Held, Vec<String>)| format!("{} fd {}", who(held), fds.join(", "));
+    let holders: Vec<_> = once_each(&end.holders).iter().map(held).collect();
     let holders = if holders.is_empty() { "?".to_owned() } else { holders.join(", ") };
     format!("{holders} · {}", end.does)
+}
+
+/// Each process, and all the descriptors under which it has that.
+fn once_each(holders: &[Held]) -> Vec<(&Held, Vec<String>)> {
+    let mut all: Vec<(&Held, Vec<String>)> = Vec::new();
+    for held in holders {
+        let fd = held.fd.to_string();
+        match all.iter_mut().find(|(one, _)| one.pid == held.pid) {
+            Some((_, fds)) => fds.push(fd),
+            None => all.push((held, vec![fd])),
+        }
+    }
+    all
 }
 
 fn who(held: &Held) -> String {

@@ -64,7 +64,7 @@ fn to_an_idle_child(facts: &Facts, server: &Attention<'_>) -> Option<Verdict> {
     }
     let mut verdict = verdict(Certainty::Likely, &who(parent), server)
         .inferred(format!("{} accepted it, as its child does not", who(parent)));
-    for (process, _) in &server.holders {
+    for process in server.processes() {
         if let Some(thread) = process.threads.first() {
             let text = format!("{} {}", who(process), call(process, thread));
             verdict = verdict.fact(source::CALL, text);

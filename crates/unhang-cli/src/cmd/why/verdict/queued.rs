@@ -4,7 +4,6 @@ use std::time::Duration;
 
 use super::super::attention::{Attention, Loop};
 use super::super::facts::Motion;
-use super::super::proc::Process;
 use super::words::{bytes, holders, lasting, source, thread_does, who};
 use super::{Certainty, Code, Verdict};
 
@@ -174,13 +173,12 @@ fn registered(one: Option<Loop<'_>>) -> String {
 
 /// Nothing it holds is read or closed until it goes on.
 pub(super) fn stopped(attention: &Attention<'_>) -> Verdict {
-    let processes: Vec<&Process> = attention.holders.iter().map(|(process, _)| *process).collect();
     let name = holders(attention);
     let mut verdict =
         Verdict::new(Code::ServerStopped, Certainty::Certain, format!("{name} is stopped"))
             .fact(source::STAT, "every one of its threads is in state T")
             .fix("find out who stopped it: a debugger, Ctrl-Z in a terminal, or SIGSTOP");
-    for process in processes {
+    for process in attention.processes() {
         verdict = verdict.now(format!("kill -CONT {}", process.pid));
     }
     verdict
@@ -195,7 +193,7 @@ fn reply_unread(client: &Attention<'_>) -> Verdict {
         .fix("client: read the reply before doing anything else");
     if client.is_stopped() {
         verdict = verdict.fact(source::STAT, format!("{name} is stopped"));
-        for (process, _) in &client.holders {
+        for process in client.processes() {
             verdict = verdict.now(format!("kill -CONT {}", process.pid));
         }
     } else if client.is_hidden {

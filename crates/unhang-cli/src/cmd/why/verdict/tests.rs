@@ -1,6 +1,7 @@
 //! The table: from a picture of two ends to what is said of it. What real sockets can show is
 //! tested with real ones; here, above all, what they cannot, and what must not be said.
 
+mod order;
 mod own;
 
 use super::super::facts::{Facts, Motion};
@@ -8,6 +9,7 @@ use super::super::proc::call::{Call, Watch};
 use super::super::proc::epoll::{Epoll, Registration};
 use super::super::proc::thread::Thread;
 use super::super::proc::{Descriptors, Process};
+use super::super::report::Report;
 use super::super::runtime::Reader;
 use super::super::target::Target;
 use super::*;

@@ -31,7 +31,7 @@ pub(crate) fn who(process: &Process) -> String {
 
 /// All holders of an end, or what is known when none is seen.
 pub(super) fn holders(attention: &Attention<'_>) -> String {
-    let names: Vec<_> = attention.holders.iter().map(|(process, _)| who(process)).collect();
+    let names: Vec<_> = attention.processes().map(who).collect();
     match (names.is_empty(), attention.socket.uid) {
         (false, _) => names.join(", "),
         (true, Some(uid)) if attention.is_hidden => format!("a process of uid {uid}"),

@@ -1,0 +1,18 @@
+//! Who is named, how often, and in which order.
+
+use super::*;
+
+/// As every server of ours has its listener: its kill command was given twice, too.
+#[test]
+fn a_process_that_holds_an_end_twice_was_named_twice() {
+    let mut world = World::asked().thread(SERVER_PID, Call::Sleep).unread(SERVER, 5);
+    world.0.holders.entry(SERVER).or_default().push((SERVER_PID, 5));
+    world.0.processes.get_mut(&SERVER_PID).unwrap().threads[0].state = 'T';
+    let verdicts = judge(&world.0, &Target::All);
+    let [stopped] = &verdicts[..] else { panic!("{verdicts:#?}") };
+    assert_eq!(stopped.code, Code::ServerStopped);
+    assert_eq!(stopped.headline, "p2000[2000] is stopped");
+    assert_eq!(stopped.now, ["kill -CONT 2000"]);
+    let report = Report { facts: &world.0, verdicts: &verdicts, verbose: false }.to_string();
+    assert!(report.contains("──▶  p2000[2000] fd 4, 5 · is stopped"), "{report}");
+}
