@@ -189,13 +189,16 @@ pub(crate) fn judge(facts: &Facts, target: &Target) -> Vec<Verdict> {
             verdicts.extend(connection::judge_left(facts, socket, former));
         }
     }
-    verdicts.sort_by_key(|verdict| {
+    verdicts.sort_by_cached_key(|verdict| {
         let order = |end: &End| end.cookie;
         (
             !verdict.is_fault,
             std::cmp::Reverse(verdict.certainty),
             verdict.code,
             verdict.clients.first().map(order),
+            // Without a client, and of what has no end at all, the order is to be one, too.
+            verdict.server.as_ref().map(order),
+            verdict.headline.clone(),
         )
     });
     verdicts

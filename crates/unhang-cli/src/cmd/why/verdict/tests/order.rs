@@ -16,3 +16,23 @@ fn a_process_that_holds_an_end_twice_was_named_twice() {
     let report = Report { facts: &world.0, verdicts: &verdicts, verbose: false }.to_string();
     assert!(report.contains("──▶  p2000[2000] fd 4, 5 · is stopped"), "{report}");
 }
+
+/// The kernel's sockets are kept in a map, whose order is another each time.
+#[test]
+fn without_clients_the_findings_came_in_an_order_of_their_own() {
+    let mut world = World::new();
+    for inode in 100..150 {
+        let left = Socket {
+            name: b"/s".to_vec(),
+            shut_read: true,
+            shut_write: true,
+            ..socket(inode, State::Connected, Peer::Unheld)
+        };
+        world.0.sockets.insert(inode, left);
+        world.0.steady.insert(inode);
+    }
+    let verdicts = judge(&world.0, &Target::All);
+    let servers: Vec<u32> = verdicts.iter().map(|one| one.server.as_ref().unwrap().inode).collect();
+    assert!(verdicts.iter().all(|one| one.code == Code::ClientGone), "{verdicts:#?}");
+    assert_eq!(servers, (100..150).collect::<Vec<_>>());
+}
