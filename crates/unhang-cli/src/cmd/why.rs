@@ -26,6 +26,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::Args;
+use clap::builder::{OsStringValueParser, TypedValueParser};
 
 use crate::exit;
 use crate::units::{self, Span};
@@ -47,7 +48,10 @@ use verdict::{Code, Verdict};
 #[command(after_help = exit::WHY_HELP)]
 pub(crate) struct Why {
     /// The socket: a path, @name for an abstract one, a process's id, or PID:FD
-    #[arg(value_name = "PATH|PID|PID:FD")]
+    #[arg(
+        value_name = "PATH|PID|PID:FD",
+        value_parser = OsStringValueParser::new().try_map(|name| Asked::parse(&name)),
+    )]
     target: Option<Asked>,
     /// Print a JSON object
     #[arg(long)]

@@ -1,7 +1,8 @@
 //! What the user asks about.
 
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
-use std::str::FromStr;
 
 use super::facts::{Facts, Standing};
 use super::file::SocketFile;
@@ -12,30 +13,35 @@ use crate::sock_diag::{FileId, Socket};
 pub(crate) enum Asked {
     Path(PathBuf),
     /// Without the NUL before it.
-    Abstract(String),
+    Abstract(Vec<u8>),
     Process {
         pid: u32,
         fd: Option<u32>,
     },
 }
 
-impl FromStr for Asked {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        let (pid, fd) = match text.split_once(':') {
-            Some((pid, fd)) => (pid, fd.parse().ok().map(Some)),
-            None => (text, Some(None)),
-        };
-        match (pid.parse(), fd, text.strip_prefix('@')) {
-            (Ok(pid), Some(fd), _) => Ok(Self::Process { pid, fd }),
-            (_, _, Some("")) => {
+impl Asked {
+    /// A name need not be text, for the kernel.
+    pub(crate) fn parse(name: &OsStr) -> Result<Self, String> {
+        if let Some(process) = name.to_str().and_then(Self::process) {
+            return Ok(process);
+        }
+        match name.as_bytes() {
+            b"" => Err("expected a path, PID or PID:FD, got nothing".to_owned()),
+            b"@" => {
                 Err("expected a name after the @ of an abstract socket, got nothing".to_owned())
             }
-            (_, _, Some(name)) => Ok(Self::Abstract(name.to_owned())),
-            _ if text.is_empty() => Err("expected a path, PID or PID:FD, got nothing".to_owned()),
-            _ => Ok(Self::Path(PathBuf::from(text))),
+            [b'@', name @ ..] => Ok(Self::Abstract(name.to_vec())),
+            _ => Ok(Self::Path(PathBuf::from(name))),
         }
+    }
+
+    fn process(text: &str) -> Option<Self> {
+        let (pid, fd) = match text.split_once(':') {
+            Some((pid, fd)) => (pid, Some(fd.parse().ok()?)),
+            None => (text, None),
+        };
+        Some(Self::Process { pid: pid.parse().ok()?, fd })
     }
 }
 
@@ -59,7 +65,7 @@ impl Target {
         Ok(match asked {
             None => Self::All,
             Some(Asked::Path(path)) => Self::File(SocketFile::look(path)),
-            Some(Asked::Abstract(name)) => Self::Abstract([b"\0", name.as_bytes()].concat()),
+            Some(Asked::Abstract(name)) => Self::Abstract([b"\0", &name[..]].concat()),
             Some(Asked::Process { pid, fd }) => {
                 if !Path::new("/proc").join(pid.to_string()).exists() {
                     return Err(format!("there is no process {pid}"));
@@ -131,14 +137,18 @@ mod tests {
 
     #[test]
     fn a_number_is_a_process_and_a_path_may_say_otherwise() {
-        let asked = |text: &str| text.parse::<Asked>();
+        let asked = |text: &str| Asked::parse(text.as_ref());
         assert_eq!(asked("12"), Ok(Asked::Process { pid: 12, fd: None }));
         assert_eq!(asked("12:3"), Ok(Asked::Process { pid: 12, fd: Some(3) }));
         for path in ["./12", "12:x", "a:3", "/run/s", "s"] {
             assert_eq!(asked(path), Ok(Asked::Path(path.into())), "{path}");
         }
-        assert_eq!(asked("@app"), Ok(Asked::Abstract("app".to_owned())));
+        assert_eq!(asked("@app"), Ok(Asked::Abstract(b"app".to_vec())));
         assert!(asked("@").unwrap_err().contains("name after the @"));
         assert!(asked("").is_err());
+        let strange = OsStr::from_bytes(b"a\xff");
+        assert_eq!(Asked::parse(strange), Ok(Asked::Path(strange.into())));
+        let strange = OsStr::from_bytes(b"@a\xff");
+        assert_eq!(Asked::parse(strange), Ok(Asked::Abstract(b"a\xff".to_vec())));
     }
 }

@@ -1,15 +1,20 @@
 //! What a path leads to, before any connection.
 
+use std::ffi::OsStr;
 use std::fs;
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::{UnixDatagram, UnixListener};
 use std::path::Path;
 use std::process::Command;
 
-use rustix::net::{AddressFamily, SocketAddrUnix, SocketType, accept, bind, connect, listen, socket};
+use rustix::net::{
+    AddressFamily, SocketAddrUnix, SocketType, accept, bind, connect, listen, socket,
+};
 
 use super::python::play;
 use super::{codes, look};
+use crate::support::daemon::Daemon;
 use crate::support::hang::{Stage, User, users};
 use crate::support::programs::find_for_all;
 
@@ -104,11 +109,13 @@ fn a_file_that_was_deleted_is_told_by_who_listened_there() {
         fs::remove_file(&stage.place.socket).unwrap();
         fs::remove_dir_all(stage.path("gone")).unwrap();
         std::os::unix::fs::symlink(stage.place.folder.path(), stage.path("link")).unwrap();
-        for (path, server) in
-            [(&stage.place.socket, 0), (&stage.path("link/s"), 0), (&below, 1)]
-        {
+        for (path, server) in [(&stage.place.socket, 0), (&stage.path("link/s"), 0), (&below, 1)] {
             let (exit, object) = look(&stage, &[path]);
-            assert_eq!((exit, codes(&object)), (1, vec![("no_such_file", "certain")]), "{object:#}");
+            assert_eq!(
+                (exit, codes(&object)),
+                (1, vec![("no_such_file", "certain")]),
+                "{object:#}"
+            );
             let finding = &object["findings"][0];
             let owner = &finding["server"]["owners"][0];
             assert_eq!(owner["pid"], stage.player(server).pid(), "{object:#}");
@@ -123,7 +130,8 @@ fn a_file_that_was_deleted_is_told_by_who_listened_there() {
 fn a_name_cannot_write_to_the_terminal_nor_add_to_a_cure() {
     let stage = Stage::new(User::Me);
     let [colour, spaced] = ["\x1b[31m", "it's; not all"].map(|name| stage.path(name));
-    for path in [&colour, &spaced] {
+    let no_text = stage.place.folder.path().join(OsStr::from_bytes(b"it's\xffb"));
+    for path in [&colour, &spaced, &no_text] {
         drop(UnixListener::bind(path).unwrap());
     }
     let (_, object) = look(&stage, &[&colour]);
@@ -132,10 +140,27 @@ fn a_name_cannot_write_to_the_terminal_nor_add_to_a_cure() {
         // As JSON has it.
         assert!(!text.contains(r"\u001b") && text.contains("[31m"), "{text}");
     }
-    let (_, object) = look(&stage, &[&spaced]);
-    let cure = object["findings"][0]["now"][0].as_str().unwrap();
-    assert!(Command::new("sh").args(["-c", cure]).status().unwrap().success(), "{cure}");
-    assert!(!spaced.exists(), "{cure}");
+    // $'…' is not for every sh.
+    for (path, shell) in [(&spaced, "sh"), (&no_text, "bash")] {
+        let (_, object) = look(&stage, &[path]);
+        let cure = object["findings"][0]["now"][0].as_str().unwrap();
+        assert!(Command::new(shell).args(["-c", cure]).status().unwrap().success(), "{cure}");
+        assert!(!path.exists(), "{cure}");
+    }
+}
+
+/// `unhang serve` and `call` took it.
+#[test]
+fn a_name_that_is_no_text_was_refused() {
+    let stage = Stage::new(User::Me);
+    let path = stage.place.folder.path().join(OsStr::from_bytes(b"a\xffb.sock"));
+    let _server = Daemon::serve(&path, &[]);
+    let (exit, object) = look(&stage, &[&path]);
+    assert_eq!((exit, codes(&object)), (0, vec![("ok", "certain")]), "{object:#}");
+    assert!(object["listeners"][0]["pending"].is_u64(), "{object:#}");
+    let (exit, object) = look(&stage, &[OsStr::from_bytes(b"@unhang-no\xff\x1b")]);
+    assert_eq!((exit, codes(&object)), (1, vec![("no_such_file", "certain")]), "{object:#}");
+    assert!(!object["findings"][0]["headline"].as_str().unwrap().contains('\x1b'), "{object:#}");
 }
 
 #[test]
