@@ -95,6 +95,9 @@ pub(crate) fn attempt(
     yes: bool,
 ) -> Result<(String, bool), Refusal> {
     let connection = Connection::find(facts, asked)?;
+    if action != Action::Release && connection.client.shut_write {
+        return Err(Refusal::Failed(ended(facts, &connection)));
+    }
     let target = connection.target(action);
     let Some((pid, fd)) = facts.holders.get(&target.inode).and_then(|held| held.first()) else {
         return Err(Refusal::Failed("the holder of that end may not be seen".to_owned()));
@@ -117,6 +120,16 @@ pub(crate) fn attempt(
     };
     let _ = writeln!(text, "      {outcome}");
     Ok((text, helped))
+}
+
+/// Who half-closed it is not known: the kernel shows the same where a server shuts its input.
+fn ended(facts: &Facts, connection: &Connection) -> String {
+    let held = facts.holders.get(&connection.server.inode).and_then(|held| held.first());
+    let server = held.map_or("PID:FD".to_owned(), |(pid, fd)| format!("{pid}:{fd}"));
+    format!(
+        "the client has ended its request already (or the server shut its input), and nothing can \
+         be added; to end the reply instead: unhang why --try release {server}"
+    )
 }
 
 fn announce(facts: &Facts, connection: &Connection, action: Action) -> String {

@@ -1,7 +1,9 @@
 //! `--try` and `--probe`: the only two that do anything, and only to what they name.
 
 use std::io::{Read, Write};
-use std::os::unix::net::{UnixDatagram, UnixListener};
+use std::net::Shutdown;
+use std::os::fd::AsRawFd;
+use std::os::unix::net::{UnixDatagram, UnixListener, UnixStream};
 use std::path::Path;
 use std::process::Output;
 
@@ -53,6 +55,26 @@ fn half_close_ends_the_request_of_whoever_waits_for_that() {
     let (code, text) = attempt(&stage, &["half-close", connection, "--yes"]);
     assert_eq!(code, Some(0), "{text}");
     assert!(stage.player_mut(1).wait().success());
+}
+
+/// It was EPIPE, and no word of what that means.
+#[test]
+fn to_a_request_that_has_ended_nothing_can_be_added() {
+    let mut stage = Stage::new(User::Me);
+    stage.play("serve-sleep", "listening");
+    let mut client = UnixStream::connect(&stage.place.socket).unwrap();
+    client.write_all(b"request\n").unwrap();
+    client.shutdown(Shutdown::Write).unwrap();
+    // The server has it.
+    stage.player(0).await_line("ready");
+    let connection = format!("{}:{}", std::process::id(), client.as_raw_fd());
+    for action in ["newline", "half-close"] {
+        let (code, text) = attempt(&stage, &[action, &connection, "--yes"]);
+        assert_eq!(code, Some(1), "{text}");
+        assert!(text.contains("the client has ended its request already"), "{text}");
+        let instead = format!("unhang why --try release {}:", stage.player(0).pid());
+        assert!(text.contains(&instead), "{text}");
+    }
 }
 
 #[test]
