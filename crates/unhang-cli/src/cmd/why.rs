@@ -15,6 +15,7 @@ mod place;
 mod probe;
 mod proc;
 mod report;
+mod rights;
 mod runtime;
 mod target;
 mod verdict;
@@ -32,7 +33,7 @@ use crate::exit;
 use crate::units::{self, Span};
 use act::{Action, Refusal};
 use facts::Facts;
-use output::complain;
+use output::{Unseen, complain};
 use probe::Probe;
 use report::Report;
 use target::{Asked, Target};
@@ -194,30 +195,6 @@ impl Why {
     }
 }
 
-/// Why there is nothing to judge.
-enum Unseen {
-    /// What was asked about is not there.
-    Nothing(String),
-    System(io::Error),
-}
-
-impl Unseen {
-    /// Says it, and gives the exit code.
-    fn tell(&self) -> u8 {
-        match self {
-            Self::Nothing(what) => {
-                complain(what);
-                exit::USAGE
-            }
-            // Not 1: nothing was seen, and so no fault.
-            Self::System(error) => {
-                complain(error);
-                if is_old_kernel(error) { exit::OLD_KERNEL } else { exit::NOT_ALLOWED }
-            }
-        }
-    }
-}
-
 /// A file that is stale is so at any age.
 fn is_younger(verdict: &Verdict, least: Duration) -> bool {
     verdict.since().is_some_and(|since| since < least)
@@ -231,13 +208,6 @@ fn code(verdicts: &[Verdict]) -> u8 {
     } else {
         exit::DONE
     }
-}
-
-/// The kernel has no `unix_diag`: before 3.3, or built without it, as some sandboxes are.
-fn is_old_kernel(error: &io::Error) -> bool {
-    use rustix::io::Errno;
-    let codes = [Errno::NOENT, Errno::PROTONOSUPPORT, Errno::AFNOSUPPORT, Errno::OPNOTSUPP];
-    codes.iter().any(|code| error.raw_os_error() == Some(code.raw_os_error()))
 }
 
 #[cfg(test)]

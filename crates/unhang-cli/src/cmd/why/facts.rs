@@ -95,6 +95,8 @@ pub(crate) struct Sight {
     pub(crate) namespaces: usize,
     /// Network namespaces that could not be looked into.
     pub(crate) hidden_namespaces: usize,
+    /// Capabilities that this user would need to see everything, and has not.
+    pub(crate) lacks: Vec<&'static str>,
     /// The kernel hides a process's calls and memory from its own user (Yama).
     pub(crate) is_restricted: bool,
     pub(crate) samples: usize,

@@ -15,6 +15,7 @@ use super::place::Place;
 use super::proc::call::Call;
 use super::proc::sched::Clock;
 use super::proc::{self, Process};
+use super::rights;
 use super::target::Target;
 use crate::sock_diag::{Kind, Socket, State};
 
@@ -34,6 +35,7 @@ pub(crate) fn gather(target: &Target, window: Duration) -> io::Result<Facts> {
         uid: rustix::process::geteuid().as_raw(),
         namespaces: namespaces.count(),
         hidden_namespaces: hidden,
+        lacks: rights::lacking(hidden > 0),
         is_restricted: proc::is_restricted(),
         samples: SAMPLES as usize,
         window,

@@ -29,3 +29,34 @@ pub(super) fn code(printed: &io::Result<()>, code: u8) -> u8 {
 pub(super) fn complain(what: impl Display) {
     let _ = writeln!(anstream::stderr(), "unhang why: {what}");
 }
+
+/// Why there is nothing to judge.
+pub(super) enum Unseen {
+    /// What was asked about is not there.
+    Nothing(String),
+    System(io::Error),
+}
+
+impl Unseen {
+    /// Says it, and gives the exit code.
+    pub(super) fn tell(&self) -> u8 {
+        match self {
+            Self::Nothing(what) => {
+                complain(what);
+                exit::USAGE
+            }
+            // Not 1: nothing was seen, and so no fault.
+            Self::System(error) => {
+                complain(error);
+                if is_old_kernel(error) { exit::OLD_KERNEL } else { exit::NOT_ALLOWED }
+            }
+        }
+    }
+}
+
+/// The kernel has no `unix_diag`: before 3.3, or built without it, as some sandboxes are.
+fn is_old_kernel(error: &io::Error) -> bool {
+    use rustix::io::Errno;
+    let codes = [Errno::NOENT, Errno::PROTONOSUPPORT, Errno::AFNOSUPPORT, Errno::OPNOTSUPP];
+    codes.iter().any(|code| error.raw_os_error() == Some(code.raw_os_error()))
+}

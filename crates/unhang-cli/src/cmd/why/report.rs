@@ -6,6 +6,7 @@ use std::fmt::{self, Display, Write};
 use anstyle::{AnsiColor, Style};
 
 use super::facts::Facts;
+use super::rights;
 use super::runtime::Where;
 use super::verdict::{Certainty, Code, End, Held, Verdict};
 
@@ -141,9 +142,10 @@ impl<'a> Report<'a> {
     fn sight(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let sight = &self.facts.sight;
         let is_unseen = |verdict: &Verdict| verdict.code == Code::OwnerNotVisible;
-        if self.verdicts.iter().any(is_unseen) {
-            writeln!(f, "\nTo see more: {ENOUGH}")?;
-            if sight.is_restricted {
+        let cure = rights::cure(sight).filter(|_| self.verdicts.iter().any(is_unseen));
+        if let Some(cure) = cure {
+            writeln!(f, "\nTo see more: {cure}")?;
+            if sight.is_restricted && sight.uid != 0 {
                 writeln!(
                     f,
                     "Here the same user is not enough: kernel.yama.ptrace_scope is above 0"
@@ -166,10 +168,6 @@ impl<'a> Report<'a> {
         Ok(())
     }
 }
-
-/// What it takes to see everything.
-pub(crate) const ENOUGH: &str = "run it as root, or with the capabilities CAP_SYS_PTRACE and CAP_DAC_READ_SEARCH, or as the \
-     user of the processes in question";
 
 /// Whether they differ only in who is concerned.
 fn is_alike(one: &Verdict, other: &Verdict) -> bool {
