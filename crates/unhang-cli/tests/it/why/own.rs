@@ -158,6 +158,25 @@ fn a_server_that_is_stopped_is_not_asked() {
     finds(&stage, "server_waits_delimiter", "certain");
 }
 
+/// The only cure that was given was to accept until EAGAIN.
+#[test]
+fn a_full_server_that_lets_nobody_in_was_told_that_it_missed_them() {
+    let mut stage = Stage::new(User::Me);
+    let full = ["--max-connections", "1", "--backlog", "1", "--queue-deadline", "10m"];
+    stage.serve(&[&full[..], &["--shards", "4", "--read-deadline", "10m"]].concat());
+    stage.play("call-mute", "ready");
+    finds(&stage, "both_waiting", "certain");
+    for _ in 0..2 {
+        stage.play("call", "ready");
+    }
+    let (exit, object) = look(&stage, &[&stage.place.socket]);
+    let found = [("backlog_full", "certain"), ("both_waiting", "certain")];
+    assert_eq!((exit, codes(&object)), (1, found.to_vec()), "{object:#}");
+    let queue = &object["findings"][0];
+    assert!(queue["fix"].to_string().contains("where it is full, allow more"), "{queue:#}");
+    assert!(queue["inferred"].to_string().contains("it is full"), "{queue:#}");
+}
+
 /// Its queue has room for one: the first to ask waits in vain for an answer, the others for a place.
 #[test]
 fn a_server_that_does_not_answer_is_judged_by_what_is_seen() {

@@ -190,7 +190,12 @@ fn explain(facts: &Facts, attention: &Attention<'_>, mut verdict: Verdict) -> Ve
         let text = format!("its event loop sleeps, and watches the listener for {names}");
         verdict = verdict.fact(source::EPOLL, text);
         return match one.registration.is_edge_triggered() {
-            true => verdict.fix("server: after each edge accept until EAGAIN"),
+            true => verdict
+                .inferred(
+                    "such a loop is woken only by one more client: it has left these, or lets \
+                     nobody in for now, as it is full",
+                )
+                .fix("server: after each edge accept until EAGAIN; where it is full, allow more at once"),
             false => verdict.fix("server: arm the listener again once there is room"),
         };
     }
