@@ -158,6 +158,30 @@ fn a_server_that_is_stopped_is_not_asked() {
     finds(&stage, "server_waits_delimiter", "certain");
 }
 
+/// Most of its threads wait to be called by another, and watch neither listener nor client.
+#[test]
+fn of_many_shards_that_stand_by_none_is_taken_for_the_cause() {
+    for user in users() {
+        let mut stage = Stage::new(*user);
+        stage.serve(&["--shards", "4", "--read-deadline", "10m"]);
+        let (exit, object) = look(&stage, &[&stage.place.socket]);
+        assert_eq!((exit, codes(&object)), (0, vec![("ok", "certain")]), "{object:#}");
+        stage.play("call-mute", "ready");
+        let finding = finds(&stage, "both_waiting", "certain");
+        assert!(says(&finding, "request"), "{finding:#}");
+        std::fs::remove_file(stage.path("s.ctl")).unwrap();
+        finds_where(&stage, "both_waiting", "certain", |one| one["server_says"] == Value::Null);
+
+        stage.player(0).freeze();
+        stage.play("call", "ready");
+        let (_, object) = look(&stage, &[&stage.place.socket]);
+        assert_eq!(codes(&object), [("server_stopped", "certain"); 2], "{object:#}");
+        let cures: Vec<_> = [0, 1].map(|nth| object["findings"][nth]["now"].to_string()).into();
+        assert_eq!(cures, vec![format!("[\"kill -CONT {}\"]", stage.player(0).pid()); 2]);
+        stage.player(0).thaw();
+    }
+}
+
 /// The only cure that was given was to accept until EAGAIN.
 #[test]
 fn a_full_server_that_lets_nobody_in_was_told_that_it_missed_them() {
