@@ -64,6 +64,32 @@ impl fmt::Display for Size {
     }
 }
 
+/// A whole number of at least one, and at most `most`.
+pub(crate) fn count<T>(most: T) -> impl Fn(&str) -> Result<T, String> + Clone
+where
+    T: Copy + From<u8> + PartialOrd + FromStr + fmt::Display,
+{
+    whole(T::from(1), most)
+}
+
+/// The same where there may be none.
+pub(crate) fn count_or_none<T>(most: T) -> impl Fn(&str) -> Result<T, String> + Clone
+where
+    T: Copy + From<u8> + PartialOrd + FromStr + fmt::Display,
+{
+    whole(T::from(0), most)
+}
+
+fn whole<T>(least: T, most: T) -> impl Fn(&str) -> Result<T, String> + Clone
+where
+    T: Copy + PartialOrd + FromStr + fmt::Display,
+{
+    move |text| match text.parse() {
+        Ok(number) if (least..=most).contains(&number) => Ok(number),
+        _ => Err(format!("expected a whole number from {least} to {most}, got {text:?}")),
+    }
+}
+
 /// Permission bits in octal, as `0660`.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Mode(pub(crate) u32);
@@ -147,6 +173,18 @@ mod tests {
             assert_eq!(size.to_string(), text);
         }
         assert!("big".parse::<Size>().unwrap_err().contains("64KiB"));
+    }
+
+    #[test]
+    fn a_number_that_is_none_or_out_of_bounds_is_refused_with_the_bounds_and_what_came() {
+        assert_eq!((count(9)("1"), count(9)("9")), (Ok(1), Ok(9)));
+        assert_eq!(count(usize::MAX)(&usize::MAX.to_string()), Ok(usize::MAX));
+        assert_eq!(count_or_none(9)("0"), Ok(0));
+        for text in ["0", "10", "-1", "1.5", "x", "", " 1", "99999999999999999999"] {
+            let expected = format!("expected a whole number from 1 to 9, got {text:?}");
+            assert_eq!(count(9)(text), Err(expected));
+        }
+        assert!(count_or_none(9)("-1").unwrap_err().contains("from 0 to 9"));
     }
 
     #[test]
