@@ -1,7 +1,8 @@
 //! The flags, and what they mean together.
 
+use std::time::Duration;
+
 use clap::Args;
-use clap::builder::RangedU64ValueParser;
 
 use super::data::{self, Data};
 use super::drain::{Drain, Rounds};
@@ -27,7 +28,7 @@ pub(crate) struct Bench {
     pub(super) json: bool,
     /// A process of the server, with all that descend from it; may be given again [default: who
     /// listens on the socket]
-    #[arg(long, value_name = "PID")]
+    #[arg(long, value_name = "PID", value_parser = pid, allow_hyphen_values = true)]
     pub(super) pid: Vec<i32>,
     #[command(flatten)]
     kind: Kind,
@@ -41,18 +42,18 @@ pub(crate) struct Bench {
 #[command(next_help_heading = "The load")]
 struct Kind {
     /// Clients at once; with --rate, at most so many
-    #[arg(long, value_name = "N", default_value_t = 1, value_parser = at_least_one())]
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = units::count(DESCRIPTORS), allow_hyphen_values = true)]
     clients: usize,
     /// Begin so many exchanges per second, however the server does, and count the latency of each
     /// from when it was due (open loop) [default: each client begins the next when one ends]
-    #[arg(long, value_name = "R", value_parser = rate)]
+    #[arg(long, value_name = "R", value_parser = rate, allow_hyphen_values = true)]
     rate: Option<f64>,
     /// Stop the server (SIGSTOP) while N clients connect and write, let it go on, and measure what
     /// it takes to answer them all; again and again
-    #[arg(long, value_name = "N", value_parser = at_least_one(), conflicts_with_all = ["clients", "rate", "count"])]
+    #[arg(long, value_name = "N", value_parser = units::count(DESCRIPTORS), allow_hyphen_values = true, conflicts_with_all = ["clients", "rate", "count"])]
     drain: Option<usize>,
     /// Keep so many further connections open and silent
-    #[arg(long, value_name = "N", default_value_t = 0)]
+    #[arg(long, value_name = "N", default_value_t = 0, value_parser = units::count_or_none(DESCRIPTORS), allow_hyphen_values = true)]
     idle: usize,
 }
 
@@ -60,16 +61,16 @@ struct Kind {
 #[command(next_help_heading = "How long")]
 struct Long {
     /// For this time
-    #[arg(long = "for", value_name = "DURATION", value_parser = units::deadline, default_value = "10s")]
+    #[arg(long = "for", value_name = "DURATION", value_parser = units::deadline, allow_hyphen_values = true, default_value = "10s")]
     span: Span,
     /// So many exchanges
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..), conflicts_with = "span")]
+    #[arg(long, value_name = "N", value_parser = units::count(MANY), allow_hyphen_values = true, conflicts_with = "span")]
     count: Option<u64>,
     /// With --drain: so many rounds
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..), conflicts_with = "span", requires = "drain")]
+    #[arg(long, value_name = "N", value_parser = units::count(MANY), allow_hyphen_values = true, conflicts_with = "span", requires = "drain")]
     rounds: Option<u64>,
     /// Before, the same for this time, which is not counted
-    #[arg(long, value_name = "DURATION", default_value = "1s")]
+    #[arg(long, value_name = "DURATION", allow_hyphen_values = true, default_value = "1s")]
     warm_up: Span,
 }
 
@@ -78,22 +79,22 @@ struct Long {
 struct Asked {
     /// What a client sends
     // With a newline, so that servers of either kind have a whole request.
-    #[arg(long, value_name = "DATA", value_parser = data::parse, default_value = "ping\\n")]
+    #[arg(long, value_name = "DATA", value_parser = data::parse, allow_hyphen_values = true, default_value = "ping\\n")]
     request: Data,
     /// Send so many bytes instead, of which the last is a newline
-    #[arg(long, value_name = "SIZE", conflicts_with = "request")]
+    #[arg(long, value_name = "SIZE", value_parser = request_size, allow_hyphen_values = true, conflicts_with = "request")]
     request_bytes: Option<Size>,
     /// What the reply must be [default: anything but nothing]
-    #[arg(long, value_name = "DATA", value_parser = data::parse)]
+    #[arg(long, value_name = "DATA", value_parser = data::parse, allow_hyphen_values = true)]
     expect: Option<Data>,
     /// How long the reply must be
-    #[arg(long, value_name = "SIZE", conflicts_with = "expect")]
+    #[arg(long, value_name = "SIZE", allow_hyphen_values = true, conflicts_with = "expect")]
     reply_bytes: Option<Size>,
     /// Half-close after the request
     #[arg(long)]
     half_close: bool,
     /// For each exchange; one that takes longer has timed out
-    #[arg(long, value_name = "DURATION", value_parser = units::deadline, default_value = "5s")]
+    #[arg(long, value_name = "DURATION", value_parser = timeout, allow_hyphen_values = true, default_value = "5s")]
     timeout: Span,
 }
 
@@ -164,6 +165,40 @@ fn rate(text: &str) -> Result<f64, String> {
     }
 }
 
-fn at_least_one() -> RangedU64ValueParser<usize> {
-    RangedU64ValueParser::new().range(1..)
+/// No process has more: the kernel counts them in an `int`.
+const DESCRIPTORS: usize = 0x7fff_ffff;
+
+/// A day and more at the fastest rate.
+const MANY: u64 = 1_000_000_000_000;
+
+/// Whether there is such a process is asked later.
+fn pid(text: &str) -> Result<i32, String> {
+    match text.parse() {
+        Ok(pid) if pid >= 0 => Ok(pid),
+        _ => Err(format!("expected the pid of a server, as 1234, got {text:?}")),
+    }
+}
+
+/// It is held in memory, more than once, and that is no part of what is measured.
+const LONGEST: Size = Size(256 << 20);
+
+fn request_size(text: &str) -> Result<Size, String> {
+    match text.parse()? {
+        Size(length) if length > LONGEST.0 => {
+            Err(format!("expected at most {LONGEST}, as a request is held in memory, got {text:?}"))
+        }
+        size => Ok(size),
+    }
+}
+
+/// A day. Nobody waits longer for one exchange, and a moment that the clock cannot tell is a panic.
+const PATIENCE: Span = Span(Duration::from_secs(86_400));
+
+fn timeout(text: &str) -> Result<Span, String> {
+    match units::deadline(text)? {
+        Span(span) if span > PATIENCE.0 => {
+            Err(format!("expected at most {PATIENCE} for one exchange, got {text:?}"))
+        }
+        span => Ok(span),
+    }
 }
