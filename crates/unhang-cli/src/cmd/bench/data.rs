@@ -1,10 +1,13 @@
 //! Bytes as they are written on the command line.
 
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
+
 /// Bytes, of which those that no shell likes are written `\n`, `\r`, `\t`, `\\` or `\xNN`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Data(pub(super) Vec<u8>);
 
-pub(super) fn parse(text: &str) -> Result<Data, String> {
+pub(super) fn parse(text: &OsStr) -> Result<Data, String> {
     let mut bytes = Vec::with_capacity(text.len());
     let mut rest = text.as_bytes();
     while let [first, after @ ..] = rest {
@@ -46,18 +49,20 @@ mod tests {
 
     #[test]
     fn every_escape_is_the_byte_that_it_means() {
-        let bytes = |text| parse(text).unwrap().0;
+        let bytes = |text: &str| parse(text.as_ref()).unwrap().0;
         assert_eq!(bytes("ping"), b"ping");
         assert_eq!(bytes(r"a\nb\r\t\\n"), b"a\nb\r\t\\n");
         assert_eq!(bytes(r"\x00\xfF\x41B"), b"\x00\xff\x41B");
         assert_eq!(bytes("gr\u{fc}n"), "gr\u{fc}n".as_bytes());
         assert_eq!(bytes(""), b"");
+        // What is no text stands for itself.
+        assert_eq!(parse(OsStr::from_bytes(b"\xff\\n")).unwrap().0, b"\xff\n");
     }
 
     #[test]
     fn what_is_no_escape_is_refused_with_what_was_given() {
         for (text, got) in [(r"a\q", r"\q"), (r"\x4", r"\x4"), (r"\xg0", r"\xg0"), ("\\", "\\")] {
-            let error = parse(text).unwrap_err();
+            let error = parse(text.as_ref()).unwrap_err();
             assert!(error.contains(r"\xNN") && error.ends_with(got), "{error}");
         }
     }

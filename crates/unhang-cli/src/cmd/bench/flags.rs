@@ -1,8 +1,10 @@
 //! The flags, and what they mean together.
 
+use std::ffi::OsStr;
 use std::time::Duration;
 
 use clap::Args;
+use clap::builder::{OsStringValueParser, TypedValueParser};
 
 use super::data::{self, Data};
 use super::drain::{Drain, Rounds};
@@ -21,7 +23,7 @@ use crate::units::{self, Size, Span};
 #[command(after_help = exit::BENCH_HELP)]
 pub(crate) struct Bench {
     /// The socket: a path, @name for an abstract one, or tcp:HOST:PORT on this machine
-    #[arg(value_name = "PATH")]
+    #[arg(value_name = "PATH", value_parser = bytes(Target::parse))]
     target: Target,
     /// Print a JSON object
     #[arg(long)]
@@ -79,13 +81,13 @@ struct Long {
 struct Asked {
     /// What a client sends
     // With a newline, so that servers of either kind have a whole request.
-    #[arg(long, value_name = "DATA", value_parser = data::parse, allow_hyphen_values = true, default_value = "ping\\n")]
+    #[arg(long, value_name = "DATA", value_parser = bytes(data::parse), allow_hyphen_values = true, default_value = "ping\\n")]
     request: Data,
     /// Send so many bytes instead, of which the last is a newline
     #[arg(long, value_name = "SIZE", value_parser = request_size, allow_hyphen_values = true, conflicts_with = "request")]
     request_bytes: Option<Size>,
     /// What the reply must be [default: anything but nothing]
-    #[arg(long, value_name = "DATA", value_parser = data::parse, allow_hyphen_values = true)]
+    #[arg(long, value_name = "DATA", value_parser = bytes(data::parse), allow_hyphen_values = true)]
     expect: Option<Data>,
     /// How long the reply must be
     #[arg(long, value_name = "SIZE", allow_hyphen_values = true, conflicts_with = "expect")]
@@ -151,6 +153,13 @@ fn filled(length: usize) -> Vec<u8> {
         *last = b'\n';
     }
     request
+}
+
+/// For what need not be text.
+fn bytes<T: Clone + Send + Sync + 'static>(
+    parse: fn(&OsStr) -> Result<T, String>,
+) -> impl TypedValueParser<Value = T> {
+    OsStringValueParser::new().try_map(move |text| parse(&text))
 }
 
 /// Above any rate that a machine can serve, and below any at which times no longer differ.

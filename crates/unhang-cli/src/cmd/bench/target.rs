@@ -1,11 +1,10 @@
 //! Where the server is: a Unix socket, or for comparisons a port of this machine.
 
+use std::ffi::OsStr;
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
-use std::path::Path;
-use std::str::FromStr;
 
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, connect, socket_with};
@@ -17,17 +16,17 @@ pub(super) enum Target {
     Tcp(SocketAddr),
 }
 
-impl FromStr for Target {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        if let Some(place) = text.strip_prefix("tcp:") {
-            return tcp(place).map(Self::Tcp);
+impl Target {
+    /// A path need not be text.
+    pub(super) fn parse(place: &OsStr) -> Result<Self, String> {
+        let bytes = place.as_bytes();
+        if let Some(place) = bytes.strip_prefix(b"tcp:") {
+            return tcp(&String::from_utf8_lossy(place)).map(Self::Tcp);
         }
-        let address = Address::new(text).map_err(|error| error.to_string())?;
-        let to_kernel = match text.strip_prefix('@') {
-            Some(name) => SocketAddrUnix::new_abstract_name(name.as_bytes()),
-            None => SocketAddrUnix::new(Path::new(text).as_os_str().as_bytes()),
+        let address = Address::new(place).map_err(|error| error.to_string())?;
+        let to_kernel = match bytes.strip_prefix(b"@") {
+            Some(name) => SocketAddrUnix::new_abstract_name(name),
+            None => SocketAddrUnix::new(bytes),
         };
         Ok(Self::Unix { address, to_kernel: to_kernel.map_err(|error| error.to_string())? })
     }
@@ -91,22 +90,26 @@ impl fmt::Display for Target {
 mod tests {
     use super::*;
 
+    fn parse(text: &str) -> Result<Target, String> {
+        Target::parse(OsStr::new(text))
+    }
+
     #[test]
     fn every_kind_is_shown_as_it_is_written() {
         for text in ["/run/app.sock", "@app", "tcp:127.0.0.1:80", "tcp:[::1]:80"] {
-            assert_eq!(text.parse::<Target>().unwrap().to_string(), text);
+            assert_eq!(parse(text).unwrap().to_string(), text);
         }
-        assert_eq!("tcp:localhost:80".parse::<Target>().unwrap().to_string(), "tcp:127.0.0.1:80");
+        assert_eq!(parse("tcp:localhost:80").unwrap().to_string(), "tcp:127.0.0.1:80");
     }
 
     #[test]
     fn another_machine_and_half_an_address_are_refused() {
-        let error = "tcp:192.0.2.1:80".parse::<Target>().unwrap_err();
+        let error = parse("tcp:192.0.2.1:80").unwrap_err();
         assert!(error.contains("192.0.2.1") && error.contains("loopback"), "{error}");
         for text in ["tcp:127.0.0.1", "tcp:", "tcp:example.org:80"] {
-            let error = text.parse::<Target>().unwrap_err();
+            let error = parse(text).unwrap_err();
             assert!(error.contains("tcp:HOST:PORT"), "{error}");
         }
-        assert!("".parse::<Target>().is_err());
+        assert!(parse("").is_err());
     }
 }

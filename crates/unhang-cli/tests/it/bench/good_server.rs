@@ -1,12 +1,14 @@
 //! A server that answers everybody.
 
+use std::ffi::OsStr;
 use std::io::{Read, Write};
 use std::net::TcpListener;
+use std::os::unix::ffi::OsStrExt;
 use std::process::Command;
 
 use rustix::process::{Pid, Signal, kill_process};
 
-use super::{bench, ends, run};
+use super::{bench, command, ends, run};
 use crate::support::daemon::Daemon;
 use crate::support::{Place, UNHANG};
 
@@ -87,6 +89,17 @@ fn an_abstract_name_is_a_target_like_any_other() {
     let (report, code) = bench(&name, &["--count", "10"]);
     assert_eq!((ends(&report), code), (vec![("answered", 10)], 0));
     assert_eq!(report["target"], name);
+}
+
+/// They were refused, without a word on which argument it was.
+#[test]
+fn a_path_and_a_request_that_are_no_text_are_taken_as_they_are() {
+    let place = Place::new();
+    let socket = place.folder.path().join(OsStr::from_bytes(b"a\xffb.sock"));
+    let _server = Daemon::serve(&socket, &["--quiet"]);
+    let mut command = command(&socket, &["--count", "10", "--warm-up", "0s", "--request"]);
+    let output = command.arg(OsStr::from_bytes(b"\xff")).output().unwrap();
+    assert_eq!(output.status.code(), Some(0), "{output:?}");
 }
 
 #[test]

@@ -1,9 +1,9 @@
 use std::io::Write;
 use std::os::unix::net::{UnixListener, UnixStream};
 
-use super::super::data;
 use super::super::pace::Schedule;
 use super::super::reply::Expected;
+use super::super::target::Target;
 use super::*;
 
 const HOUR: Duration = Duration::from_secs(3_600);
@@ -22,8 +22,8 @@ impl Place {
         let socket = folder.path().join("s");
         let listener = UnixListener::bind(&socket).unwrap();
         let script = Script {
-            target: socket.to_str().unwrap().parse().unwrap(),
-            request: data::parse("ping\\n").unwrap().0,
+            target: Target::parse(socket.as_os_str()).unwrap(),
+            request: b"ping\n".to_vec(),
             half_close: false,
             expected: Expected::Any,
         };
