@@ -18,6 +18,7 @@ mod report;
 mod server;
 mod tally;
 mod target;
+mod unreachable;
 
 use std::io::Write;
 use std::pin::pin;
@@ -37,6 +38,7 @@ use plan::{Mode, Outcome, Plan};
 use progress::{Progress, TICK};
 use report::Report;
 use server::{Server, list};
+use unreachable::Unreachable;
 
 impl Bench {
     pub(crate) fn run(self) -> ExitCode {
@@ -66,9 +68,9 @@ impl Bench {
             [] => None,
             pids => Some(Server::new(pids).map_err(|why| (exit::USAGE, why))?),
         };
-        let found = preflight::ask(&plan.script, plan.timeout).map_err(|error| {
-            let target = &plan.script.target;
-            (exit::NOT_CONNECTED, format!("cannot connect to {target}: {}", report::why(error)))
+        let (target, timeout) = (&plan.script.target, plan.timeout);
+        let found = preflight::ask(&plan.script, timeout).map_err(|error| {
+            (exit::NOT_CONNECTED, Unreachable { target, error, timeout }.to_string())
         })?;
         let server = named.map_or(found, Ok);
         if let (Mode::Drain(_), Ok(server)) = (&plan.mode, &server) {

@@ -3,6 +3,7 @@
 mod bad_servers;
 mod drain;
 mod good_server;
+mod unreachable;
 mod usage;
 
 use std::ffi::OsStr;

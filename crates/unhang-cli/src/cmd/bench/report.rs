@@ -12,6 +12,7 @@ use super::plan::{Mode, Outcome, Plan, Usage};
 use super::server;
 use super::tally::Ended;
 use super::target::Target;
+use crate::shell::quoted;
 
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Report<'a> {
@@ -197,10 +198,11 @@ impl Report<'_> {
     fn advice(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Target::Unix { address, .. } = &self.plan.script.target else { return Ok(()) };
         let hung = [Ended::NotClosed, Ended::TimedOut].map(|ended| self.outcome.tally.of(ended));
-        match hung {
-            [0, 0] => Ok(()),
-            _ => writeln!(f, "{DIM}to see why, while it runs: unhang why {address}{DIM:#}"),
+        if hung == [0, 0] {
+            return Ok(());
         }
+        let path = quoted(&address.to_string());
+        writeln!(f, "{DIM}to see why, while it runs: unhang why {path}{DIM:#}")
     }
 }
 

@@ -161,7 +161,7 @@ fn a_reply_that_never_ends_holds_up_no_deadline() {
 }
 
 /// A server that accepts nobody, and has room for two.
-fn full(place: &Place) -> OwnedFd {
+pub(super) fn full(place: &Place) -> OwnedFd {
     use rustix::net::{AddressFamily, SocketAddrUnix, SocketType, bind, listen, socket};
     let listener = socket(AddressFamily::UNIX, SocketType::STREAM, None).unwrap();
     bind(&listener, &SocketAddrUnix::new(&place.socket).unwrap()).unwrap();
