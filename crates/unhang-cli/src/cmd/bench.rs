@@ -9,6 +9,7 @@ mod flags;
 mod idle;
 mod json;
 mod load;
+mod output;
 mod pace;
 mod plan;
 mod preflight;
@@ -20,7 +21,6 @@ mod tally;
 mod target;
 mod unreachable;
 
-use std::io::Write;
 use std::pin::pin;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -30,10 +30,11 @@ use tokio::task::spawn_blocking;
 use tokio::time::interval;
 use unhang::termination;
 
-use super::{block_on, complain};
+use super::block_on;
 use crate::exit;
 use driver::Watch;
 pub(crate) use flags::Bench;
+use output::{complain, print};
 use plan::{Mode, Outcome, Plan};
 use progress::{Progress, TICK};
 use report::Report;
@@ -50,12 +51,10 @@ impl Bench {
                     true => format!("{}\n", json::render(&plan, &outcome, code)),
                     false => Report { plan: &plan, outcome: &outcome }.to_string(),
                 };
-                // Whoever reads our output may have seen enough.
-                let _ = anstream::stdout().write_all(text.as_bytes());
-                code.into()
+                print(&text, code).into()
             }
             Err((code, why)) => {
-                complain("bench", why);
+                complain(why);
                 code.into()
             }
         }
@@ -75,7 +74,7 @@ impl Bench {
         let server = named.map_or(found, Ok);
         if let (Mode::Drain(_), Ok(server)) = (&plan.mode, &server) {
             let pids = list(&server.processes());
-            complain("bench", format_args!("stops the server (pid {pids}) in every round"));
+            complain(format_args!("stops the server (pid {pids}) in every round"));
         }
         let outcome = run(&plan, server).map_err(|why| (exit::FAILED, why))?;
         Ok((plan, outcome))

@@ -3,6 +3,7 @@
 mod bad_servers;
 mod drain;
 mod good_server;
+mod output;
 mod unreachable;
 mod usage;
 
