@@ -5,6 +5,7 @@
 use std::collections::{BTreeSet, VecDeque};
 use std::io;
 use std::os::fd::OwnedFd;
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
@@ -24,15 +25,15 @@ pub(super) struct Watch {
     pub(super) ended: AtomicU64,
     /// How many of them not as they must.
     pub(super) failed: AtomicU64,
-    /// The warm-up is over.
-    pub(super) counts: AtomicBool,
+    /// When the warm-up was over.
+    pub(super) began: OnceLock<Instant>,
 }
 
 impl Watch {
     pub(super) fn begin(&self) {
         self.ended.store(0, Ordering::Relaxed);
         self.failed.store(0, Ordering::Relaxed);
-        self.counts.store(true, Ordering::Relaxed);
+        self.began.get_or_init(Instant::now);
     }
 
     pub(super) fn count(&self, ended: Ended) {

@@ -16,30 +16,31 @@ pub(super) struct Progress {
     is_shown: bool,
     /// How long it takes, where that is known.
     span: Option<Duration>,
-    /// When what counts has begun.
-    began: Option<Instant>,
+    /// How many had ended at the last look, and when that was.
     last: u64,
     last_at: Instant,
 }
 
 impl Progress {
     pub(super) fn new(span: Option<Duration>) -> Self {
-        let is_shown = stderr().is_terminal();
-        Self { is_shown, span, began: None, last: 0, last_at: Instant::now() }
+        Self { is_shown: stderr().is_terminal(), span, last: 0, last_at: Instant::now() }
     }
 
     pub(super) fn tick(&mut self, watch: &Watch) {
-        if !self.is_shown {
-            return;
+        if self.is_shown {
+            show(&self.line(watch, Instant::now()));
         }
-        let counts = watch.counts.load(Ordering::Relaxed);
+    }
+
+    fn line(&mut self, watch: &Watch, now: Instant) -> String {
+        let began = watch.began.get().copied();
         let (ended, failed) =
             (watch.ended.load(Ordering::Relaxed), watch.failed.load(Ordering::Relaxed));
-        let now = Instant::now();
-        if counts && self.began.is_none() {
-            self.began = Some(now);
+        if let Some(began) = began.filter(|began| *began > self.last_at) {
+            // The warm-up's are no longer among those that have ended.
+            (self.last, self.last_at) = (0, began);
         }
-        let since = match (self.began, self.span) {
+        let since = match (began, self.span) {
             (Some(began), Some(span)) => {
                 format!("{:.0}s of {}", (now - began).as_secs_f64(), Span(span))
             }
@@ -50,14 +51,16 @@ impl Progress {
         let span = (now - self.last_at).as_secs_f64();
         // Far below what an integer holds.
         #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
-        let rate = each(span, lately).map_or(0, |each| (1.0 / each).round() as u64);
+        let rate = each(span, lately)
+            .filter(|each| *each > 0.0)
+            .map_or(0, |each| (1.0 / each).round() as u64);
         (self.last, self.last_at) = (ended, now);
         let (ended, rate) = (grouped(ended), grouped(rate));
         let failed = match failed {
             0 => String::new(),
             failed => format!("   {} not as they must", grouped(failed)),
         };
-        show(&format!("{since:<12}{ended} exchanges   {rate}/s{failed}"));
+        format!("{since:<12}{ended} exchanges   {rate}/s{failed}")
     }
 
     /// Takes the line away.
@@ -71,4 +74,28 @@ impl Progress {
 /// To the beginning of the line, and clears it.
 fn show(line: &str) {
     let _ = write!(stderr(), "\r\x1b[K{line}");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_rate_after_the_warm_up_was_nothing() {
+        let (watch, mut progress) = (Watch::default(), Progress::new(None));
+        let second = Duration::from_secs(1);
+        watch.ended.store(40_000, Ordering::Relaxed);
+        let line = progress.line(&watch, progress.last_at + second);
+        assert_eq!(line, "warm-up     40,000 exchanges   40,000/s");
+
+        progress.last_at = Instant::now();
+        watch.begin();
+        watch.ended.store(20_000, Ordering::Relaxed);
+        let began = *watch.began.get().unwrap();
+        let line = progress.line(&watch, began + second);
+        assert_eq!(line, "1s          20,000 exchanges   20,000/s");
+        watch.ended.store(50_000, Ordering::Relaxed);
+        let line = progress.line(&watch, began + 2 * second);
+        assert_eq!(line, "2s          50,000 exchanges   30,000/s");
+    }
 }
