@@ -88,9 +88,12 @@ impl Load {
 }
 
 /// How many are due within that time.
-#[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
+#[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, clippy::cast_precision_loss)]
 fn within(rate: f64, span: Duration) -> u64 {
-    (rate * span.as_secs_f64()).ceil() as u64
+    let count = (rate * span.as_secs_f64()).ceil() as u64;
+    // As a float, the product may be a little more than the whole number that it is.
+    let last = Duration::try_from_secs_f64(count.saturating_sub(1) as f64 / rate);
+    count - u64::from(count > 0 && last.is_ok_and(|last| last >= span))
 }
 
 fn share(all: usize, nth: usize, threads: usize) -> usize {
@@ -127,5 +130,9 @@ mod tests {
     fn a_rate_has_as_many_as_fall_within_its_time() {
         assert_eq!(within(100.0, Duration::from_secs(2)), 200);
         assert_eq!(within(0.5, Duration::from_secs(3)), 2);
+        assert_eq!(within(0.01, Duration::from_secs(1)), 1);
+        // As a float, this is a little more than 7: one more was begun, which was due at the end.
+        assert_eq!(within(0.07, Duration::from_secs(100)), 7);
+        assert_eq!(within(10_000_000.0, Duration::MAX), u64::MAX);
     }
 }
