@@ -279,6 +279,8 @@ impl<'a> Driver<'a> {
         let now = Instant::now();
         let due = match self.pace.next(now.saturating_duration_since(self.began)) {
             Next::At(due) => Some(self.began + due),
+            // Due since it was looked who is.
+            Next::Due(_) | Next::Now if !self.free.is_empty() => Some(now),
             Next::Due(_) | Next::Now => self.last_start,
             Next::Never if self.free.len() == self.clients.len() => return None,
             Next::Never => None,

@@ -101,3 +101,12 @@ fn the_first_is_late_by_the_generators_own_fault() {
     driver.begin_due().unwrap();
     assert_eq!((driver.tally.late, driver.tally.late_generator), (1, 1));
 }
+
+/// The clock had gone on since it was looked who is due: one that was due then waited for an event
+/// or for the next glance, 100 ms later, though a client was free.
+#[test]
+fn what_is_due_while_a_client_is_free_waits_for_nothing() {
+    let place = Place::new();
+    let driver = place.driver(2, Pace::Open(Schedule::new(0, 1, 1.0, 9)), Instant::now());
+    assert_eq!(driver.next().unwrap().pause, Duration::ZERO);
+}
