@@ -269,6 +269,10 @@ impl<'a> Driver<'a> {
         let Some(last) = self.last_start.filter(|last| Instant::now() > *last) else { return };
         let waited_until = last.saturating_duration_since(self.began);
         while let Next::Due(due) = self.pace.next(waited_until) {
+            // There may be very many.
+            if self.watch.stop.load(Ordering::Relaxed) {
+                return;
+            }
             self.pace.begun();
             self.tally.not_started(waited_until.saturating_sub(due));
         }

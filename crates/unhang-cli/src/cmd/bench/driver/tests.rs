@@ -110,3 +110,16 @@ fn what_is_due_while_a_client_is_free_waits_for_nothing() {
     let driver = place.driver(2, Pace::Open(Schedule::new(0, 1, 1.0, 9)), Instant::now());
     assert_eq!(driver.next().unwrap().pause, Duration::ZERO);
 }
+
+#[test]
+fn who_is_interrupted_does_not_give_up_all_that_were_due_one_by_one() {
+    let place = Place::new();
+    let began = Instant::now().checked_sub(HOUR).unwrap();
+    let many = Schedule::new(0, 1, 10_000_000.0, u64::MAX);
+    let times = (began, Some(began + HOUR / 2));
+    let mut driver =
+        Driver::new(&place.script, &place.watch, (1, HOUR), Pace::Open(many), times).unwrap();
+    place.watch.stop.store(true, Ordering::Relaxed);
+    driver.give_up_late_starts();
+    assert_eq!(driver.tally.never_started(), 0);
+}
