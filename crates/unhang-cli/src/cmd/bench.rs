@@ -26,6 +26,8 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use rustix::process::Signal;
+use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::spawn_blocking;
 use tokio::time::interval;
 use unhang::termination;
@@ -86,6 +88,11 @@ fn run(plan: &Plan, server: Result<Server, String>) -> Result<Outcome, String> {
     let watch = Arc::new(Watch::default());
     let result = block_on(async {
         let mut stop = pin!(termination());
+        // Ctrl-Z: the server that it has stopped would stay so for as long.
+        let mut suspended = match plan.mode {
+            Mode::Drain(_) => signal(SignalKind::from_raw(Signal::TSTP.as_raw())).ok(),
+            Mode::Load(_) => None,
+        };
         let (work, watched) = (plan.clone(), Arc::clone(&watch));
         let mut work = spawn_blocking(move || work.run(&server, &watched));
         let (mut progress, mut ticks) = (Progress::new(plan.span()), interval(TICK));
@@ -96,6 +103,9 @@ fn run(plan: &Plan, server: Result<Server, String>) -> Result<Outcome, String> {
                 () = &mut stop => {
                     watch.stop.store(true, Ordering::Relaxed);
                     stop.set(termination());
+                }
+                Some(()) = async { suspended.as_mut()?.recv().await } => {
+                    watch.stop.store(true, Ordering::Relaxed);
                 }
             }
         };

@@ -109,6 +109,15 @@ fn interrupted_in_mid_drain_it_lets_the_server_go_on_and_tells_what_it_has() {
     assert!(Peer::ask(&place.socket, b"hello").starts_with(b"OK+"));
 }
 
+/// Stopped with it, the server stayed so until `fg`.
+#[test]
+fn ctrl_z_in_mid_drain_stops_nobody_for_good() {
+    let (output, server, place) = end_in_mid_drain(Signal::TSTP);
+    assert!(output.contains("interrupted"), "{output}");
+    server.await_idle();
+    assert!(Peer::ask(&place.socket, b"hello").starts_with(b"OK+"));
+}
+
 #[test]
 fn even_killed_it_lets_the_server_go_on() {
     let (output, server, place) = end_in_mid_drain(Signal::KILL);
