@@ -75,6 +75,9 @@ impl Exchange {
     pub(super) fn go_on(&mut self, script: &Script, buffer: &mut [u8]) -> Step {
         if !self.is_connected {
             match socket_error(&self.socket) {
+                Ok(Ok(())) if script.target.is_itself(&self.socket) => {
+                    return Step::ConnectFailed(Errno::CONNREFUSED);
+                }
                 Ok(Ok(())) => self.is_connected = true,
                 Ok(Err(error)) | Err(error) => return Step::ConnectFailed(error),
             }
@@ -148,5 +151,34 @@ impl Exchange {
 impl AsFd for Exchange {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.socket.as_fd()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rustix::net::{AddressFamily, SocketType, bind, connect, getsockname, socket};
+
+    use super::*;
+
+    /// It happens within seconds where a server on a port above 32768 has died: 1,000 tries a second.
+    #[test]
+    fn a_client_that_has_met_itself_was_taken_for_a_server() {
+        let own = socket(AddressFamily::INET, SocketType::STREAM, None).unwrap();
+        bind(&own, &std::net::SocketAddr::from(([127, 0, 0, 1], 0))).unwrap();
+        let address = std::net::SocketAddr::try_from(getsockname(&own).unwrap()).unwrap();
+        connect(&own, &address).unwrap();
+        let (target, request) = (Target::Tcp(address), b"ping\n".to_vec());
+        let script = Script { target, request, half_close: true, expected: Expected::Any };
+        let mut exchange = Exchange {
+            socket: own,
+            since: Instant::now(),
+            deadline: Instant::now(),
+            is_connected: false,
+            sent: Some(0),
+            was_reset: false,
+            reply: Reply::default(),
+        };
+        let step = exchange.go_on(&script, &mut [0; 64]);
+        assert!(matches!(step, Step::ConnectFailed(Errno::CONNREFUSED)), "{step:?}");
     }
 }

@@ -3,11 +3,13 @@
 use std::ffi::OsStr;
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 
 use rustix::io::Errno;
-use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, connect, socket_with};
+use rustix::net::{
+    AddressFamily, SocketAddrUnix, SocketFlags, SocketType, connect, getsockname, socket_with,
+};
 use unhang::Address;
 
 #[derive(Clone, Debug)]
@@ -70,10 +72,18 @@ impl Target {
             Self::Tcp(address) => connect(&socket, address),
         };
         match result {
+            Ok(()) if self.is_itself(&socket) => Err(Errno::CONNREFUSED),
             Ok(()) => Ok(Connected::Yes(socket)),
             Err(Errno::INPROGRESS) => Ok(Connected::Soon(socket)),
             Err(error) => Err(error),
         }
+    }
+
+    /// Whether it is connected to itself: where nobody listens on a port, the kernel may give that very
+    /// port to a client, whose call then meets itself. It would hear its own request as the reply.
+    pub(super) fn is_itself(&self, socket: impl AsFd) -> bool {
+        let Self::Tcp(address) = self else { return false };
+        getsockname(socket).is_ok_and(|own| SocketAddr::try_from(own) == Ok(*address))
     }
 }
 
