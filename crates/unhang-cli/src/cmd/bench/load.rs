@@ -2,6 +2,7 @@
 
 use std::io;
 use std::num::NonZeroU64;
+use std::sync::atomic::Ordering;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -40,7 +41,7 @@ impl Load {
                 let driver = Driver::new(script, watch, (clients, self.timeout), pace, times);
                 scope.spawn(move || {
                     sharpen_timer();
-                    driver?.run()
+                    run_to_its_end(driver, watch)
                 })
             };
             let drivers: Vec<_> = (0..threads).map(drive).collect();
@@ -87,6 +88,15 @@ impl Load {
     }
 }
 
+/// One that fails ends all: what the others find is not told any more.
+fn run_to_its_end(driver: io::Result<Driver<'_>>, watch: &Watch) -> io::Result<Tally> {
+    let result = driver.and_then(Driver::run);
+    if result.is_err() {
+        watch.stop.store(true, Ordering::Relaxed);
+    }
+    result
+}
+
 /// How many are due within that time.
 #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, clippy::cast_precision_loss)]
 fn within(rate: f64, span: Duration) -> u64 {
@@ -124,6 +134,14 @@ mod tests {
             };
             assert_eq!((0..threads as u64).map(left).sum::<u64>(), 7);
         }
+    }
+
+    #[test]
+    fn a_thread_that_fails_does_not_wait_for_the_others_until_their_end() {
+        let watch = Watch::default();
+        let failed = Err(io::Error::other("no descriptor for its epoll"));
+        assert!(run_to_its_end(failed, &watch).is_err());
+        assert!(watch.stop.load(Ordering::Relaxed));
     }
 
     #[test]
