@@ -1,6 +1,6 @@
 //! Where a socket is: a path in the file system, or an abstract name.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::fmt;
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
@@ -105,10 +105,22 @@ impl Address {
 impl fmt::Display for Address {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.0 {
-            Place::Path(path) => path.display().fmt(f),
-            Place::Abstract(name) => write!(f, "@{}", String::from_utf8_lossy(name)),
+            Place::Path(path) => f.write_str(&shown(path)),
+            Place::Abstract(name) => write!(f, "@{}", shown(OsStr::from_bytes(name).as_ref())),
         }
     }
+}
+
+/// For people. Control characters are escaped: they would act on the terminal.
+pub(crate) fn shown(path: &Path) -> String {
+    let mut text = String::new();
+    for one in path.to_string_lossy().chars() {
+        match one.is_control() {
+            true => text.extend(one.escape_debug()),
+            false => text.push(one),
+        }
+    }
+    text
 }
 
 #[cfg(test)]

@@ -10,7 +10,7 @@ use rustix::fs::{FlockOperation, Mode, OFlags};
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketFlags, SocketType};
 
-use crate::address::Address;
+use crate::address::{Address, shown};
 use crate::error::{Error, ErrorKind};
 use crate::holder;
 
@@ -78,16 +78,14 @@ pub(crate) fn lock(address: &Address, path: &Path) -> Result<File, Error> {
         None => return Err(Error::new(address, ErrorKind::Occupied { by: "the root folder" })),
     };
     let mode = fs::metadata(folder)
-        .map_err(|error| {
-            Error::setup(address, format!("use the folder {}", folder.display()), error)
-        })?
+        .map_err(|error| Error::setup(address, format!("use the folder {}", shown(folder)), error))?
         .mode();
     if mode & 0o1002 == 0o0002 {
         return Err(Error::new(address, ErrorKind::UnsafeFolder { mode: mode & 0o7777 }));
     }
 
     let name = lock_name(path);
-    let failed = |error: Errno| Error::setup(address, format!("lock {}", name.display()), error);
+    let failed = |error: Errno| Error::setup(address, format!("lock {}", shown(&name)), error);
     let flags = OFlags::RDWR | OFlags::CREATE | OFlags::CLOEXEC | OFlags::NOFOLLOW;
     loop {
         let file =
