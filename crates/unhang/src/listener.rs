@@ -114,6 +114,8 @@ impl Bind {
                 }
             }
             let Some(path) = address.path() else { break None };
+            // Looked at under the lock again; but the lock's file would stay beside what is not ours.
+            socket_file::is_there(&address, path)?;
             match socket_file::lock(&address, path) {
                 // Nobody can be asked and somebody holds the lock: a server that has just been
                 // replaced by one that is gone already, and is about to let go.

@@ -119,14 +119,8 @@ fn lock_name(path: &Path) -> std::path::PathBuf {
 /// Makes sure, under the lock, that the path is free: removes a socket that nobody serves, and
 /// nothing else.
 pub(crate) fn make_way(address: &Address, path: &Path) -> Result<(), Error> {
-    match fs::symlink_metadata(path) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-        Err(error) => return Err(Error::setup(address, "see what is there", error)),
-        Ok(file) if !file.file_type().is_socket() => {
-            let by = describe(file.file_type());
-            return Err(Error::new(address, ErrorKind::Occupied { by }));
-        }
-        Ok(_) => {}
+    if !is_there(address, path)? {
+        return Ok(());
     }
     match probe(address) {
         Err(Errno::NOENT) => Ok(()),
@@ -141,6 +135,19 @@ pub(crate) fn make_way(address: &Address, path: &Path) -> Result<(), Error> {
             Err(Error::new(address, ErrorKind::Held { pid: holder::of_socket(address) }))
         }
         Err(error) => Err(Error::setup(address, "see whether the socket is alive", error)),
+    }
+}
+
+/// Whether a socket has this name. An error where something else has.
+pub(crate) fn is_there(address: &Address, path: &Path) -> Result<bool, Error> {
+    match fs::symlink_metadata(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(Error::setup(address, "see what is there", error)),
+        Ok(file) if file.file_type().is_socket() => Ok(true),
+        Ok(file) => {
+            let by = describe(file.file_type());
+            Err(Error::new(address, ErrorKind::Occupied { by }))
+        }
     }
 }
 

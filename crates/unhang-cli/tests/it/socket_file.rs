@@ -138,15 +138,22 @@ fn what_is_not_a_socket_is_refused_and_untouched() {
     fs::write(folder.join("file"), "precious").unwrap();
     fs::create_dir(folder.join("folder")).unwrap();
     std::os::unix::fs::symlink(folder.join("file"), folder.join("link")).unwrap();
-    for (name, what) in
-        [("file", "a regular file"), ("folder", "a directory"), ("link", "a symbolic link")]
-    {
+    let fifo = Command::new("mkfifo").arg(folder.join("fifo")).status().unwrap();
+    assert!(fifo.success());
+    for (name, what) in [
+        ("file", "a regular file"),
+        ("folder", "a directory"),
+        ("link", "a symbolic link"),
+        ("fifo", "a named pipe"),
+    ] {
         let before = folder.join(name).symlink_metadata().unwrap();
         let (code, said) = refused(&folder.join(name), &[]);
         assert_eq!(code, Some(1), "{said}");
         assert!(said.contains(what) && said.contains("left as it is"), "{said}");
         let after = folder.join(name).symlink_metadata().unwrap();
         assert_eq!((before.ino(), before.mtime_nsec()), (after.ino(), after.mtime_nsec()));
+        // Beside /etc/passwd it would keep anybody from adding users.
+        assert!(!folder.join(format!("{name}.lock")).exists(), "{name}");
     }
     assert_eq!(fs::read_to_string(folder.join("file")).unwrap(), "precious");
 }
