@@ -164,14 +164,21 @@ impl Listener {
     /// is never removed, and who comes when it has stopped is left in its queue for the next to serve.
     ///
     /// # Errors
-    /// [`Setup`](crate::ErrorKind::Setup) when it cannot be asked for its name.
+    /// [`Setup`](crate::ErrorKind::Setup) when it does not listen, or cannot be asked for its name.
     pub fn inherited(socket: UnixListener) -> Result<Self, Error> {
-        let failed = |error| {
+        let failed = |error: io::Error| {
             let unnamed = Address::unnamed();
             Error::setup(&unnamed, "use the inherited socket", error)
         };
         socket.set_nonblocking(true).map_err(failed)?;
         let address = Address::of_socket(&socket.local_addr().map_err(failed)?);
+        let listens = rustix::net::sockopt::socket_acceptconn(&socket);
+        if !listens.map_err(|error| failed(error.into()))? {
+            // Nobody could connect, and nothing would ever say so.
+            let complaint = "it does not listen: whoever passes it must have called listen()";
+            let complaint = io::Error::other(complaint);
+            return Err(Error::setup(&address, "use the inherited socket", complaint));
+        }
         let estate = Estate { socket: socket.into(), file: None, control: None, lock: None };
         Ok(Self::new(estate, address, None, false))
     }
