@@ -27,11 +27,11 @@ pub(crate) fn lock_row(table: &str, id: &str) -> Option<u32> {
     })
 }
 
-/// Finds the process that listens on the address: /proc/net/unix gives the socket's inode, and
+/// Finds the process that is bound to the address: /proc/net/unix gives the socket's inode, and
 /// /proc/PID/fd who has it open. `None` where this user may not see that, or where it was bound
 /// under another spelling of the path.
 pub(crate) fn of_socket(address: &Address) -> Option<u32> {
-    let inode = listening_inode(&fs::read("/proc/net/unix").ok()?, address)?;
+    let inode = bound_inode(&fs::read("/proc/net/unix").ok()?, address)?;
     let link = format!("socket:[{inode}]");
     let processes = fs::read_dir("/proc").ok()?.flatten();
     processes.filter_map(|entry| entry.file_name().to_str()?.parse().ok()).find(|pid: &u32| {
@@ -44,19 +44,28 @@ pub(crate) fn of_socket(address: &Address) -> Option<u32> {
 }
 
 /// Columns: `Num RefCount Protocol Flags Type St Inode Path`, `proc(5)`.
-pub(crate) fn listening_inode(table: &[u8], address: &Address) -> Option<u64> {
+pub(crate) fn bound_inode(table: &[u8], address: &Address) -> Option<u64> {
     let name = address.as_written();
-    table.split(|&byte| byte == b'\n').find_map(|line| {
-        let row = line.strip_suffix(&name[..])?.strip_suffix(b" ")?;
-        let row = std::str::from_utf8(row).ok()?;
-        let columns: Vec<_> = row.split_ascii_whitespace().collect();
-        match columns[..] {
-            // __SO_ACCEPTCON in the flags: it listens, and is not one of the accepted connections.
-            // What follows the inode, and be it a space, begins a longer name.
-            [_, _, _, "00010000", _, _, inode] if row.ends_with(inode) => inode.parse().ok(),
-            _ => None,
-        }
-    })
+    let rows = || {
+        table.split(|&byte| byte == b'\n').filter_map(|line| {
+            let row = line.strip_suffix(&name[..])?.strip_suffix(b" ")?;
+            let row = std::str::from_utf8(row).ok()?;
+            let columns: Vec<_> = row.split_ascii_whitespace().collect();
+            match columns[..] {
+                // What follows the inode, and be it a space, begins a longer name.
+                [_, _, _, flags, kind, state, inode] if row.ends_with(inode) => {
+                    Some((flags, kind, state, inode.parse().ok()?))
+                }
+                _ => None,
+            }
+        })
+    };
+    // __SO_ACCEPTCON in the flags: it listens. Else one that is bound only, or a datagram socket, and
+    // not one of the connections that were accepted.
+    let listens = rows().find(|&(flags, ..)| flags == "00010000");
+    listens
+        .or_else(|| rows().find(|&(_, kind, state, _)| state == "01" || kind == "0002"))
+        .map(|(.., inode)| inode)
 }
 
 #[cfg(test)]
@@ -70,6 +79,9 @@ mod tests {
 0000000000000000: 00000003 00000000 00000000 0001 03 21 /run/app.sock
 0000000000000000: 00000002 00000000 00010000 0001 01 22 /run/app.sock
 0000000000000000: 00000002 00000000 00010000 0001 01 23 @app
+0000000000000000: 00000003 00000000 00000000 0001 03 24 /run/gone.sock
+0000000000000000: 00000002 00000000 00000000 0001 01 25 /run/bound.sock
+0000000000000000: 00000002 00000000 00000000 0002 03 26 /run/datagram.sock
 ";
 
     #[test]
@@ -85,11 +97,20 @@ mod tests {
 
     #[test]
     fn the_listener_is_told_from_its_connections_and_from_other_names() {
-        let inode = |name| listening_inode(TABLE, &Address::new(name).unwrap());
+        let inode = |name| bound_inode(TABLE, &Address::new(name).unwrap());
         assert_eq!(inode("/run/app.sock"), Some(22));
         assert_eq!(inode("@app"), Some(23));
         assert_eq!(inode("app.sock"), None);
         assert_eq!(inode("/run/other.sock"), None);
+        assert_eq!(inode("/run/gone.sock"), None);
+    }
+
+    /// They were not.
+    #[test]
+    fn who_is_bound_and_does_not_listen_is_found_and_so_is_a_datagram_server() {
+        let inode = |name| bound_inode(TABLE, &Address::new(name).unwrap());
+        assert_eq!(inode("/run/bound.sock"), Some(25));
+        assert_eq!(inode("/run/datagram.sock"), Some(26));
     }
 
     /// It was: "my app.sock" was taken for "app.sock".
@@ -98,7 +119,7 @@ mod tests {
         let table = b"0: 00000002 00000000 00010000 0001 01 21 /run/my app.sock
 0: 00000002 00000000 00010000 0001 01 22  app.sock
 0: 00000002 00000000 00010000 0001 01 23 app.sock\n";
-        let inode = |name| listening_inode(table, &Address::new(name).unwrap());
+        let inode = |name| bound_inode(table, &Address::new(name).unwrap());
         assert_eq!(inode("/run/my app.sock"), Some(21));
         assert_eq!(inode(" app.sock"), Some(22));
         assert_eq!(inode("app.sock"), Some(23));
@@ -109,6 +130,6 @@ mod tests {
     fn an_abstract_name_that_is_no_text_is_found() {
         let table = b"0: 00000002 00000000 00010000 0001 01 22 @\xff\n";
         let address = Address::new(OsStr::from_bytes(b"@\xff")).unwrap();
-        assert_eq!(listening_inode(table, &address), Some(22));
+        assert_eq!(bound_inode(table, &address), Some(22));
     }
 }

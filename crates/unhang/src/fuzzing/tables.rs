@@ -6,7 +6,7 @@ use std::os::unix::ffi::OsStrExt;
 
 use super::input::Input;
 use crate::address::Address;
-use crate::holder::{listening_inode, lock_row};
+use crate::holder::{bound_inode, lock_row};
 
 /// The first byte chooses the table.
 pub fn tables(data: &[u8]) {
@@ -42,12 +42,14 @@ fn sockets(input: &mut Input<'_>) {
     let wanted = input.counted();
     let Ok(address) = Address::new(OsStr::from_bytes(wanted)) else { return };
     let mut table = b"Num       RefCount Protocol Flags    Type St Inode Path\n".to_vec();
-    let mut expected = None;
+    let (mut listening, mut bound) = (None, None);
     for inode in 100.. {
         if input.is_used_up() {
             break;
         }
-        let flags = input.choose(["00010000", "00000000"]);
+        // It listens, was accepted by one that does, or is only bound.
+        let (flags, state) =
+            input.choose([("00010000", "01"), ("00000000", "03"), ("00000000", "01")]);
         let name = match input.choose([0, 1, 2]) {
             0 => wanted.to_vec(),
             1 => [input.counted(), wanted].concat(),
@@ -56,15 +58,18 @@ fn sockets(input: &mut Input<'_>) {
         if name.contains(&b'\n') {
             continue;
         }
-        let row = format!("0000000000000000: 00000002 00000000 {flags} 0001 01 {inode:5}");
+        let row = format!("0000000000000000: 00000002 00000000 {flags} 0001 {state} {inode:5}");
         table.extend_from_slice(row.as_bytes());
         if !name.is_empty() {
             table.extend_from_slice(&[b" ", &name[..]].concat());
         }
         table.push(b'\n');
         if name == wanted && flags == "00010000" {
-            expected = expected.or(Some(inode));
+            listening = listening.or(Some(inode));
+        } else if name == wanted && state == "01" {
+            bound = bound.or(Some(inode));
         }
     }
-    assert_eq!(listening_inode(&table, &address), expected, "{}", table.escape_ascii());
+    let expected = listening.or(bound);
+    assert_eq!(bound_inode(&table, &address), expected, "{}", table.escape_ascii());
 }
