@@ -44,7 +44,11 @@ impl Address {
         } else if named.contains(&0) {
             "expected a path or @name, got one with a NUL byte in it".to_owned()
         } else if named.len() > LONGEST {
-            format!("it has {} bytes, the kernel takes {LONGEST}", named.len())
+            let length = named.len();
+            format!(
+                "it has {length} bytes, the kernel takes {LONGEST}. Name a shorter one, for example \
+                 below /run"
+            )
         } else {
             return Ok(address);
         };
@@ -153,6 +157,14 @@ mod tests {
     fn it_is_shown_as_it_is_written() {
         for name in ["/run/app.sock", "app.sock", "./@file", "@abstract"] {
             assert_eq!(Address::new(name).unwrap().to_string(), name);
+        }
+    }
+
+    #[test]
+    fn a_name_that_would_act_on_the_terminal_is_escaped() {
+        for name in ["a\x1b[31m\n", "@a\x1b[31m\n"] {
+            let expected = name.replace('\x1b', r"\u{1b}").replace('\n', r"\n");
+            assert_eq!(Address::new(name).unwrap().to_string(), expected);
         }
     }
 }

@@ -275,7 +275,8 @@ impl<S: Stream> Call<'_, S> {
             }
             (ReplyEnds::AtNewline, _) => ErrorKind::Incomplete { partial: self.reply, elapsed },
             (ReplyEnds::AtClose, _) => {
-                ErrorKind::NotClosed { reply: self.reply, silent: self.last_byte.elapsed() }
+                let silent = self.last_byte.elapsed();
+                ErrorKind::NotClosed { reply: self.reply, silent, elapsed }
             }
         }
     }

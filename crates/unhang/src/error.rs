@@ -1,5 +1,7 @@
 //! What went wrong, in which phase, whose fault it was, and what to do next.
 
+mod advice;
+
 use std::fmt;
 use std::io;
 use std::time::Duration;
@@ -46,7 +48,7 @@ pub enum ErrorKind {
 
     /// Calling: nothing has this name.
     NoSuchFile,
-    /// Calling: the socket file is there, but its server is gone.
+    /// Calling: the socket file is there, but its server is gone; or nobody has the abstract name.
     NobodyListens,
     /// Calling: this user may not connect. It takes write permission on the socket and search
     /// permission on every folder above it.
@@ -83,8 +85,10 @@ pub enum ErrorKind {
     NotClosed {
         /// What came.
         reply: Vec<u8>,
-        /// How long nothing more had come.
+        /// How long nothing more had come. Where that is short, its reply may still have been coming.
         silent: Duration,
+        /// How long the call took.
+        elapsed: Duration,
     },
     /// Calling: the connection ended before the reply was whole.
     Lost {
@@ -198,6 +202,9 @@ impl Error {
             | ErrorKind::NotASocket
             | ErrorKind::NotAStreamSocket
             | ErrorKind::ReplyTooLarge { .. } => Whose::Caller,
+            ErrorKind::NotClosed { silent, elapsed, .. } if may_be_coming(*silent, *elapsed) => {
+                Whose::Caller
+            }
             ErrorKind::NobodyListens
             | ErrorKind::QueueFull { .. }
             | ErrorKind::TimedOut { .. }
@@ -208,58 +215,12 @@ impl Error {
             ErrorKind::Setup { .. } | ErrorKind::Connect { .. } => Whose::System,
         }
     }
+}
 
-    /// What to do next, as a sentence; empty where the error says it all.
-    pub fn next_step(&self) -> &'static str {
-        match &self.kind {
-            ErrorKind::BadAddress { .. } => "Name a shorter one, for example below /run.",
-            ErrorKind::Held { .. } => "Stop that process, or choose another path.",
-            ErrorKind::Occupied { .. } => {
-                "It was left as it is: choose another path, or remove it yourself."
-            }
-            ErrorKind::UnsafeFolder { .. } => {
-                "Anyone could replace the socket: use a folder of the service's own (mode 0755), \
-                 or set the sticky bit (chmod +t)."
-            }
-            ErrorKind::Setup { source, .. } => match source.kind() {
-                io::ErrorKind::NotFound => "Create the folder first.",
-                io::ErrorKind::PermissionDenied => {
-                    "It takes write permission on the folder, and on the .lock file beside the socket."
-                }
-                io::ErrorKind::StorageFull => {
-                    "Free some space or inodes on that file system, or choose a folder on another."
-                }
-                io::ErrorKind::ReadOnlyFilesystem => {
-                    "Choose a folder on one that can be written, for example below /run."
-                }
-                _ => "",
-            },
-            ErrorKind::NoSuchFile => "Start the server, or correct the path.",
-            ErrorKind::NobodyListens => "Its server died and left the file behind: start it again.",
-            ErrorKind::PermissionDenied => {
-                "It takes write permission on the socket and search permission on every folder \
-                 above it: see `namei -l`, and the server's --mode and --group."
-            }
-            ErrorKind::NotASocket => "Correct the path.",
-            ErrorKind::NotAStreamSocket => "This speaks stream sockets only: correct the path.",
-            ErrorKind::QueueFull { .. } => {
-                "The server accepts too slowly or not at all: see whether it is stuck."
-            }
-            ErrorKind::Connect { .. } | ErrorKind::Refused { .. } => "",
-            ErrorKind::TimedOut { .. } => {
-                "See what the server is doing; if it waits for a newline or for an end, send one."
-            }
-            ErrorKind::Incomplete { .. } => {
-                "If its replies end with the close, wait for that instead."
-            }
-            ErrorKind::NotClosed { .. } => {
-                "The server must close (or half-close) the connection after its reply. If each reply \
-                 ends with a newline, the client can stop there instead."
-            }
-            ErrorKind::Lost { .. } => "See the server's log: it died, or closed too early.",
-            ErrorKind::ReplyTooLarge { .. } => "Allow a longer reply, or ask for less.",
-        }
-    }
+/// Whether a reply may still have been coming at the deadline: to call a server that is only slow one
+/// that forgot to close would send people after a fault that it has not.
+fn may_be_coming(silent: Duration, elapsed: Duration) -> bool {
+    silent < elapsed / 10
 }
 
 impl fmt::Display for Error {
@@ -276,6 +237,9 @@ impl fmt::Display for ErrorKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::BadAddress { complaint } => write!(f, "not an address: {complaint}"),
+            Self::Held { pid: Some(pid) } if *pid == std::process::id() => {
+                f.write_str("this process itself serves it already")
+            }
             Self::Held { pid: Some(pid) } => write!(f, "process {pid} serves it already"),
             Self::Held { pid: None } => {
                 f.write_str("another process serves it already, which this user may not see")
@@ -301,7 +265,14 @@ impl fmt::Display for ErrorKind {
             Self::Incomplete { partial, elapsed } => {
                 write!(f, "{} bytes and no newline within {elapsed:.1?}", partial.len())
             }
-            Self::NotClosed { reply, silent } => write!(
+            Self::NotClosed { reply, silent, elapsed } if may_be_coming(*silent, *elapsed) => {
+                write!(
+                    f,
+                    "no end of the reply within {elapsed:.1?} ({} bytes, the last {silent:.1?} before)",
+                    reply.len()
+                )
+            }
+            Self::NotClosed { reply, silent, .. } => write!(
                 f,
                 "answered ({} bytes, then silent for {silent:.1?}) but did not close",
                 reply.len()

@@ -1,5 +1,7 @@
 //! The socket file: whose it is, who may use it, and that nothing else is ever touched.
 
+mod refused;
+
 use std::fs;
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 use std::os::unix::net::{UnixDatagram, UnixListener, UnixStream};

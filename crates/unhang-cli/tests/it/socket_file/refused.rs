@@ -1,0 +1,91 @@
+//! What somebody is told to do who may not serve there.
+
+use std::fs::{self, Permissions};
+use std::os::unix::fs::{PermissionsExt, symlink};
+use std::os::unix::net::UnixDatagram;
+use std::os::unix::process::CommandExt;
+use std::process::{Command, Stdio};
+
+use rustix::net::{AddressFamily, SocketAddrUnix, SocketType};
+
+use super::refused;
+use crate::support::daemon::Daemon;
+use crate::support::hang::copy_program;
+use crate::support::{Place, UNHANG};
+
+const NOBODY: u32 = 65_534;
+
+#[test]
+fn who_holds_a_socket_that_does_not_listen_is_named() {
+    let place = Place::new();
+    let folder = place.folder.path();
+    let named = format!("process {}", std::process::id());
+    let _datagram = UnixDatagram::bind(folder.join("datagram")).unwrap();
+    let bound = rustix::net::socket(AddressFamily::UNIX, SocketType::STREAM, None).unwrap();
+    rustix::net::bind(&bound, &SocketAddrUnix::new(folder.join("bound")).unwrap()).unwrap();
+    for name in ["datagram", "bound"] {
+        let (code, said) = refused(&folder.join(name), &[]);
+        assert_eq!(code, Some(1), "{said}");
+        assert!(said.contains(&named), "{name}: {said}");
+    }
+}
+
+#[test]
+fn what_is_in_the_way_of_the_lock_is_named_with_the_cure() {
+    let place = Place::new();
+    let folder = place.folder.path();
+    fs::create_dir(folder.join("a.lock")).unwrap();
+    symlink("elsewhere", folder.join("b.lock")).unwrap();
+    fs::write(folder.join("file"), "").unwrap();
+    for (name, cure) in [
+        ("a", "A folder has the name of the .lock file: remove it, or choose another path."),
+        ("b", "A symbolic link is not followed there: remove it, or choose another path."),
+        ("file/s", "A part of the path is a file and no folder: correct the path."),
+    ] {
+        let (code, said) = refused(&folder.join(name), &[]);
+        assert_eq!(code, Some(1), "{said}");
+        assert!(said.contains(cure), "{name}: {said}");
+    }
+}
+
+#[test]
+fn control_characters_in_a_path_do_not_reach_the_terminal() {
+    let place = Place::new();
+    let folder = place.folder.path().join("a\x1b[31m");
+    let (_, said) = refused(&folder.join("s"), &[]);
+    assert!(!said.contains('\x1b') && said.contains(r"a\u{1b}[31m"), "{said:?}");
+    fs::create_dir(&folder).unwrap();
+    fs::create_dir(folder.join("s.lock")).unwrap();
+    let (_, said) = refused(&folder.join("s"), &[]);
+    assert!(!said.contains('\x1b') && said.contains("s.lock"), "{said:?}");
+    let server = Daemon::spawn(Command::new(UNHANG).arg("serve").arg(folder.join("t")));
+    let line = server.await_line("listening");
+    assert!(!line.contains('\x1b'), "{line:?}");
+}
+
+#[test]
+fn who_may_not_is_told_what_it_takes() {
+    if !rustix::process::getuid().is_root() {
+        eprintln!("skipped: only root can serve as another user");
+        return;
+    }
+    let place = Place::new();
+    let _server = Daemon::serve(&place.socket, &["--mode", "0666"]);
+    fs::set_permissions(place.folder.path(), Permissions::from_mode(0o1777)).unwrap();
+    // The command itself may lie where that user may not look.
+    let copy = place.folder.path().join("unhang");
+    copy_program(UNHANG.as_ref(), &copy);
+    for (name, flags, expected) in [
+        ("mine", &["--owner", "root"][..], "Only root may give a file away"),
+        ("mine", &["--group", "root"], "Only root may give a file away"),
+        ("s", &["--replace"], "as the same user as the server that runs there"),
+    ] {
+        let mut command = Command::new(&copy);
+        command.uid(NOBODY).gid(NOBODY).arg("serve").args(flags);
+        command.arg(place.folder.path().join(name));
+        let output = command.stdin(Stdio::null()).output().unwrap();
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(1), "{said}");
+        assert!(said.contains(expected) && !said.contains("write permission"), "{said}");
+    }
+}

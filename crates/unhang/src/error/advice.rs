@@ -1,0 +1,129 @@
+//! What to do next.
+
+use std::io;
+
+use rustix::io::Errno;
+
+use super::{Error, ErrorKind, may_be_coming};
+
+impl Error {
+    /// What to do next, as a sentence; empty where the error says it all.
+    pub fn next_step(&self) -> &'static str {
+        match &self.kind {
+            ErrorKind::Held { pid: Some(pid) } if *pid == std::process::id() => {
+                "Choose another path."
+            }
+            ErrorKind::Held { .. } => "Stop that process, or choose another path.",
+            ErrorKind::Occupied { .. } => {
+                "It was left as it is: choose another path, or remove it yourself."
+            }
+            ErrorKind::UnsafeFolder { .. } => {
+                "Anyone could replace the socket: use a folder of the service's own (mode 0755), \
+                 or set the sticky bit (chmod +t)."
+            }
+            ErrorKind::Setup { step, source } => after_setup(step, source),
+            ErrorKind::NoSuchFile => "Start the server, or correct the path.",
+            ErrorKind::NobodyListens if self.address.starts_with('@') => {
+                "An abstract name is gone with its server: start it, or correct the name."
+            }
+            ErrorKind::NobodyListens => "Its server died and left the file behind: start it again.",
+            ErrorKind::PermissionDenied => {
+                "It takes write permission on the socket and search permission on every folder \
+                 above it: see `namei -l`, and the server's --mode and --group."
+            }
+            ErrorKind::NotASocket => "Correct the path.",
+            ErrorKind::NotAStreamSocket => "This speaks stream sockets only: correct the path.",
+            ErrorKind::QueueFull { .. } => {
+                "The server accepts too slowly or not at all: see whether it is stuck."
+            }
+            // These say it themselves.
+            ErrorKind::BadAddress { .. }
+            | ErrorKind::Connect { .. }
+            | ErrorKind::Refused { .. } => "",
+            ErrorKind::TimedOut { .. } => {
+                "See what the server is doing; if it waits for a newline or for an end, send one."
+            }
+            ErrorKind::Incomplete { .. } => {
+                "If its replies end with the close, wait for that instead."
+            }
+            ErrorKind::NotClosed { silent, elapsed, .. } if may_be_coming(*silent, *elapsed) => {
+                "It may still have been coming: raise the deadline. If it was whole, the server must \
+                 close (or half-close) the connection after it."
+            }
+            ErrorKind::NotClosed { .. } => {
+                "The server must close (or half-close) the connection after its reply. If each reply \
+                 ends with a newline, the client can stop there instead."
+            }
+            ErrorKind::Lost { .. } => "See the server's log: it died, or closed too early.",
+            ErrorKind::ReplyTooLarge { .. } => "Allow a longer reply, or ask for less.",
+        }
+    }
+}
+
+/// Where a step failed while a socket was set up.
+fn after_setup(step: &str, source: &io::Error) -> &'static str {
+    match (step, source.kind(), Errno::from_io_error(source)) {
+        ("give the socket its owner", io::ErrorKind::PermissionDenied, _) => {
+            "Only root may give a file away, and others only to a group that they are in: start it as \
+             root, or leave out the owner and the group."
+        }
+        ("take the socket over from its server", io::ErrorKind::PermissionDenied, _) => {
+            "Start it as the same user as the server that runs there."
+        }
+        (_, io::ErrorKind::NotFound, _) => "Create the folder first.",
+        (_, io::ErrorKind::PermissionDenied, _) => {
+            "It takes write permission on the folder, and on the .lock file beside the socket."
+        }
+        (_, io::ErrorKind::StorageFull, _) => {
+            "Free some space or inodes on that file system, or choose a folder on another."
+        }
+        (_, io::ErrorKind::ReadOnlyFilesystem, _) => {
+            "Choose a folder on one that can be written, for example below /run."
+        }
+        (_, _, Some(Errno::NOTDIR)) => {
+            "A part of the path is a file and no folder: correct the path."
+        }
+        (_, _, Some(Errno::ISDIR)) => {
+            "A folder has the name of the .lock file: remove it, or choose another path."
+        }
+        (_, _, Some(Errno::LOOP)) => {
+            "A symbolic link is not followed there: remove it, or choose another path."
+        }
+        _ => "",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::error::Whose;
+
+    fn not_closed(silent_ms: u64) -> Error {
+        let silent = Duration::from_millis(silent_ms);
+        let elapsed = Duration::from_secs(5);
+        Error::new(&"/s", ErrorKind::NotClosed { reply: b"OK".to_vec(), silent, elapsed })
+    }
+
+    /// It was told that its server must close.
+    #[test]
+    fn who_waits_too_short_for_a_long_reply_is_told_to_wait_longer() {
+        let coming = not_closed(1);
+        assert!(coming.to_string().contains("raise the deadline"), "{coming}");
+        assert!(coming.to_string().contains("2 bytes, the last 1.0ms before"), "{coming}");
+        assert_eq!(coming.whose(), Whose::Caller);
+
+        let forgotten = not_closed(4900);
+        assert!(forgotten.to_string().contains("The server must close"), "{forgotten}");
+        assert!(!forgotten.to_string().contains("deadline"), "{forgotten}");
+        assert_eq!(forgotten.whose(), Whose::Server);
+    }
+
+    #[test]
+    fn who_holds_it_itself_is_not_told_to_stop_itself() {
+        let held = Error::new(&"/s", ErrorKind::Held { pid: Some(std::process::id()) });
+        assert!(held.to_string().contains("this process itself"), "{held}");
+        assert!(!held.to_string().contains("Stop"), "{held}");
+    }
+}
