@@ -24,7 +24,9 @@ final class ConnectException extends CallException
             ConnectFailure::NoSuchFile
                 => 'Start the server, or correct the path. A service with PrivateTmp=yes has a /tmp of its own.',
             ConnectFailure::NobodyListens
-                => 'Nobody listens on it: start the server. The file of a server that was killed stays behind.',
+                => 'Nobody listens on it: start the server.'
+                    // An abstract name is gone with its server.
+                    . (str_starts_with($path, '@') ? '' : ' The file of a server that was killed stays behind.'),
             ConnectFailure::PermissionDenied
                 => 'The user who calls needs write permission on the socket, and x on every folder above it.',
             ConnectFailure::NotAStreamSocket

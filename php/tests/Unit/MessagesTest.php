@@ -36,6 +36,13 @@ final class MessagesTest extends TestCase
         self::assertStringContainsString($next, $e->getMessage());
     }
 
+    public function testAnAbstractNameHasNoFileThatCouldStayBehind(): void
+    {
+        $e = new ConnectException('@name', ConnectFailure::NobodyListens, 111);
+        self::assertStringContainsString('Nobody listens', $e->getMessage());
+        self::assertStringNotContainsString('file', $e->getMessage());
+    }
+
     /**
      * @return iterable<string, array{CallException, int, string, string}>
      */
@@ -57,6 +64,12 @@ final class MessagesTest extends TestCase
         ];
         yield 'no newline' => [
             new TimeoutException($path, Phase::Receive, 2.0, 2.001, 'abc'), 0, '3 bytes but no newline', 'AtClose',
+        ];
+        yield 'nobody listens' => [
+            new ConnectException($path, ConnectFailure::NobodyListens, 111), 111, 'Nobody listens', 'stays behind',
+        ];
+        yield 'still coming' => [
+            new NotClosedException($path, 'abc', 0.001, 2.0), 0, '0.001 s before', 'raise the timeout',
         ];
         yield 'not closed' => [
             new NotClosedException($path, 'abc', 1.9996, 2.0), 0, 'nothing for 2 s', 'AtNewline',
