@@ -60,8 +60,8 @@ pub(crate) struct Serve {
 }
 
 const SIGNALS: &str = "\
-SIGTERM and Ctrl-C: nobody is let in any more, whoever is in is answered, the socket is removed.
-A second one ends at once.";
+SIGTERM, Ctrl-C and SIGHUP: nobody is let in any more, whoever is in is answered, the socket is
+removed. A second SIGTERM or Ctrl-C ends at once.";
 
 impl Serve {
     pub(crate) fn run(self) -> ExitCode {

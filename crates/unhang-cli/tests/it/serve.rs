@@ -141,8 +141,8 @@ fn no_request_however_bad_ends_it() {
 }
 
 #[test]
-fn both_signals_stop_it_and_it_exits_0() {
-    for signal in [Signal::TERM, Signal::INT] {
+fn every_signal_that_asks_for_it_stops_it_and_it_exits_0() {
+    for signal in [Signal::TERM, Signal::INT, Signal::HUP] {
         let place = Place::new();
         let mut server = Daemon::serve(&place.socket, &[]);
         server.signal(signal);
@@ -162,6 +162,36 @@ fn a_stop_waits_for_who_is_under_way_and_answers_them() {
     peer.write(b"lo\n");
     assert!(peer.read_to_end().starts_with(b"OK+ at "));
     assert_eq!(server.wait().code(), Some(0));
+}
+
+/// A terminal that is closed may send it twice: the shell to its jobs, and the kernel.
+#[test]
+fn a_second_hang_up_does_not_end_it_before_who_is_under_way_is_answered() {
+    let place = Place::new();
+    let mut server = Daemon::serve(&place.socket, &["--until", "newline"]);
+    let mut peer = Peer::connect(&place.socket);
+    peer.write(b"hel");
+    // Accepted, as the next is answered.
+    Peer::ask(&place.socket, b"hello\n");
+    server.signal(Signal::HUP);
+    server.await_line("stopping");
+    server.signal(Signal::HUP);
+    peer.write(b"lo\n");
+    assert!(peer.read_to_end().starts_with(b"OK+ at "));
+    assert_eq!(server.wait().code(), Some(0));
+}
+
+#[test]
+fn started_by_nohup_it_survives_a_hang_up() {
+    let place = Place::new();
+    let mut command = Command::new("sh");
+    command.args(["-c", "trap '' HUP; exec \"$@\"", "sh", UNHANG, "serve"]).arg(&place.socket);
+    let server = Daemon::start(&mut command, "listening");
+    server.signal(Signal::HUP);
+    assert!(Peer::ask(&place.socket, b"hello").starts_with(b"OK+ at "));
+    let (status, log) = server.stop();
+    assert!(status.success());
+    assert!(log.iter().any(|line| line.contains("1 answered")), "{log:#?}");
 }
 
 #[test]
