@@ -5,9 +5,13 @@ mod call;
 mod serve;
 mod why;
 
+use std::io::Write;
+use std::os::unix::net::UnixStream;
 use std::process::ExitCode;
 
-use clap::{ArgAction, Parser, Subcommand};
+use clap::{
+    Arg, ArgAction, Command as Grammar, CommandFactory, FromArgMatches, Parser, Subcommand,
+};
 
 use crate::exit;
 
@@ -32,6 +36,12 @@ enum Command {
 }
 
 impl Unhang {
+    /// Reads the command line; ends the process where that makes no sense.
+    pub(crate) fn read() -> Self {
+        let matches = Self::command().mut_subcommands(take_hyphens).get_matches();
+        Self::from_arg_matches(&matches).unwrap_or_else(|error| error.exit())
+    }
+
     pub(crate) fn run(self) -> ExitCode {
         match self.command {
             Command::Serve(serve) => serve.run(),
@@ -42,13 +52,49 @@ impl Unhang {
     }
 }
 
+/// Lets what follows a flag be its value even where it begins with a hyphen: who writes
+/// `--deadline -5s` is told what a deadline is, and not that there is no flag `-5`. Not where any
+/// bytes will do: there the next flag would be sent, when the value was forgotten.
+fn take_hyphens(command: Grammar) -> Grammar {
+    let takes_anything = |arg: &Arg| {
+        arg.get_value_names().is_some_and(|names| names.iter().any(|name| name.as_str() == "DATA"))
+    };
+    let checks =
+        |arg: &Arg| !arg.is_positional() && arg.get_action().takes_values() && !takes_anything(arg);
+    command.mut_args(|arg| match checks(&arg) {
+        true => arg.allow_hyphen_values(true),
+        false => arg,
+    })
+}
+
 /// A runtime for one command. Both need little of it: the library serves on a thread of its own.
 fn block_on<T>(work: impl Future<Output = T>) -> std::io::Result<T> {
+    // As many descriptors as it opens: where the last of them are missing, Tokio panics.
+    let room = [UnixStream::pair()?, UnixStream::pair()?, UnixStream::pair()?];
+    drop(room);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     Ok(runtime.block_on(work))
 }
 
 /// Says on standard error what went wrong, and under which command.
 fn complain(command: &str, what: impl std::fmt::Display) {
-    anstream::eprintln!("unhang {command}: {what}");
+    // Where it cannot be written, there is nobody to tell; `eprintln!` would panic.
+    let _ = writeln!(anstream::stderr(), "unhang {command}: {what}");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What would have been sent is the next flag.
+    #[test]
+    fn a_flag_is_no_data_to_send_where_that_was_forgotten() {
+        let read = |line: &[&str]| {
+            let grammar = Unhang::command().mut_subcommands(take_hyphens);
+            grammar.try_get_matches_from(line).is_ok()
+        };
+        assert!(!read(&["unhang", "why", "s", "--probe", "--json"]));
+        assert!(!read(&["unhang", "bench", "s", "--request", "--half-close"]));
+        assert!(read(&["unhang", "why", "s", "--probe", "data"]));
+    }
 }

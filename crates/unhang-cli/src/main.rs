@@ -12,8 +12,6 @@ mod units;
 
 use std::process::ExitCode;
 
-use clap::Parser;
-
 fn main() -> ExitCode {
-    cmd::Unhang::parse().run()
+    cmd::Unhang::read().run()
 }

@@ -11,6 +11,7 @@ use unhang::{Client, Error, ErrorKind, Phase, ReplyEnds, limits};
 
 use super::{block_on, complain};
 use crate::exit;
+use crate::shell::quoted;
 use crate::units::{self, Size, Span};
 
 /// Send a message to a socket, print the reply
@@ -87,15 +88,9 @@ impl Call {
 /// Prints what came of a reply, and says what went wrong.
 fn report(error: Error, path: &Path) -> ExitCode {
     let code = exit_code(&error);
-    // The server's own word is an answer like any other.
-    if code != exit::DONE {
-        complain("call", &error);
-    }
-    if matches!(code, exit::NO_ANSWER | exit::NOT_CLOSED) {
-        let command = format_args!("unhang why {}", path.display());
-        anstream::eprintln!("to see why, while a call hangs: {command}");
-    }
-    match error.into_kind() {
+    let complaint = error.to_string();
+    // First of all: it is what was asked for, and the complaint may not get anywhere.
+    let printed = match error.into_kind() {
         ErrorKind::Refused { reply, .. } | ErrorKind::NotClosed { reply, .. } => {
             print(&reply, code)
         }
@@ -103,7 +98,23 @@ fn report(error: Error, path: &Path) -> ExitCode {
             print(&partial, code)
         }
         _ => code.into(),
+    };
+    // The server's own word is an answer like any other.
+    if code != exit::DONE {
+        complain("call", complaint);
     }
+    if matches!(code, exit::NO_ANSWER | exit::NOT_CLOSED) {
+        let command = format!("unhang why {}", target(path));
+        let _ = writeln!(anstream::stderr(), "to see why, while a call hangs: {command}");
+    }
+    printed
+}
+
+/// The socket, as a shell takes it: from any folder, and never to be taken for a process's number.
+fn target(path: &Path) -> String {
+    let is_abstract = path.as_os_str().as_encoded_bytes().starts_with(b"@");
+    let full = if is_abstract { None } else { std::path::absolute(path).ok() };
+    quoted(&full.as_deref().unwrap_or(path).to_string_lossy())
 }
 
 fn exit_code(error: &Error) -> u8 {

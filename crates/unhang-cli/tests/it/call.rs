@@ -1,5 +1,7 @@
 //! `unhang call`: what it prints and how it exits.
 
+mod words;
+
 use std::io::{Read, Write};
 use std::net::Shutdown;
 use std::os::unix::net::{UnixDatagram, UnixListener, UnixStream};
@@ -41,9 +43,10 @@ fn echo_once(path: &Path) -> std::thread::JoinHandle<()> {
 }
 
 /// Calls a server that writes `reply` and then keeps the connection open until the call has ended.
-fn call_forgetful(reply: &'static [u8], arguments: &[&str]) -> Output {
+fn call_forgetful(name: &str, reply: &'static [u8], arguments: &[&str]) -> Output {
     let place = Place::new();
-    let listener = UnixListener::bind(&place.socket).unwrap();
+    let path = place.folder.path().join(name);
+    let listener = UnixListener::bind(&path).unwrap();
     let server = std::thread::spawn(move || {
         let (mut stream, _) = listener.accept().unwrap();
         stream.write_all(reply).unwrap();
@@ -51,7 +54,7 @@ fn call_forgetful(reply: &'static [u8], arguments: &[&str]) -> Output {
         // The half-close is read; now until the client is gone.
         while stream.write_all(b"").is_ok() && peer_lives(&stream) {}
     });
-    let output = call(&place.socket, arguments, b"");
+    let output = call(&path, arguments, b"");
     server.join().unwrap();
     output
 }
@@ -84,7 +87,7 @@ fn the_reply_is_printed_as_it_came() {
 
 #[test]
 fn answered_and_not_closed_gives_the_reply_and_the_cure() {
-    let output = call_forgetful(b"OK\n", &["hello", "--deadline", "300ms"]);
+    let output = call_forgetful("s", b"OK\n", &["hello", "--deadline", "300ms"]);
     assert_eq!((output.status.code(), &output.stdout[..]), (Some(5), &b"OK\n"[..]));
     let said = said(&output);
     assert!(said.contains("did not close") && said.contains("must close"), "{said}");
@@ -92,17 +95,18 @@ fn answered_and_not_closed_gives_the_reply_and_the_cure() {
 
 #[test]
 fn a_reply_that_ends_at_a_newline_needs_no_close() {
-    let output = call_forgetful(b"OK\nmore", &["hello", "--reply-ends", "newline"]);
+    let output = call_forgetful("s", b"OK\nmore", &["hello", "--reply-ends", "newline"]);
     assert_eq!((output.status.code(), &output.stdout[..]), (Some(0), &b"OK\n"[..]));
 }
 
 #[test]
 fn no_answer_in_time_is_4() {
-    let output = call_forgetful(b"", &["hello", "--deadline", "300ms"]);
+    let output = call_forgetful("s", b"", &["hello", "--deadline", "300ms"]);
     assert_eq!(output.status.code(), Some(4), "{}", said(&output));
     assert!(said(&output).contains("no answer within"));
     assert!(said(&output).contains("unhang why /"), "{}", said(&output));
     let output = call_forgetful(
+        "s",
         b"half a line",
         &["hello", "--deadline", "300ms", "--reply-ends", "newline"],
     );
@@ -169,6 +173,8 @@ fn arguments_that_make_no_sense_are_2() {
         ("s", &["hello", "--max-reply", "huge"], "expected a number of bytes"),
         ("s", &["hello", "--reply-ends", "never"], "close, newline"),
         ("s", &["hello", "again"], "unexpected argument"),
+        ("s", &["hello", "--deadline", "-5s"], "expected a duration with its unit"),
+        ("s", &["hello", "--max-reply", "-1"], "expected a number of bytes"),
     ] {
         let output = call(Path::new(path), arguments, b"");
         assert_eq!(output.status.code(), Some(2), "{arguments:?}: {}", said(&output));

@@ -1,6 +1,8 @@
 //! One test per bug, named after what broke.
 
-use std::os::unix::net::UnixStream;
+use std::fs::File;
+use std::io::{Read, Write};
+use std::os::unix::net::{UnixListener, UnixStream};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
@@ -64,4 +66,50 @@ fn a_log_that_was_full_at_the_stop_lost_its_end_and_did_not_say_so() {
     let log = std::io::read_to_string(child.stdout.take().unwrap()).unwrap();
     assert!(child.wait().unwrap().success());
     assert!(log.contains("dropped_lines"), "{} bytes of log", log.len());
+}
+
+/// It was a panic, and the reply was lost: standard error may be a full disk.
+#[test]
+fn a_complaint_that_could_not_be_written_was_a_panic() {
+    let place = Place::new();
+    let folder = place.folder.path();
+    std::fs::write(folder.join("file"), "").unwrap();
+    let run = |command: &str, path: &str, arguments: &[&str]| {
+        let mut child = Command::new(UNHANG);
+        child.arg(command).arg(folder.join(path)).args(arguments);
+        let full = File::options().write(true).open("/dev/full").unwrap();
+        child.stdin(Stdio::null()).stderr(full).output().unwrap()
+    };
+    assert_eq!(run("call", "missing", &["hello"]).status.code(), Some(3));
+    assert_eq!(run("serve", "file", &[]).status.code(), Some(1));
+    assert_eq!(run("serve", "missing/s", &[]).status.code(), Some(1));
+
+    let listener = UnixListener::bind(&place.socket).unwrap();
+    let server = std::thread::spawn(move || {
+        let (mut stream, _) = listener.accept().unwrap();
+        stream.read_to_end(&mut Vec::new()).unwrap();
+        stream.write_all(b"OK\n").unwrap();
+        stream
+    });
+    let output = run("call", "s", &["hello", "--deadline", "300ms"]);
+    assert_eq!((output.status.code(), &output.stdout[..]), (Some(5), &b"OK\n"[..]));
+    drop(server.join().unwrap());
+}
+
+/// Where there were descriptors for some of what Tokio opens at the start, but not for all of it.
+#[test]
+fn without_descriptors_for_the_event_loop_it_panicked() {
+    let place = Place::new();
+    for command in ["call", "serve"] {
+        for most in 5..=9 {
+            let steps = format!("ulimit -n {most}; exec \"$@\"");
+            let mut shell = Command::new("sh");
+            shell.args(["-c", &steps, "sh", UNHANG, command]).arg(&place.socket);
+            let output = shell.stdin(Stdio::null()).output().unwrap();
+            let said = String::from_utf8(output.stderr).unwrap();
+            let code = output.status.code();
+            assert!(matches!(code, Some(1 | 3)), "{command}, {most}: {code:?}: {said}");
+            assert!(said.contains("Too many open files"), "{command}, {most}: {said}");
+        }
+    }
 }
