@@ -130,8 +130,12 @@ fn number_or(
     what: &str,
     look_up: impl FnOnce(&str) -> nix::Result<Option<u32>>,
 ) -> Result<u32, String> {
-    if let Ok(id) = name.parse() {
-        return Ok(id);
+    match name.parse() {
+        Ok(u32::MAX) => {
+            return Err(format!("{name} is no {what}'s number: chown(2) takes it for no change"));
+        }
+        Ok(id) => return Ok(id),
+        Err(_) => {}
     }
     match look_up(name) {
         Ok(Some(id)) => Ok(id),
@@ -199,6 +203,7 @@ mod tests {
     fn a_user_may_be_a_name_or_a_number_and_must_exist() {
         assert_eq!(user("root"), Ok(0));
         assert_eq!(user("12345"), Ok(12_345));
+        assert!(user("4294967295").unwrap_err().contains("no user's number"));
         assert!(group("no-such-group").unwrap_err().contains("no-such-group"));
     }
 }

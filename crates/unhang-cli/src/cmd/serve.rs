@@ -2,7 +2,7 @@
 
 mod flags;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 
@@ -16,6 +16,7 @@ use crate::log::{Form, Log};
 use crate::metrics::Metrics;
 use crate::metrics::accept_queue::AcceptQueue;
 use crate::metrics::endpoint::{self, Endpoint};
+use crate::shell::quoted;
 use crate::systemd;
 use flags::{Allowed, Bounds, Ends, File};
 
@@ -77,7 +78,9 @@ impl Serve {
 
     async fn serve(self) -> Result<(), u8> {
         // First of all: whoever sees the socket may end the server in good order.
-        let stop = stop();
+        let stopped = termination();
+        let limits = self.bounds.limits().map_err(misused)?;
+        self.check_places()?;
         let endpoint = match &self.metrics {
             Some(place) => Some(Endpoint::listen(place, self.replace).await.map_err(|error| {
                 complain("serve", error);
@@ -86,18 +89,26 @@ impl Serve {
             None => None,
         };
         let listener = self.listener()?;
-        let mode = listener.address().path().map(|_| self.file.mode);
+        if let Some(waits) = endpoint.as_ref().and_then(Endpoint::waits) {
+            complain("serve", waits);
+        }
         let log = Arc::new(Log::start(self.log, self.quiet, listener.address()));
-        log.listening(listener.address(), mode);
-        systemd::ready();
-
-        let limits = self.bounds.limits();
+        let serves = {
+            let (log, address) = (Arc::clone(&log), listener.address().clone());
+            // The file's own: one that was passed or taken over need not have what we would give it.
+            let file = address.path().and_then(|path| path.symlink_metadata().ok());
+            let mode = file.as_ref().map(flags::mode_of);
+            move || {
+                log.listening(&address, mode);
+                systemd::ready();
+            }
+        };
         let queue = endpoint.as_ref().and_then(|_| AcceptQueue::of(&listener));
         let mut server = Server::new(listener)
             .until(self.until.into())
             .limits(limits.clone())
             .allow(self.allowed.allow_uid, self.allowed.allow_gid)
-            .stop_when(stop);
+            .stop_when(stop(stopped, serves));
         if !self.quiet {
             server = server.name_peers();
         }
@@ -131,6 +142,26 @@ impl Serve {
         result.map_err(|error| failed(&error))
     }
 
+    /// Two sockets cannot have one name, and an abstract one has no file.
+    fn check_places(&self) -> Result<(), u8> {
+        let Some(path) = &self.path else { return Ok(()) };
+        if let Some(place) = self.metrics.as_ref().filter(|place| place.is(path)) {
+            return Err(misused(format_args!(
+                "--metrics {place} is the socket itself: expected another path, or an address as \
+                 127.0.0.1:9090"
+            )));
+        }
+        match self.file.given() {
+            Some(flag) if path.as_os_str().as_encoded_bytes().starts_with(b"@") => {
+                Err(misused(format_args!(
+                    "got {flag} for an abstract name, which has no file and is open to everybody: \
+                     serve a path, or let in only some with --allow-uid and --allow-gid"
+                )))
+            }
+            _ => Ok(()),
+        }
+    }
+
     fn listener(&self) -> Result<Listener, u8> {
         let inherited = systemd::inherited().map_err(|error| {
             complain("serve", format_args!("cannot use the socket that was passed: {error}"));
@@ -138,20 +169,38 @@ impl Serve {
         })?;
         match (&self.path, inherited) {
             (Some(path), None) => {
-                self.file.bind(path).replace(self.replace).listen().map_err(|error| failed(&error))
+                let bind = self.file.bind(path).replace(self.replace);
+                let listener = bind.listen().map_err(|error| failed(&error))?;
+                if self.replace {
+                    self.say_what_was_missed(path);
+                }
+                Ok(listener)
             }
-            (None, Some(socket)) => Listener::inherited(socket).map_err(|error| failed(&error)),
+            (None, Some(socket)) => match self.file.given() {
+                Some(flag) => Err(misused(format_args!(
+                    "got {flag} for a socket passed by systemd, whose file is not ours: set \
+                     SocketMode=, SocketUser= and SocketGroup= in its unit instead"
+                ))),
+                None => Listener::inherited(socket).map_err(|error| failed(&error)),
+            },
             (None, None) => {
-                complain("serve", "expected a PATH, or a socket passed by systemd; got neither");
-                Err(exit::USAGE)
+                Err(misused("expected a PATH, or a socket passed by systemd; got neither"))
             }
             (Some(path), Some(_)) => {
-                let path = path.display();
+                let path = quoted(&path.to_string_lossy());
                 let what =
                     "and a socket passed by systemd, expected one of them: leave out the path";
-                complain("serve", format_args!("got the path {path} {what}"));
-                Err(exit::USAGE)
+                Err(misused(format_args!("got the path {path} {what}")))
             }
+        }
+    }
+
+    /// A file that is taken over stays as it is, also where the successor then fails.
+    fn say_what_was_missed(&self, path: &Path) {
+        let file = path.symlink_metadata().ok();
+        if let Some(missed) = file.and_then(|file| self.file.missed(&file)) {
+            let what = "the socket is taken over as it is, and not with";
+            complain("serve", format_args!("{what} {missed}. Change that with chmod or chown."));
         }
     }
 }
@@ -165,18 +214,24 @@ fn failed(error: &Error) -> u8 {
     }
 }
 
+/// Says that the arguments make no sense; gives the exit code for it.
+fn misused(what: impl std::fmt::Display) -> u8 {
+    complain("serve", what);
+    exit::USAGE
+}
+
 /// Done at the first signal; the second ends the process, whatever is under way.
-fn stop() -> impl Future<Output = ()> + Send {
-    let first = termination();
-    async {
-        // The runtime that this runs on is the one that keeps the deadlines.
-        tokio::spawn(systemd::keep_watchdog_content());
-        first.await;
-        tokio::spawn(async {
-            termination().await;
-            std::process::exit(exit::FAILED.into());
-        });
-    }
+async fn stop(first: impl Future<Output = ()> + Send, serves: impl FnOnce() + Send) {
+    // Whether it is to stop is asked once all is there that it takes to serve, and not before: so
+    // nobody is told of a server that then fails.
+    serves();
+    // The runtime that this runs on is the one that keeps the deadlines.
+    tokio::spawn(systemd::keep_watchdog_content());
+    first.await;
+    tokio::spawn(async {
+        termination().await;
+        std::process::exit(exit::FAILED.into());
+    });
 }
 
 async fn answer(_: Request) -> Result<String, Fault> {

@@ -1,10 +1,10 @@
 //! Where the counters can be read: `GET /metrics` over TCP or a Unix socket.
 
+mod place;
+
 use std::convert::Infallible;
 use std::io;
-use std::net::SocketAddr;
 use std::os::fd::AsFd;
-use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -21,33 +21,13 @@ use tokio::task::spawn_blocking;
 use unhang::{Bind, ErrorKind, Listener};
 
 use super::Metrics;
+pub(crate) use place::Place;
 
 /// For one scrape, from the accept to the close: what Prometheus itself allows by default.
 const DEADLINE: Duration = Duration::from_secs(10);
 
 /// Scrapes at once: who asks for counters needs few, and must not take the server's descriptors.
 const AT_ONCE: usize = 16;
-
-/// Where to listen.
-#[derive(Clone, Debug)]
-pub(crate) enum Place {
-    Tcp(SocketAddr),
-    Unix(String),
-}
-
-impl FromStr for Place {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        if let Ok(address) = text.parse() {
-            return Ok(Self::Tcp(address));
-        }
-        if text.contains('/') || text.starts_with('@') {
-            return Ok(Self::Unix(text.to_owned()));
-        }
-        Err(format!("expected an address as 127.0.0.1:9090, or a socket's path, got {text:?}"))
-    }
-}
 
 /// Where it listens, or will: an address that a server that is being replaced still has is free when
 /// that one has ended, and until then it is that one's counters that can be read there.
@@ -84,6 +64,16 @@ impl Endpoint {
         Ok(Self { place: place.clone(), door })
     }
 
+    /// What it waits for, where it does: whoever has the address may be no server that ends soon.
+    pub(crate) fn waits(&self) -> Option<String> {
+        let place = &self.place;
+        self.door.is_none().then(|| {
+            format!(
+                "another listens at --metrics {place}: until it is free, its counters are not ours"
+            )
+        })
+    }
+
     /// For ever, unless it turns out that it cannot listen; then it says why.
     pub(crate) async fn serve(self, metrics: Arc<Metrics>) -> String {
         let mut door = self.door;
@@ -103,7 +93,7 @@ impl Endpoint {
 impl Door {
     async fn open(place: &Place) -> Result<Self, Closed> {
         let failed = |error: io::Error| {
-            let why = format!("cannot listen for --metrics: {error}");
+            let why = format!("cannot listen at --metrics {place}: {error}{}", cure(error.kind()));
             match error.kind() {
                 io::ErrorKind::AddrInUse => Closed::Taken(why),
                 _ => Closed::Failed(why),
@@ -115,13 +105,13 @@ impl Door {
                 Ok(Self { socket: Socket::Tcp(listener), _file: None })
             }
             Place::Unix(path) => {
-                let file =
-                    Bind::new(path).replaceable(false).listen().map_err(|error| {
-                        match error.kind() {
-                            ErrorKind::Held { .. } => Closed::Taken(error.to_string()),
-                            _ => Closed::Failed(error.to_string()),
-                        }
-                    })?;
+                let file = Bind::new(path).replaceable(false).listen().map_err(|error| {
+                    let why = format!("cannot listen for --metrics: {error}");
+                    match error.kind() {
+                        ErrorKind::Held { .. } => Closed::Taken(why),
+                        _ => Closed::Failed(why),
+                    }
+                })?;
                 let socket = file.as_fd().try_clone_to_owned();
                 let listener = socket.and_then(|socket| UnixListener::from_std(socket.into()));
                 let socket = Socket::Unix(listener.map_err(failed)?);
@@ -149,6 +139,18 @@ impl Door {
                 tokio::time::sleep(PAUSE).await;
             }
         }
+    }
+}
+
+/// What to do next, after what went wrong.
+fn cure(error: io::ErrorKind) -> &'static str {
+    match error {
+        io::ErrorKind::AddrInUse => ". See who has it (ss -ltnp), or choose another port.",
+        io::ErrorKind::AddrNotAvailable => {
+            ". No address of this machine: choose one of its own, as 127.0.0.1."
+        }
+        io::ErrorKind::PermissionDenied => ". A port below 1024 takes root: choose one above.",
+        _ => "",
     }
 }
 

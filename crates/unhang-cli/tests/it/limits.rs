@@ -78,7 +78,8 @@ fn one_user_may_fill_its_share_and_no_more() {
 fn requests_may_not_hold_more_than_the_bound_together() {
     let place = Place::new();
     // One thread reads them all, in the order in which they write.
-    let arguments = ["--until", "newline", "--max-held", "100KiB", "--shards", "0"];
+    let held = ["--max-held", "100KiB", "--max-request", "100KiB"];
+    let arguments = [&["--until", "newline", "--shards", "0"][..], &held].concat();
     let server = Daemon::serve(&place.socket, &arguments);
     let mut first = hold(&place);
     first.write(&vec![b'x'; 60 * 1024]);

@@ -167,6 +167,9 @@ fn an_address_that_cannot_be_one_or_is_taken_is_refused() {
     for (address, code, why) in [
         ("9090", 2, "expected an address as 127.0.0.1:9090"),
         (&*taken, 1, "Address already in use"),
+        (&*taken, 1, &*format!("--metrics {taken}")),
+        (&*taken, 1, "ss -ltnp"),
+        ("192.0.2.1:9", 1, "No address of this machine"),
     ] {
         let place = Place::new();
         let output = std::process::Command::new(UNHANG)
@@ -211,4 +214,44 @@ fn a_successor_with_the_same_address_has_it_when_the_other_has_ended() {
         });
         assert!(new.stop().0.success());
     }
+}
+
+#[test]
+fn the_socket_itself_is_no_place_for_them() {
+    let place = Place::new();
+    let same = place.folder.path().join("./s");
+    for replace in [&[][..], &["--replace"]] {
+        let mut command = std::process::Command::new(UNHANG);
+        command.arg("serve").arg(&place.socket).arg("--metrics").arg(&same).args(replace);
+        let output = command.output().unwrap();
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(2), "{said}");
+        assert!(said.contains("--metrics") && said.contains("is the socket itself"), "{said}");
+    }
+}
+
+/// It waited without a word, for as long as it served.
+#[test]
+fn a_successor_says_that_it_waits_for_an_address_that_another_has() {
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    let place = Place::new();
+    let stderr = place.folder.path().join("stderr");
+    let mut command = std::process::Command::new(UNHANG);
+    command.arg("serve").arg(&place.socket).args(["--replace", "--metrics", &address]);
+    command.stderr(std::fs::File::create(&stderr).unwrap());
+    let _server = Daemon::start(&mut command, "listening");
+    let said = std::fs::read_to_string(stderr).unwrap();
+    assert!(said.contains(&address) && said.contains("until it is free"), "{said}");
+    assert_eq!(said.lines().count(), 1, "{said}");
+    drop(taken);
+    // A child that is forked meanwhile may have the other listener for a moment, and reset us.
+    await_some("the counters can be read", || {
+        let mut stream = TcpStream::connect(&address).ok()?;
+        stream.set_read_timeout(Some(PATIENCE)).ok()?;
+        stream.write_all(b"GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n").ok()?;
+        let mut response = String::new();
+        stream.read_to_string(&mut response).ok()?;
+        response.contains("unhang_connections").then_some(())
+    });
 }

@@ -113,3 +113,16 @@ fn without_descriptors_for_the_event_loop_it_panicked() {
         }
     }
 }
+
+/// It said that it listens, and systemd was told that it is ready; and then it could not serve.
+#[test]
+fn a_server_that_could_not_serve_said_that_it_listens() {
+    let place = Place::new();
+    // Enough for the socket, not for the threads.
+    let mut command = Command::new("sh");
+    command.args(["-c", "ulimit -n 13; exec \"$@\"", "sh", UNHANG, "serve"]).arg(&place.socket);
+    let output = command.stdin(Stdio::null()).output().unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    let log = String::from_utf8(output.stdout).unwrap();
+    assert!(!log.contains("listening"), "{log}");
+}

@@ -1,5 +1,8 @@
 //! `unhang serve`: what it prints, and that no request ends it.
 
+mod file;
+mod usage;
+
 use std::process::{Command, Stdio};
 
 use rustix::process::Signal;
@@ -249,40 +252,4 @@ fn a_log_that_nobody_reads_holds_nobody_up() {
     assert!(child.wait().unwrap().success());
     let log = reader.join().unwrap();
     assert!(log.contains("dropped_lines"), "{} bytes of log", log.len());
-}
-
-#[test]
-fn arguments_that_make_no_sense_are_2_and_say_what_was_expected() {
-    for (arguments, why) in [
-        (&["--mode", "0999"][..], "permission bits in octal"),
-        (&["--owner", "no-such-user"], "name or number"),
-        (&["--settle", "fast"], "a duration with its unit"),
-        (&["--read-deadline", "0s"], "a deadline above zero"),
-        (&["--max-request", "much"], "a number of bytes"),
-        (&["--backlog", "0"], "0 is not in"),
-        (&["--max-connections", "0"], "0 is not in"),
-        (&["--until", "never"], "dry, newline, half-close"),
-    ] {
-        let place = Place::new();
-        let output = Command::new(UNHANG)
-            .arg("serve")
-            .arg(&place.socket)
-            .args(arguments)
-            .stdin(Stdio::null())
-            .output()
-            .unwrap();
-        let said = String::from_utf8(output.stderr).unwrap();
-        assert_eq!(output.status.code(), Some(2), "{arguments:?}: {said}");
-        assert!(said.contains(why), "{arguments:?}: {said}");
-        assert!(!place.socket.exists());
-    }
-}
-
-#[test]
-fn help_shows_every_default_with_its_unit() {
-    let output = Command::new(UNHANG).args(["serve", "--help"]).output().unwrap();
-    let help = String::from_utf8(output.stdout).unwrap();
-    for default in ["10s", "2s", "8s", "5ms", "1MiB", "0660", "4096", "1000"] {
-        assert!(help.contains(&format!("[default: {default}]")), "{default}: {help}");
-    }
 }

@@ -1,5 +1,7 @@
 //! The flags of `unhang serve`, by what they are about, and what they mean to the library.
 
+use std::fs::Metadata;
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use clap::builder::RangedU64ValueParser;
@@ -11,9 +13,9 @@ use crate::units::{self, Mode, Size, Span};
 #[derive(Args, Debug)]
 #[command(next_help_heading = "Socket file")]
 pub(super) struct File {
-    /// Its permissions: to connect takes write permission
-    #[arg(long, value_name = "OCTAL", default_value_t = Mode(limits::MODE))]
-    pub(super) mode: Mode,
+    /// Its permissions: to connect takes write permission [default: 0660]
+    #[arg(long, value_name = "OCTAL")]
+    mode: Option<Mode>,
     /// Its owner, by name or number
     #[arg(long, value_name = "USER", value_parser = units::user)]
     owner: Option<u32>,
@@ -86,7 +88,10 @@ pub(super) enum Ends {
 
 impl File {
     pub(super) fn bind(&self, path: &Path) -> Bind {
-        let mut bind = Bind::new(path).mode(self.mode.0).backlog(self.backlog);
+        let mut bind = Bind::new(path).backlog(self.backlog);
+        if let Some(mode) = self.mode {
+            bind = bind.mode(mode.0);
+        }
         if let Some(uid) = self.owner {
             bind = bind.owner(uid);
         }
@@ -95,10 +100,53 @@ impl File {
         }
         bind
     }
+
+    /// A flag that was given, and needs a file of our own.
+    pub(super) fn given(&self) -> Option<&'static str> {
+        let flags = [
+            (self.mode.is_some(), "--mode"),
+            (self.owner.is_some(), "--owner"),
+            (self.group.is_some(), "--group"),
+        ];
+        flags.into_iter().find(|(given, _)| *given).map(|(_, flag)| flag)
+    }
+
+    /// What was asked for and is not so, which only a file that was taken over can have.
+    pub(super) fn missed(&self, file: &Metadata) -> Option<String> {
+        let (mode, uid, gid) = (mode_of(file), file.uid(), file.gid());
+        let mode = self
+            .mode
+            .filter(|asked| asked.0 != mode.0)
+            .map(|it| format!("--mode {it}: it has {mode}"));
+        let owner = self
+            .owner
+            .filter(|asked| *asked != uid)
+            .map(|it| format!("--owner {it}: it has {uid}"));
+        let group = self
+            .group
+            .filter(|asked| *asked != gid)
+            .map(|it| format!("--group {it}: it has {gid}"));
+        let missed: Vec<_> = [mode, owner, group].into_iter().flatten().collect();
+        (!missed.is_empty()).then(|| missed.join(", "))
+    }
+}
+
+/// The permissions that a file has.
+pub(super) fn mode_of(file: &Metadata) -> Mode {
+    Mode(file.mode() & 0o7777)
 }
 
 impl Bounds {
-    pub(super) fn limits(&self) -> Limits {
+    /// An error where they contradict each other.
+    pub(super) fn limits(&self) -> Result<Limits, String> {
+        let (held, request) = (self.max_held, self.max_request);
+        if held.0 < request.0 {
+            // One that is between them would be told that the server is busy, whenever it came.
+            return Err(format!(
+                "--max-held {held} is less than --max-request {request}: expected room for one \
+                 request at least; raise the one, or lower the other"
+            ));
+        }
         let mut limits = Limits::default();
         limits.read = self.read_deadline.0;
         limits.handler = self.handler_deadline.0;
@@ -111,7 +159,7 @@ impl Bounds {
         limits.max_connections = self.max_connections;
         limits.queue = self.queue_deadline.0;
         limits.max_per_uid = self.max_per_uid.unwrap_or(limits.max_per_uid);
-        limits
+        Ok(limits)
     }
 }
 
