@@ -28,6 +28,11 @@ pub enum ErrorKind {
         /// Its process id, where it could be seen.
         pid: Option<u32>,
     },
+    /// Serving: the server that was to be replaced did not answer. It goes on.
+    NotHandedOver {
+        /// How long it was waited for.
+        waited: Duration,
+    },
     /// Serving: something that is not a socket has this name. It is left untouched.
     Occupied {
         /// What it is, for people: "a directory".
@@ -172,6 +177,7 @@ impl Error {
         match &self.kind {
             ErrorKind::BadAddress { .. }
             | ErrorKind::Held { .. }
+            | ErrorKind::NotHandedOver { .. }
             | ErrorKind::Occupied { .. }
             | ErrorKind::UnsafeFolder { .. }
             | ErrorKind::Setup { .. } => Phase::Setup,
@@ -205,7 +211,8 @@ impl Error {
             ErrorKind::NotClosed { silent, elapsed, .. } if may_be_coming(*silent, *elapsed) => {
                 Whose::Caller
             }
-            ErrorKind::NobodyListens
+            ErrorKind::NotHandedOver { .. }
+            | ErrorKind::NobodyListens
             | ErrorKind::QueueFull { .. }
             | ErrorKind::TimedOut { .. }
             | ErrorKind::Incomplete { .. }
@@ -244,6 +251,10 @@ impl fmt::Display for ErrorKind {
             Self::Held { pid: None } => {
                 f.write_str("another process serves it already, which this user may not see")
             }
+            Self::NotHandedOver { waited } => write!(
+                f,
+                "cannot take the socket over: its server did not answer within {waited:?}"
+            ),
             Self::Occupied { by } => write!(f, "it is {by}, expected a socket or nothing"),
             Self::UnsafeFolder { mode } => {
                 write!(f, "its folder may be written by everyone (mode {mode:04o})")

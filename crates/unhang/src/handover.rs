@@ -6,7 +6,7 @@
 //! old one goes on as if nothing had been asked.
 
 use std::fs::File;
-use std::io::{self, BufRead, BufReader, IoSlice, IoSliceMut, Read, Write};
+use std::io::{self, IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::{UnixListener, UnixStream};
@@ -14,15 +14,15 @@ use std::path::PathBuf;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use rustix::io::{Errno, retry_on_intr};
+use rustix::io::Errno;
 use rustix::net::{
     AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer,
     SendAncillaryMessage, SendFlags, SocketFlags, SocketType,
 };
 
 use crate::address::Address;
-use crate::error::Error;
-use crate::peer;
+use crate::dialog::{self, within};
+use crate::error::{Error, ErrorKind};
 use crate::socket_file::{self, Identity, SocketFile};
 
 /// What the successor asks, with the version of what follows.
@@ -36,9 +36,9 @@ const ASK_IN_FLIGHT: &str = "unhang in-flight 1\n";
 /// What it says when it serves.
 const READY: &str = "ready\n";
 
-/// How long either side waits for the other's word. It takes microseconds; a successor that reads
+/// How long either side waits for the other, in all. It takes microseconds; a successor that reads
 /// its own configuration in between may take seconds.
-const PATIENCE: Duration = Duration::from_secs(10);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
 
 /// How long whoever has connected may take to ask. All who do ask at once; one that does not holds up
 /// those behind it, and the end of the server.
@@ -100,20 +100,32 @@ impl Control {
 impl Predecessor {
     pub(crate) fn tell_ready(&self) {
         // If it is gone by now, it has no need to know.
-        let _ = (&self.0).write_all(READY.as_bytes());
+        let _ = dialog::write(&self.0, READY, Instant::now() + PATIENCE);
     }
 }
 
 /// Asks the server at the address for its socket. `None` where there is nobody to ask.
 pub(crate) fn ask(address: &Address) -> Result<Option<(Estate, Predecessor)>, Error> {
+    ask_within(address, PATIENCE)
+}
+
+fn ask_within(
+    address: &Address,
+    patience: Duration,
+) -> Result<Option<(Estate, Predecessor)>, Error> {
     let Some(control) = address.control() else { return Ok(None) };
-    let failed = |error| Error::setup(address, "take the socket over from its server", error);
-    let asked = Instant::now();
+    let failed = |error: io::Error| match error.kind() {
+        io::ErrorKind::TimedOut => {
+            Error::new(address, ErrorKind::NotHandedOver { waited: patience })
+        }
+        _ => Error::setup(address, "take the socket over from its server", error),
+    };
+    let deadline = Instant::now() + patience;
     loop {
-        let Some(stream) = connect(&control, PATIENCE).map_err(failed)? else { return Ok(None) };
-        match receive(address, &control, stream) {
+        let Some(stream) = connect(&control, deadline).map_err(failed)? else { return Ok(None) };
+        match receive(address, &control, stream, deadline) {
             // By now another may serve, or nobody.
-            Err(error) if has_ended(&error) && asked.elapsed() < PATIENCE => sleep(AGAIN),
+            Err(error) if has_ended(&error) && Instant::now() < deadline => sleep(AGAIN),
             answer => return answer.map(Some).map_err(failed),
         }
     }
@@ -125,18 +137,18 @@ fn has_ended(error: &io::Error) -> bool {
     matches!(error.kind(), BrokenPipe | ConnectionReset | UnexpectedEof)
 }
 
-fn connect(control: &Address, patience: Duration) -> io::Result<Option<UnixStream>> {
+fn connect(control: &Address, deadline: Instant) -> io::Result<Option<UnixStream>> {
     let kind = SocketType::STREAM;
     let socket = rustix::net::socket_with(AddressFamily::UNIX, kind, SocketFlags::CLOEXEC, None)?;
     let stream = UnixStream::from(socket);
-    // Before it connects: the queue of a server that is stopped may be full.
-    set_patience(&stream, patience)?;
     let address = control.to_kernel()?;
-    match retry_on_intr(|| rustix::net::connect(&stream, &address)) {
+    // Not for ever: the queue of a server that is stopped may be full.
+    match within(&stream, deadline, || Ok(rustix::net::connect(&stream, &address)?)) {
         Ok(()) => Ok(Some(stream)),
-        Err(Errno::NOENT | Errno::CONNREFUSED) => Ok(None),
-        Err(Errno::AGAIN) => Err(io::Error::other("nobody accepts at its control socket")),
-        Err(error) => Err(error.into()),
+        Err(error) => match Errno::from_io_error(&error) {
+            Some(Errno::NOENT | Errno::CONNREFUSED) => Ok(None),
+            _ => Err(error),
+        },
     }
 }
 
@@ -144,18 +156,18 @@ pub(crate) fn receive(
     address: &Address,
     control: &Address,
     stream: UnixStream,
+    deadline: Instant,
 ) -> io::Result<(Estate, Predecessor)> {
     // Whoever may write to the folder could have put a socket of theirs there.
-    trust(&stream)?;
-    (&stream).write_all(ASK.as_bytes())?;
+    dialog::trust(&stream)?;
+    dialog::write(&stream, ASK, deadline)?;
 
     let mut text = [0; 128];
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(3))];
     let mut rights = RecvAncillaryBuffer::new(&mut space);
     let buffers = &mut [IoSliceMut::new(&mut text)];
-    // With a timeout set, a process that was stopped and goes on has its wait interrupted: signal(7).
-    let received = retry_on_intr(|| {
-        rustix::net::recvmsg(&stream, buffers, &mut rights, RecvFlags::CMSG_CLOEXEC)
+    let received = within(&stream, deadline, || {
+        Ok(rustix::net::recvmsg(&stream, buffers, &mut rights, RecvFlags::CMSG_CLOEXEC)?)
     })?;
     let mut descriptors = rights.drain().flat_map(|message| match message {
         RecvAncillaryMessage::ScmRights(descriptors) => descriptors.collect::<Vec<_>>(),
@@ -201,21 +213,28 @@ pub(crate) enum Question {
 /// Reads what is asked, by somebody who may.
 pub(crate) fn question(stream: &UnixStream) -> io::Result<Question> {
     stream.set_nonblocking(false)?;
-    set_patience(stream, TO_ASK)?;
-    if let Err(error) = trust(stream) {
-        let _ = writeln!(&*stream, "{error}");
+    let deadline = Instant::now() + TO_ASK;
+    if let Err(error) = dialog::trust(stream) {
+        let _ = dialog::write(stream, &format!("{error}\n"), deadline);
         return Err(error);
     }
-    match expect(stream, &[ASK, ASK_IN_FLIGHT])? {
-        0 => Ok(Question::Replace),
-        _ => Ok(Question::InFlight),
+    match dialog::expect(stream, &[ASK, ASK_IN_FLIGHT], deadline) {
+        Ok(0) => Ok(Question::Replace),
+        Ok(_) => Ok(Question::InFlight),
+        Err(error) => Err(in_words(error, || format!("it did not ask within {TO_ASK:?}"))),
     }
+}
+
+/// Tells whoever has asked. Who leaves before it has read the answer does not want it.
+pub(crate) fn tell(stream: &UnixStream, answer: &str) {
+    let _ = dialog::write(stream, answer, Instant::now() + TO_ASK);
 }
 
 /// Gives everything to whoever has asked, and waits until it serves. An error, and nothing has
 /// changed, when it does not.
 pub(crate) fn give(estate: &Estate, stream: &UnixStream) -> io::Result<()> {
     let Some(control) = &estate.control else { return Err(Errno::BADF.into()) };
+    let deadline = Instant::now() + PATIENCE;
     let mut descriptors = vec![estate.socket.as_fd(), control.socket.as_fd()];
     descriptors.extend(estate.lock.as_ref().map(AsFd::as_fd));
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(3))];
@@ -226,46 +245,26 @@ pub(crate) fn give(estate: &Estate, stream: &UnixStream) -> io::Result<()> {
         None => "no file\n".to_owned(),
     };
     let buffers = &[IoSlice::new(text.as_bytes())];
-    retry_on_intr(|| rustix::net::sendmsg(stream, buffers, &mut rights, SendFlags::NOSIGNAL))?;
-
-    set_patience(stream, PATIENCE)?;
-    expect(stream, &[READY]).map(|_| ())
+    within(stream, deadline, || {
+        Ok(rustix::net::sendmsg(stream, buffers, &mut rights, SendFlags::NOSIGNAL)?)
+    })?;
+    let ready = dialog::expect(stream, &[READY], deadline);
+    let late = || format!("it did not serve within {PATIENCE:?}");
+    ready.map(|_| ()).map_err(|error| in_words(error, late))
 }
 
-/// Reads a line that must be one of these; gives which.
-pub(crate) fn expect(mut stream: &UnixStream, lines: &[&str]) -> io::Result<usize> {
-    let mut got = Vec::new();
-    // What follows the line in the same write is read with it, and must be nothing.
-    BufReader::new(stream).take(256).read_until(b'\n', &mut got)?;
-    if let Some(which) = lines.iter().position(|line| got == line.as_bytes()) {
-        return Ok(which);
+/// What did not come in time.
+fn in_words(error: io::Error, late: impl FnOnce() -> String) -> io::Error {
+    match error.kind() {
+        io::ErrorKind::TimedOut => io::Error::new(error.kind(), late()),
+        _ => error,
     }
-    let expected = lines.iter().map(|line| format!("{line:?}")).collect::<Vec<_>>().join(" or ");
-    let complaint = format!("expected {expected}, got {:?}", String::from_utf8_lossy(&got));
-    let _ = writeln!(stream, "{complaint}");
-    Err(io::Error::other(complaint))
-}
-
-fn trust(stream: &UnixStream) -> io::Result<()> {
-    let ours = rustix::process::geteuid().as_raw();
-    match peer::of(stream.as_fd()) {
-        Some(peer) if peer.uid == ours || peer.uid == 0 => Ok(()),
-        peer => {
-            let uid = peer.map_or("nobody known".to_owned(), |peer| peer.uid.to_string());
-            let complaint = format!("the other side runs as user {uid}, expected {ours} or root");
-            Err(io::Error::new(io::ErrorKind::PermissionDenied, complaint))
-        }
-    }
-}
-
-fn set_patience(stream: &UnixStream, patience: Duration) -> io::Result<()> {
-    stream.set_read_timeout(Some(patience))?;
-    stream.set_write_timeout(Some(patience))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::error::Whose;
 
     /// It waited for ever: in a sticky folder anybody can be first to listen there, and accept nobody.
     #[test]
@@ -274,10 +273,26 @@ mod tests {
         let control = Address::new(folder.path().join("app.sock.ctl")).unwrap();
         let (socket, _file) = socket_file::bind(&control, MODE).unwrap();
         rustix::net::listen(&socket, 0).unwrap();
-        let patience = Duration::from_millis(50);
-        let queued = connect(&control, patience).unwrap();
+        let soon = || Instant::now() + Duration::from_millis(50);
+        let queued = connect(&control, soon()).unwrap();
         assert!(queued.is_some(), "the one that fits");
-        let error = connect(&control, patience).unwrap_err();
-        assert!(error.to_string().contains("nobody accepts"), "{error}");
+        let error = connect(&control, soon()).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::TimedOut);
+    }
+
+    /// It was told `Resource temporarily unavailable (os error 11)`.
+    #[test]
+    fn a_server_that_does_not_answer_is_called_so() {
+        let folder = tempfile::tempdir().unwrap();
+        let address = Address::new(folder.path().join("app.sock")).unwrap();
+        let (socket, _file) = socket_file::bind(&address.control().unwrap(), MODE).unwrap();
+        rustix::net::listen(&socket, 0).unwrap();
+        for what in ["it is connected", "the queue is full"] {
+            let error = ask_within(&address, Duration::from_millis(50)).unwrap_err();
+            assert_eq!(error.whose(), Whose::Server, "{what}");
+            let said = error.to_string();
+            assert!(said.contains("did not answer within 50ms. Is it stopped?"), "{what}: {said}");
+            assert!(said.contains("unhang why"), "{what}: {said}");
+        }
     }
 }

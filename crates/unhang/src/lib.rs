@@ -27,6 +27,7 @@ mod bell;
 mod budget;
 mod client;
 mod connection;
+mod dialog;
 mod drain;
 mod error;
 mod event;

@@ -1,7 +1,7 @@
 //! Answers at the control socket: who wants to serve instead of this server, and who only wants to
 //! know whom it waits for.
 
-use std::io::{self, Write};
+use std::io;
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
@@ -56,7 +56,7 @@ fn answer<H: Handler>(
     listener: &Listener,
     service: &Service<H>,
     shards: &Shards,
-    mut stream: &UnixStream,
+    stream: &UnixStream,
 ) -> io::Result<Question> {
     let question = handover::question(stream)?;
     match question {
@@ -72,8 +72,7 @@ fn answer<H: Handler>(
             let thinking = service.thinking.lines(limits.handler);
             let blocked = shards.blocked(limits.handler);
             let answer = format!("until {until}\n{waits}{idle}{thinking}{blocked}");
-            // Whoever leaves before it has read the answer does not want it.
-            let _ = stream.write_all(answer.as_bytes());
+            handover::tell(stream, &answer);
         }
     }
     Ok(question)

@@ -14,6 +14,7 @@ impl Error {
                 "Choose another path."
             }
             ErrorKind::Held { .. } => "Stop that process, or choose another path.",
+            ErrorKind::NotHandedOver { .. } => "Is it stopped? `unhang why PATH` says more.",
             ErrorKind::Occupied { .. } => {
                 "It was left as it is: choose another path, or remove it yourself."
             }

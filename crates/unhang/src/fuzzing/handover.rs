@@ -7,12 +7,14 @@ use std::net::Shutdown;
 use std::os::fd::{AsFd, AsRawFd};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
+use std::time::Instant;
 
 use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg};
 
 use super::input::Input;
 use crate::address::Address;
-use crate::handover::{ASK, expect, file, receive};
+use crate::dialog::expect;
+use crate::handover::{ASK, PATIENCE, file, receive};
 
 /// The first byte chooses the side that is told the rest.
 pub fn handover(data: &[u8]) {
@@ -39,7 +41,12 @@ fn server_is_told(input: &mut Input<'_>) {
     let first = told.split_inclusive(|&byte| byte == b'\n').next();
     let right = first == Some(ASK.as_bytes());
     assert!(sent.is_ok());
-    assert_eq!(expect(&server, &[ASK]).is_ok(), right, "{}", told.escape_ascii());
+    assert_eq!(
+        expect(&server, &[ASK], Instant::now() + PATIENCE).is_ok(),
+        right,
+        "{}",
+        told.escape_ascii()
+    );
 }
 
 /// The successor takes two or three descriptors, whatever is said with them, and leaks none.
@@ -60,7 +67,7 @@ fn successor_is_told(input: &mut Input<'_>, address: &Address) {
     let sent = sendmsg(&server, &[IoSlice::new(text)], &mut rights, SendFlags::NOSIGNAL);
     assert_eq!(sent, Ok(text.len()));
     let _ = server.shutdown(Shutdown::Write);
-    let received = receive(address, &control, successor);
+    let received = receive(address, &control, successor, Instant::now() + PATIENCE);
     // A stream carries descriptors only with bytes.
     let enough = descriptors.len() >= 2 && !text.is_empty();
     assert_eq!(received.is_ok(), enough, "{received:?}");
