@@ -160,7 +160,8 @@ pub(crate) fn receive(
 ) -> io::Result<(Estate, Predecessor)> {
     // Whoever may write to the folder could have put a socket of theirs there.
     dialog::trust(&stream)?;
-    dialog::write(&stream, ASK, deadline)?;
+    // One that does not hear it may have said why.
+    let _ = dialog::write(&stream, ASK, deadline);
 
     let mut text = [0; 128];
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(3))];
@@ -228,6 +229,13 @@ pub(crate) fn question(stream: &UnixStream) -> io::Result<Question> {
 /// Tells whoever has asked. Who leaves before it has read the answer does not want it.
 pub(crate) fn tell(stream: &UnixStream, answer: &str) {
     let _ = dialog::write(stream, answer, Instant::now() + TO_ASK);
+}
+
+/// Tells whoever is about to ask that nobody can hear them, so that they do not ask again and again.
+/// Without a wait: there is room for the first line.
+pub(crate) fn tell_at_once(stream: &UnixStream, why: &str) {
+    let flags = SendFlags::NOSIGNAL | SendFlags::DONTWAIT;
+    let _ = rustix::net::send(stream, why.as_bytes(), flags);
 }
 
 /// Gives everything to whoever has asked, and waits until it serves. An error, and nothing has

@@ -6,6 +6,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
@@ -156,7 +157,7 @@ pub struct Listener {
     ours: AtomicBool,
     /// Whether nobody can connect any more. Locked while it is not known whether a successor comes to
     /// serve.
-    closed: Mutex<bool>,
+    closed: Arc<Mutex<bool>>,
 }
 
 impl Listener {
@@ -186,7 +187,7 @@ impl Listener {
     fn new(estate: Estate, address: Address, predecessor: Option<Predecessor>, ours: bool) -> Self {
         rights::refuse(&estate.socket);
         let ours = AtomicBool::new(ours);
-        Self { estate, address, predecessor, ours, closed: Mutex::new(false) }
+        Self { estate, address, predecessor, ours, closed: Arc::default() }
     }
 
     /// Where it listens.
@@ -219,15 +220,21 @@ impl Listener {
 
     /// Gives it all to the successor that asks over this stream. An error, and nothing has changed,
     /// when that one does not come to serve. Blocks until that is known.
-    pub(crate) fn give_to(&self, successor: &UnixStream) -> io::Result<()> {
-        let closed = self.closed.blocking_lock();
-        if *closed {
+    pub(crate) fn give_to(self: Arc<Self>, successor: &UnixStream) -> io::Result<()> {
+        let closed = Arc::clone(&self.closed).blocking_lock_owned();
+        let given = match *closed {
+            false => handover::give(&self.estate, successor),
             // Nobody could connect to it any more. Told nothing, it asks again, and finds nobody.
-            return Err(io::Error::other("this server is stopping"));
+            true => Err(io::Error::other("this server is stopping")),
+        };
+        if given.is_ok() {
+            self.ours.store(false, Ordering::Relaxed);
         }
-        handover::give(&self.estate, successor)?;
-        self.ours.store(false, Ordering::Relaxed);
-        Ok(())
+        // First this: whoever waits to close the door may be the end of the server, and the socket and
+        // its lock must not outlive that.
+        drop(self);
+        drop(closed);
+        given
     }
 
     /// Whether it ends with us.
@@ -300,7 +307,7 @@ mod tests {
     #[test]
     fn a_listener_whose_door_is_closed_is_given_to_nobody() {
         let folder = tempfile::tempdir().unwrap();
-        let listener = Bind::new(folder.path().join("s")).listen().unwrap();
+        let listener = Arc::new(Bind::new(folder.path().join("s")).listen().unwrap());
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
         assert!(runtime.block_on(listener.close_door()), "it is its own");
         let (ours, mut theirs) = UnixStream::pair().unwrap();

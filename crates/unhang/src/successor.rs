@@ -4,9 +4,9 @@
 use std::io;
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
-use tokio::task::spawn_blocking;
+use tokio::sync::oneshot;
 use tokio::time::sleep;
 
 use crate::accept::Service;
@@ -14,7 +14,7 @@ use crate::connection::Rules;
 use crate::drain::Stop;
 use crate::event::Event;
 use crate::handler::Handler;
-use crate::handover::{self, Control, Question};
+use crate::handover::{self, Question};
 use crate::limits::ACCEPT_PAUSE;
 use crate::listener::Listener;
 use crate::peer;
@@ -28,7 +28,20 @@ pub(crate) async fn wait<H: Handler>(
     service: Arc<Service<H>>,
     shards: Arc<Shards>,
 ) {
-    let Some(Ok(control)) = listener.control().map(Control::listener) else { return };
+    let Some(control) = listener.control() else { return };
+    let control = loop {
+        match control.listener() {
+            Ok(control) => break control,
+            // No descriptor is left for it now. Later there may be, and a server that gave up would
+            // have to be stopped to be replaced.
+            Err(_) => sleep(ACCEPT_PAUSE).await,
+        }
+    };
+    let asked = Asked {
+        listener: Arc::downgrade(&listener),
+        service: Arc::downgrade(&service),
+        shards: Arc::downgrade(&shards),
+    };
     loop {
         let Ok((stream, _)) = control.accept().await else {
             sleep(ACCEPT_PAUSE).await;
@@ -36,10 +49,7 @@ pub(crate) async fn wait<H: Handler>(
         };
         let Ok(stream) = stream.into_std() else { continue };
         let by = peer::of(stream.as_fd());
-        let listener = Arc::clone(&listener);
-        let (asked, blocked) = (Arc::clone(&service), Arc::clone(&shards));
-        let answered = spawn_blocking(move || answer(&listener, &asked, &blocked, &stream)).await;
-        match answered.unwrap_or_else(|panic| Err(io::Error::other(panic))) {
+        match asked.clone().answer_on_a_thread(stream).await {
             Ok(Question::InFlight) => {}
             Ok(Question::Replace) => {
                 service.tell(&Event::Replaced { by });
@@ -51,29 +61,71 @@ pub(crate) async fn wait<H: Handler>(
     }
 }
 
-/// Gives what was asked for, and answered.
-fn answer<H: Handler>(
-    listener: &Listener,
-    service: &Service<H>,
-    shards: &Shards,
-    stream: &UnixStream,
-) -> io::Result<Question> {
-    let question = handover::question(stream)?;
-    match question {
-        Question::Replace => listener.give_to(stream)?,
-        Question::InFlight => {
-            let Rules { until, limits, in_flight, .. } = &*service.rules;
-            let until = match until {
-                Until::Dry => "dry",
-                Until::Newline => "newline",
-                Until::HalfClose => "half-close",
-            };
-            let (waits, idle) = (in_flight.lines(), shards.idle.lines(limits.read));
-            let thinking = service.thinking.lines(limits.handler);
-            let blocked = shards.blocked(limits.handler);
-            let answer = format!("until {until}\n{waits}{idle}{thinking}{blocked}");
-            handover::tell(stream, &answer);
+/// Who is asked. Weak, as whoever takes their time to ask must not hold up the end of the server, nor
+/// hold its lock beyond that.
+struct Asked<H> {
+    listener: Weak<Listener>,
+    service: Weak<Service<H>>,
+    shards: Weak<Shards>,
+}
+
+impl<H: Handler> Asked<H> {
+    /// Not by `spawn_blocking`, which panics where no thread can be started, and which the end of the
+    /// runtime waits for.
+    async fn answer_on_a_thread(self, stream: UnixStream) -> io::Result<Question> {
+        let (done, answered) = oneshot::channel();
+        let stream = Arc::new(stream);
+        let asks = Arc::clone(&stream);
+        let thread = std::thread::Builder::new().name("unhang-asked".into());
+        let started = thread.spawn(move || {
+            let _ = done.send(self.answer(&asks));
+        });
+        if let Err(error) = started {
+            let why = format!("no thread can be started to answer: {error}");
+            handover::tell_at_once(&stream, &format!("{why}\n"));
+            return Err(io::Error::other(why));
+        }
+        answered.await.unwrap_or_else(|_| Err(io::Error::other("the thread that answers panicked")))
+    }
+
+    /// Gives what was asked for, and answered.
+    fn answer(&self, stream: &UnixStream) -> io::Result<Question> {
+        let question = handover::question(stream)?;
+        match question {
+            Question::Replace => self.listener.upgrade().ok_or_else(stopping)?.give_to(stream)?,
+            Question::InFlight => {
+                let answer = self.in_flight().ok_or_else(stopping)?;
+                handover::tell(stream, &answer);
+            }
+        }
+        Ok(question)
+    }
+
+    fn in_flight(&self) -> Option<String> {
+        let (service, shards) = (self.service.upgrade()?, self.shards.upgrade()?);
+        let Rules { until, limits, in_flight, .. } = &*service.rules;
+        let until = match until {
+            Until::Dry => "dry",
+            Until::Newline => "newline",
+            Until::HalfClose => "half-close",
+        };
+        let (waits, idle) = (in_flight.lines(), shards.idle.lines(limits.read));
+        let thinking = service.thinking.lines(limits.handler);
+        let blocked = shards.blocked(limits.handler);
+        Some(format!("until {until}\n{waits}{idle}{thinking}{blocked}"))
+    }
+}
+
+impl<H> Clone for Asked<H> {
+    fn clone(&self) -> Self {
+        Self {
+            listener: Weak::clone(&self.listener),
+            service: Weak::clone(&self.service),
+            shards: Weak::clone(&self.shards),
         }
     }
-    Ok(question)
+}
+
+fn stopping() -> io::Error {
+    io::Error::other("this server is stopping")
 }

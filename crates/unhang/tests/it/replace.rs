@@ -2,7 +2,7 @@
 
 use std::io::Write;
 use std::mem::MaybeUninit;
-use std::os::unix::net::UnixListener;
+use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
 use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
@@ -10,19 +10,27 @@ use std::time::{Duration, Instant};
 use rustix::event::Timespec;
 use rustix::event::epoll::{self, CreateFlags, EventData, EventFlags};
 use tempfile::TempDir;
+use tokio::sync::oneshot;
 use unhang::{Bind, Error, Limits, Listener, Request, Server};
 
 use crate::support::{PATIENCE, ask, connect, read_to_end};
 
-/// Serves until it is replaced.
-fn serve(server: Server) -> Receiver<Result<(), Error>> {
+/// Serves until it is replaced, or told to stop.
+fn serve(server: Server) -> (oneshot::Sender<()>, Receiver<Result<(), Error>>) {
+    let (stop, stopped) = oneshot::channel::<()>();
+    let server = server.stop_when(async move {
+        // Not told, but dropped: it goes on.
+        if stopped.await.is_err() {
+            std::future::pending::<()>().await;
+        }
+    });
     let (done, finished) = channel();
     std::thread::spawn(move || {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         let answer = async |request: Request| Ok(request.into_bytes());
         let _ = done.send(runtime.block_on(server.serve(answer)));
     });
-    finished
+    (stop, finished)
 }
 
 /// It waited until the next one came: the kernel had woken a shard of the server that was leaving,
@@ -31,7 +39,7 @@ fn serve(server: Server) -> Receiver<Result<(), Error>> {
 fn the_only_client_is_not_left_to_a_server_that_is_leaving() {
     let folder = TempDir::new().unwrap();
     let path = folder.path().join("s");
-    let next = || serve(Server::new(Bind::new(&path).replace(true).listen().unwrap()).shards(2));
+    let next = || serve(Server::new(Bind::new(&path).replace(true).listen().unwrap()).shards(2)).1;
     let mut old = next();
     for round in 0..300 {
         let new = next();
@@ -98,9 +106,7 @@ fn who_waits_in_the_queue_is_told_at_the_end_of_the_drain_whatever_a_successor_d
     limits.max_connections = 1;
     limits.queue = Duration::from_millis(200);
     limits.drain = Duration::from_millis(200);
-    let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
-    let old = Server::bind(&path).unwrap().limits(limits).stop_when(async { drop(stopped.await) });
-    let served = serve(old);
+    let (stop, served) = serve(Server::bind(&path).unwrap().limits(limits));
     let inside = connect(&path);
     // It has asked, and does not say that it serves.
     let silent = Bind::new(&path).replace(true).listen().unwrap();
@@ -111,4 +117,42 @@ fn who_waits_in_the_queue_is_told_at_the_end_of_the_drain_whatever_a_successor_d
     }
     drop(silent);
     served.recv_timeout(PATIENCE).unwrap().unwrap();
+}
+
+/// Writes a byte now and then, and never a newline.
+fn dawdle(mut stream: UnixStream) {
+    std::thread::spawn(move || {
+        while stream.write_all(b"x").is_ok() {
+            std::thread::sleep(Duration::from_millis(100));
+        }
+    });
+}
+
+/// Each byte gave it another second.
+#[test]
+fn who_asks_byte_by_byte_holds_up_those_behind_it_for_a_moment() {
+    let folder = TempDir::new().unwrap();
+    let path = folder.path().join("s");
+    let _served = serve(Server::bind(&path).unwrap());
+    assert_eq!(ask(&path, "hello"), "hello", "it serves");
+    let control = folder.path().join("s.ctl");
+    dawdle(connect(&control));
+    let mut next = connect(&control);
+    next.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+    next.write_all(b"unhang in-flight 1\n").unwrap();
+    assert_eq!(read_to_end(next), "until dry\n");
+}
+
+/// The server waited for the thread that heard it, for as long as it pleased. Now it does not even for
+/// the second that it may take; and that thread holds nothing that the next server needs.
+#[test]
+fn who_asks_byte_by_byte_does_not_hold_up_the_end() {
+    let folder = TempDir::new().unwrap();
+    let path = folder.path().join("s");
+    let (stop, finished) = serve(Server::bind(&path).unwrap());
+    assert_eq!(ask(&path, "hello"), "hello", "it serves");
+    dawdle(connect(&folder.path().join("s.ctl")));
+    stop.send(()).unwrap();
+    finished.recv_timeout(Duration::from_secs(10)).unwrap().unwrap();
+    drop(Server::bind(&path).unwrap());
 }
