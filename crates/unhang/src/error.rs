@@ -6,6 +6,7 @@ use std::fmt;
 use std::io;
 use std::time::Duration;
 
+
 /// A call or a server that could not do its work.
 #[derive(Debug)]
 pub struct Error {
@@ -32,6 +33,11 @@ pub enum ErrorKind {
     NotHandedOver {
         /// How long it was waited for.
         waited: Duration,
+    },
+    /// Serving: the server that was to be replaced goes on, and has not left its socket to this one.
+    NotReplaced {
+        /// Why, as that one says.
+        why: String,
     },
     /// Serving: something that is not a socket has this name. It is left untouched.
     Occupied {
@@ -178,6 +184,7 @@ impl Error {
             ErrorKind::BadAddress { .. }
             | ErrorKind::Held { .. }
             | ErrorKind::NotHandedOver { .. }
+            | ErrorKind::NotReplaced { .. }
             | ErrorKind::Occupied { .. }
             | ErrorKind::UnsafeFolder { .. }
             | ErrorKind::Setup { .. } => Phase::Setup,
@@ -201,6 +208,7 @@ impl Error {
         match &self.kind {
             ErrorKind::BadAddress { .. }
             | ErrorKind::Held { .. }
+            | ErrorKind::NotReplaced { .. }
             | ErrorKind::Occupied { .. }
             | ErrorKind::UnsafeFolder { .. }
             | ErrorKind::NoSuchFile
@@ -255,6 +263,9 @@ impl fmt::Display for ErrorKind {
                 f,
                 "cannot take the socket over: its server did not answer within {waited:?}"
             ),
+            Self::NotReplaced { why } => {
+                write!(f, "cannot take the socket over: its server goes on, as {why}")
+            }
             Self::Occupied { by } => write!(f, "it is {by}, expected a socket or nothing"),
             Self::UnsafeFolder { mode } => {
                 write!(f, "its folder may be written by everyone (mode {mode:04o})")

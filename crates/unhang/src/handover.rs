@@ -2,12 +2,14 @@
 //! its queue and its clients stay where they are.
 //!
 //! The successor connects to `PATH.ctl` and asks; it gets the listener, the control socket and the
-//! lock (`SCM_RIGHTS`, unix(7)); once it serves, it says so, and the old server drains. Until then the
-//! old one goes on as if nothing had been asked.
+//! lock (`SCM_RIGHTS`, unix(7)); once it can serve, it says so; the old server answers that it has left
+//! it all, and drains. Until then the old one goes on as if nothing had been asked, and the new one
+//! does not serve: whichever of two that share a listener ends first closes it for both.
 
 use std::fs::File;
 use std::io::{self, IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
+use std::net::Shutdown;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::PathBuf;
@@ -16,8 +18,8 @@ use std::time::{Duration, Instant};
 
 use rustix::io::Errno;
 use rustix::net::{
-    AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer,
-    SendAncillaryMessage, SendFlags, SocketFlags, SocketType,
+    AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags,
+    SendAncillaryBuffer, SendAncillaryMessage, SendFlags, SocketFlags, SocketType,
 };
 
 use crate::address::Address;
@@ -33,8 +35,12 @@ pub(crate) const ASK: &str = "unhang replace 1\n";
 /// [`InFlight`](crate::in_flight::InFlight::lines).
 const ASK_IN_FLIGHT: &str = "unhang in-flight 1\n";
 
-/// What it says when it serves.
+/// What it says when it can serve.
 const READY: &str = "ready\n";
+
+/// What the other answers that has left it all. Whatever else it says is why it goes on; and where it
+/// says nothing, it is gone.
+const YOURS: &str = "yours\n";
 
 /// How long either side waits for the other, in all. It takes microseconds; a successor that reads
 /// its own configuration in between may take seconds.
@@ -98,9 +104,37 @@ impl Control {
 }
 
 impl Predecessor {
-    pub(crate) fn tell_ready(&self) {
-        // If it is gone by now, it has no need to know.
-        let _ = dialog::write(&self.0, READY, Instant::now() + PATIENCE);
+    /// Says that this one can serve, and waits until the other has left it everything. An error where
+    /// that one goes on.
+    pub(crate) fn take_leave(&self, address: &Address) -> Result<(), Error> {
+        self.take_leave_within(address, PATIENCE)
+    }
+
+    fn take_leave_within(&self, address: &Address, patience: Duration) -> Result<(), Error> {
+        let stream = &self.0;
+        let deadline = Instant::now() + patience;
+        // Where it has given this one up, or is gone, what it said before is still to be read.
+        let _ = dialog::write(stream, READY, deadline);
+        let mut word = dialog::read_line(stream, deadline);
+        let late = matches!(&word, Err(error) if error.kind() == io::ErrorKind::TimedOut);
+        if late {
+            // From here on it cannot say it any more, and goes on; or it has just done so.
+            let _ = stream.shutdown(Shutdown::Read);
+            word = dialog::read_line(stream, deadline);
+        }
+        match word.unwrap_or_default() {
+            word if word == YOURS.as_bytes() => Ok(()),
+            word if word.is_empty() && late => {
+                Err(Error::new(address, ErrorKind::NotHandedOver { waited: patience }))
+            }
+            // It has died, and this one has all that it had. So it may be with one that is older than
+            // this answer, and has left.
+            word if word.is_empty() => Ok(()),
+            word => {
+                let why = String::from_utf8_lossy(&word).trim_end().to_owned();
+                Err(Error::new(address, ErrorKind::NotReplaced { why }))
+            }
+        }
     }
 }
 
@@ -170,6 +204,10 @@ pub(crate) fn receive(
     let received = within(&stream, deadline, || {
         Ok(rustix::net::recvmsg(&stream, buffers, &mut rights, RecvFlags::CMSG_CLOEXEC)?)
     })?;
+    // The kernel gives as many as there is room for, and drops the others: recvmsg(2).
+    if received.flags.contains(ReturnFlags::CTRUNC) {
+        return Err(Errno::MFILE.into());
+    }
     let mut descriptors = rights.drain().flat_map(|message| match message {
         RecvAncillaryMessage::ScmRights(descriptors) => descriptors.collect::<Vec<_>>(),
         _ => Vec::new(),
@@ -183,6 +221,9 @@ pub(crate) fn receive(
         return Err(io::Error::other(format!("expected its sockets, got {got:?}")));
     };
     let lock = descriptors.next().map(File::from);
+    if lock.is_none() && address.path().is_some() {
+        return Err(io::Error::other("expected its lock, got only its sockets"));
+    }
     let estate = Estate {
         socket,
         file: file(address, &text),
@@ -238,11 +279,11 @@ pub(crate) fn tell_at_once(stream: &UnixStream, why: &str) {
     let _ = rustix::net::send(stream, why.as_bytes(), flags);
 }
 
-/// Gives everything to whoever has asked, and waits until it serves. An error, and nothing has
-/// changed, when it does not.
-pub(crate) fn give(estate: &Estate, stream: &UnixStream) -> io::Result<()> {
+/// Gives everything to whoever has asked, and waits until it can serve. An error, and nothing has
+/// changed, when it cannot.
+pub(crate) fn give(estate: &Estate, stream: &UnixStream, patience: Duration) -> io::Result<()> {
     let Some(control) = &estate.control else { return Err(Errno::BADF.into()) };
-    let deadline = Instant::now() + PATIENCE;
+    let deadline = Instant::now() + patience;
     let mut descriptors = vec![estate.socket.as_fd(), control.socket.as_fd()];
     descriptors.extend(estate.lock.as_ref().map(AsFd::as_fd));
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(3))];
@@ -256,9 +297,17 @@ pub(crate) fn give(estate: &Estate, stream: &UnixStream) -> io::Result<()> {
     within(stream, deadline, || {
         Ok(rustix::net::sendmsg(stream, buffers, &mut rights, SendFlags::NOSIGNAL)?)
     })?;
-    let ready = dialog::expect(stream, &[READY], deadline);
-    let late = || format!("it did not serve within {PATIENCE:?}");
-    ready.map(|_| ()).map_err(|error| in_words(error, late))
+    if let Err(error) = dialog::expect(stream, &[READY], deadline) {
+        let error = in_words(error, || format!("it did not serve within {patience:?}"));
+        if error.kind() == io::ErrorKind::TimedOut {
+            // For the one that comes too late.
+            let why = format!("its successor did not serve within {patience:?}\n");
+            let _ = dialog::write(stream, &why, deadline);
+        }
+        return Err(error);
+    }
+    // Where that fails it has given up, and does not serve.
+    dialog::write(stream, YOURS, deadline)
 }
 
 /// What did not come in time.
@@ -272,7 +321,7 @@ fn in_words(error: io::Error, late: impl FnOnce() -> String) -> io::Error {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::error::Whose;
+    use crate::error::{Phase, Whose};
 
     /// It waited for ever: in a sticky folder anybody can be first to listen there, and accept nobody.
     #[test]
@@ -302,5 +351,67 @@ mod tests {
             assert!(said.contains("did not answer within 50ms. Is it stopped?"), "{what}: {said}");
             assert!(said.contains("unhang why"), "{what}: {said}");
         }
+    }
+
+    fn estate(address: &Address) -> Estate {
+        let path = address.path().unwrap();
+        let lock = socket_file::lock(address, path).unwrap();
+        let (socket, file) = socket_file::bind(address, 0o600).unwrap();
+        Estate { socket, file, control: Control::new(address), lock: Some(lock) }
+    }
+
+    /// Both served, and whichever stopped first closed the socket for the other.
+    #[test]
+    fn a_successor_that_comes_too_late_is_told_and_does_not_serve() {
+        let folder = tempfile::tempdir().unwrap();
+        let address = Address::new(folder.path().join("s")).unwrap();
+        let (ours, theirs) = UnixStream::pair().unwrap();
+        let error = give(&estate(&address), &ours, Duration::from_millis(50)).unwrap_err();
+        assert_eq!(error.to_string(), "it did not serve within 50ms");
+        drop(ours);
+        dialog::read_line(&theirs, Instant::now() + PATIENCE).unwrap();
+        let error = Predecessor(theirs).take_leave(&address).unwrap_err();
+        assert_eq!((error.phase(), error.whose()), (Phase::Setup, Whose::Caller));
+        let said = error.to_string();
+        assert!(said.contains("goes on, as its successor did not serve within 50ms"), "{said}");
+    }
+
+    #[test]
+    fn of_a_server_that_does_not_answer_its_successor_exactly_one_goes_on() {
+        let address = Address::new("/nonexistent/app.sock").unwrap();
+        let (ours, theirs) = UnixStream::pair().unwrap();
+        let successor = Predecessor(theirs);
+        let left = successor.take_leave_within(&address, Duration::from_millis(50));
+        let error = left.unwrap_err();
+        assert_eq!(error.whose(), Whose::Server);
+        assert!(error.to_string().contains("did not answer within 50ms"), "{error}");
+        // It goes on now, and finds that it has been asked in time.
+        let deadline = Instant::now() + PATIENCE;
+        assert_eq!(dialog::expect(&ours, &[READY], deadline).unwrap(), 0);
+        assert!(dialog::write(&ours, YOURS, deadline).is_err(), "it would leave it to nobody");
+    }
+
+    #[test]
+    fn who_has_its_answer_serves_however_late_it_is() {
+        let address = Address::new("/nonexistent/app.sock").unwrap();
+        let (ours, theirs) = UnixStream::pair().unwrap();
+        dialog::write(&ours, YOURS, Instant::now() + PATIENCE).unwrap();
+        Predecessor(theirs).take_leave_within(&address, Duration::ZERO).unwrap();
+    }
+
+    /// It did, and others could take the lock that it had not.
+    #[test]
+    fn a_successor_that_gets_no_lock_does_not_serve() {
+        let folder = tempfile::tempdir().unwrap();
+        let address = Address::new(folder.path().join("s")).unwrap();
+        let (ours, theirs) = UnixStream::pair().unwrap();
+        let whole = estate(&address);
+        let estate = Estate { lock: None, ..whole };
+        let given = std::thread::spawn(move || give(&estate, &ours, PATIENCE));
+        let control = address.control().unwrap();
+        let received = receive(&address, &control, theirs, Instant::now() + PATIENCE);
+        let error = received.unwrap_err();
+        assert!(error.to_string().contains("expected its lock"), "{error}");
+        assert!(given.join().unwrap().is_err(), "it goes on");
     }
 }

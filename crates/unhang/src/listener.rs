@@ -82,7 +82,8 @@ impl Bind {
     /// accept queue stay as they are; nobody notices.
     ///
     /// The other server goes on until this one serves, and then finishes what it has under way. It
-    /// must run as the same user.
+    /// must run as the same user. Between this and [`Server::serve`](crate::Server::serve) may be ten
+    /// seconds: after that the other one goes on for good, and `serve` fails.
     #[must_use]
     pub fn replace(self, replace: bool) -> Self {
         Self { replace, ..self }
@@ -103,6 +104,7 @@ impl Bind {
     ///
     /// # Errors
     /// [`BadAddress`](crate::ErrorKind::BadAddress), [`Held`](crate::ErrorKind::Held),
+    /// [`NotHandedOver`](crate::ErrorKind::NotHandedOver),
     /// [`Occupied`](crate::ErrorKind::Occupied), [`UnsafeFolder`](crate::ErrorKind::UnsafeFolder) or
     /// [`Setup`](crate::ErrorKind::Setup).
     pub fn listen(self) -> Result<Listener, Error> {
@@ -206,12 +208,14 @@ impl Listener {
         rustix::event::poll(&mut asked, Some(&Timespec::default())).is_ok_and(|ready| ready > 0)
     }
 
-    /// Tells a predecessor that from now on this one serves.
-    pub(crate) fn serve_instead(&self) {
+    /// Has a predecessor leave everything to this one, which can serve from now on. An error where that
+    /// one goes on: then nothing of it all is ours. Blocks until that is known.
+    pub(crate) fn serve_instead(&self) -> Result<(), Error> {
         if let Some(predecessor) = &self.predecessor {
-            predecessor.tell_ready();
+            predecessor.take_leave(&self.address)?;
             self.ours.store(true, Ordering::Relaxed);
         }
+        Ok(())
     }
 
     pub(crate) fn control(&self) -> Option<&Control> {
@@ -223,7 +227,7 @@ impl Listener {
     pub(crate) fn give_to(self: Arc<Self>, successor: &UnixStream) -> io::Result<()> {
         let closed = Arc::clone(&self.closed).blocking_lock_owned();
         let given = match *closed {
-            false => handover::give(&self.estate, successor),
+            false => handover::give(&self.estate, successor, handover::PATIENCE),
             // Nobody could connect to it any more. Told nothing, it asks again, and finds nobody.
             true => Err(io::Error::other("this server is stopping")),
         };

@@ -166,7 +166,9 @@ impl Server {
     ///
     /// # Errors
     /// [`ErrorKind::Setup`](crate::ErrorKind::Setup) when a thread cannot be started or ends by a
-    /// panic.
+    /// panic. [`ErrorKind::NotReplaced`](crate::ErrorKind::NotReplaced) and
+    /// [`ErrorKind::NotHandedOver`](crate::ErrorKind::NotHandedOver) when the server that this one was
+    /// to [replace](Bind::replace) serves on; it has kept the socket.
     pub async fn serve(self, handler: impl Handler) -> Result<(), Error> {
         let Self { listener, rules, observer, stop, stop_when, .. } = self;
         let address = listener.address().clone();
@@ -202,9 +204,12 @@ impl Server {
             .spawn(move || {
                 let Some(runtime) = runtime.0.take() else { return };
                 let served = runtime.block_on(async {
-                    let queue = Watched::new(Arc::clone(&listener), Arc::clone(&observer))?;
-                    let watch = shards.all().idle.watch()?;
-                    listener.serve_instead();
+                    let watch_fails =
+                        |error| Error::setup(listener.address(), "watch the socket", error);
+                    let queue = Watched::new(Arc::clone(&listener), Arc::clone(&observer))
+                        .map_err(watch_fails)?;
+                    let watch = shards.all().idle.watch().map_err(watch_fails)?;
+                    listener.serve_instead()?;
                     let service = Arc::new(service);
                     let keeper = keeper::look_after(
                         Arc::clone(&service),
@@ -228,7 +233,7 @@ impl Server {
             })
             .map_err(failed("start the thread that serves"))?;
         match ended.await {
-            Ok(served) => served.map_err(failed("watch the socket")),
+            Ok(served) => served,
             Err(_) => Err(failed("serve")(io::Error::other("the thread that serves panicked"))),
         }
     }

@@ -15,6 +15,9 @@ impl Error {
             }
             ErrorKind::Held { .. } => "Stop that process, or choose another path.",
             ErrorKind::NotHandedOver { .. } => "Is it stopped? `unhang why PATH` says more.",
+            ErrorKind::NotReplaced { .. } => {
+                "Start again, and serve sooner after the socket was taken over."
+            }
             ErrorKind::Occupied { .. } => {
                 "It was left as it is: choose another path, or remove it yourself."
             }
@@ -80,6 +83,9 @@ fn after_setup(step: &str, source: &io::Error) -> &'static str {
         }
         (_, io::ErrorKind::ReadOnlyFilesystem, _) => {
             "Choose a folder on one that can be written, for example below /run."
+        }
+        (_, _, Some(Errno::MFILE)) => {
+            "Let the process open more files: ulimit -n, or LimitNOFILE= in systemd."
         }
         (_, _, Some(Errno::NOTDIR)) => {
             "A part of the path is a file and no folder: correct the path."

@@ -49,7 +49,7 @@ fn server_is_told(input: &mut Input<'_>) {
     );
 }
 
-/// The successor takes two or three descriptors, whatever is said with them, and leaks none.
+/// The successor takes three descriptors, whatever is said with them, and leaks none.
 fn successor_is_told(input: &mut Input<'_>, address: &Address) {
     let (Some(control), Ok((successor, server)), Ok(null)) =
         (address.control(), UnixStream::pair(), File::open("/dev/null"))
@@ -68,9 +68,10 @@ fn successor_is_told(input: &mut Input<'_>, address: &Address) {
     assert_eq!(sent, Ok(text.len()));
     let _ = server.shutdown(Shutdown::Write);
     let received = receive(address, &control, successor, Instant::now() + PATIENCE);
-    // A stream carries descriptors only with bytes.
-    let enough = descriptors.len() >= 2 && !text.is_empty();
-    assert_eq!(received.is_ok(), enough, "{received:?}");
+    // A stream carries descriptors only with bytes. Of too many the kernel may drop some.
+    let enough = descriptors.len() >= 3 && !text.is_empty();
+    let right = received.is_ok() == enough || enough && descriptors.len() > 3;
+    assert!(right, "{received:?}");
 }
 
 /// A line that is read as a file's identity says just that.

@@ -7,5 +7,6 @@ mod client;
 mod fault;
 mod replace;
 mod server;
+mod successor;
 mod support;
 mod tidy;

@@ -4,34 +4,15 @@ use std::io::Write;
 use std::mem::MaybeUninit;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
-use std::sync::mpsc::{Receiver, channel};
+use std::sync::mpsc::channel;
 use std::time::{Duration, Instant};
 
 use rustix::event::Timespec;
 use rustix::event::epoll::{self, CreateFlags, EventData, EventFlags};
 use tempfile::TempDir;
-use tokio::sync::oneshot;
-use unhang::{Bind, Error, Limits, Listener, Request, Server};
+use unhang::{Bind, Limits, Listener, Server};
 
-use crate::support::{PATIENCE, ask, connect, read_to_end};
-
-/// Serves until it is replaced, or told to stop.
-fn serve(server: Server) -> (oneshot::Sender<()>, Receiver<Result<(), Error>>) {
-    let (stop, stopped) = oneshot::channel::<()>();
-    let server = server.stop_when(async move {
-        // Not told, but dropped: it goes on.
-        if stopped.await.is_err() {
-            std::future::pending::<()>().await;
-        }
-    });
-    let (done, finished) = channel();
-    std::thread::spawn(move || {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-        let answer = async |request: Request| Ok(request.into_bytes());
-        let _ = done.send(runtime.block_on(server.serve(answer)));
-    });
-    (stop, finished)
-}
+use crate::support::{PATIENCE, ask, connect, read_to_end, serve};
 
 /// It waited until the next one came: the kernel had woken a shard of the server that was leaving,
 /// and wakes no other for the same client.

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use tempfile::TempDir;
 use tokio::sync::oneshot;
-use unhang::{Handler, Server};
+use unhang::{Error, Handler, Request, Server};
 
 /// No test waits longer for anything: generous, as machines are slow and shared.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
@@ -17,7 +17,7 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 pub(crate) struct Running {
     pub(crate) path: PathBuf,
     stop: Option<oneshot::Sender<()>>,
-    finished: Receiver<Result<(), unhang::Error>>,
+    finished: Receiver<Result<(), Error>>,
     _folder: TempDir,
 }
 
@@ -49,6 +49,24 @@ impl Running {
     pub(crate) fn wait(&self) {
         self.finished.recv_timeout(PATIENCE).unwrap().unwrap();
     }
+}
+
+/// Echoes on a thread of its own, until it is replaced or told to stop.
+pub(crate) fn serve(server: Server) -> (oneshot::Sender<()>, Receiver<Result<(), Error>>) {
+    let (stop, stopped) = oneshot::channel::<()>();
+    let server = server.stop_when(async move {
+        // Not told, but dropped: it goes on.
+        if stopped.await.is_err() {
+            std::future::pending::<()>().await;
+        }
+    });
+    let (done, finished) = channel();
+    std::thread::spawn(move || {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let answer = async |request: Request| Ok(request.into_bytes());
+        let _ = done.send(runtime.block_on(server.serve(answer)));
+    });
+    (stop, finished)
 }
 
 pub(crate) fn connect(path: &Path) -> UnixStream {

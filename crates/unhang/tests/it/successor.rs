@@ -1,0 +1,136 @@
+//! What becomes of a successor whose predecessor does not do its part.
+
+use std::fs::File;
+use std::io::{BufRead, BufReader, IoSlice, Write};
+use std::mem::MaybeUninit;
+use std::os::fd::AsFd;
+use std::os::unix::fs::MetadataExt;
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::PathBuf;
+use std::sync::mpsc::channel;
+
+use rustix::fs::{FlockOperation, flock};
+use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags};
+use tempfile::TempDir;
+use unhang::{Bind, ErrorKind, Event, Listener, Phase, Server, Whose};
+
+use crate::support::{PATIENCE, ask, connect, read_to_end, serve};
+
+/// A server that hands over as it should, and then does what a test wants.
+struct Predecessor {
+    folder: TempDir,
+    path: PathBuf,
+    socket: UnixListener,
+    control: UnixListener,
+    lock: File,
+}
+
+impl Predecessor {
+    fn new() -> Self {
+        let folder = TempDir::new().unwrap();
+        let path = folder.path().join("s");
+        let socket = UnixListener::bind(&path).unwrap();
+        socket.set_nonblocking(true).unwrap();
+        let control = UnixListener::bind(folder.path().join("s.ctl")).unwrap();
+        let lock = File::create(folder.path().join("s.lock")).unwrap();
+        flock(&lock, FlockOperation::NonBlockingLockExclusive).unwrap();
+        Self { folder, path, socket, control, lock }
+    }
+
+    /// Gives the successor, and the stream that its next word comes from.
+    fn hand_over(&self) -> (Listener, UnixStream) {
+        std::thread::scope(|scope| {
+            let successor = scope.spawn(|| Bind::new(&self.path).replace(true).listen());
+            let (mut stream, _) = self.control.accept().unwrap();
+            assert_eq!(line(&mut stream), "unhang replace 1\n");
+            let descriptors = [self.socket.as_fd(), self.control.as_fd(), self.lock.as_fd()];
+            let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(3))];
+            let mut rights = SendAncillaryBuffer::new(&mut space);
+            rights.push(SendAncillaryMessage::ScmRights(&descriptors));
+            let file = self.path.metadata().unwrap();
+            let text = format!("{} {}\n", file.dev(), file.ino());
+            let text = [IoSlice::new(text.as_bytes())];
+            rustix::net::sendmsg(&stream, &text, &mut rights, SendFlags::NOSIGNAL).unwrap();
+            (successor.join().unwrap().unwrap(), stream)
+        })
+    }
+
+    /// Whoever may begin to serve here has the lock.
+    fn holds_the_lock(&self) -> bool {
+        let other = File::open(self.folder.path().join("s.lock")).unwrap();
+        flock(other, FlockOperation::NonBlockingLockExclusive).is_err()
+    }
+}
+
+fn line(stream: &mut UnixStream) -> String {
+    let mut line = String::new();
+    BufReader::new(stream).read_line(&mut line).unwrap();
+    line
+}
+
+/// It served beside it, and whichever of the two stopped first closed the socket for the other.
+#[test]
+fn a_successor_that_was_too_slow_does_not_serve_beside_its_predecessor() {
+    let folder = TempDir::new().unwrap();
+    let path = folder.path().join("s");
+    let (goes_on, is_told) = channel();
+    let old = Server::bind(&path).unwrap().observe(move |event| {
+        if let Event::NotReplaced { error, .. } = event {
+            goes_on.send(error.to_string()).unwrap();
+        }
+    });
+    let (stop, old) = serve(old);
+    assert_eq!(ask(&path, "hello"), "hello", "it serves");
+    let listener = Bind::new(&path).replace(true).listen().unwrap();
+    // Reads its configuration, say, until it has been given up.
+    assert_eq!(is_told.recv_timeout(PATIENCE).unwrap(), "it did not serve within 10s");
+    let (_stop_new, new) = serve(Server::new(listener));
+    let error = new.recv_timeout(PATIENCE).unwrap().unwrap_err();
+    assert!(matches!(error.kind(), ErrorKind::NotReplaced { .. }), "{error}");
+    assert_eq!((error.phase(), error.whose()), (Phase::Setup, Whose::Caller));
+    assert!(error.to_string().contains("its successor did not serve within 10s"), "{error}");
+
+    assert_eq!(ask(&path, "hello"), "hello", "the old one has kept its socket");
+    assert!(Server::bind(&path).is_err(), "and its lock");
+    stop.send(()).unwrap();
+    old.recv_timeout(PATIENCE).unwrap().unwrap();
+    assert!(!path.exists(), "and its file, until it ended");
+}
+
+#[test]
+fn a_successor_that_is_told_that_the_other_goes_on_takes_nothing_with_it() {
+    let predecessor = Predecessor::new();
+    let (listener, mut stream) = predecessor.hand_over();
+    stream.write_all(b"it has changed its mind\n").unwrap();
+    let (_stop, served) = serve(Server::new(listener));
+    let error = served.recv_timeout(PATIENCE).unwrap().unwrap_err();
+    assert!(error.to_string().contains("goes on, as it has changed its mind"), "{error}");
+    assert_eq!(line(&mut stream), "ready\n");
+    drop(connect(&predecessor.path));
+    assert!(predecessor.socket.accept().is_ok(), "whoever comes is still the old one's");
+    assert!(predecessor.holds_the_lock());
+}
+
+#[test]
+fn a_successor_whose_predecessor_has_died_meanwhile_serves() {
+    let predecessor = Predecessor::new();
+    let (listener, stream) = predecessor.hand_over();
+    drop(stream);
+    let Predecessor { folder: _folder, path, .. } = predecessor;
+    let (_stop, _served) = serve(Server::new(listener));
+    assert_eq!(ask(&path, "hello"), "hello");
+}
+
+/// As one does that is older than the answer.
+#[test]
+fn a_predecessor_that_leaves_without_a_word_is_not_waited_for() {
+    let predecessor = Predecessor::new();
+    let (listener, mut stream) = predecessor.hand_over();
+    let (_stop, served) = serve(Server::new(listener));
+    assert_eq!(line(&mut stream), "ready\n");
+    let mut client = connect(&predecessor.path);
+    client.write_all(b"hello").unwrap();
+    assert!(served.try_recv().is_err(), "it waits for the answer");
+    drop(stream);
+    assert_eq!(read_to_end(client), "hello");
+}
