@@ -15,6 +15,9 @@ use crate::error::{Error, ErrorKind};
 /// The bytes of `sun_path` less the NUL that ends a path or begins an abstract name: unix(7).
 const LONGEST: usize = 107;
 
+/// What the name of the control socket has more than the server's.
+pub(crate) const CONTROL: &str = ".ctl";
+
 /// A checked place for a Unix socket.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Address(Place);
@@ -26,6 +29,9 @@ enum Place {
 }
 
 impl Address {
+    /// The bytes that a name may have so that its control socket can have one.
+    pub(crate) const LONGEST_REPLACEABLE: usize = LONGEST - CONTROL.len();
+
     /// Reads a path, or `@name` for an abstract name (no file, no mode; it vanishes with its last
     /// holder). A file whose name begins with `@` is written `./@name`.
     ///
@@ -63,10 +69,18 @@ impl Address {
         }
     }
 
-    /// Where the server at this address can be asked to hand over; `None` where four bytes more are
+    /// Where the server at this address can be asked to hand over; `None` where these bytes more are
     /// too many.
     pub(crate) fn control(&self) -> Option<Self> {
-        Self::new(OsString::from_vec([&self.as_written()[..], b".ctl"].concat())).ok()
+        Self::new(OsString::from_vec([&self.as_written()[..], CONTROL.as_bytes()].concat())).ok()
+    }
+
+    /// How many the kernel counts.
+    pub(crate) fn bytes(&self) -> usize {
+        match &self.0 {
+            Place::Path(path) => path.as_os_str().len(),
+            Place::Abstract(name) => name.len(),
+        }
     }
 
     /// As it was given, and as /proc/net/unix has it.

@@ -85,6 +85,14 @@ pub(crate) fn within<T>(
     }
 }
 
+/// Says what did not come in time.
+pub(crate) fn in_words(error: io::Error, late: impl FnOnce() -> String) -> io::Error {
+    match error.kind() {
+        ErrorKind::TimedOut => io::Error::new(error.kind(), late()),
+        _ => error,
+    }
+}
+
 /// Only the same user and root may take part.
 pub(crate) fn trust(stream: &UnixStream) -> io::Result<()> {
     let ours = rustix::process::geteuid().as_raw();

@@ -6,7 +6,6 @@ use std::fmt;
 use std::io;
 use std::time::Duration;
 
-
 /// A call or a server that could not do its work.
 #[derive(Debug)]
 pub struct Error {
@@ -28,6 +27,13 @@ pub enum ErrorKind {
     Held {
         /// Its process id, where it could be seen.
         pid: Option<u32>,
+    },
+    /// Serving: another process serves this address, and there is nowhere to ask it for its socket.
+    NotReplaceable {
+        /// Its process id, where it could be seen.
+        pid: Option<u32>,
+        /// Why not.
+        why: String,
     },
     /// Serving: the server that was to be replaced did not answer. It goes on.
     NotHandedOver {
@@ -184,6 +190,7 @@ impl Error {
             ErrorKind::BadAddress { .. }
             | ErrorKind::Held { .. }
             | ErrorKind::NotHandedOver { .. }
+            | ErrorKind::NotReplaceable { .. }
             | ErrorKind::NotReplaced { .. }
             | ErrorKind::Occupied { .. }
             | ErrorKind::UnsafeFolder { .. }
@@ -208,6 +215,7 @@ impl Error {
         match &self.kind {
             ErrorKind::BadAddress { .. }
             | ErrorKind::Held { .. }
+            | ErrorKind::NotReplaceable { .. }
             | ErrorKind::NotReplaced { .. }
             | ErrorKind::Occupied { .. }
             | ErrorKind::UnsafeFolder { .. }
@@ -252,12 +260,9 @@ impl fmt::Display for ErrorKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::BadAddress { complaint } => write!(f, "not an address: {complaint}"),
-            Self::Held { pid: Some(pid) } if *pid == std::process::id() => {
-                f.write_str("this process itself serves it already")
-            }
-            Self::Held { pid: Some(pid) } => write!(f, "process {pid} serves it already"),
-            Self::Held { pid: None } => {
-                f.write_str("another process serves it already, which this user may not see")
+            Self::Held { pid } => f.write_str(&held(*pid)),
+            Self::NotReplaceable { pid, why } => {
+                write!(f, "{}. It cannot be replaced: {why}", held(*pid))
             }
             Self::NotHandedOver { waited } => write!(
                 f,
@@ -316,6 +321,16 @@ impl fmt::Display for ErrorKind {
             Self::ReplyTooLarge { limit } => write!(f, "the reply is longer than {limit} bytes"),
             Self::Refused { reason, .. } => write!(f, "the server refused: {reason}"),
         }
+    }
+}
+
+fn held(pid: Option<u32>) -> String {
+    match pid {
+        Some(pid) if pid == std::process::id() => {
+            "this process itself serves it already".to_owned()
+        }
+        Some(pid) => format!("process {pid} serves it already"),
+        None => "another process serves it already, which this user may not see".to_owned(),
     }
 }
 

@@ -11,7 +11,7 @@ use std::io::{self, IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
 use std::net::Shutdown;
 use std::os::fd::{AsFd, OwnedFd};
-use std::os::unix::net::{UnixListener, UnixStream};
+use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
@@ -23,17 +23,10 @@ use rustix::net::{
 };
 
 use crate::address::Address;
-use crate::dialog::{self, within};
+use crate::control::{ASK, Control};
+use crate::dialog::{self, in_words, within};
 use crate::error::{Error, ErrorKind};
-use crate::socket_file::{self, Identity, SocketFile};
-
-/// What the successor asks, with the version of what follows.
-pub(crate) const ASK: &str = "unhang replace 1\n";
-
-/// What somebody asks who only wants to know whom the server waits for, with the version of the
-/// answer: where a request ends (`until newline`), and the lines of
-/// [`InFlight`](crate::in_flight::InFlight::lines).
-const ASK_IN_FLIGHT: &str = "unhang in-flight 1\n";
+use crate::socket_file::{Identity, SocketFile};
 
 /// What it says when it can serve.
 const READY: &str = "ready\n";
@@ -46,22 +39,8 @@ const YOURS: &str = "yours\n";
 /// its own configuration in between may take seconds.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
 
-/// How long whoever has connected may take to ask. All who do ask at once; one that does not holds up
-/// those behind it, and the end of the server.
-const TO_ASK: Duration = Duration::from_secs(1);
-
 /// The pause before a server is asked again: whoever ended while it was asked is gone in a moment.
 const AGAIN: Duration = Duration::from_millis(10);
-
-/// Nobody but the same user, and root, may ask; and nobody else can connect.
-const MODE: u32 = 0o600;
-
-/// Where a successor asks.
-#[derive(Debug)]
-pub(crate) struct Control {
-    socket: OwnedFd,
-    file: Option<SocketFile>,
-}
 
 /// The server that still serves.
 #[derive(Debug)]
@@ -77,30 +56,6 @@ pub(crate) struct Estate {
     pub(crate) control: Option<Control>,
     /// Dropped last: until the file is gone nobody else may begin.
     pub(crate) lock: Option<File>,
-}
-
-impl Control {
-    /// `None` where there can be none: the name is too long for the four bytes more, or taken by
-    /// something that is not a socket. Then this server cannot be replaced, but serves.
-    pub(crate) fn new(address: &Address) -> Option<Self> {
-        let address = address.control()?;
-        if let Some(path) = address.path() {
-            socket_file::make_way(&address, path).ok()?;
-        }
-        let (socket, file) = socket_file::bind(&address, MODE).ok()?;
-        rustix::net::listen(&socket, 1).ok()?;
-        Some(Self { socket, file })
-    }
-
-    pub(crate) fn listener(&self) -> io::Result<tokio::net::UnixListener> {
-        tokio::net::UnixListener::from_std(UnixListener::from(self.socket.try_clone()?))
-    }
-
-    pub(crate) fn remove(&self) {
-        if let Some(file) = &self.file {
-            file.remove();
-        }
-    }
 }
 
 impl Predecessor {
@@ -227,12 +182,7 @@ pub(crate) fn receive(
     let estate = Estate {
         socket,
         file: file(address, &text),
-        control: Some(Control {
-            socket: control_socket,
-            file: control.path().and_then(|path| {
-                Some(SocketFile { path: path.to_path_buf(), identity: Identity::of(path).ok()? })
-            }),
-        }),
+        control: Some(Control::of_another(control_socket, control)),
         lock,
     };
     Ok((estate, Predecessor(stream)))
@@ -243,40 +193,6 @@ pub(crate) fn file(address: &Address, text: &str) -> Option<SocketFile> {
     let (device, inode) = text.trim_end().split_once(' ')?;
     let identity = Identity { device: device.parse().ok()?, inode: inode.parse().ok()? };
     Some(SocketFile { path: PathBuf::from(address.path()?), identity })
-}
-
-/// What is asked at the control socket.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Question {
-    Replace,
-    InFlight,
-}
-
-/// Reads what is asked, by somebody who may.
-pub(crate) fn question(stream: &UnixStream) -> io::Result<Question> {
-    stream.set_nonblocking(false)?;
-    let deadline = Instant::now() + TO_ASK;
-    if let Err(error) = dialog::trust(stream) {
-        let _ = dialog::write(stream, &format!("{error}\n"), deadline);
-        return Err(error);
-    }
-    match dialog::expect(stream, &[ASK, ASK_IN_FLIGHT], deadline) {
-        Ok(0) => Ok(Question::Replace),
-        Ok(_) => Ok(Question::InFlight),
-        Err(error) => Err(in_words(error, || format!("it did not ask within {TO_ASK:?}"))),
-    }
-}
-
-/// Tells whoever has asked. Who leaves before it has read the answer does not want it.
-pub(crate) fn tell(stream: &UnixStream, answer: &str) {
-    let _ = dialog::write(stream, answer, Instant::now() + TO_ASK);
-}
-
-/// Tells whoever is about to ask that nobody can hear them, so that they do not ask again and again.
-/// Without a wait: there is room for the first line.
-pub(crate) fn tell_at_once(stream: &UnixStream, why: &str) {
-    let flags = SendFlags::NOSIGNAL | SendFlags::DONTWAIT;
-    let _ = rustix::net::send(stream, why.as_bytes(), flags);
 }
 
 /// Gives everything to whoever has asked, and waits until it can serve. An error, and nothing has
@@ -310,108 +226,5 @@ pub(crate) fn give(estate: &Estate, stream: &UnixStream, patience: Duration) -> 
     dialog::write(stream, YOURS, deadline)
 }
 
-/// What did not come in time.
-fn in_words(error: io::Error, late: impl FnOnce() -> String) -> io::Error {
-    match error.kind() {
-        io::ErrorKind::TimedOut => io::Error::new(error.kind(), late()),
-        _ => error,
-    }
-}
-
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::error::{Phase, Whose};
-
-    /// It waited for ever: in a sticky folder anybody can be first to listen there, and accept nobody.
-    #[test]
-    fn a_control_socket_that_accepts_nobody_is_not_waited_for_without_a_bound() {
-        let folder = tempfile::tempdir().unwrap();
-        let control = Address::new(folder.path().join("app.sock.ctl")).unwrap();
-        let (socket, _file) = socket_file::bind(&control, MODE).unwrap();
-        rustix::net::listen(&socket, 0).unwrap();
-        let soon = || Instant::now() + Duration::from_millis(50);
-        let queued = connect(&control, soon()).unwrap();
-        assert!(queued.is_some(), "the one that fits");
-        let error = connect(&control, soon()).unwrap_err();
-        assert_eq!(error.kind(), io::ErrorKind::TimedOut);
-    }
-
-    /// It was told `Resource temporarily unavailable (os error 11)`.
-    #[test]
-    fn a_server_that_does_not_answer_is_called_so() {
-        let folder = tempfile::tempdir().unwrap();
-        let address = Address::new(folder.path().join("app.sock")).unwrap();
-        let (socket, _file) = socket_file::bind(&address.control().unwrap(), MODE).unwrap();
-        rustix::net::listen(&socket, 0).unwrap();
-        for what in ["it is connected", "the queue is full"] {
-            let error = ask_within(&address, Duration::from_millis(50)).unwrap_err();
-            assert_eq!(error.whose(), Whose::Server, "{what}");
-            let said = error.to_string();
-            assert!(said.contains("did not answer within 50ms. Is it stopped?"), "{what}: {said}");
-            assert!(said.contains("unhang why"), "{what}: {said}");
-        }
-    }
-
-    fn estate(address: &Address) -> Estate {
-        let path = address.path().unwrap();
-        let lock = socket_file::lock(address, path).unwrap();
-        let (socket, file) = socket_file::bind(address, 0o600).unwrap();
-        Estate { socket, file, control: Control::new(address), lock: Some(lock) }
-    }
-
-    /// Both served, and whichever stopped first closed the socket for the other.
-    #[test]
-    fn a_successor_that_comes_too_late_is_told_and_does_not_serve() {
-        let folder = tempfile::tempdir().unwrap();
-        let address = Address::new(folder.path().join("s")).unwrap();
-        let (ours, theirs) = UnixStream::pair().unwrap();
-        let error = give(&estate(&address), &ours, Duration::from_millis(50)).unwrap_err();
-        assert_eq!(error.to_string(), "it did not serve within 50ms");
-        drop(ours);
-        dialog::read_line(&theirs, Instant::now() + PATIENCE).unwrap();
-        let error = Predecessor(theirs).take_leave(&address).unwrap_err();
-        assert_eq!((error.phase(), error.whose()), (Phase::Setup, Whose::Caller));
-        let said = error.to_string();
-        assert!(said.contains("goes on, as its successor did not serve within 50ms"), "{said}");
-    }
-
-    #[test]
-    fn of_a_server_that_does_not_answer_its_successor_exactly_one_goes_on() {
-        let address = Address::new("/nonexistent/app.sock").unwrap();
-        let (ours, theirs) = UnixStream::pair().unwrap();
-        let successor = Predecessor(theirs);
-        let left = successor.take_leave_within(&address, Duration::from_millis(50));
-        let error = left.unwrap_err();
-        assert_eq!(error.whose(), Whose::Server);
-        assert!(error.to_string().contains("did not answer within 50ms"), "{error}");
-        // It goes on now, and finds that it has been asked in time.
-        let deadline = Instant::now() + PATIENCE;
-        assert_eq!(dialog::expect(&ours, &[READY], deadline).unwrap(), 0);
-        assert!(dialog::write(&ours, YOURS, deadline).is_err(), "it would leave it to nobody");
-    }
-
-    #[test]
-    fn who_has_its_answer_serves_however_late_it_is() {
-        let address = Address::new("/nonexistent/app.sock").unwrap();
-        let (ours, theirs) = UnixStream::pair().unwrap();
-        dialog::write(&ours, YOURS, Instant::now() + PATIENCE).unwrap();
-        Predecessor(theirs).take_leave_within(&address, Duration::ZERO).unwrap();
-    }
-
-    /// It did, and others could take the lock that it had not.
-    #[test]
-    fn a_successor_that_gets_no_lock_does_not_serve() {
-        let folder = tempfile::tempdir().unwrap();
-        let address = Address::new(folder.path().join("s")).unwrap();
-        let (ours, theirs) = UnixStream::pair().unwrap();
-        let whole = estate(&address);
-        let estate = Estate { lock: None, ..whole };
-        let given = std::thread::spawn(move || give(&estate, &ours, PATIENCE));
-        let control = address.control().unwrap();
-        let received = receive(&address, &control, theirs, Instant::now() + PATIENCE);
-        let error = received.unwrap_err();
-        assert!(error.to_string().contains("expected its lock"), "{error}");
-        assert!(given.join().unwrap().is_err(), "it goes on");
-    }
-}
+mod tests;

@@ -27,6 +27,7 @@ mod bell;
 mod budget;
 mod client;
 mod connection;
+mod control;
 mod dialog;
 mod drain;
 mod error;

@@ -15,8 +15,9 @@ use rustix::net::{Shutdown, SocketFlags};
 use tokio::sync::Mutex;
 
 use crate::address::Address;
+use crate::control::Control;
 use crate::error::{Error, ErrorKind};
-use crate::handover::{self, Control, Estate, Predecessor};
+use crate::handover::{self, Estate, Predecessor};
 use crate::limits;
 use crate::rights;
 use crate::socket_file::{self, SocketFile};
@@ -91,7 +92,8 @@ impl Bind {
 
     /// Whether another server can take the socket over. It asks at a second socket, whose name is the
     /// first one's with `.ctl` after it; for a socket that no [`Server`](crate::Server) serves, who
-    /// asks there would get no answer.
+    /// asks there would get no answer. A name of more than 103 bytes has no room for these four, and
+    /// something else may have that other name: then the server serves, and cannot be replaced.
     #[must_use]
     pub fn replaceable(self, replaceable: bool) -> Self {
         Self { replaceable, ..self }
@@ -104,22 +106,33 @@ impl Bind {
     ///
     /// # Errors
     /// [`BadAddress`](crate::ErrorKind::BadAddress), [`Held`](crate::ErrorKind::Held),
+    /// [`NotReplaceable`](crate::ErrorKind::NotReplaceable),
     /// [`NotHandedOver`](crate::ErrorKind::NotHandedOver),
     /// [`Occupied`](crate::ErrorKind::Occupied), [`UnsafeFolder`](crate::ErrorKind::UnsafeFolder) or
     /// [`Setup`](crate::ErrorKind::Setup).
     pub fn listen(self) -> Result<Listener, Error> {
         let address = Address::new(&self.name)?;
+        self.listen_at(&address).map_err(|error| match error.kind() {
+            &ErrorKind::Held { pid } if self.replace => {
+                let why = Control::missing(&address);
+                Error::new(&address, ErrorKind::NotReplaceable { pid, why })
+            }
+            _ => error,
+        })
+    }
+
+    fn listen_at(&self, address: &Address) -> Result<Listener, Error> {
         let begun = Instant::now();
         let lock = loop {
             if self.replace {
-                if let Some((estate, predecessor)) = handover::ask(&address)? {
-                    return Ok(Listener::new(estate, address, Some(predecessor), false));
+                if let Some((estate, predecessor)) = handover::ask(address)? {
+                    return Ok(Listener::new(estate, address.clone(), Some(predecessor), false));
                 }
             }
             let Some(path) = address.path() else { break None };
             // Looked at under the lock again; but the lock's file would stay beside what is not ours.
-            socket_file::is_there(&address, path)?;
-            match socket_file::lock(&address, path) {
+            socket_file::is_there(address, path)?;
+            match socket_file::lock(address, path) {
                 // Nobody can be asked and somebody holds the lock: a server that has just been
                 // replaced by one that is gone already, and is about to let go.
                 Err(error)
@@ -131,17 +144,17 @@ impl Bind {
                 }
                 lock => {
                     let lock = lock?;
-                    socket_file::make_way(&address, path)?;
+                    socket_file::make_way(address, path)?;
                     break Some(lock);
                 }
             }
         };
-        let (socket, file) = socket_file::bind(&address, self.mode)?;
-        let control = if self.replaceable { Control::new(&address) } else { None };
+        let (socket, file) = socket_file::bind(address, self.mode)?;
+        let control = if self.replaceable { Control::new(address) } else { None };
         // From here on dropping it removes the files again.
         let estate = Estate { socket, file, control, lock };
-        let listener = Listener::new(estate, address, None, true);
-        listener.set_owner(&self)?;
+        let listener = Listener::new(estate, address.clone(), None, true);
+        listener.set_owner(self)?;
         rustix::net::listen(&listener.estate.socket, self.backlog)
             .map_err(|error| Error::setup(&listener.address, "listen on the socket", error))?;
         Ok(listener)

@@ -159,7 +159,7 @@ fn probe(address: &Address) -> rustix::io::Result<()> {
     rustix::net::connect(&socket, &address.to_kernel()?)
 }
 
-fn describe(kind: fs::FileType) -> &'static str {
+pub(crate) fn describe(kind: fs::FileType) -> &'static str {
     match kind {
         _ if kind.is_file() => "a regular file",
         _ if kind.is_dir() => "a directory",

@@ -11,10 +11,10 @@ use tokio::time::sleep;
 
 use crate::accept::Service;
 use crate::connection::Rules;
+use crate::control::{self, Question};
 use crate::drain::Stop;
 use crate::event::Event;
 use crate::handler::Handler;
-use crate::handover::{self, Question};
 use crate::limits::ACCEPT_PAUSE;
 use crate::listener::Listener;
 use crate::peer;
@@ -82,7 +82,7 @@ impl<H: Handler> Asked<H> {
         });
         if let Err(error) = started {
             let why = format!("no thread can be started to answer: {error}");
-            handover::tell_at_once(&stream, &format!("{why}\n"));
+            control::tell_at_once(&stream, &format!("{why}\n"));
             return Err(io::Error::other(why));
         }
         answered.await.unwrap_or_else(|_| Err(io::Error::other("the thread that answers panicked")))
@@ -90,12 +90,12 @@ impl<H: Handler> Asked<H> {
 
     /// Gives what was asked for, and answered.
     fn answer(&self, stream: &UnixStream) -> io::Result<Question> {
-        let question = handover::question(stream)?;
+        let question = control::question(stream)?;
         match question {
             Question::Replace => self.listener.upgrade().ok_or_else(stopping)?.give_to(stream)?,
             Question::InFlight => {
                 let answer = self.in_flight().ok_or_else(stopping)?;
-                handover::tell(stream, &answer);
+                control::tell(stream, &answer);
             }
         }
         Ok(question)

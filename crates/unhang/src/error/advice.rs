@@ -13,7 +13,9 @@ impl Error {
             ErrorKind::Held { pid: Some(pid) } if *pid == std::process::id() => {
                 "Choose another path."
             }
-            ErrorKind::Held { .. } => "Stop that process, or choose another path.",
+            ErrorKind::Held { .. } | ErrorKind::NotReplaceable { .. } => {
+                "Stop that process, or choose another path."
+            }
             ErrorKind::NotHandedOver { .. } => "Is it stopped? `unhang why PATH` says more.",
             ErrorKind::NotReplaced { .. } => {
                 "Start again, and serve sooner after the socket was taken over."

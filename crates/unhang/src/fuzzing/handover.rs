@@ -13,8 +13,9 @@ use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg}
 
 use super::input::Input;
 use crate::address::Address;
+use crate::control::ASK;
 use crate::dialog::expect;
-use crate::handover::{ASK, PATIENCE, file, receive};
+use crate::handover::{PATIENCE, file, receive};
 
 /// The first byte chooses the side that is told the rest.
 pub fn handover(data: &[u8]) {

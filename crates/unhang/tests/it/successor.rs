@@ -134,3 +134,33 @@ fn a_predecessor_that_leaves_without_a_word_is_not_waited_for() {
     drop(stream);
     assert_eq!(read_to_end(client), "hello");
 }
+
+/// It was told that another serves it, as one is that was not to replace it.
+#[test]
+fn who_finds_a_server_that_cannot_be_replaced_is_told_why() {
+    let folder = TempDir::new().unwrap();
+    let named = |bytes: usize| {
+        let folder = folder.path().as_os_str().len();
+        "s".repeat(bytes - folder - 1)
+    };
+    std::fs::write(folder.path().join("taken.ctl"), "").unwrap();
+    for (name, replaceable, why) in [
+        (named(104), true, "its name has 104 bytes, and up to 103 leave room for .ctl"),
+        ("taken".into(), true, "taken.ctl is a regular file"),
+        ("alone".into(), false, "nobody listens at"),
+    ] {
+        let path = folder.path().join(name);
+        let bind = Bind::new(&path).replaceable(replaceable);
+        let (_stop, _served) = serve(Server::new(bind.listen().unwrap()));
+        let error = Bind::new(&path).replace(true).listen().unwrap_err();
+        assert!(matches!(error.kind(), ErrorKind::NotReplaceable { pid: Some(_), .. }), "{error}");
+        assert_eq!(error.whose(), Whose::Caller);
+        let said = error.to_string();
+        assert!(said.contains("serves it already. It cannot be replaced: "), "{said}");
+        assert!(said.contains(why), "{said}");
+        assert_eq!(ask(&path, "hello"), "hello");
+    }
+    let path = folder.path().join(named(103));
+    let (_stop, _served) = serve(Server::bind(&path).unwrap());
+    Bind::new(&path).replace(true).listen().unwrap();
+}

@@ -1,0 +1,98 @@
+//! Each side of a replacement, with another that does not do its part.
+
+use super::*;
+use crate::control::MODE;
+use crate::error::{Phase, Whose};
+use crate::socket_file;
+
+/// It waited for ever: in a sticky folder anybody can be first to listen there, and accept nobody.
+#[test]
+fn a_control_socket_that_accepts_nobody_is_not_waited_for_without_a_bound() {
+    let folder = tempfile::tempdir().unwrap();
+    let control = Address::new(folder.path().join("app.sock.ctl")).unwrap();
+    let (socket, _file) = socket_file::bind(&control, MODE).unwrap();
+    rustix::net::listen(&socket, 0).unwrap();
+    let soon = || Instant::now() + Duration::from_millis(50);
+    let queued = connect(&control, soon()).unwrap();
+    assert!(queued.is_some(), "the one that fits");
+    let error = connect(&control, soon()).unwrap_err();
+    assert_eq!(error.kind(), io::ErrorKind::TimedOut);
+}
+
+/// It was told `Resource temporarily unavailable (os error 11)`.
+#[test]
+fn a_server_that_does_not_answer_is_called_so() {
+    let folder = tempfile::tempdir().unwrap();
+    let address = Address::new(folder.path().join("app.sock")).unwrap();
+    let (socket, _file) = socket_file::bind(&address.control().unwrap(), MODE).unwrap();
+    rustix::net::listen(&socket, 0).unwrap();
+    for what in ["it is connected", "the queue is full"] {
+        let error = ask_within(&address, Duration::from_millis(50)).unwrap_err();
+        assert_eq!(error.whose(), Whose::Server, "{what}");
+        let said = error.to_string();
+        assert!(said.contains("did not answer within 50ms. Is it stopped?"), "{what}: {said}");
+        assert!(said.contains("unhang why"), "{what}: {said}");
+    }
+}
+
+fn estate(address: &Address) -> Estate {
+    let path = address.path().unwrap();
+    let lock = socket_file::lock(address, path).unwrap();
+    let (socket, file) = socket_file::bind(address, 0o600).unwrap();
+    Estate { socket, file, control: Control::new(address), lock: Some(lock) }
+}
+
+/// Both served, and whichever stopped first closed the socket for the other.
+#[test]
+fn a_successor_that_comes_too_late_is_told_and_does_not_serve() {
+    let folder = tempfile::tempdir().unwrap();
+    let address = Address::new(folder.path().join("s")).unwrap();
+    let (ours, theirs) = UnixStream::pair().unwrap();
+    let error = give(&estate(&address), &ours, Duration::from_millis(50)).unwrap_err();
+    assert_eq!(error.to_string(), "it did not serve within 50ms");
+    drop(ours);
+    dialog::read_line(&theirs, Instant::now() + PATIENCE).unwrap();
+    let error = Predecessor(theirs).take_leave(&address).unwrap_err();
+    assert_eq!((error.phase(), error.whose()), (Phase::Setup, Whose::Caller));
+    let said = error.to_string();
+    assert!(said.contains("goes on, as its successor did not serve within 50ms"), "{said}");
+}
+
+#[test]
+fn of_a_server_that_does_not_answer_its_successor_exactly_one_goes_on() {
+    let address = Address::new("/nonexistent/app.sock").unwrap();
+    let (ours, theirs) = UnixStream::pair().unwrap();
+    let successor = Predecessor(theirs);
+    let left = successor.take_leave_within(&address, Duration::from_millis(50));
+    let error = left.unwrap_err();
+    assert_eq!(error.whose(), Whose::Server);
+    assert!(error.to_string().contains("did not answer within 50ms"), "{error}");
+    // It goes on now, and finds that it has been asked in time.
+    let deadline = Instant::now() + PATIENCE;
+    assert_eq!(dialog::expect(&ours, &[READY], deadline).unwrap(), 0);
+    assert!(dialog::write(&ours, YOURS, deadline).is_err(), "it would leave it to nobody");
+}
+
+#[test]
+fn who_has_its_answer_serves_however_late_it_is() {
+    let address = Address::new("/nonexistent/app.sock").unwrap();
+    let (ours, theirs) = UnixStream::pair().unwrap();
+    dialog::write(&ours, YOURS, Instant::now() + PATIENCE).unwrap();
+    Predecessor(theirs).take_leave_within(&address, Duration::ZERO).unwrap();
+}
+
+/// It did, and others could take the lock that it had not.
+#[test]
+fn a_successor_that_gets_no_lock_does_not_serve() {
+    let folder = tempfile::tempdir().unwrap();
+    let address = Address::new(folder.path().join("s")).unwrap();
+    let (ours, theirs) = UnixStream::pair().unwrap();
+    let whole = estate(&address);
+    let estate = Estate { lock: None, ..whole };
+    let given = std::thread::spawn(move || give(&estate, &ours, PATIENCE));
+    let control = address.control().unwrap();
+    let received = receive(&address, &control, theirs, Instant::now() + PATIENCE);
+    let error = received.unwrap_err();
+    assert!(error.to_string().contains("expected its lock"), "{error}");
+    assert!(given.join().unwrap().is_err(), "it goes on");
+}
