@@ -5,9 +5,12 @@ mod flags;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::time::Duration;
 
 use clap::Args;
-use unhang::{Error, ErrorKind, Event, Fault, Listener, Request, Server, termination};
+use tokio::sync::oneshot;
+use tokio::time::timeout;
+use unhang::{Bind, Error, ErrorKind, Event, Fault, Listener, Request, Server, termination};
 
 use super::{block_on, complain};
 use crate::clock;
@@ -60,6 +63,9 @@ pub(crate) struct Serve {
     bounds: Bounds,
 }
 
+/// How long a signal that comes before there is a socket waits for one: making it takes microseconds.
+const MOMENT: Duration = Duration::from_millis(100);
+
 const SIGNALS: &str = "\
 SIGTERM, Ctrl-C and SIGHUP: nobody is let in any more, whoever is in is answered, the socket is
 removed. A second SIGTERM or Ctrl-C ends at once.";
@@ -78,7 +84,7 @@ impl Serve {
 
     async fn serve(self) -> Result<(), u8> {
         // First of all: whoever sees the socket may end the server in good order.
-        let stopped = termination();
+        let (stopped, early) = (termination(), termination());
         let limits = self.bounds.limits().map_err(misused)?;
         self.check_places()?;
         let endpoint = match &self.metrics {
@@ -88,7 +94,7 @@ impl Serve {
             })?),
             None => None,
         };
-        let listener = self.listener()?;
+        let Some(listener) = self.listener(early).await? else { return Ok(()) };
         if let Some(waits) = endpoint.as_ref().and_then(Endpoint::waits) {
             complain("serve", waits);
         }
@@ -162,37 +168,42 @@ impl Serve {
         }
     }
 
-    fn listener(&self) -> Result<Listener, u8> {
+    /// None where a signal came while it waited for the server that it is to replace.
+    async fn listener(&self, early: impl Future<Output = ()>) -> Result<Option<Listener>, u8> {
         let inherited = systemd::inherited().map_err(|error| {
             complain("serve", format_args!("cannot use the socket that was passed: {error}"));
             exit::FAILED
         })?;
-        match (&self.path, inherited) {
-            (Some(path), None) => {
-                let bind = self.file.bind(path).replace(self.replace);
-                let listener = bind.listen().map_err(|error| failed(&error))?;
-                if self.replace {
+        let listener = match (&self.path, inherited) {
+            (Some(path), None) if self.replace => {
+                let listener = take_over(self.file.bind(path).replace(true), early).await?;
+                if listener.is_some() {
                     self.say_what_was_missed(path);
                 }
-                Ok(listener)
+                return Ok(listener);
             }
+            (Some(path), None) => self.file.bind(path).listen(),
             (None, Some(socket)) => match self.file.given() {
-                Some(flag) => Err(misused(format_args!(
-                    "got {flag} for a socket passed by systemd, whose file is not ours: set \
-                     SocketMode=, SocketUser= and SocketGroup= in its unit instead"
-                ))),
-                None => Listener::inherited(socket).map_err(|error| failed(&error)),
+                Some(flag) => {
+                    return Err(misused(format_args!(
+                        "got {flag} for a socket passed by systemd, whose file is not ours: set \
+                         SocketMode=, SocketUser= and SocketGroup= in its unit instead"
+                    )));
+                }
+                None => Listener::inherited(socket),
             },
             (None, None) => {
-                Err(misused("expected a PATH, or a socket passed by systemd; got neither"))
+                let what = "expected a PATH, or a socket passed by systemd; got neither";
+                return Err(misused(what));
             }
             (Some(path), Some(_)) => {
                 let path = quoted(&path.to_string_lossy());
                 let what =
                     "and a socket passed by systemd, expected one of them: leave out the path";
-                Err(misused(format_args!("got the path {path} {what}")))
+                return Err(misused(format_args!("got the path {path} {what}")));
             }
-        }
+        };
+        listener.map(Some).map_err(|error| failed(&error))
     }
 
     /// A file that is taken over stays as it is, also where the successor then fails.
@@ -202,6 +213,27 @@ impl Serve {
             let what = "the socket is taken over as it is, and not with";
             complain("serve", format_args!("{what} {missed}. Change that with chmod or chown."));
         }
+    }
+}
+
+/// On a thread of its own, as the other server may keep it waiting, and a signal is to be heard.
+async fn take_over(bind: Bind, early: impl Future<Output = ()>) -> Result<Option<Listener>, u8> {
+    let (done, mut listening) = oneshot::channel();
+    let thread = std::thread::Builder::new().spawn(move || drop(done.send(bind.listen())));
+    if let Err(error) = thread {
+        complain("serve", format_args!("cannot start a thread: {error}"));
+        return Err(exit::FAILED);
+    }
+    let listener = tokio::select! {
+        listener = &mut listening => Some(listener),
+        // With nobody to replace, the socket may be there this moment: then it is removed in good order.
+        () = early => timeout(MOMENT, listening).await.ok(),
+    };
+    match listener {
+        Some(Ok(Ok(listener))) => Ok(Some(listener)),
+        Some(Ok(Err(error))) => Err(failed(&error)),
+        Some(Err(_)) => Err(exit::FAILED),
+        None => Ok(None),
     }
 }
 

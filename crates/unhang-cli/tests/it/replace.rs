@@ -1,16 +1,17 @@
 //! Replacing a running server: nobody notices, and a successor that fails changes nothing.
 
-use std::io::{Read, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::fs::MetadataExt;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
-use rustix::process::Signal;
+use rustix::process::{Resource, Signal};
 
 use crate::support::daemon::Daemon;
 use crate::support::peer::Peer;
-use crate::support::{Place, UNHANG, await_some};
+use crate::support::{PATIENCE, Place, UNHANG, await_some};
 
 fn inode(path: &Path) -> u64 {
     path.symlink_metadata().unwrap().ino()
@@ -53,7 +54,7 @@ fn the_successor_serves_the_same_file_and_the_old_one_finishes_and_ends() {
 
     assert_eq!(inode(&place.socket), before);
     assert!(serves(&new, &place));
-    let refused = std::process::Command::new(UNHANG).arg("serve").arg(&place.socket).output();
+    let refused = Command::new(UNHANG).arg("serve").arg(&place.socket).output();
     let said = String::from_utf8(refused.unwrap().stderr).unwrap();
     assert!(said.contains(&format!("process {}", new.pid())), "{said}");
     assert!(new.stop().0.success());
@@ -97,8 +98,7 @@ fn an_abstract_name_is_handed_over_too() {
     let mut old = Daemon::serve(&name, &[]);
     let new = Daemon::serve(&name, &["--replace"]);
     assert!(old.wait().success());
-    let output =
-        std::process::Command::new(UNHANG).args(["call", &name, "hello"]).output().unwrap();
+    let output = Command::new(UNHANG).args(["call", &name, "hello"]).output().unwrap();
     assert!(is_answer(&output.stdout), "{output:?}");
     assert!(new.stop().0.success());
 }
@@ -155,12 +155,128 @@ fn who_is_killed_while_its_predecessor_drains_can_be_started_again_at_once() {
 fn who_ends_while_it_is_asked_is_nobody_to_replace() {
     let place = Place::new();
     let control = UnixListener::bind(control(&place)).unwrap();
-    let mut command = std::process::Command::new(UNHANG);
+    let mut command = Command::new(UNHANG);
     let server = Daemon::spawn(command.arg("serve").arg(&place.socket).arg("--replace"));
     let asked = control.accept().unwrap();
     drop((control, asked));
     server.await_line("listening");
     assert!(serves(&server, &place));
+}
+
+/// It was heard ten seconds later.
+#[test]
+fn a_successor_that_waits_for_a_stopped_server_hears_a_signal() {
+    let place = Place::new();
+    let old = Daemon::serve(&place.socket, &[]);
+    old.freeze();
+    let mut command = Command::new(UNHANG);
+    command.arg("serve").arg(&place.socket).arg("--replace");
+    let mut new = Daemon::spawn(command.stderr(Stdio::piped()));
+    await_some("it catches the signal", || catches(&new, Signal::TERM).then_some(()));
+    new.signal(Signal::TERM);
+    // The other answers nothing, so that it would end with an error.
+    assert!(new.wait().success());
+    old.thaw();
+    assert!(serves(&old, &place));
+}
+
+/// An answer, or that it is busy; nothing by one that ends before it serves.
+fn is_told_something(place: &Place) -> bool {
+    let told = UnixStream::connect(&place.socket).and_then(|mut stream| {
+        stream.set_read_timeout(Some(PATIENCE))?;
+        stream.write_all(b"hello")?;
+        std::io::read_to_string(stream)
+    });
+    told.is_ok_and(|told| !told.is_empty())
+}
+
+/// `proc_pid_status(5)`: a mask in hexadecimal, its lowest bit for signal 1.
+fn catches(process: &Daemon, signal: Signal) -> bool {
+    let status = format!("/proc/{}/status", process.pid());
+    let status = std::fs::read_to_string(status).unwrap_or_default();
+    let mask = status.lines().find_map(|line| line.strip_prefix("SigCgt:"));
+    let mask = mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).unwrap_or_default();
+    mask >> (signal.as_raw() - 1) & 1 == 1
+}
+
+/// With two left it got the sockets and not the lock, and went without it.
+#[test]
+fn a_successor_without_descriptors_for_all_that_it_is_given_says_so() {
+    let place = Place::new();
+    let old = Daemon::serve(&place.socket, &["--log", "json"]);
+    let mut said = 0;
+    for most in 4..64 {
+        let limited = format!("ulimit -Sn {most}; exec \"$@\"");
+        let mut command = Command::new("sh");
+        command.args(["-c", &limited, "sh", UNHANG, "serve"]).arg(&place.socket);
+        command.args(["--replace", "--shards", "1"]).stderr(Stdio::piped());
+        let mut new = Daemon::spawn(&mut command);
+        let ended = await_some("it serves or ends", || match new.try_wait() {
+            None => old.line("\"replaced\"").map(|_| None),
+            ended => Some(ended),
+        });
+        let Some(ended) = ended else {
+            // With a number that is in use already, one more leaves room for no more.
+            assert!(said >= 3, "none left, one and two");
+            new.limit(Resource::Nofile, Some(1024));
+            // Until then the old one may still be the one that answers.
+            old.await_line("draining");
+            assert!(serves(&new, &place));
+            return;
+        };
+        assert!(!ended.success());
+        let output = new.stderr();
+        if output.contains("take the socket over") && output.contains("open more files") {
+            said += 1;
+        }
+        assert!(serves(&old, &place));
+    }
+    panic!("it never had enough");
+}
+
+/// The task that is asked was gone: it could not even be started, or had panicked.
+#[test]
+fn a_server_that_had_no_descriptor_or_thread_to_be_asked_with_can_be_replaced_later() {
+    let place = Place::new();
+    let server = (4..64).find_map(|most| {
+        let limited = format!("ulimit -Sn {most}; exec \"$@\"");
+        let mut command = Command::new("sh");
+        command.args(["-c", &limited, "sh", UNHANG, "serve"]).arg(&place.socket);
+        let mut server = Daemon::spawn(command.args(["--shards", "1"]));
+        // With the fewest that it does not end for, none is left.
+        let ended = await_some("it has all that it needs, or ends", || match server.try_wait() {
+            None => {
+                let idle = server.threads_sleep() && server.free_descriptors(most) == 0;
+                idle.then_some(false)
+            }
+            Some(_) => Some(true),
+        });
+        (!ended).then_some(())?;
+        server.limit(Resource::Nofile, Some(1024));
+        await_some("it serves, or was about to end", || match server.try_wait() {
+            None => is_told_something(&place).then_some(true),
+            Some(_) => Some(false),
+        })
+        .then_some(server)
+    });
+    let mut server = server.unwrap();
+    let status = std::fs::read_to_string(format!("/proc/{}/status", server.pid())).unwrap();
+    let size = status.lines().find_map(|line| line.strip_prefix("VmSize:")).unwrap();
+    let size: u64 = size.trim().strip_suffix(" kB").unwrap().parse().unwrap();
+    // Room for what it does, and not for the stack of a thread more.
+    let before = server.limit(Resource::As, Some((size + 512) * 1024));
+    let mut asks = UnixStream::connect(control(&place)).unwrap();
+    asks.set_read_timeout(Some(PATIENCE)).unwrap();
+    // It may have been told so before it could ask.
+    let _ = asks.write_all(b"unhang replace 1\n");
+    let mut told = String::new();
+    BufReader::new(asks).read_line(&mut told).unwrap();
+    assert!(told.contains("no thread can be started"), "{told}");
+    server.await_line("not replaced");
+    server.limit(Resource::As, before);
+    let new = Daemon::serve(&place.socket, &["--replace"]);
+    assert!(server.wait().success());
+    assert!(serves(&new, &place));
 }
 
 #[test]

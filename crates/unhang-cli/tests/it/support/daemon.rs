@@ -82,6 +82,17 @@ impl Daemon {
         kill_process(Pid::from_child(&self.child), signal).unwrap();
     }
 
+    /// Changes the soft limit for something, below our own hard one; gives what it was.
+    pub(crate) fn limit(&self, resource: Resource, most: Option<u64>) -> Option<u64> {
+        let limit = Rlimit { current: most, ..getrlimit(resource) };
+        prlimit(Some(Pid::from_child(&self.child)), resource, limit).unwrap().current
+    }
+
+    /// All that it says on standard error, where that was piped.
+    pub(crate) fn stderr(&mut self) -> String {
+        std::io::read_to_string(self.child.stderr.take().unwrap()).unwrap()
+    }
+
     /// Waits for its end.
     pub(crate) fn wait(&mut self) -> ExitStatus {
         await_some("the process ends", || self.try_wait())
