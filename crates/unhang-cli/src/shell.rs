@@ -1,5 +1,8 @@
 //! Commands that are shown, for somebody to run as they stand.
 
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+
 /// As a shell takes it. Control characters are escaped: they would act on the terminal at once.
 pub(crate) fn quoted(text: &str) -> String {
     let is_plain = |one: char| one.is_alphanumeric() || "/._-+:@,=".contains(one);
@@ -9,6 +12,14 @@ pub(crate) fn quoted(text: &str) -> String {
         format!("$'{}'", text.as_bytes().escape_ascii())
     } else {
         format!("'{}'", text.replace('\'', r"'\''"))
+    }
+}
+
+/// The same byte for byte, also where it is no text.
+pub(crate) fn quoted_path(path: &Path) -> String {
+    match path.to_str() {
+        Some(text) => quoted(text),
+        None => format!("$'{}'", path.as_os_str().as_bytes().escape_ascii()),
     }
 }
 

@@ -84,6 +84,7 @@ impl<H: Handler> Service<H> {
     pub(crate) async fn run(
         self: Arc<Self>,
         queue: impl Queue,
+        mut spare: Spare,
         shards: &Shards,
         stop: Arc<Stop>,
         stop_when: impl Future<Output = ()> + Send + 'static,
@@ -95,7 +96,6 @@ impl<H: Handler> Service<H> {
         });
 
         let mut drain = self.rules.drain.clone();
-        let mut spare = Spare::new();
         tokio::select! {
             biased;
             () = drain.begun() => {}
@@ -201,13 +201,16 @@ impl<H: Handler> Service<H> {
                     Err(Errno::INTR | Errno::CONNABORTED) => {}
                     Err(Errno::AGAIN) => {
                         self.places.queue_is_empty();
-                        match door {
-                            Door::Open if self.shards_can_serve(shards, 1) => return,
-                            Door::Open => tokio::select! {
-                                () = queue.wait() => {}
-                                () = shards.back() => {}
-                            },
-                            Door::Closed => return,
+                        if door == Door::Closed || self.shards_can_serve(shards, 1) {
+                            return;
+                        }
+                        tokio::select! {
+                            () = queue.wait() => {}
+                            () = shards.back() => {}
+                        }
+                        // Places may have come free meanwhile.
+                        if self.shards_can_serve(shards, 1) {
+                            return;
                         }
                     }
                     Err(error) => {

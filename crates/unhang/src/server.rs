@@ -26,6 +26,7 @@ use crate::limits::Limits;
 use crate::listener::{Bind, Listener};
 use crate::queue::Watched;
 use crate::shard;
+use crate::spare::Spare;
 use crate::successor;
 use crate::thinking::{self, Thinking};
 use crate::wire::oneshot::{Until, error_line};
@@ -209,6 +210,9 @@ impl Server {
                     let queue = Watched::new(Arc::clone(&listener), Arc::clone(&observer))
                         .map_err(watch_fails)?;
                     let watch = shards.all().idle.watch().map_err(watch_fails)?;
+                    let spare = Spare::new().map_err(|error| {
+                        Error::setup(listener.address(), "keep a spare descriptor", error)
+                    })?;
                     listener.serve_instead()?;
                     let service = Arc::new(service);
                     let keeper = keeper::look_after(
@@ -222,7 +226,7 @@ impl Server {
                     tokio::spawn(thinking::look_after(Arc::clone(&service)));
                     let (asked, all) = (Arc::clone(&service), Arc::clone(shards.all()));
                     tokio::spawn(successor::wait(listener, Arc::clone(&stop), asked, all));
-                    service.run(queue, shards.all(), stop, stop_when).await;
+                    service.run(queue, spare, shards.all(), stop, stop_when).await;
                     Ok(())
                 });
                 drop(shards);

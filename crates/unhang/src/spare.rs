@@ -1,6 +1,7 @@
 //! A descriptor kept for the day when there is no other.
 
 use std::fs::File;
+use std::io;
 
 use rustix::io::Errno;
 
@@ -19,10 +20,10 @@ pub(crate) enum Accepted<C> {
 }
 
 impl Spare {
-    pub(crate) fn new() -> Self {
-        let mut spare = Self(None);
-        spare.refill();
-        spare
+    /// # Errors
+    /// When there is none: whoever came would wait, and nobody could tell it so.
+    pub(crate) fn new() -> io::Result<Self> {
+        open().map(Some).map(Self)
     }
 
     /// Accepts, with the spare descriptor if there is no other.
@@ -47,7 +48,11 @@ impl Spare {
 
     fn refill(&mut self) {
         if self.0.is_none() {
-            self.0 = File::open("/dev/null").ok();
+            self.0 = open().ok();
         }
     }
+}
+
+fn open() -> io::Result<File> {
+    File::open("/dev/null")
 }

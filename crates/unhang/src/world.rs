@@ -37,6 +37,7 @@ use crate::drain;
 use crate::event::{Cause, Event};
 use crate::gauges::Gauges;
 use crate::shards::Shards;
+use crate::spare::Spare;
 use crate::thinking::{self, Thinking};
 use lobby::{Door, Lobby};
 use plan::Plan;
@@ -140,7 +141,8 @@ impl World {
         }
         let service = Arc::new(service);
         let keeper = tokio::spawn(thinking::look_after(Arc::clone(&service)));
-        service.run(Door::new(Arc::clone(&self)), &shards, stop, stop_when).await;
+        let (door, spare) = (Door::new(Arc::clone(&self)), Spare::new().unwrap());
+        service.run(door, spare, &shards, stop, stop_when).await;
         keeper.abort();
         shards.end();
         clients.await.unwrap();

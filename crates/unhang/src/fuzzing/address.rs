@@ -22,8 +22,10 @@ pub fn address(data: &[u8]) {
         None => SocketAddr::from_abstract_name(named),
     };
     assert_eq!(seen.map(|seen| Address::of_socket(&seen)).ok(), Some(address.clone()));
-    if std::str::from_utf8(data).is_ok() {
-        assert_eq!(address.to_string().as_bytes(), data, "it is shown as it is written");
+    let shown = address.to_string();
+    assert!(!shown.contains(char::is_control), "it does not drive the terminal: {shown:?}");
+    if std::str::from_utf8(data).is_ok_and(|text| !text.contains(char::is_control)) {
+        assert_eq!(shown.as_bytes(), data, "it is shown as it is written");
     }
 
     let control = address.control();

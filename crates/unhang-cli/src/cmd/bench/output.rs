@@ -18,7 +18,7 @@ pub(super) fn print(text: &str, code: u8) -> u8 {
     }
 }
 
-/// What went wrong, on standard error. Where that cannot be written, the exit code alone tells.
+/// What went wrong, on standard error.
 pub(super) fn complain(what: impl Display) {
-    let _ = writeln!(anstream::stderr(), "unhang bench: {what}");
+    crate::cmd::complain("bench", what);
 }

@@ -25,9 +25,9 @@ pub(super) fn code(printed: &io::Result<()>, code: u8) -> u8 {
     }
 }
 
-/// What went wrong, on standard error. Where that cannot be written, the exit code alone tells.
+/// What went wrong, on standard error.
 pub(super) fn complain(what: impl Display) {
-    let _ = writeln!(anstream::stderr(), "unhang why: {what}");
+    crate::cmd::complain("why", what);
 }
 
 /// Why there is nothing to judge.

@@ -1,8 +1,5 @@
 //! What a path leads to, before any connection.
 
-use std::os::unix::ffi::OsStrExt;
-use std::path::Path;
-
 use super::super::attention::Attention;
 use super::super::facts::{Facts, is_same_address};
 use super::super::file::{Bound, Found, SocketFile};
@@ -11,7 +8,7 @@ use super::connection::unseen;
 use super::listener::standing;
 use super::words::{holders, name_of, source};
 use super::{Certainty, Code, Verdict, end};
-use crate::shell::quoted;
+use crate::shell::quoted_path;
 use crate::sock_diag::{Kind, Socket};
 
 pub(super) fn judge(facts: &Facts, target: &Target) -> Vec<Verdict> {
@@ -166,13 +163,5 @@ fn stale(file: &SocketFile, certainty: Certainty) -> Verdict {
     let headline = format!("{path} is there{bound}, but nobody has it open: clients are refused");
     Verdict::new(Code::StaleFile, certainty, headline)
         .fix("start the server; let it prove that the file is stale, and unlink it, before bind()")
-        .now(format!("rm {}", as_argument(&file.path)))
-}
-
-/// For a shell, byte for byte, also where it is no text.
-fn as_argument(path: &Path) -> String {
-    match path.to_str() {
-        Some(text) => quoted(text),
-        None => format!("$'{}'", path.as_os_str().as_bytes().escape_ascii()),
-    }
+        .now(format!("rm {}", quoted_path(&file.path)))
 }
