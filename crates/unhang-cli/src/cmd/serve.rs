@@ -21,6 +21,7 @@ use crate::metrics::accept_queue::AcceptQueue;
 use crate::metrics::endpoint::{self, Endpoint};
 use crate::shell::quoted;
 use crate::systemd;
+use crate::units;
 use flags::{Allowed, Bounds, Ends, File};
 
 /// Serve a socket: every message is answered with the time
@@ -41,7 +42,7 @@ pub(crate) struct Serve {
     until: Ends,
 
     /// Threads that accept and answer [default: one per processor]
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = units::count_or_none(THREADS))]
     shards: Option<usize>,
 
     /// Print only start, stop and faults
@@ -62,6 +63,9 @@ pub(crate) struct Serve {
     #[command(flatten)]
     bounds: Bounds,
 }
+
+/// More than any machine has processors.
+const THREADS: usize = 1 << 16;
 
 /// How long a signal that comes before there is a socket waits for one: making it takes microseconds.
 const MOMENT: Duration = Duration::from_millis(100);

@@ -30,7 +30,7 @@ pub(crate) struct Bench {
     pub(super) json: bool,
     /// A process of the server, with all that descend from it; may be given again [default: who
     /// listens on the socket]
-    #[arg(long, value_name = "PID", value_parser = pid, allow_hyphen_values = true)]
+    #[arg(long, value_name = "PID", value_parser = pid)]
     pub(super) pid: Vec<i32>,
     #[command(flatten)]
     kind: Kind,
@@ -44,18 +44,18 @@ pub(crate) struct Bench {
 #[command(next_help_heading = "The load")]
 struct Kind {
     /// Clients at once; with --rate, at most so many
-    #[arg(long, value_name = "N", default_value_t = 1, value_parser = units::count(DESCRIPTORS), allow_hyphen_values = true)]
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = units::count(DESCRIPTORS))]
     clients: usize,
     /// Begin so many exchanges per second, however the server does, and count the latency of each
     /// from when it was due (open loop) [default: each client begins the next when one ends]
-    #[arg(long, value_name = "R", value_parser = rate, allow_hyphen_values = true)]
+    #[arg(long, value_name = "R", value_parser = rate)]
     rate: Option<f64>,
     /// Stop the server (SIGSTOP) while N clients connect and write, let it go on, and measure what
     /// it takes to answer them all; again and again
-    #[arg(long, value_name = "N", value_parser = units::count(DESCRIPTORS), allow_hyphen_values = true, conflicts_with_all = ["clients", "rate", "count"])]
+    #[arg(long, value_name = "N", value_parser = units::count(DESCRIPTORS), conflicts_with_all = ["clients", "rate", "count"])]
     drain: Option<usize>,
     /// Keep so many further connections open and silent
-    #[arg(long, value_name = "N", default_value_t = 0, value_parser = units::count_or_none(DESCRIPTORS), allow_hyphen_values = true)]
+    #[arg(long, value_name = "N", default_value_t = 0, value_parser = units::count_or_none(DESCRIPTORS))]
     idle: usize,
 }
 
@@ -63,16 +63,16 @@ struct Kind {
 #[command(next_help_heading = "How long")]
 struct Long {
     /// For this time
-    #[arg(long = "for", value_name = "DURATION", value_parser = units::deadline, allow_hyphen_values = true, default_value = "10s")]
+    #[arg(long = "for", value_name = "DURATION", value_parser = units::deadline, default_value = "10s")]
     span: Span,
     /// So many exchanges
-    #[arg(long, value_name = "N", value_parser = units::count(MANY), allow_hyphen_values = true, conflicts_with = "span")]
+    #[arg(long, value_name = "N", value_parser = units::count(MANY), conflicts_with = "span")]
     count: Option<u64>,
     /// With --drain: so many rounds
-    #[arg(long, value_name = "N", value_parser = units::count(MANY), allow_hyphen_values = true, conflicts_with = "span", requires = "drain")]
+    #[arg(long, value_name = "N", value_parser = units::count(MANY), conflicts_with = "span", requires = "drain")]
     rounds: Option<u64>,
     /// Before, the same for this time, which is not counted
-    #[arg(long, value_name = "DURATION", allow_hyphen_values = true, default_value = "1s")]
+    #[arg(long, value_name = "DURATION", default_value = "1s")]
     warm_up: Span,
 }
 
@@ -81,22 +81,22 @@ struct Long {
 struct Asked {
     /// What a client sends
     // With a newline, so that servers of either kind have a whole request.
-    #[arg(long, value_name = "DATA", value_parser = bytes(data::parse), allow_hyphen_values = true, default_value = "ping\\n")]
+    #[arg(long, value_name = "DATA", value_parser = bytes(data::parse), default_value = "ping\\n")]
     request: Data,
     /// Send so many bytes instead, of which the last is a newline
-    #[arg(long, value_name = "SIZE", value_parser = request_size, allow_hyphen_values = true, conflicts_with = "request")]
+    #[arg(long, value_name = "SIZE", value_parser = request_size, conflicts_with = "request")]
     request_bytes: Option<Size>,
     /// What the reply must be [default: anything but nothing]
-    #[arg(long, value_name = "DATA", value_parser = bytes(data::parse), allow_hyphen_values = true)]
+    #[arg(long, value_name = "DATA", value_parser = bytes(data::parse))]
     expect: Option<Data>,
     /// How long the reply must be
-    #[arg(long, value_name = "SIZE", allow_hyphen_values = true, conflicts_with = "expect")]
+    #[arg(long, value_name = "SIZE", conflicts_with = "expect")]
     reply_bytes: Option<Size>,
     /// Half-close after the request
     #[arg(long)]
     half_close: bool,
     /// For each exchange; one that takes longer has timed out
-    #[arg(long, value_name = "DURATION", value_parser = timeout, allow_hyphen_values = true, default_value = "5s")]
+    #[arg(long, value_name = "DURATION", value_parser = timeout, default_value = "5s")]
     timeout: Span,
 }
 

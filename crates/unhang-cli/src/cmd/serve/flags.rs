@@ -4,11 +4,13 @@ use std::fs::Metadata;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
-use clap::builder::RangedU64ValueParser;
 use clap::{Args, ValueEnum};
 use unhang::{Bind, Limits, Until, limits};
 
 use crate::units::{self, Mode, Size, Span};
+
+/// More connections than a process may have descriptors, by far.
+const MANY: usize = 1 << 24;
 
 #[derive(Args, Debug)]
 #[command(next_help_heading = "Socket file")]
@@ -23,7 +25,7 @@ pub(super) struct File {
     #[arg(long, value_name = "GROUP", value_parser = units::group)]
     group: Option<u32>,
     /// Length of the accept queue; the kernel caps it at net.core.somaxconn
-    #[arg(long, value_name = "N", default_value_t = limits::BACKLOG, value_parser = clap::value_parser!(i32).range(1..))]
+    #[arg(long, value_name = "N", default_value_t = limits::BACKLOG, value_parser = units::count(i32::MAX))]
     backlog: i32,
 }
 
@@ -68,13 +70,13 @@ pub(super) struct Bounds {
     #[arg(long, value_name = "SIZE", default_value_t = Size(Limits::default().max_held))]
     max_held: Size,
     /// Connections served at once; more wait in the accept queue
-    #[arg(long, value_name = "N", default_value_t = Limits::default().max_connections, value_parser = at_least_one())]
+    #[arg(long, value_name = "N", default_value_t = Limits::default().max_connections, value_parser = units::count(MANY))]
     max_connections: usize,
     /// How long they may wait there before they are told that the server is busy
     #[arg(long, value_name = "DURATION", value_parser = units::deadline, default_value_t = Span(Limits::default().queue))]
     queue_deadline: Span,
     /// Connections of one user at once [default: no bound]
-    #[arg(long, value_name = "N", value_parser = at_least_one())]
+    #[arg(long, value_name = "N", value_parser = units::count(MANY))]
     max_per_uid: Option<usize>,
 }
 
@@ -171,8 +173,4 @@ impl From<Ends> for Until {
             Ends::HalfClose => Self::HalfClose,
         }
     }
-}
-
-fn at_least_one() -> RangedU64ValueParser<usize> {
-    RangedU64ValueParser::new().range(1..)
 }
