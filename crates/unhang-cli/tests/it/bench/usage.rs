@@ -46,10 +46,10 @@ fn flags_that_make_no_sense_are_refused_with_what_was_expected() {
     }
 }
 
-/// It was "unexpected argument".
+/// Only so: a flag that follows is no data, and its value was forgotten.
 #[test]
-fn data_that_begins_like_a_flag_is_data() {
-    let output = run("/nonexistent/socket", &["--request", "--json", "--expect", "-1"]);
+fn data_that_begins_like_a_flag_is_data_behind_an_equals_sign() {
+    let output = run("/nonexistent/socket", &["--request=--json", "--expect=-1"]);
     assert_eq!(output.status.code(), Some(3), "{}", said(&output));
 }
 

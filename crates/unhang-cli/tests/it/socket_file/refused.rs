@@ -6,7 +6,7 @@ use std::os::unix::net::UnixDatagram;
 use std::os::unix::process::CommandExt;
 use std::process::{Command, Stdio};
 
-use rustix::net::{AddressFamily, SocketAddrUnix, SocketType};
+use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
 
 use super::refused;
 use crate::support::daemon::Daemon;
@@ -21,7 +21,10 @@ fn who_holds_a_socket_that_does_not_listen_is_named() {
     let folder = place.folder.path();
     let named = format!("process {}", std::process::id());
     let _datagram = UnixDatagram::bind(folder.join("datagram")).unwrap();
-    let bound = rustix::net::socket(AddressFamily::UNIX, SocketType::STREAM, None).unwrap();
+    // Not for the programs that other tests start meanwhile.
+    let flags = SocketFlags::CLOEXEC;
+    let (family, kind) = (AddressFamily::UNIX, SocketType::STREAM);
+    let bound = rustix::net::socket_with(family, kind, flags, None).unwrap();
     rustix::net::bind(&bound, &SocketAddrUnix::new(folder.join("bound")).unwrap()).unwrap();
     for name in ["datagram", "bound"] {
         let (code, said) = refused(&folder.join(name), &[]);
