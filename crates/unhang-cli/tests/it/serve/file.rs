@@ -7,7 +7,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixListener;
 use std::process::{Command, Output, Stdio};
 
-use rustix::net::{AddressFamily, SocketAddrUnix, SocketType};
+use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
 
 use crate::support::daemon::Daemon;
 use crate::support::{Place, UNHANG};
@@ -81,7 +81,10 @@ fn a_file_cannot_be_asked_for_where_there_is_none_of_ours() {
 #[test]
 fn a_passed_socket_that_does_not_listen_is_refused() {
     let place = Place::new();
-    let socket = rustix::net::socket(AddressFamily::UNIX, SocketType::STREAM, None).unwrap();
+    // Not for the programs that other tests start meanwhile.
+    let flags = SocketFlags::CLOEXEC;
+    let (family, kind) = (AddressFamily::UNIX, SocketType::STREAM);
+    let socket = rustix::net::socket_with(family, kind, flags, None).unwrap();
     rustix::net::bind(&socket, &SocketAddrUnix::new(&place.socket).unwrap()).unwrap();
     let output = inheriting(socket, &[]).output().unwrap();
     let said = said(&output);
