@@ -5,7 +5,7 @@ mod call;
 mod serve;
 mod why;
 
-use std::io::Write;
+use std::io::{self, Write};
 use std::os::unix::net::UnixStream;
 use std::process::ExitCode;
 
@@ -74,6 +74,25 @@ fn block_on<T>(work: impl Future<Output = T>) -> std::io::Result<T> {
     drop(room);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     Ok(runtime.block_on(work))
+}
+
+/// Writes all of it, now.
+fn write(mut out: impl Write, bytes: &[u8]) -> io::Result<()> {
+    out.write_all(bytes)?;
+    out.flush()
+}
+
+/// The exit code, which must not tell of something that nobody was given: then it is `lost`, and it
+/// is said why.
+fn given(command: &str, written: &io::Result<()>, code: u8, lost: u8, complaint: &str) -> u8 {
+    match written {
+        // Whoever reads our output has seen enough, as `head` has.
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+            complain(command, format_args!("{complaint}: {error}"));
+            lost
+        }
+        _ => code,
+    }
 }
 
 /// Says on standard error what went wrong, and under which command.

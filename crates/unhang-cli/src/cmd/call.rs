@@ -9,7 +9,7 @@ use std::process::ExitCode;
 use clap::{Args, ValueEnum};
 use unhang::{Client, Error, ErrorKind, Phase, ReplyEnds, limits};
 
-use super::{block_on, complain};
+use super::{block_on, complain, given, write};
 use crate::exit;
 use crate::shell::quoted;
 use crate::units::{self, Size, Span};
@@ -130,14 +130,6 @@ fn exit_code(error: &Error) -> u8 {
 
 /// Prints the bytes as they came.
 fn print(reply: &[u8], code: u8) -> ExitCode {
-    let mut out = io::stdout().lock();
-    match out.write_all(reply).and_then(|()| out.flush()) {
-        // Whoever read our output has seen enough, as `head` does.
-        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => code.into(),
-        Err(error) => {
-            complain("call", format_args!("cannot print the reply: {error}"));
-            exit::FAILED.into()
-        }
-        Ok(()) => code.into(),
-    }
+    let written = write(io::stdout().lock(), reply);
+    given("call", &written, code, exit::FAILED, "cannot print the reply").into()
 }

@@ -1,33 +1,24 @@
 //! What is said to whoever asked. That it cannot be said is no reason to panic, nor to be silent.
 
 use std::fmt::Display;
-use std::io::{self, ErrorKind, Write};
+use std::io;
 
-use crate::exit;
+use crate::{cmd, exit};
 
 /// The result, on standard output.
 pub(super) fn print(text: &str) -> io::Result<()> {
-    let mut out = anstream::stdout().lock();
-    out.write_all(text.as_bytes())?;
-    out.flush()
+    cmd::write(anstream::stdout().lock(), text.as_bytes())
 }
 
 /// The exit code, which must not tell of a result that nobody was given.
 pub(super) fn code(printed: &io::Result<()>, code: u8) -> u8 {
-    match printed {
-        // Whoever read our output has seen enough, as `head` does.
-        Err(error) if error.kind() != ErrorKind::BrokenPipe => {
-            complain(format_args!("the result cannot be written: {error}"));
-            // Not 1, which would say that a fault was found.
-            exit::NOT_ALLOWED
-        }
-        _ => code,
-    }
+    // Not 1, which would say that a fault was found.
+    cmd::given("why", printed, code, exit::NOT_ALLOWED, "the result cannot be written")
 }
 
 /// What went wrong, on standard error.
 pub(super) fn complain(what: impl Display) {
-    crate::cmd::complain("why", what);
+    cmd::complain("why", what);
 }
 
 /// Why there is nothing to judge.
