@@ -34,13 +34,26 @@ pub(crate) fn of_socket(address: &Address) -> Option<u32> {
     let inode = bound_inode(&fs::read("/proc/net/unix").ok()?, address)?;
     let link = format!("socket:[{inode}]");
     let processes = fs::read_dir("/proc").ok()?.flatten();
-    processes.filter_map(|entry| entry.file_name().to_str()?.parse().ok()).find(|pid: &u32| {
+    let all = processes.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+    oldest(all.filter(|pid: &u32| {
         fs::read_dir(format!("/proc/{pid}/fd")).is_ok_and(|descriptors| {
             descriptors
                 .flatten()
                 .any(|fd| fs::read_link(fd.path()).is_ok_and(|target| target == Path::new(&link)))
         })
-    })
+    }))
+}
+
+/// Of several that have it open: the others were forked by that one, or got it passed.
+fn oldest(processes: impl Iterator<Item = u32>) -> Option<u32> {
+    let started = |pid| started(&fs::read_to_string(format!("/proc/{pid}/stat")).ok()?);
+    processes.filter_map(|pid| Some((started(pid)?, pid))).min().map(|(_, pid)| pid)
+}
+
+/// When a process started, in ticks since the machine did: `starttime`, `proc_pid_stat(5)`.
+fn started(stat: &str) -> Option<u64> {
+    // After the name, which may hold anything: the 22nd of all, the name being the second.
+    stat.rsplit_once(')')?.1.split_ascii_whitespace().nth(19)?.parse().ok()
 }
 
 /// Columns: `Num RefCount Protocol Flags Type St Inode Path`, `proc(5)`.
@@ -72,6 +85,7 @@ pub(crate) fn bound_inode(table: &[u8], address: &Address) -> Option<u64> {
 mod tests {
     use std::ffi::OsStr;
     use std::os::unix::ffi::OsStrExt;
+    use std::process::{Command, Stdio};
 
     use super::*;
 
@@ -111,6 +125,25 @@ mod tests {
         let inode = |name| bound_inode(TABLE, &Address::new(name).unwrap());
         assert_eq!(inode("/run/bound.sock"), Some(25));
         assert_eq!(inode("/run/datagram.sock"), Some(26));
+    }
+
+    /// Whichever came first was: once the numbers had begun anew, a child that had just been forked.
+    #[test]
+    fn of_several_that_have_it_the_oldest_is_named() {
+        let mut child = Command::new("cat").stdin(Stdio::piped()).spawn().unwrap();
+        let (own, younger) = (std::process::id(), child.id());
+        assert_eq!(oldest([younger, own].into_iter()), Some(own));
+        drop(child.stdin.take());
+        child.wait().unwrap();
+        assert_eq!(oldest([younger].into_iter()), None, "it is gone");
+    }
+
+    #[test]
+    fn the_start_of_a_process_is_found_whatever_its_name() {
+        let stat = "7 (a) S 2) S 1 7 7 0 -1 4 1 2 3 4 5 6 7 8 20 0 1 0 4321 999 88 77";
+        assert_eq!(started(stat), Some(4321));
+        assert_eq!(started("7 (a"), None);
+        assert_eq!(started("7 (a) S 1"), None);
     }
 
     /// It was: "my app.sock" was taken for "app.sock".
