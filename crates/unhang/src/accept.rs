@@ -201,7 +201,9 @@ impl<H: Handler> Service<H> {
                     Err(Errno::INTR | Errno::CONNABORTED) => {}
                     Err(Errno::AGAIN) => {
                         self.places.queue_is_empty();
-                        if door == Door::Closed || self.shards_can_serve(shards, 1) {
+                        // Where accepting fails, a shard would find no more than that out again.
+                        let may_return = || !failing && self.shards_can_serve(shards, 1);
+                        if door == Door::Closed || may_return() {
                             return;
                         }
                         tokio::select! {
@@ -209,7 +211,7 @@ impl<H: Handler> Service<H> {
                             () = shards.back() => {}
                         }
                         // Places may have come free meanwhile.
-                        if self.shards_can_serve(shards, 1) {
+                        if may_return() {
                             return;
                         }
                     }

@@ -136,7 +136,12 @@ fn serve_while_open<H: Handler>(
 
 fn accept(listener: &Weak<Listener>) -> rustix::io::Result<Socket> {
     // Without a listener the server is at its end.
-    listener.upgrade().ok_or(Errno::BADF)?.accept().map(Socket::new)
+    let listener = listener.upgrade().ok_or(Errno::BADF)?;
+    match listener.accept() {
+        // With no descriptor left an empty queue gives that error, too.
+        Err(Errno::MFILE | Errno::NFILE) if !listener.has_waiting() => Err(Errno::AGAIN),
+        accepted => accepted.map(Socket::new),
+    }
 }
 
 pub(crate) fn somebody_waits(listener: &Weak<Listener>) -> bool {

@@ -4,7 +4,7 @@ use std::process::Command;
 
 use rustix::process::Signal;
 
-use super::{assert_serves, is_answer, next_exchange, serve, serve_with_descriptors};
+use super::{assert_ended, assert_serves, is_answer, next_exchange, serve, serve_with_descriptors};
 use crate::support::peer::Peer;
 use crate::support::{Place, UNHANG, await_some};
 
@@ -38,6 +38,39 @@ fn who_finds_none_is_told_and_the_log_says_once_why() {
         (server.descriptors() == baseline).then_some(())
     });
     assert_serves(&server, &place);
+}
+
+/// Whenever the queue was empty the shards were sent to try again, with or without a client: the log said
+/// so for each, and the server never slept.
+#[test]
+fn who_come_one_by_one_are_told_and_the_log_says_once_why() {
+    let place = Place::new();
+    let server = serve_with_descriptors(&place, 32, &["--until", "newline"]);
+    assert_serves(&server, &place);
+    server.await_idle();
+    let free = server.free_descriptors(32);
+    let mut served: Vec<_> = (0..free).map(|_| Peer::connect(&place.socket)).collect();
+    let told = || {
+        let said = Peer::connect(&place.socket).read_to_end();
+        assert_eq!(said, b"ERR busy: out of file descriptors\n");
+    };
+    told();
+    server.await_line("accept_failed");
+    assert_ended(&server, "refused", Some("busy: out of file descriptors"));
+    for _ in 0..3 {
+        told();
+        let line = server.await_line("");
+        assert!(line.contains("\"refused\""), "{line}");
+    }
+    server.await_idle();
+    // Who is served in between ends it.
+    let mut last = served.pop().unwrap();
+    last.write(b"hello\n");
+    assert!(is_answer(&last.read_to_end()));
+    assert_eq!(next_exchange(&server)["ended"], "answered");
+    served.push(Peer::connect(&place.socket));
+    told();
+    assert!(server.await_line("").contains("accept_failed"));
 }
 
 /// With none left an empty queue gives the same error as a full one: it was waited for the drain's whole

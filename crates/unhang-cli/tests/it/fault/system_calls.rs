@@ -196,7 +196,7 @@ impl Trace {
     /// Lets the server go, and gives whether there was a call to fail. Not in the midst of one: that
     /// would fail with ENOSYS, as strace has put no call in its place.
     fn stop(self, server: &Daemon) -> bool {
-        await_some("all threads of the server sleep", || server.threads_sleep().then_some(()));
+        server.await_idle();
         self.strace.stop();
         fs::read_to_string(&self.seen).unwrap().contains("(INJECTED)")
     }

@@ -3,7 +3,6 @@
 use std::ffi::OsStr;
 use std::fs;
 use std::io::{BufRead, BufReader};
-use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{Receiver, channel};
 
@@ -127,13 +126,19 @@ impl Daemon {
         })
     }
 
-    /// Whether each of its threads waits in a system call, and none is held there by a tracer.
+    /// Whether each of its threads waits in a system call, and none is held there by a tracer. Looked at
+    /// more than once: one that is woken again and again sleeps in between.
     pub(crate) fn threads_sleep(&self) -> bool {
-        let threads = std::fs::read_dir(format!("/proc/{}/task", self.pid())).unwrap();
+        (0..20).all(|_| self.threads_are('S'))
+    }
+
+    /// Whether all its threads are in a state: proc(5) has the letters.
+    fn threads_are(&self, state: char) -> bool {
+        let threads = fs::read_dir(format!("/proc/{}/task", self.pid())).unwrap();
         threads.flatten().all(|thread| {
             // What follows the name, which is in brackets: proc_pid_stat(5).
-            let stat = std::fs::read_to_string(thread.path().join("stat")).unwrap_or_default();
-            stat.rsplit_once(") ").is_some_and(|(_, rest)| rest.starts_with('S'))
+            let stat = fs::read_to_string(thread.path().join("stat")).unwrap_or_default();
+            stat.rsplit_once(") ").is_some_and(|(_, rest)| rest.starts_with(state))
         })
     }
 
@@ -159,26 +164,12 @@ impl Daemon {
     /// Stops every thread of it, as a debugger, a paused container or a suspended machine does.
     pub(crate) fn freeze(&self) {
         self.signal(Signal::STOP);
-        self.await_threads('T');
+        await_some("all its threads are stopped", || self.threads_are('T').then_some(()));
     }
 
     /// Waits until it has nothing to do.
     pub(crate) fn await_idle(&self) {
-        self.await_threads('S');
-    }
-
-    /// Waits until all its threads are in a state: proc(5) has the letters.
-    fn await_threads(&self, state: char) {
-        let threads = format!("/proc/{}/task", self.pid());
-        let is_there = |thread: &Path| {
-            let stat = fs::read_to_string(thread.join("stat")).unwrap();
-            // The state follows the name, which stands in parentheses.
-            stat.rsplit_once(") ").unwrap().1.starts_with(state)
-        };
-        await_some("all its threads are in that state", || {
-            let mut threads = fs::read_dir(&threads).unwrap();
-            threads.all(|thread| is_there(&thread.unwrap().path())).then_some(())
-        });
+        await_some("all its threads sleep", || self.threads_sleep().then_some(()));
     }
 
     /// Lets it go on.
