@@ -1,8 +1,14 @@
 //! systemd's side of a service: a socket that it holds for us, and what it wants to hear. Outside
 //! of systemd all of this does nothing.
 
+use std::env;
+use std::ffi::OsStr;
 use std::io;
-use std::os::unix::net::UnixListener;
+use std::os::linux::net::SocketAddrExt;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::net::{SocketAddr, UnixDatagram, UnixListener};
+use std::sync::Arc;
+use std::time::Duration;
 
 use listenfd::ListenFd;
 use sd_notify::NotifyState;
@@ -19,28 +25,69 @@ pub(crate) fn inherited() -> io::Result<Option<UnixListener>> {
     }
 }
 
-/// Clients can connect.
-pub(crate) fn ready() {
-    tell(NotifyState::Ready);
-}
+/// Where systemd hears of us (`NOTIFY_SOCKET`, `sd_notify(3)`). Opened once and kept: a server that is
+/// out of descriptors lives, and is to be heard.
+pub(crate) struct Notify(Option<(UnixDatagram, SocketAddr)>);
 
-/// No new ones are let in.
-pub(crate) fn stopping() {
-    tell(NotifyState::Stopping);
-}
+/// For how long its queue is left alone once it was found full: ten messages that nobody has read yet,
+/// or so, `unix(7)`.
+const PAUSE: Duration = Duration::from_millis(50);
 
-/// Says that we live, at half of the time in which systemd wants to hear it (`WatchdogSec=`). To be
-/// run where the deadlines are kept: what it vouches for is that they are.
-pub(crate) async fn keep_watchdog_content() {
-    let Some(within) = sd_notify::watchdog_enabled() else { return };
-    let mut tick = tokio::time::interval(within / 2);
-    loop {
-        tick.tick().await;
-        tell(NotifyState::Watchdog);
+impl Notify {
+    pub(crate) fn from_env() -> Self {
+        Self(env::var_os("NOTIFY_SOCKET").and_then(|name| open(&name).ok()))
+    }
+
+    /// Clients can connect.
+    pub(crate) fn ready(self: &Arc<Self>) {
+        self.tell(NotifyState::Ready);
+    }
+
+    /// No new ones are let in.
+    pub(crate) fn stopping(self: &Arc<Self>) {
+        self.tell(NotifyState::Stopping);
+    }
+
+    /// Says that we live, at half of the time in which systemd wants to hear it (`WatchdogSec=`). To be
+    /// run where the deadlines are kept: what it vouches for is that they are.
+    pub(crate) async fn keep_watchdog_content(&self) {
+        let Some(within) = sd_notify::watchdog_enabled() else { return };
+        let mut tick = tokio::time::interval(within / 2);
+        loop {
+            tick.tick().await;
+            self.tell_once_it_reads(NotifyState::Watchdog).await;
+        }
+    }
+
+    /// Waits for nobody: whoever calls this keeps deadlines.
+    fn tell(self: &Arc<Self>, state: NotifyState<'static>) {
+        if !self.is_told(&state) {
+            let notify = Arc::clone(self);
+            tokio::spawn(async move { notify.tell_once_it_reads(state).await });
+        }
+    }
+
+    async fn tell_once_it_reads(&self, state: NotifyState<'_>) {
+        while !self.is_told(&state) {
+            tokio::time::sleep(PAUSE).await;
+        }
+    }
+
+    /// Or cannot be told, as nobody is there to listen.
+    fn is_told(&self, state: &NotifyState<'_>) -> bool {
+        let Some((socket, systemd)) = &self.0 else { return true };
+        let sent = socket.send_to_addr(state.to_string().as_bytes(), systemd);
+        !sent.is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock)
     }
 }
 
-fn tell(state: NotifyState<'_>) {
-    // Nobody who is not there to listen can be told.
-    let _ = sd_notify::notify(&[state]);
+fn open(name: &OsStr) -> io::Result<(UnixDatagram, SocketAddr)> {
+    let address = match name.as_bytes() {
+        [b'@', name @ ..] => SocketAddr::from_abstract_name(name)?,
+        _ => SocketAddr::from_pathname(name)?,
+    };
+    let socket = UnixDatagram::unbound()?;
+    // The send of a library would wait until systemd reads.
+    socket.set_nonblocking(true)?;
+    Ok((socket, address))
 }

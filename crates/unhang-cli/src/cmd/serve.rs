@@ -102,15 +102,19 @@ impl Serve {
         if let Some(waits) = endpoint.as_ref().and_then(Endpoint::waits) {
             complain("serve", waits);
         }
+        let notify = Arc::new(systemd::Notify::from_env());
         let log = Arc::new(Log::start(self.log, self.quiet, listener.address()));
         let serves = {
             let (log, address) = (Arc::clone(&log), listener.address().clone());
+            let notify = Arc::clone(&notify);
             // The file's own: one that was passed or taken over need not have what we would give it.
             let file = address.path().and_then(|path| path.symlink_metadata().ok());
             let mode = file.as_ref().map(flags::mode_of);
             move || {
                 log.listening(&address, mode);
-                systemd::ready();
+                notify.ready();
+                // The runtime that this runs on is the one that keeps the deadlines.
+                tokio::spawn(async move { notify.keep_watchdog_content().await });
             }
         };
         let queue = endpoint.as_ref().and_then(|_| AcceptQueue::of(&listener));
@@ -136,7 +140,7 @@ impl Serve {
         let result = server
             .observe(move |event| {
                 if matches!(event, Event::Draining { .. }) {
-                    systemd::stopping();
+                    notify.stopping();
                 }
                 if let Some(metrics) = &metrics {
                     metrics.count(event);
@@ -261,8 +265,6 @@ async fn stop(first: impl Future<Output = ()> + Send, serves: impl FnOnce() + Se
     // Whether it is to stop is asked once all is there that it takes to serve, and not before: so
     // nobody is told of a server that then fails.
     serves();
-    // The runtime that this runs on is the one that keeps the deadlines.
-    tokio::spawn(systemd::keep_watchdog_content());
     first.await;
     tokio::spawn(async {
         termination().await;

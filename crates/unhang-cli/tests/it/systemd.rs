@@ -1,8 +1,12 @@
 //! Under systemd: the socket that it passes, what it wants to hear, and the unit files that we ship.
 
-use std::os::unix::net::{UnixDatagram, UnixListener, UnixStream};
+use std::io::ErrorKind;
+use std::os::linux::net::SocketAddrExt;
+use std::os::unix::net::{SocketAddr, UnixDatagram, UnixListener, UnixStream};
 use std::path::Path;
 use std::process::Command;
+
+use rustix::process::Signal;
 
 use crate::support::daemon::Daemon;
 use crate::support::peer::Peer;
@@ -14,7 +18,12 @@ fn await_word(systemd: &UnixDatagram, word: &str) {
     systemd.set_read_timeout(Some(PATIENCE)).unwrap();
     let mut buffer = [0; 256];
     loop {
-        let count = systemd.recv(&mut buffer).unwrap_or_else(|error| panic!("{word}: {error}"));
+        let count = match systemd.recv(&mut buffer) {
+            Ok(count) => count,
+            // With a timeout it is not begun again: signal(7).
+            Err(error) if error.kind() == ErrorKind::Interrupted => continue,
+            Err(error) => panic!("{word}: {error}"),
+        };
         if String::from_utf8_lossy(&buffer[..count]).lines().any(|line| line == word) {
             return;
         }
@@ -37,6 +46,50 @@ fn it_says_when_it_is_ready_when_it_stops_and_that_it_lives() {
     let (status, _) = server.stop();
     assert!(status.success());
     await_word(&systemd, "STOPPING=1");
+}
+
+/// The thread that keeps the deadlines waited until somebody read what it had to say.
+#[test]
+fn who_reads_nothing_of_what_systemd_is_told_holds_up_nobody() {
+    let place = Place::new();
+    let notify = place.folder.path().join("notify");
+    let systemd = UnixDatagram::bind(&notify).unwrap();
+    let mut command = Command::new(UNHANG);
+    command.arg("serve").arg(&place.socket).args(["--read-deadline", "100ms"]);
+    command.env("NOTIFY_SOCKET", &notify).env("WATCHDOG_USEC", "2000");
+    let server = Daemon::start(&mut command, "listening");
+    let another = UnixDatagram::unbound().unwrap();
+    another.connect(&notify).unwrap();
+    another.set_nonblocking(true).unwrap();
+    await_some("its queue is full", || another.send(b"").err());
+    let told = Peer::connect(&place.socket).read_to_end();
+    assert!(told.starts_with(b"ERR no whole request"), "{:?}", told.escape_ascii().to_string());
+    server.signal(Signal::TERM);
+    server.await_line("stopped");
+    // It may have ended before somebody read: then it could not say so.
+    await_word(&systemd, "READY=1");
+    await_word(&systemd, "WATCHDOG=1");
+}
+
+/// A socket was opened for each word: without a descriptor systemd heard nothing, and would have killed it.
+#[test]
+fn a_server_without_descriptors_says_that_it_lives_also_under_an_abstract_name() {
+    let place = Place::new();
+    let name = format!("unhang-notify-{}", std::process::id());
+    let address = SocketAddr::from_abstract_name(&name).unwrap();
+    let systemd = UnixDatagram::bind_addr(&address).unwrap();
+    let mut command = Command::new(UNHANG);
+    command.arg("serve").arg(&place.socket);
+    command.env("NOTIFY_SOCKET", format!("@{name}")).env("WATCHDOG_USEC", "20000");
+    let server = Daemon::start(&mut command, "listening");
+    await_word(&systemd, "READY=1");
+    server.leave_no_descriptor();
+    // What was sent before may be all that there is.
+    systemd.set_nonblocking(true).unwrap();
+    while systemd.recv(&mut [0; 256]).is_ok() {}
+    systemd.set_nonblocking(false).unwrap();
+    await_word(&systemd, "WATCHDOG=1");
+    await_word(&systemd, "WATCHDOG=1");
 }
 
 #[test]
