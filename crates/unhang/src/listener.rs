@@ -35,7 +35,7 @@ pub struct Bind {
     mode: u32,
     owner: Option<u32>,
     group: Option<u32>,
-    backlog: i32,
+    backlog: Option<i32>,
     replace: bool,
     replaceable: bool,
 }
@@ -48,7 +48,7 @@ impl Bind {
             mode: limits::MODE,
             owner: None,
             group: None,
-            backlog: limits::BACKLOG,
+            backlog: None,
             replace: false,
             replaceable: true,
         }
@@ -72,15 +72,15 @@ impl Bind {
         Self { group: Some(gid), ..self }
     }
 
-    /// The length of the accept queue; the kernel lowers it to net.core.somaxconn.
+    /// The length of the accept queue; 4096 unless set. The kernel lowers it to net.core.somaxconn.
     #[must_use]
     pub fn backlog(self, backlog: i32) -> Self {
-        Self { backlog, ..self }
+        Self { backlog: Some(backlog), ..self }
     }
 
     /// Takes the socket over from the unhang server that serves it now, if there is one, instead of
-    /// refusing to start beside it: the way to upgrade. The file, its mode and its owner, and the
-    /// accept queue stay as they are; nobody notices.
+    /// refusing to start beside it: the way to upgrade. The file, its mode and its owner stay as they
+    /// are, and so does the accept queue, but for its length, if that is set; nobody notices.
     ///
     /// The other server goes on until this one serves, and then finishes what it has under way. It
     /// must run as the same user. Between this and [`Server::serve`](crate::Server::serve) may be ten
@@ -126,7 +126,10 @@ impl Bind {
         let lock = loop {
             if self.replace {
                 if let Some((estate, predecessor)) = handover::ask(address)? {
-                    return Ok(Listener::new(estate, address.clone(), Some(predecessor), false));
+                    let mut listener =
+                        Listener::new(estate, address.clone(), Some(predecessor), false);
+                    listener.backlog = self.backlog;
+                    return Ok(listener);
                 }
             }
             let Some(path) = address.path() else { break None };
@@ -144,7 +147,10 @@ impl Bind {
                 }
                 lock => {
                     let lock = lock?;
-                    socket_file::make_way(address, path)?;
+                    if let Err(error) = socket_file::make_way(address, path) {
+                        socket_file::give_up(lock, path);
+                        return Err(error);
+                    }
                     break Some(lock);
                 }
             }
@@ -155,7 +161,7 @@ impl Bind {
         let estate = Estate { socket, file, control, lock };
         let listener = Listener::new(estate, address.clone(), None, true);
         listener.set_owner(self)?;
-        rustix::net::listen(&listener.estate.socket, self.backlog)
+        rustix::net::listen(&listener.estate.socket, self.backlog.unwrap_or(limits::BACKLOG))
             .map_err(|error| Error::setup(&listener.address, "listen on the socket", error))?;
         Ok(listener)
     }
@@ -168,6 +174,8 @@ pub struct Listener {
     address: Address,
     /// Who still serves until this one does.
     predecessor: Option<Predecessor>,
+    /// What its queue's length is to be from then on, if not as it was.
+    backlog: Option<i32>,
     /// Whether it ends with us: not while it belongs to a predecessor, a successor or systemd.
     ours: AtomicBool,
     /// Whether nobody can connect any more. Locked while it is not known whether a successor comes to
@@ -202,7 +210,7 @@ impl Listener {
     fn new(estate: Estate, address: Address, predecessor: Option<Predecessor>, ours: bool) -> Self {
         rights::refuse(&estate.socket);
         let ours = AtomicBool::new(ours);
-        Self { estate, address, predecessor, ours, closed: Arc::default() }
+        Self { estate, address, predecessor, backlog: None, ours, closed: Arc::default() }
     }
 
     /// Where it listens.
@@ -227,6 +235,11 @@ impl Listener {
         if let Some(predecessor) = &self.predecessor {
             predecessor.take_leave(&self.address)?;
             self.ours.store(true, Ordering::Relaxed);
+            if let Some(backlog) = self.backlog {
+                // Nobody who waits is turned out by a shorter one. It fails only where it does not
+                // listen: another has shut it, and nobody can connect whatever the length.
+                let _ = rustix::net::listen(&self.estate.socket, backlog);
+            }
         }
         Ok(())
     }

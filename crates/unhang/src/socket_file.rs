@@ -110,6 +110,13 @@ pub(crate) fn lock(address: &Address, path: &Path) -> Result<File, Error> {
     }
 }
 
+/// Leaves nothing beside a socket that is another program's. Whoever opened the file before sees that
+/// its name is gone, and begins again.
+pub(crate) fn give_up(lock: File, path: &Path) {
+    let _ = fs::remove_file(lock_name(path));
+    drop(lock);
+}
+
 fn lock_name(path: &Path) -> std::path::PathBuf {
     let mut name = path.as_os_str().to_owned();
     name.push(".lock");

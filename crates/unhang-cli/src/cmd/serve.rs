@@ -191,14 +191,20 @@ impl Serve {
                 return Ok(listener);
             }
             (Some(path), None) => self.file.bind(path).listen(),
-            (None, Some(socket)) => match self.file.given() {
-                Some(flag) => {
+            (None, Some(socket)) => match (self.file.given(), self.file.backlog) {
+                (Some(flag), _) => {
                     return Err(misused(format_args!(
                         "got {flag} for a socket passed by systemd, whose file is not ours: set \
                          SocketMode=, SocketUser= and SocketGroup= in its unit instead"
                     )));
                 }
-                None => Listener::inherited(socket),
+                (None, Some(_)) => {
+                    return Err(misused(
+                        "got --backlog for a socket passed by systemd, which listens already: set \
+                         Backlog= in its unit instead",
+                    ));
+                }
+                (None, None) => Listener::inherited(socket),
             },
             (None, None) => {
                 let what = "expected a PATH, or a socket passed by systemd; got neither";

@@ -131,6 +131,11 @@ fn a_server_of_another_make_is_left_alone_and_named() {
     let _bound = UnixDatagram::bind(&datagram).unwrap();
     assert_eq!(refused(&datagram, &[]).0, Some(1));
     assert!(datagram.exists());
+    // A lock was left beside each.
+    let names = fs::read_dir(place.folder.path()).unwrap();
+    let mut left: Vec<_> = names.map(|entry| entry.unwrap().file_name()).collect();
+    left.sort();
+    assert_eq!(left, ["datagram", "s"]);
 }
 
 #[test]

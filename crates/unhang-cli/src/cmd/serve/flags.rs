@@ -5,7 +5,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use clap::{Args, ValueEnum};
-use unhang::{Bind, Limits, Until, limits};
+use unhang::{Bind, Limits, Until};
 
 use crate::units::{self, Mode, Size, Span};
 
@@ -24,9 +24,10 @@ pub(super) struct File {
     /// Its group, by name or number
     #[arg(long, value_name = "GROUP", value_parser = units::group)]
     group: Option<u32>,
-    /// Length of the accept queue; the kernel caps it at net.core.somaxconn
-    #[arg(long, value_name = "N", default_value_t = limits::BACKLOG, value_parser = units::count(i32::MAX))]
-    backlog: i32,
+    /// Length of the accept queue; the kernel caps it at net.core.somaxconn [default: 4096, or as it
+    /// was with --replace]
+    #[arg(long, value_name = "N", value_parser = units::count(i32::MAX))]
+    pub(super) backlog: Option<i32>,
 }
 
 #[derive(Args, Debug)]
@@ -90,7 +91,7 @@ pub(super) enum Ends {
 
 impl File {
     pub(super) fn bind(&self, path: &Path) -> Bind {
-        let mut bind = Bind::new(path).backlog(self.backlog);
+        let mut bind = Bind::new(path);
         if let Some(mode) = self.mode {
             bind = bind.mode(mode.0);
         }
@@ -99,6 +100,9 @@ impl File {
         }
         if let Some(gid) = self.group {
             bind = bind.group(gid);
+        }
+        if let Some(backlog) = self.backlog {
+            bind = bind.backlog(backlog);
         }
         bind
     }

@@ -8,6 +8,7 @@ use std::os::unix::net::UnixListener;
 use std::process::{Command, Output, Stdio};
 
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
+use serde_json::Value;
 
 use crate::support::daemon::Daemon;
 use crate::support::{Place, UNHANG};
@@ -75,6 +76,34 @@ fn a_file_cannot_be_asked_for_where_there_is_none_of_ours() {
         let said = self::said(&output);
         assert_eq!(output.status.code(), Some(2), "{said}");
         assert!(said.contains(flags[0]) && said.contains("SocketMode="), "{said}");
+    }
+}
+
+/// It was dropped without a word.
+#[test]
+fn the_length_of_a_passed_sockets_queue_is_set_where_it_was_made() {
+    let place = Place::new();
+    let socket = UnixListener::bind(&place.socket).unwrap();
+    let output = inheriting(socket.into(), &["--backlog", "7"]).output().unwrap();
+    let said = said(&output);
+    assert_eq!(output.status.code(), Some(2), "{said}");
+    assert!(said.contains("--backlog") && said.contains("Backlog="), "{said}");
+}
+
+/// The same.
+#[test]
+fn the_length_of_a_queue_that_is_taken_over_is_set_where_it_was_asked_for() {
+    let place = Place::new();
+    let length = || {
+        let output = Command::new(UNHANG).args(["why", "--json"]).arg(&place.socket).output();
+        let object: Value = serde_json::from_slice(&output.unwrap().stdout).unwrap();
+        object["listeners"][0]["backlog"].as_u64()
+    };
+    let mut servers = vec![Daemon::serve(&place.socket, &["--backlog", "7"])];
+    assert_eq!(length(), Some(7));
+    for (asked, expected) in [(&["--backlog", "9"][..], 9), (&[], 9), (&["--backlog", "5"], 5)] {
+        servers.push(Daemon::serve(&place.socket, &[&["--replace"], asked].concat()));
+        assert_eq!(length(), Some(expected), "{asked:?}");
     }
 }
 
