@@ -5,6 +5,7 @@ use std::io;
 use std::time::Duration;
 
 use anstyle::{AnsiColor, Reset, Style};
+use rustix::io::Errno;
 use serde_json::json;
 use unhang::{Address, Exchange, Lost, Peer};
 
@@ -74,10 +75,16 @@ impl Line<'_> {
             Self::Hint { command } => {
                 write!(text, "while one waits, this says for whom, where and why: {command}")
             }
-            Self::AcceptFailed(error) => write!(
-                text,
-                "{bad}cannot accept: {error}; clients wait in the accept queue until it succeeds{end}"
-            ),
+            Self::AcceptFailed(error) => {
+                let clients = match Errno::from_io_error(error) {
+                    Some(Errno::MFILE | Errno::NFILE) => {
+                        "clients are told that the server is busy until it succeeds. Let it open \
+                         more files: ulimit -n, or LimitNOFILE= in systemd"
+                    }
+                    _ => "clients wait in the accept queue until it succeeds",
+                };
+                write!(text, "{bad}cannot accept: {error}{end}; {clients}")
+            }
             Self::Replaced { by } => {
                 write!(text, "replaced by {}, which serves now", process(*by))
             }
