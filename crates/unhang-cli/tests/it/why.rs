@@ -13,9 +13,11 @@ mod python;
 mod sight;
 
 use std::ffi::OsStr;
+use std::time::Instant;
 
 use serde_json::Value;
 
+use crate::support::PATIENCE;
 use crate::support::hang::Stage;
 
 /// Looks for a short time at what `arguments` name; gives the exit code and the JSON object.
@@ -58,15 +60,16 @@ fn finds_where(
 }
 
 /// The same, whether or not it is called a fault. The players have said that they are ready, but one
-/// may still be on its way into the call that it stays in: hence a few times.
+/// may still be on its way into the call that it stays in, and a busy machine keep it there: hence more
+/// than once.
 fn suspects_where(
     stage: &Stage,
     code: &str,
     certainty: &str,
     is_it: impl Fn(&Value) -> bool,
 ) -> Value {
-    let mut last = Value::Null;
-    for _ in 0..10 {
+    let (mut last, began) = (Value::Null, Instant::now());
+    while began.elapsed() < PATIENCE {
         let (exit, object) = look(stage, &[&stage.place.socket]);
         let finding = &object["findings"][0];
         if codes(&object) == [(code, certainty)] && is_it(finding) {

@@ -195,7 +195,7 @@ fn is_still(before: &Socket, now: &Socket) -> bool {
 
 /// A thread that sleeps this often in a second has something to do.
 const BUSY_SLEEPS: f64 = 50.0;
-/// A thread that computes gets this share of a CPU even on a crowded machine.
+/// A thread that computes gets this share of a CPU, even where it goes to sleep now and then.
 const COMPUTING: f64 = 0.2;
 
 /// How a thread moved from one sample to the next.
@@ -205,13 +205,11 @@ pub(crate) fn motion(before: &Thread, now: &Thread, window: Duration) -> Motion 
     let sleeps = now.sleeps.saturating_sub(before.sleeps) as f64;
     let hardly_slept = sleeps <= (BUSY_SLEEPS * seconds).max(1.0);
     let runs = |thread: &Thread| thread.state == 'R';
+    // One that never slept was ready for a CPU all the while, and on a crowded machine got none.
+    let works = now.sleeps == before.sleeps || now.ran - before.ran > COMPUTING * seconds * 1_000.0;
     if hardly_slept && !runs(before) && !runs(now) && before.call == now.call {
         Motion::Still
-    } else if hardly_slept
-        && runs(before)
-        && runs(now)
-        && now.ran - before.ran > COMPUTING * seconds * 1_000.0
-    {
+    } else if hardly_slept && runs(before) && runs(now) && works {
         Motion::Computing
     } else {
         Motion::Moving
@@ -262,8 +260,18 @@ mod tests {
     fn a_thread_computes_when_it_runs_all_the_while() {
         let half = Duration::from_millis(500);
         let runs = thread('R', Call::None, 10, 1_000.0);
-        assert_eq!(motion(&runs, &thread('R', Call::None, 10, 1_400.0), half), Motion::Computing);
-        assert_eq!(motion(&runs, &thread('R', Call::None, 10, 1_050.0), half), Motion::Moving);
-        assert_eq!(motion(&runs, &thread('R', Call::None, 99, 1_400.0), half), Motion::Moving);
+        let judged = |now| motion(&runs, &now, half);
+        assert_eq!(judged(thread('R', Call::None, 11, 1_400.0)), Motion::Computing);
+        assert_eq!(judged(thread('R', Call::None, 11, 1_050.0)), Motion::Moving);
+        assert_eq!(judged(thread('R', Call::None, 99, 1_400.0)), Motion::Moving);
+    }
+
+    /// It was said to move, and its client, with certainty, not to hang.
+    #[test]
+    fn a_thread_that_never_sleeps_computes_whatever_share_of_a_cpu_it_gets() {
+        let window = Duration::from_millis(100);
+        let runs = thread('R', Call::None, 10, 1_000.0);
+        assert_eq!(motion(&runs, &runs, window), Motion::Computing);
+        assert_eq!(motion(&runs, &thread('S', Call::None, 11, 1_001.0), window), Motion::Moving);
     }
 }

@@ -11,7 +11,7 @@ use serde_json::Value;
 use super::{codes, finds, look};
 use crate::support::daemon::Daemon;
 use crate::support::hang::{Stage, User};
-use crate::support::{UNHANG, await_some};
+use crate::support::{PATIENCE, UNHANG, await_some};
 
 #[test]
 fn data_is_shown_only_when_asked_for_and_is_left_where_it_is() {
@@ -36,26 +36,31 @@ fn data_is_shown_only_when_asked_for_and_is_left_where_it_is() {
 
 #[test]
 fn a_borrowed_descriptor_does_not_delay_the_owners_close() {
-    const MOST_MICROS: u64 = 50_000;
+    // Less than the window, for which none may be held; much more than a busy machine takes.
+    const MOST_MILLIS: u64 = 200;
     let mut stage = Stage::new(User::Me);
     stage.play("close-again", "listening");
     let socket = stage.place.socket.as_os_str();
-    let flags = ["--show-data", "--for", "1ms", "--json"].map(AsRef::as_ref);
+    let flags = ["--show-data", "--for", "300ms", "--json"].map(AsRef::as_ref);
     let mut borrowed = 0;
-    let slowest = await_some("all connections are closed", || {
+    await_some("a connection was looked into, some times", || {
         let output = stage.why(&[&flags[..], &[socket]].concat());
         let object: Value = serde_json::from_slice(&output.stdout).unwrap();
-        let has_looked = object["findings"][0]["server"]["unread_bytes"] == "unread";
-        borrowed += usize::from(has_looked);
-        stage.player(0).line("slowest")
+        borrowed += usize::from(object["findings"][0]["server"]["unread_bytes"] == "unread");
+        (borrowed == 5).then_some(())
     });
-    let slowest: u64 = slowest.rsplit(' ').next().unwrap().parse().unwrap();
-    assert!(borrowed > 0, "nothing was borrowed, so nothing is proved");
-    assert!(slowest < MOST_MICROS, "{slowest} µs");
+    let mut closed = 0;
+    while let Some(line) = stage.player(0).line("closed ") {
+        let millis: u64 = line.rsplit(' ').next().unwrap().parse().unwrap();
+        assert!(millis < MOST_MILLIS, "{millis} ms");
+        closed += 1;
+    }
+    assert!(closed > 0, "nothing was closed, so nothing is proved");
 }
 
-/// Beyond the window; far more than it takes, as debug builds and busy machines are slow.
-const MOST: Duration = Duration::from_secs(5);
+/// Far more than the second or so that it takes, as machines are busy; far less than where each is looked
+/// for among all the others.
+const MOST: Duration = PATIENCE;
 
 /// Whether so many descriptors may be had, and some for the test itself.
 pub(super) fn may_have(descriptors: u64) -> bool {
