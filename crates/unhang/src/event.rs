@@ -13,8 +13,8 @@ use crate::wire::oneshot::Until;
 pub enum Event<'a> {
     /// A connection has ended.
     Exchange(&'a Exchange),
-    /// No connection could be accepted; those that wait stay queued, and it is tried again. Said
-    /// once until one is accepted.
+    /// No connection could be accepted to be served. Where descriptors are missing, who comes is told
+    /// so; else those who wait stay queued, and it is tried again. Said once until one is accepted.
     AcceptFailed(&'a io::Error),
     /// Another process serves the socket from now on; this one drains.
     Replaced {

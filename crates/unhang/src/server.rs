@@ -132,9 +132,10 @@ impl Server {
         self
     }
 
-    /// How many threads accept and answer; as many as there are processors unless set. With none,
-    /// one thread accepts, and hands every request to the runtime that
-    /// [`serve`](Self::serve) is called on: for handlers that mostly block or compute.
+    /// How many threads accept and answer; as many as there are processors unless set, and no more
+    /// than half of [`Limits::max_connections`]. With none, one thread accepts, and hands every
+    /// request to the runtime that [`serve`](Self::serve) is called on: for handlers that mostly
+    /// block or compute.
     #[must_use]
     pub fn shards(mut self, shards: usize) -> Self {
         self.shards = shards;
