@@ -38,9 +38,9 @@ Exit codes:
   2  the arguments make no sense
   3  could not connect at all";
 
-/// For `unhang --help`.
+/// For `unhang --help`, and for `unhang call --help`.
 pub(crate) const HELP: &str = "\
-Exit codes:
+Exit codes of serve and call (why and bench have their own):
   0  done: answered and closed, or stopped as asked
   1  failed: could not serve; the connection was lost; the reply was too large
   2  the arguments make no sense
