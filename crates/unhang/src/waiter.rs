@@ -38,7 +38,7 @@ impl Waiter {
                 return;
             }
             if shards.stand_by(shard) {
-                // While it watches, the kernel goes through it for each client, sleeping or not.
+                // While it watches and does not sleep, the kernel goes through it for each client.
                 let _ = listener.upgrade().map(|listener| epoll::delete(&self.0, listener));
             }
         }
