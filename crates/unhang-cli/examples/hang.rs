@@ -311,7 +311,7 @@ fn close_again(path: &str) -> Outcome {
         let mut client = UnixStream::connect(path)?;
         client.write_all(b"unread")?;
         let (server, _) = listener.accept()?;
-        thread::sleep(Duration::from_millis(600));
+        thread::sleep(Duration::from_secs(2));
         let closed = Instant::now();
         drop(server);
         // A reset, as the request was not read; either way an end.

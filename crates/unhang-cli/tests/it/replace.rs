@@ -286,6 +286,14 @@ fn only_its_own_user_may_reach_for_the_socket() {
     assert_eq!(control(&place).symlink_metadata().unwrap().mode() & 0o777, 0o600);
 }
 
+struct OnDrop<F: FnMut()>(F);
+
+impl<F: FnMut()> Drop for OnDrop<F> {
+    fn drop(&mut self) {
+        self.0();
+    }
+}
+
 #[test]
 fn under_load_no_call_fails() {
     const REPLACEMENTS: usize = 50;
@@ -293,6 +301,8 @@ fn under_load_no_call_fails() {
     let mut server = Daemon::serve(&place.socket, &["--quiet"]);
     let (done, calls) = (AtomicBool::new(false), AtomicUsize::new(0));
     std::thread::scope(|scope| {
+        // Also where this panics, as the scope waits for all.
+        let _done = OnDrop(|| done.store(true, Ordering::Relaxed));
         for _ in 0..8 {
             scope.spawn(|| {
                 while !done.load(Ordering::Relaxed) {
@@ -308,7 +318,6 @@ fn under_load_no_call_fails() {
             assert!(old.wait().success());
             await_some("calls go on", || (calls.load(Ordering::Relaxed) > before).then_some(()));
         }
-        done.store(true, Ordering::Relaxed);
     });
     assert!(server.stop().0.success());
 }

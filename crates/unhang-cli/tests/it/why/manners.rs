@@ -42,20 +42,18 @@ fn a_borrowed_descriptor_does_not_delay_the_owners_close() {
     stage.play("close-again", "listening");
     let socket = stage.place.socket.as_os_str();
     let flags = ["--show-data", "--for", "300ms", "--json"].map(AsRef::as_ref);
-    let mut borrowed = 0;
-    await_some("a connection was looked into, some times", || {
+    let (mut borrowed, mut closed) = (0, 0);
+    await_some("connections were looked into, and closed", || {
         let output = stage.why(&[&flags[..], &[socket]].concat());
         let object: Value = serde_json::from_slice(&output.stdout).unwrap();
         borrowed += usize::from(object["findings"][0]["server"]["unread_bytes"] == "unread");
-        (borrowed == 5).then_some(())
+        while let Some(line) = stage.player(0).line("closed ") {
+            let millis: u64 = line.rsplit(' ').next().unwrap().parse().unwrap();
+            assert!(millis < MOST_MILLIS, "{millis} ms");
+            closed += 1;
+        }
+        (borrowed >= 3 && closed >= 2).then_some(())
     });
-    let mut closed = 0;
-    while let Some(line) = stage.player(0).line("closed ") {
-        let millis: u64 = line.rsplit(' ').next().unwrap().parse().unwrap();
-        assert!(millis < MOST_MILLIS, "{millis} ms");
-        closed += 1;
-    }
-    assert!(closed > 0, "nothing was closed, so nothing is proved");
 }
 
 /// Far more than the second or so that it takes, as machines are busy; far less than where each is looked
@@ -93,7 +91,7 @@ fn ten_thousand_sockets_are_no_trouble() {
 /// Each connection is held beside each thread, and in each thread's call there is a descriptor.
 #[test]
 fn a_thread_for_each_of_many_clients_is_no_trouble() {
-    const CLIENTS: usize = 1_500;
+    const CLIENTS: usize = 1_000;
     if !may_have(CLIENTS as u64) {
         return;
     }
