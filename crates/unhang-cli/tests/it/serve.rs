@@ -217,9 +217,12 @@ fn a_server_that_is_killed_in_mid_request_leaves_nobody_hanging_or_reset() {
     for _ in 0..20 {
         let place = Place::new();
         let server = Daemon::serve(&place.socket, &["--until", "newline", "--shards", "1"]);
+        // So that it is all there when the connection is accepted, and is read at once.
+        server.freeze();
         let mut peer = Peer::connect(&place.socket);
         peer.write(b"hel");
-        // Read, as the next is answered by the same thread.
+        server.thaw();
+        // Read, as the next is accepted by the same thread.
         Peer::ask(&place.socket, b"hello\n");
         server.signal(Signal::KILL);
         assert_eq!(peer.read_to_end(), b"");
