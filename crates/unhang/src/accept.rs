@@ -140,7 +140,7 @@ impl<H: Handler> Service<H> {
     /// For ever. The shards accept until one is in trouble or all are blocked.
     async fn serve_all(self: &Arc<Self>, queue: &impl Queue, shards: &Shards, spare: &mut Spare) {
         loop {
-            if self.shards_can_serve(shards, 0) {
+            if self.shards_can_serve(queue, shards, 0) {
                 self.places.queue_is_empty();
                 queue.rest();
                 shards.open();
@@ -151,10 +151,12 @@ impl<H: Handler> Service<H> {
         }
     }
 
-    /// Not while they would soon be in trouble again: each needs a place of its own at any time.
+    /// Not while they would soon be in trouble again: each needs a place of its own at any time, and none
+    /// can wait at a queue that somebody who shares it has shut.
     /// `held` are places that whoever asks would give back.
-    fn shards_can_serve(&self, shards: &Shards, held: usize) -> bool {
-        shards.one_is_free() && self.places.left() + held >= 2 * shards.all.len()
+    fn shards_can_serve(&self, queue: &impl Queue, shards: &Shards, held: usize) -> bool {
+        let enough = self.places.left() + held >= 2 * shards.all.len();
+        shards.one_is_free() && enough && !queue.is_shut()
     }
 
     /// Once until one is accepted.
@@ -183,8 +185,12 @@ impl<H: Handler> Service<H> {
                     let cause = || Cause::Busy(Scarce::Places { most });
                     match (self.turn_all_away(queue, spare, cause), door) {
                         (Left::Nobody, Door::Closed) => return,
-                        (Left::Nobody, Door::Open) => self.places.queue_is_empty(),
-                        (Left::Some, _) => sleep(ACCEPT_PAUSE).await,
+                        (Left::Nobody, Door::Open) if !queue.is_shut() => {
+                            self.places.queue_is_empty();
+                        }
+                        // One that is shut looks as if somebody waited, and without patience nothing
+                        // else would be waited for.
+                        _ => sleep(ACCEPT_PAUSE).await,
                     }
                     continue;
                 }
@@ -202,7 +208,7 @@ impl<H: Handler> Service<H> {
                     Err(Errno::AGAIN) => {
                         self.places.queue_is_empty();
                         // Where accepting fails, a shard would find no more than that out again.
-                        let may_return = || !failing && self.shards_can_serve(shards, 1);
+                        let may_return = || !failing && self.shards_can_serve(queue, shards, 1);
                         if door == Door::Closed || may_return() {
                             return;
                         }
@@ -227,7 +233,7 @@ impl<H: Handler> Service<H> {
             };
             failing = false;
             self.let_in(connection, place);
-            if door == Door::Open && self.shards_can_serve(shards, 0) {
+            if door == Door::Open && self.shards_can_serve(queue, shards, 0) {
                 return;
             }
         }

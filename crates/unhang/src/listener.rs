@@ -225,7 +225,16 @@ impl Listener {
 
     /// Whether somebody is in the accept queue.
     pub(crate) fn has_waiting(&self) -> bool {
-        let mut asked = [PollFd::new(&self.estate.socket, PollFlags::IN)];
+        self.is_now(PollFlags::IN)
+    }
+
+    /// Whether nobody can connect any more: who shares it may shut it for all.
+    pub(crate) fn is_shut(&self) -> bool {
+        self.is_now(PollFlags::RDHUP)
+    }
+
+    fn is_now(&self, state: PollFlags) -> bool {
+        let mut asked = [PollFd::new(&self.estate.socket, state)];
         rustix::event::poll(&mut asked, Some(&Timespec::default())).is_ok_and(|ready| ready > 0)
     }
 

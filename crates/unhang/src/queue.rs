@@ -30,6 +30,9 @@ pub(crate) trait Queue {
     /// Whether somebody is in it; always, once the door is closed.
     fn has_waiting(&self) -> bool;
 
+    /// Whether nobody can connect any more. From then on it is readable for ever, whoever is in it.
+    fn is_shut(&self) -> bool;
+
     /// Waits until there may be something to accept. What it knew of before is forgotten here, and
     /// the next accept looks: what comes in between wakes the next wait.
     fn wait(&self) -> impl Future<Output = ()>;
@@ -94,6 +97,10 @@ impl Queue for Watched {
 
     fn has_waiting(&self) -> bool {
         self.listener.has_waiting()
+    }
+
+    fn is_shut(&self) -> bool {
+        self.listener.is_shut()
     }
 
     async fn wait(&self) {

@@ -126,7 +126,9 @@ fn serve_while_open<H: Handler>(
             next = service.serve_next(shards, shard, &mut seat, || accept(listener));
             tries += 1;
         }
-        if next == Next::Trouble {
+        // Woken for nobody: by its bell, because another was sooner, or for ever.
+        let for_nobody = next == Next::Wait && tries == 1;
+        if next == Next::Trouble || for_nobody && is_shut(listener) {
             return shards.is_in_trouble();
         }
         now = Instant::now();
@@ -146,6 +148,10 @@ fn accept(listener: &Weak<Listener>) -> rustix::io::Result<Socket> {
 
 pub(crate) fn somebody_waits(listener: &Weak<Listener>) -> bool {
     listener.upgrade().is_some_and(|listener| listener.has_waiting())
+}
+
+fn is_shut(listener: &Weak<Listener>) -> bool {
+    listener.upgrade().is_some_and(|listener| listener.is_shut())
 }
 
 impl<H: Handler> Service<H> {

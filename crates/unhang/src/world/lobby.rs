@@ -143,6 +143,10 @@ impl Queue for Door {
         !state.open || !state.inside.is_empty()
     }
 
+    fn is_shut(&self) -> bool {
+        !self.world.lobby.state().open
+    }
+
     async fn wait(&self) {
         poll_fn(|cx| {
             let mut state = self.world.lobby.state();

@@ -2,7 +2,7 @@
 
 use std::future::{pending, ready};
 use std::io::Write;
-use std::os::unix::net::UnixStream;
+use std::os::unix::net::{UnixListener, UnixStream};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::channel;
 use std::sync::{Arc, Mutex};
@@ -375,8 +375,55 @@ fn a_listener_that_another_process_has_shut_does_not_spin() {
         let _ = done.send(runtime.block_on(server.serve(echo)));
     });
     assert_eq!(ask(&folder.path().join("s"), "hello"), "hello");
-    rustix::net::shutdown(&shared, rustix::net::Shutdown::Read).unwrap();
+    shut(&shared);
     assert!(finished.recv_timeout(Duration::from_millis(200)).is_err(), "nobody has stopped it");
     stop.send(()).unwrap();
     finished.recv_timeout(PATIENCE).unwrap().unwrap();
+}
+
+/// One of them went round for ever.
+#[test]
+fn the_shards_of_a_listener_that_another_process_has_shut_sleep() {
+    let thread = async |_: Request| {
+        let thread = std::fs::read_link("/proc/thread-self")?;
+        Ok::<_, Fault>(thread.to_string_lossy().into_owned())
+    };
+    let (server, shared) = Running::sharing(|server| server.shards(1), thread);
+    let shard = ask(&server.path, "which thread are you?");
+    shut(&shared);
+    let sleeps = || {
+        let stat = std::fs::read_to_string(format!("/proc/{shard}/stat")).unwrap();
+        // The state follows the name, which stands in parentheses.
+        stat.rsplit_once(") ").unwrap().1.starts_with('S')
+    };
+    let begun = std::time::Instant::now();
+    // Looked at more than once: one that goes round may be seen as it sleeps.
+    while !(0..100).all(|_| sleeps()) {
+        assert!(begun.elapsed() < PATIENCE, "it does not sleep");
+    }
+}
+
+/// It was not: without a place and without patience, there was nothing that the accept loop waited for.
+#[test]
+fn who_is_in_already_is_served_where_another_process_has_shut_the_listener() {
+    let full = |server: Server| {
+        let mut limits = Limits::default();
+        limits.max_connections = 1;
+        limits.queue = Duration::ZERO;
+        server.limits(limits).until(Until::Newline)
+    };
+    let (mut server, shared) = Running::sharing(full, echo);
+    let mut inside = connect(&server.path);
+    // Who is told so has found no place.
+    assert!(ask(&server.path, "hello\n").starts_with("ERR busy"));
+    shut(&shared);
+    inside.write_all(b"hello\n").unwrap();
+    assert_eq!(read_to_end(inside), "hello\n");
+    server.stop();
+    server.wait();
+}
+
+/// As whoever shares it may.
+fn shut(shared: &UnixListener) {
+    rustix::net::shutdown(shared, rustix::net::Shutdown::Read).unwrap();
 }

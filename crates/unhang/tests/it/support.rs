@@ -1,14 +1,14 @@
 //! What the tests share: a server in this process, and clients that no server can hang.
 
 use std::io::{Read, Write};
-use std::os::unix::net::UnixStream;
+use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, channel};
 use std::time::Duration;
 
 use tempfile::TempDir;
 use tokio::sync::oneshot;
-use unhang::{Error, Handler, Request, Server};
+use unhang::{Error, Handler, Listener, Request, Server};
 
 /// No test waits longer for anything: generous, as machines are slow and shared.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
@@ -25,8 +25,25 @@ impl Running {
     pub(crate) fn start(change: impl FnOnce(Server) -> Server, handler: impl Handler) -> Self {
         let folder = TempDir::new().unwrap();
         let path = folder.path().join("s");
+        let server = change(Server::bind(&path).unwrap());
+        Self::run(server, folder, path, handler)
+    }
+
+    /// The same with a listener that it shares with the test.
+    pub(crate) fn sharing(
+        change: impl FnOnce(Server) -> Server,
+        handler: impl Handler,
+    ) -> (Self, UnixListener) {
+        let folder = TempDir::new().unwrap();
+        let path = folder.path().join("s");
+        let shared = UnixListener::bind(&path).unwrap();
+        let listener = Listener::inherited(shared.try_clone().unwrap()).unwrap();
+        (Self::run(change(Server::new(listener)), folder, path, handler), shared)
+    }
+
+    fn run(server: Server, folder: TempDir, path: PathBuf, handler: impl Handler) -> Self {
         let (stop, stopped) = oneshot::channel::<()>();
-        let server = change(Server::bind(&path).unwrap()).stop_when(async {
+        let server = server.stop_when(async {
             let _ = stopped.await;
         });
         let (done, finished) = channel();
