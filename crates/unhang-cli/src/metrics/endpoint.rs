@@ -76,13 +76,16 @@ impl Endpoint {
 
     /// For ever, unless it turns out that it cannot listen; then it says why.
     pub(crate) async fn serve(self, metrics: Arc<Metrics>) -> String {
-        let mut door = self.door;
+        let (mut door, mut pause) = (self.door, PAUSE);
         loop {
             match door {
                 Some(door) => match door.serve(metrics).await {},
                 None => match Door::open(&self.place).await {
                     Ok(free) => door = Some(free),
-                    Err(Closed::Taken(_)) => tokio::time::sleep(PAUSE).await,
+                    Err(Closed::Taken(_)) => {
+                        tokio::time::sleep(pause).await;
+                        pause = (2 * pause).min(LONGEST);
+                    }
                     Err(Closed::Failed(why)) => return why,
                 },
             }
@@ -154,9 +157,12 @@ fn cure(error: io::ErrorKind) -> &'static str {
     }
 }
 
-/// After an accept that failed, and while the address is another's: trying again at once would only
-/// burn the processor.
+/// After an accept that failed, and at first while the address is another's: trying again at once would
+/// only burn the processor.
 const PAUSE: Duration = Duration::from_millis(100);
+
+/// While it still is: for each try all processes may be gone through, to find the one that has it.
+const LONGEST: Duration = Duration::from_secs(2);
 
 async fn answer(
     stream: impl AsyncRead + AsyncWrite + Unpin,
