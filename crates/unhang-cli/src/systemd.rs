@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use listenfd::ListenFd;
 use sd_notify::NotifyState;
+use tokio::time::sleep;
 
 /// The one socket that was passed to us (`LISTEN_FDS`, `sd_listen_fds(3)`).
 pub(crate) fn inherited() -> io::Result<Option<UnixListener>> {
@@ -33,6 +34,9 @@ pub(crate) struct Notify(Option<(UnixDatagram, SocketAddr)>);
 /// or so, `unix(7)`.
 const PAUSE: Duration = Duration::from_millis(50);
 
+/// As often as anybody may want to hear that we live: more would be to do nothing else.
+const OFTEN: Duration = Duration::from_millis(1);
+
 impl Notify {
     pub(crate) fn from_env() -> Self {
         Self(env::var_os("NOTIFY_SOCKET").and_then(|name| open(&name).ok()))
@@ -51,11 +55,12 @@ impl Notify {
     /// Says that we live, at half of the time in which systemd wants to hear it (`WatchdogSec=`). To be
     /// run where the deadlines are kept: what it vouches for is that they are.
     pub(crate) async fn keep_watchdog_content(&self) {
-        let Some(within) = sd_notify::watchdog_enabled() else { return };
-        let mut tick = tokio::time::interval(within / 2);
+        let Some(within) = sd_notify::watchdog_enabled().filter(|within| !within.is_zero()) else {
+            return;
+        };
         loop {
-            tick.tick().await;
             self.tell_once_it_reads(NotifyState::Watchdog).await;
+            sleep((within / 2).max(OFTEN)).await;
         }
     }
 
@@ -69,7 +74,7 @@ impl Notify {
 
     async fn tell_once_it_reads(&self, state: NotifyState<'_>) {
         while !self.is_told(&state) {
-            tokio::time::sleep(PAUSE).await;
+            sleep(PAUSE).await;
         }
     }
 

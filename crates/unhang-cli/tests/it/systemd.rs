@@ -4,7 +4,7 @@ use std::io::ErrorKind;
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::net::{SocketAddr, UnixDatagram, UnixListener, UnixStream};
 use std::path::Path;
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 use rustix::process::Signal;
 
@@ -48,32 +48,42 @@ fn it_says_when_it_is_ready_when_it_stops_and_that_it_lives() {
     await_word(&systemd, "STOPPING=1");
 }
 
-/// The thread that keeps the deadlines waited until somebody read what it had to say.
+/// It held up every deadline, and the end of the server: what was said to it was waited for.
 #[test]
-fn who_reads_nothing_of_what_systemd_is_told_holds_up_nobody() {
+fn a_systemd_that_does_not_read_holds_up_nobody_and_is_told_when_it_does() {
     let place = Place::new();
     let notify = place.folder.path().join("notify");
     let systemd = UnixDatagram::bind(&notify).unwrap();
+    fill(&notify);
     let mut command = Command::new(UNHANG);
     command.arg("serve").arg(&place.socket).args(["--read-deadline", "100ms"]);
-    command.env("NOTIFY_SOCKET", &notify).env("WATCHDOG_USEC", "2000");
+    command.env("NOTIFY_SOCKET", &notify).env("WATCHDOG_USEC", "20000");
     let server = Daemon::start(&mut command, "listening");
-    let another = UnixDatagram::unbound().unwrap();
-    another.connect(&notify).unwrap();
-    another.set_nonblocking(true).unwrap();
-    await_some("its queue is full", || another.send(b"").err());
     let told = Peer::connect(&place.socket).read_to_end();
     assert!(told.starts_with(b"ERR no whole request"), "{:?}", told.escape_ascii().to_string());
-    server.signal(Signal::TERM);
-    server.await_line("stopped");
-    // It may have ended before somebody read: then it could not say so.
     await_word(&systemd, "READY=1");
     await_word(&systemd, "WATCHDOG=1");
+    fill(&notify);
+    let (status, _) = server.stop();
+    assert!(status.success());
+}
+
+/// Until there is no room for another word. A sender may have none left of its own, and then another has.
+fn fill(notify: &Path) {
+    loop {
+        let sender = UnixDatagram::unbound().unwrap();
+        sender.set_nonblocking(true).unwrap();
+        if sender.send_to(b"FILL=1", notify).is_err() {
+            return;
+        }
+        while sender.send_to(b"FILL=1", notify).is_ok() {}
+    }
 }
 
 /// A socket was opened for each word: without a descriptor systemd heard nothing, and would have killed it.
+/// And under an abstract name it never heard anything.
 #[test]
-fn a_server_without_descriptors_says_that_it_lives_also_under_an_abstract_name() {
+fn a_server_without_descriptors_says_that_it_lives() {
     let place = Place::new();
     let name = format!("unhang-notify-{}", std::process::id());
     let address = SocketAddr::from_abstract_name(&name).unwrap();
@@ -90,6 +100,26 @@ fn a_server_without_descriptors_says_that_it_lives_also_under_an_abstract_name()
     systemd.set_nonblocking(false).unwrap();
     await_word(&systemd, "WATCHDOG=1");
     await_word(&systemd, "WATCHDOG=1");
+}
+
+/// In microseconds, nothing is no time at all, and one was said on without a pause.
+#[test]
+fn a_watchdog_that_wants_to_hear_too_much_does_not_spin() {
+    for time in ["0", "1"] {
+        let place = Place::new();
+        let notify = place.folder.path().join("notify");
+        let systemd = UnixDatagram::bind(&notify).unwrap();
+        let mut command = Command::new(UNHANG);
+        command.arg("serve").arg(&place.socket).stderr(Stdio::piped());
+        command.env("NOTIFY_SOCKET", &notify).env("WATCHDOG_USEC", time);
+        let mut server = Daemon::start(&mut command, "listening");
+        await_word(&systemd, "READY=1");
+        std::thread::spawn(move || while systemd.recv(&mut [0; 256]).is_ok() {});
+        server.await_idle();
+        server.signal(Signal::TERM);
+        assert!(server.wait().success());
+        assert_eq!(server.stderr(), "");
+    }
 }
 
 #[test]
