@@ -65,6 +65,10 @@ fn look<H: Handler>(service: &Service<H>, shards: &Shards, listener: &Weak<Liste
     } else if stuck > 0 && somebody_waits(listener) {
         // The kernel has woken only the one that is stuck now.
         shards.nudge();
+    } else if shards.somebody_stands_by() && somebody_waits(listener) {
+        // Whoever has left them there would have called by now, unless something holds it up that is no
+        // exchange: an observer that blocks.
+        shards.call_another();
     }
 }
 

@@ -191,6 +191,30 @@ fn an_observer_sees_every_exchange_and_may_panic() {
     }
 }
 
+/// It is not to block; but nobody looked after those whom the only shard that waited left in the queue.
+#[test]
+fn while_an_observer_blocks_its_shard_another_that_stood_by_serves() {
+    let (release, blocked) = channel::<()>();
+    let blocked = Mutex::new(blocked);
+    let observer = move |event: &Event<'_>| {
+        if matches!(event, Event::Exchange(exchange) if exchange.bytes_in == "block".len()) {
+            // Ends when the test lets it.
+            let _ = blocked.lock().unwrap().recv();
+        }
+    };
+    let server = Running::start(|server| server.shards(2).observe(observer), echo);
+    for _ in 0..100 {
+        assert_eq!(ask(&server.path, "hi"), "hi");
+    }
+    let mut patient = connect(&server.path);
+    patient.write_all(b"block").unwrap();
+    for _ in 0..10 {
+        assert_eq!(ask(&server.path, "hi"), "hi");
+    }
+    assert_eq!(read_to_end(patient), "block");
+    drop(release);
+}
+
 /// Nobody accepts yet, so all of them lie in the accept queue when the stop comes.
 #[test]
 fn a_stop_answers_everyone_who_is_under_way_or_in_the_queue() {
