@@ -28,8 +28,8 @@ pub enum Event<'a> {
         /// What went wrong.
         error: &'a io::Error,
     },
-    /// The socket file is not there any more, or another is: nobody new can connect, who is
-    /// connected is served. Said once, until that changes.
+    /// Nobody new can connect, as the socket file is not there any more, another is, or the socket
+    /// was shut. Who is connected is served. Said once, until that changes.
     SocketLost(Lost),
     /// The server has stopped accepting and finishes what it has accepted.
     Draining {
@@ -40,14 +40,16 @@ pub enum Event<'a> {
     },
 }
 
-/// What became of a socket file while its server lives. Its `Display` says what that means.
+/// What became of a socket while its server lives. Its `Display` says what that means.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Lost {
-    /// It is gone.
+    /// Its file is gone.
     Deleted,
     /// Another file has its name.
     Replaced,
+    /// Another process that has it has shut it, for everybody (`shutdown(2)`).
+    Shut,
 }
 
 /// How one connection went.
@@ -178,6 +180,10 @@ impl Lost {
                 "See who put the other there (ss -xlp); to have the path back, remove it and \
                  restart the server."
             }
+            Self::Shut => {
+                "Restart the server, and first whoever made the socket for it, such as systemd's \
+                 socket unit."
+            }
         }
     }
 }
@@ -211,6 +217,7 @@ impl fmt::Display for Lost {
             Self::Replaced => {
                 "another file is in the place of the socket file: nobody new comes here"
             }
+            Self::Shut => "another process has shut the socket: nobody new can connect",
         })
     }
 }

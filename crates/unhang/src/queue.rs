@@ -14,7 +14,7 @@ use tokio::task::unconstrained;
 use tokio::time::sleep;
 
 use crate::accept::{Observer, tell};
-use crate::event::Event;
+use crate::event::{Event, Lost};
 use crate::limits::ACCEPT_PAUSE;
 use crate::listener::Listener;
 use crate::stream::{Socket, Stream};
@@ -52,6 +52,8 @@ pub(crate) struct Watched {
     watch: RefCell<Watch>,
     /// Until the door is closed.
     vigil: Cell<Option<Vigil>>,
+    /// Who is told that another has shut it, until then or until the door is closed.
+    untold: Cell<Option<Observer>>,
 }
 
 enum Watch {
@@ -66,10 +68,11 @@ enum Watch {
 impl Watched {
     /// Must be called on the runtime that watches it.
     pub(crate) fn new(listener: Arc<Listener>, observer: Observer) -> io::Result<Self> {
+        let untold = Cell::new(Some(Arc::clone(&observer)));
         let tell = move |lost| tell(&observer, &Event::SocketLost(lost));
         let vigil = listener.file().map(|file| Vigil::keep(file.path.clone(), file.identity, tell));
         let watch = RefCell::new(Watch::Resting(listener.as_fd().try_clone_to_owned()?.into()));
-        Ok(Self { watch, listener, vigil: Cell::new(vigil.transpose()?) })
+        Ok(Self { watch, listener, vigil: Cell::new(vigil.transpose()?), untold })
     }
 
     fn watch(&self) -> io::Result<Rc<UnixStream>> {
@@ -111,6 +114,9 @@ impl Queue for Watched {
         if unconstrained(ready).await {
             // Still, though it was just forgotten: somebody who shares the listener has shut it, and
             // it will be readable for ever.
+            if let Some(observer) = self.untold.take() {
+                tell(&observer, &Event::SocketLost(Lost::Shut));
+            }
             return sleep(ACCEPT_PAUSE).await;
         }
         if watch.readable().await.is_err() {
@@ -130,8 +136,9 @@ impl Queue for Watched {
     }
 
     async fn close_door(&self) -> bool {
-        // First: what is removed now is not lost.
+        // First: what is removed and shut now is not lost.
         self.vigil.take();
+        self.untold.take();
         self.listener.close_door().await
     }
 }

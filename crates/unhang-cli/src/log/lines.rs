@@ -143,6 +143,7 @@ impl Line<'_> {
                 "how": match lost {
                     Lost::Deleted => "deleted",
                     Lost::Replaced => "replaced",
+                    Lost::Shut => "shut",
                     _ => "otherwise",
                 },
                 "what": lost.to_string(),

@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use tempfile::TempDir;
-use unhang::{Cause, Ended, Event, Fault, Limits, Reply, Request, Server, Until};
+use unhang::{Cause, Ended, Event, Fault, Limits, Lost, Reply, Request, Server, Until};
 
 use crate::support::{PATIENCE, Running, ask, connect, read_to_end};
 
@@ -385,24 +385,23 @@ fn with_just_two_places_for_each_the_shards_begin_again() {
 /// It was never heard of again: such a listener is readable for ever, and the accept loop went round
 /// without letting anybody else run.
 #[test]
-fn a_listener_that_another_process_has_shut_does_not_spin() {
-    let folder = TempDir::new().unwrap();
-    let shared = std::os::unix::net::UnixListener::bind(folder.path().join("s")).unwrap();
-    let listener = unhang::Listener::inherited(shared.try_clone().unwrap()).unwrap();
-    let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
-    let server = Server::new(listener).stop_when(async {
-        let _ = stopped.await;
-    });
-    let (done, finished) = channel();
-    std::thread::spawn(move || {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-        let _ = done.send(runtime.block_on(server.serve(echo)));
-    });
-    assert_eq!(ask(&folder.path().join("s"), "hello"), "hello");
-    shut(&shared);
-    assert!(finished.recv_timeout(Duration::from_millis(200)).is_err(), "nobody has stopped it");
-    stop.send(()).unwrap();
-    finished.recv_timeout(PATIENCE).unwrap().unwrap();
+fn that_another_process_has_shut_the_listener_is_said_once_and_ends_no_server() {
+    for shards in [0, 2] {
+        let (sender, lost) = channel();
+        let observer = move |event: &Event<'_>| {
+            if let Event::SocketLost(lost) = event {
+                sender.send(*lost).unwrap();
+            }
+        };
+        let change = |server: Server| server.shards(shards).observe(observer);
+        let (mut server, shared) = Running::sharing(change, echo);
+        assert_eq!(ask(&server.path, "hello"), "hello");
+        shut(&shared);
+        assert_eq!(lost.recv_timeout(PATIENCE), Ok(Lost::Shut));
+        server.stop();
+        server.wait();
+        assert_eq!(lost.iter().count(), 0);
+    }
 }
 
 /// One of them went round for ever.
