@@ -24,7 +24,7 @@ pub(super) struct File {
     /// Its group, by name or number
     #[arg(long, value_name = "GROUP", value_parser = units::group)]
     group: Option<u32>,
-    /// Length of the accept queue, which --replace leaves as it is; the kernel caps it at
+    /// Length of the accept queue, kept by --replace unless set; the kernel caps it at
     /// net.core.somaxconn [default: 4096]
     #[arg(long, value_name = "N", value_parser = units::count(i32::MAX))]
     pub(super) backlog: Option<i32>,
