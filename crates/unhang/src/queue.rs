@@ -126,13 +126,16 @@ impl Queue for Watched {
 
     fn rest(&self) {
         let mut watch = self.watch.borrow_mut();
-        *watch = match std::mem::replace(&mut *watch, Watch::None) {
+        let stream = match std::mem::replace(&mut *watch, Watch::None) {
             Watch::Watching(stream) => {
-                let stream = Rc::try_unwrap(stream).ok().and_then(|stream| stream.into_std().ok());
-                stream.map_or(Watch::None, Watch::Resting)
+                Rc::try_unwrap(stream).ok().and_then(|stream| stream.into_std().ok())
             }
-            resting => resting,
+            Watch::Resting(stream) => Some(stream),
+            Watch::None => None,
         };
+        // One that could not be watched is gone.
+        let another = || self.listener.as_fd().try_clone_to_owned().ok().map(Into::into);
+        *watch = stream.or_else(another).map_or(Watch::None, Watch::Resting);
     }
 
     async fn close_door(&self) -> bool {
@@ -140,5 +143,25 @@ impl Queue for Watched {
         self.vigil.take();
         self.untold.take();
         self.listener.close_door().await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::listener::Bind;
+
+    /// It had none until the next wait, which may be one without a descriptor to spare.
+    #[tokio::test]
+    async fn who_rests_has_a_descriptor_for_the_next_wait_also_after_one_could_not_be_watched() {
+        let folder = tempfile::tempdir().unwrap();
+        let listener = Arc::new(Bind::new(folder.path().join("s")).listen().unwrap());
+        let queue = Watched::new(listener, Arc::new(|_| {})).unwrap();
+        queue.watch.replace(Watch::None);
+        queue.rest();
+        assert!(matches!(*queue.watch.borrow(), Watch::Resting(_)));
+        assert!(queue.watch().is_ok());
+        queue.rest();
+        assert!(matches!(*queue.watch.borrow(), Watch::Resting(_)));
     }
 }
