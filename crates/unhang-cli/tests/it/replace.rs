@@ -199,6 +199,15 @@ fn catches(process: &Daemon, signal: Signal) -> bool {
     mask >> (signal.as_raw() - 1) & 1 == 1
 }
 
+/// A server with one shard and only so many descriptors, until its limit is raised.
+fn with_descriptors(place: &Place, most: usize) -> Command {
+    let limited = format!("ulimit -Sn {most}; exec \"$@\"");
+    let mut command = Command::new("sh");
+    command.args(["-c", &limited, "sh", UNHANG, "serve"]).arg(&place.socket);
+    command.args(["--shards", "1"]);
+    command
+}
+
 /// With two left it got the sockets and not the lock, and went without it.
 #[test]
 fn a_successor_without_descriptors_for_all_that_it_is_given_says_so() {
@@ -206,11 +215,8 @@ fn a_successor_without_descriptors_for_all_that_it_is_given_says_so() {
     let old = Daemon::serve(&place.socket, &["--log", "json"]);
     let mut said = 0;
     for most in 4..64 {
-        let limited = format!("ulimit -Sn {most}; exec \"$@\"");
-        let mut command = Command::new("sh");
-        command.args(["-c", &limited, "sh", UNHANG, "serve"]).arg(&place.socket);
-        command.args(["--replace", "--shards", "1"]).stderr(Stdio::piped());
-        let mut new = Daemon::spawn(&mut command);
+        let mut command = with_descriptors(&place, most);
+        let mut new = Daemon::spawn(command.arg("--replace").stderr(Stdio::piped()));
         let ended = await_some("it serves or ends", || match new.try_wait() {
             None => old.line("\"replaced\"").map(|_| None),
             ended => Some(ended),
@@ -239,10 +245,7 @@ fn a_successor_without_descriptors_for_all_that_it_is_given_says_so() {
 fn a_server_that_had_no_descriptor_or_thread_to_be_asked_with_can_be_replaced_later() {
     let place = Place::new();
     let server = (4..64).find_map(|most| {
-        let limited = format!("ulimit -Sn {most}; exec \"$@\"");
-        let mut command = Command::new("sh");
-        command.args(["-c", &limited, "sh", UNHANG, "serve"]).arg(&place.socket);
-        let mut server = Daemon::spawn(command.args(["--shards", "1"]));
+        let mut server = Daemon::spawn(&mut with_descriptors(&place, most));
         // With the fewest that it does not end for, none is left.
         let ended = await_some("it has all that it needs, or ends", || match server.try_wait() {
             None => {

@@ -46,14 +46,7 @@ impl Running {
         let server = server.stop_when(async {
             let _ = stopped.await;
         });
-        let (done, finished) = channel();
-        std::thread::spawn(move || {
-            let runtime =
-                tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-            let _ = done.send(runtime.block_on(server.serve(handler)));
-            // A handler that blocks would hold a plain drop up for ever.
-            runtime.shutdown_background();
-        });
+        let finished = on_a_thread(server, handler);
         Self { path, stop: Some(stop), finished, _folder: folder }
     }
 
@@ -77,13 +70,20 @@ pub(crate) fn serve(server: Server) -> (oneshot::Sender<()>, Receiver<Result<(),
             std::future::pending::<()>().await;
         }
     });
+    let answer = async |request: Request| Ok(request.into_bytes());
+    (stop, on_a_thread(server, answer))
+}
+
+/// Serves until the server ends, and gives how it did.
+fn on_a_thread(server: Server, handler: impl Handler) -> Receiver<Result<(), Error>> {
     let (done, finished) = channel();
     std::thread::spawn(move || {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-        let answer = async |request: Request| Ok(request.into_bytes());
-        let _ = done.send(runtime.block_on(server.serve(answer)));
+        let _ = done.send(runtime.block_on(server.serve(handler)));
+        // A handler that blocks would hold a plain drop up for ever.
+        runtime.shutdown_background();
     });
-    (stop, finished)
+    finished
 }
 
 pub(crate) fn connect(path: &Path) -> UnixStream {
