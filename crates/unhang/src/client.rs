@@ -10,10 +10,10 @@ use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketFlags, SocketType};
 use tokio::time::{Instant, sleep_until, timeout_at};
 
-use crate::address::Address;
 use crate::drain::after;
 use crate::error::{Error, ErrorKind, Phase};
 use crate::limits;
+use crate::listen::address::Address;
 use crate::stream::{Socket, Stream};
 use crate::wire::oneshot::error_reason;
 

@@ -9,7 +9,7 @@ use crate::accept::Service;
 use crate::event::{Cause, Ended, Event, Exchange};
 use crate::handler::Handler;
 use crate::limits::{CLOSE_LOOKS, HELD_UP, QUEUE_CHECK, SHARD_STUCK};
-use crate::listener::Listener;
+use crate::listen::Listener;
 use crate::shard::somebody_waits;
 use crate::shards::{Inside, Mode, Shard, Shards};
 use crate::stream::Rescued;

@@ -16,9 +16,9 @@ use tokio::time::sleep;
 use crate::accept::{Observer, tell};
 use crate::event::{Event, Lost};
 use crate::limits::ACCEPT_PAUSE;
-use crate::listener::Listener;
+use crate::listen::Listener;
+use crate::listen::watcher::Watcher;
 use crate::stream::{Socket, Stream};
-use crate::vigil::Vigil;
 
 /// Where connections come from. A simulated one stands in where time matters.
 pub(crate) trait Queue {
@@ -51,7 +51,7 @@ pub(crate) struct Watched {
     listener: Arc<Listener>,
     watch: RefCell<Watch>,
     /// Until the door is closed.
-    vigil: Cell<Option<Vigil>>,
+    watcher: Cell<Option<Watcher>>,
     /// Who is told that another has shut it, until then or until the door is closed.
     untold: Cell<Option<Observer>>,
 }
@@ -70,9 +70,10 @@ impl Watched {
     pub(crate) fn new(listener: Arc<Listener>, observer: Observer) -> io::Result<Self> {
         let untold = Cell::new(Some(Arc::clone(&observer)));
         let tell = move |lost| tell(&observer, &Event::SocketLost(lost));
-        let vigil = listener.file().map(|file| Vigil::keep(file.path.clone(), file.identity, tell));
+        let watcher =
+            listener.file().map(|file| Watcher::keep(file.path.clone(), file.identity, tell));
         let watch = RefCell::new(Watch::Resting(listener.as_fd().try_clone_to_owned()?.into()));
-        Ok(Self { watch, listener, vigil: Cell::new(vigil.transpose()?), untold })
+        Ok(Self { watch, listener, watcher: Cell::new(watcher.transpose()?), untold })
     }
 
     fn watch(&self) -> io::Result<Rc<UnixStream>> {
@@ -140,7 +141,7 @@ impl Queue for Watched {
 
     async fn close_door(&self) -> bool {
         // First: what is removed and shut now is not lost.
-        self.vigil.take();
+        self.watcher.take();
         self.untold.take();
         self.listener.close_door().await
     }
@@ -149,7 +150,7 @@ impl Queue for Watched {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::listener::Bind;
+    use crate::listen::Bind;
 
     /// It had none until the next wait, which may be one without a descriptor to spare.
     #[tokio::test]

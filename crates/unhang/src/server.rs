@@ -23,7 +23,7 @@ use crate::idle;
 use crate::isolate::caught;
 use crate::keeper;
 use crate::limits::Limits;
-use crate::listener::{Bind, Listener};
+use crate::listen::{Bind, Listener};
 use crate::queue::Watched;
 use crate::shard;
 use crate::spare::Spare;

@@ -15,7 +15,7 @@ use crate::handler::Handler;
 use crate::isolate::{self, caught};
 use crate::limits::BURST;
 use crate::line::InLine;
-use crate::listener::Listener;
+use crate::listen::Listener;
 use crate::shards::{Inside, Mode, Shard, Shards, Told};
 use crate::standby::Pace;
 use crate::stream::{Lifeline, Socket, Stream};

@@ -11,12 +11,12 @@ use tokio::time::sleep;
 
 use crate::accept::Service;
 use crate::connection::Rules;
-use crate::control::{self, Question};
 use crate::drain::Stop;
 use crate::event::Event;
 use crate::handler::Handler;
 use crate::limits::ACCEPT_PAUSE;
-use crate::listener::Listener;
+use crate::listen::Listener;
+use crate::listen::control::{self, Question};
 use crate::peer;
 use crate::shards::Shards;
 use crate::wire::oneshot::Until;

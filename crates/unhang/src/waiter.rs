@@ -7,7 +7,7 @@ use std::sync::Weak;
 use rustix::event::Timespec;
 use rustix::event::epoll::{self, CreateFlags, EventData, EventFlags};
 
-use crate::listener::Listener;
+use crate::listen::Listener;
 use crate::shards::{Shard, Shards};
 
 /// An epoll of its own, with the shard's bell in it, and the listener unless the shard stands by.
@@ -68,7 +68,7 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
-    use crate::listener::Bind;
+    use crate::listen::Bind;
 
     /// Others would count on it, and nobody would wait for clients.
     #[test]

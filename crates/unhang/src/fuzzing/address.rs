@@ -5,7 +5,7 @@ use std::os::linux::net::SocketAddrExt;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::net::SocketAddr;
 
-use crate::address::Address;
+use crate::listen::address::Address;
 
 /// Takes the input for an address.
 pub fn address(data: &[u8]) {

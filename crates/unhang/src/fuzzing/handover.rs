@@ -12,10 +12,10 @@ use std::time::Instant;
 use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg};
 
 use super::input::Input;
-use crate::address::Address;
-use crate::control::ASK;
-use crate::dialog::expect;
-use crate::handover::{PATIENCE, file, receive};
+use crate::listen::address::Address;
+use crate::listen::control::ASK;
+use crate::listen::dialog::expect;
+use crate::listen::replace::{PATIENCE, file, receive};
 
 /// The first byte chooses the side that is told the rest.
 pub fn handover(data: &[u8]) {

@@ -5,8 +5,8 @@ use std::fmt::Write;
 use std::os::unix::ffi::OsStrExt;
 
 use super::input::Input;
-use crate::address::Address;
-use crate::holder::{bound_inode, lock_row};
+use crate::listen::address::Address;
+use crate::listen::owner::{bound_inode, lock_row};
 
 /// The first byte chooses the table.
 pub fn tables(data: &[u8]) {

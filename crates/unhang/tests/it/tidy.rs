@@ -15,22 +15,22 @@ const RULES: &[(&str, &[&str], &str)] = &[
     ("unhang/src/limits.rs", &["crate::"], "the limits stand below everything"),
     (
         "unhang/src/connection.rs",
-        &["crate::server", "crate::listener", "crate::client", "rustix"],
+        &["crate::server", "crate::listen", "crate::client", "rustix"],
         "a connection knows its stream, not where it came from",
     ),
     (
         "unhang/src/accept.rs",
-        &["crate::listener", "crate::server", "rustix::net", "tokio::net"],
+        &["crate::listen", "crate::server", "rustix::net", "tokio::net"],
         "the accept loop knows its queue, not what is behind it: so it can be simulated",
     ),
     (
-        "unhang/src/listener.rs",
+        "unhang/src/listen.rs",
         &["crate::server", "crate::connection"],
         "the socket file does not know who serves it",
     ),
     (
         "unhang/src/client.rs",
-        &["crate::server", "crate::connection", "crate::listener"],
+        &["crate::server", "crate::connection", "crate::listen"],
         "a client knows no server",
     ),
     (

@@ -9,9 +9,9 @@ use std::time::{Duration, Instant};
 
 use rustix::net::SendFlags;
 
-use crate::address::{Address, CONTROL};
-use crate::dialog::{self, in_words};
-use crate::socket_file::{self, Identity, SocketFile};
+use crate::listen::address::{Address, CONTROL};
+use crate::listen::dialog::{self, in_words};
+use crate::listen::file::{self, Identity, SocketFile};
 
 /// What the successor asks, with the version of what follows.
 pub(crate) const ASK: &str = "unhang replace 1\n";
@@ -41,9 +41,9 @@ impl Control {
     pub(crate) fn new(address: &Address) -> Option<Self> {
         let address = address.control()?;
         if let Some(path) = address.path() {
-            socket_file::make_way(&address, path).ok()?;
+            file::make_way(&address, path).ok()?;
         }
-        let (socket, file) = socket_file::bind(&address, MODE).ok()?;
+        let (socket, file) = file::bind(&address, MODE).ok()?;
         rustix::net::listen(&socket, 1).ok()?;
         Some(Self { socket, file })
     }
@@ -58,7 +58,7 @@ impl Control {
         };
         match address.path().map(fs::symlink_metadata) {
             Some(Ok(file)) if !file.file_type().is_socket() => {
-                format!("{address} is {}", socket_file::describe(file.file_type()))
+                format!("{address} is {}", file::describe(file.file_type()))
             }
             _ => format!("nobody listens at {address}"),
         }

@@ -22,11 +22,11 @@ use rustix::net::{
     SendAncillaryBuffer, SendAncillaryMessage, SendFlags, SocketFlags, SocketType,
 };
 
-use crate::address::Address;
-use crate::control::{ASK, Control};
-use crate::dialog::{self, in_words, within};
 use crate::error::{Error, ErrorKind};
-use crate::socket_file::{Identity, SocketFile};
+use crate::listen::address::Address;
+use crate::listen::control::{ASK, Control};
+use crate::listen::dialog::{self, in_words, within};
+use crate::listen::file::{Identity, SocketFile};
 
 /// What it says when it can serve.
 const READY: &str = "ready\n";

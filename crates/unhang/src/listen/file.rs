@@ -10,9 +10,9 @@ use rustix::fs::{FlockOperation, Mode, OFlags};
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketFlags, SocketType};
 
-use crate::address::{Address, shown};
 use crate::error::{Error, ErrorKind};
-use crate::holder;
+use crate::listen::address::{Address, shown};
+use crate::listen::owner;
 
 /// Which file it is, whatever its name: a name may lead to another file by now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -58,9 +58,7 @@ pub(crate) fn bind(address: &Address, mode: u32) -> Result<(OwnedFd, Option<Sock
     let name = address.to_kernel().map_err(failed("name"))?;
     rustix::net::bind(&socket, &name).map_err(|error| match error {
         // Only an abstract name gets here: for a path the lock and the probe came first.
-        Errno::ADDRINUSE => {
-            Error::new(address, ErrorKind::Held { pid: holder::of_socket(address) })
-        }
+        Errno::ADDRINUSE => Error::new(address, ErrorKind::Held { pid: owner::of_socket(address) }),
         error => failed("bind")(error),
     })?;
     let Some(path) = address.path() else { return Ok((socket, None)) };
@@ -93,7 +91,7 @@ pub(crate) fn lock(address: &Address, path: &Path) -> Result<File, Error> {
         match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
             Ok(()) => {}
             Err(Errno::AGAIN) => {
-                let pid = holder::of_lock(&file).or_else(|| holder::of_socket(address));
+                let pid = owner::of_lock(&file).or_else(|| owner::of_socket(address));
                 return Err(Error::new(address, ErrorKind::Held { pid }));
             }
             Err(error) => return Err(failed(error)),
@@ -139,7 +137,7 @@ pub(crate) fn make_way(address: &Address, path: &Path) -> Result<(), Error> {
         },
         // A datagram server took the connection, or a server of another type is bound.
         Ok(()) | Err(Errno::PROTOTYPE) => {
-            Err(Error::new(address, ErrorKind::Held { pid: holder::of_socket(address) }))
+            Err(Error::new(address, ErrorKind::Held { pid: owner::of_socket(address) }))
         }
         Err(error) => Err(Error::setup(address, "see whether the socket is alive", error)),
     }

@@ -7,14 +7,14 @@ use std::thread;
 
 use crate::event::Lost;
 use crate::limits::FILE_CHECK;
-use crate::socket_file::Identity;
+use crate::listen::file::Identity;
 
 /// Watches until it is dropped.
-pub(crate) struct Vigil {
+pub(crate) struct Watcher {
     _end: Sender<()>,
 }
 
-impl Vigil {
+impl Watcher {
     /// Calls `tell` once when the file is lost, and again only when that changes. On a thread of its
     /// own: a file system that hangs must not hold up a deadline.
     pub(crate) fn keep(

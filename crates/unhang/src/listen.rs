@@ -1,5 +1,13 @@
 //! The listening socket: made, taken over from a running server, or inherited.
 
+pub(crate) mod address;
+pub(crate) mod control;
+mod dialog;
+pub(crate) mod file;
+pub(crate) mod owner;
+pub(crate) mod replace;
+pub(crate) mod watcher;
+
 use std::fs;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -14,13 +22,13 @@ use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::net::{Shutdown, SocketFlags};
 use tokio::sync::Mutex;
 
-use crate::address::Address;
-use crate::control::Control;
 use crate::error::{Error, ErrorKind};
-use crate::handover::{self, Estate, Predecessor};
 use crate::limits;
+use crate::listen::address::Address;
+use crate::listen::control::Control;
+use crate::listen::file::SocketFile;
+use crate::listen::replace::{Estate, Predecessor};
 use crate::rights;
-use crate::socket_file::{self, SocketFile};
 
 /// How to create a listening socket.
 ///
@@ -125,7 +133,7 @@ impl Bind {
         let begun = Instant::now();
         let lock = loop {
             if self.replace {
-                if let Some((estate, predecessor)) = handover::ask(address)? {
+                if let Some((estate, predecessor)) = replace::ask(address)? {
                     let mut listener =
                         Listener::new(estate, address.clone(), Some(predecessor), false);
                     listener.backlog = self.backlog;
@@ -134,8 +142,8 @@ impl Bind {
             }
             let Some(path) = address.path() else { break None };
             // Looked at under the lock again; but the lock's file would stay beside what is not ours.
-            socket_file::is_there(address, path)?;
-            match socket_file::lock(address, path) {
+            file::is_there(address, path)?;
+            match file::lock(address, path) {
                 // Nobody can be asked and somebody holds the lock: a server that has just been
                 // replaced by one that is gone already, and is about to let go.
                 Err(error)
@@ -147,15 +155,15 @@ impl Bind {
                 }
                 lock => {
                     let lock = lock?;
-                    if let Err(error) = socket_file::make_way(address, path) {
-                        socket_file::give_up(lock, path);
+                    if let Err(error) = file::make_way(address, path) {
+                        file::give_up(lock, path);
                         return Err(error);
                     }
                     break Some(lock);
                 }
             }
         };
-        let (socket, file) = socket_file::bind(address, self.mode)?;
+        let (socket, file) = file::bind(address, self.mode)?;
         let control = if self.replaceable { Control::new(address) } else { None };
         // From here on dropping it removes the files again.
         let estate = Estate { socket, file, control, lock };
@@ -262,7 +270,7 @@ impl Listener {
     pub(crate) fn give_to(self: Arc<Self>, successor: &UnixStream) -> io::Result<()> {
         let closed = Arc::clone(&self.closed).blocking_lock_owned();
         let given = match *closed {
-            false => handover::give(&self.estate, successor, handover::PATIENCE),
+            false => replace::give(&self.estate, successor, replace::PATIENCE),
             // Nobody could connect to it any more. Told nothing, it asks again, and finds nobody.
             true => Err(io::Error::other("this server is stopping")),
         };

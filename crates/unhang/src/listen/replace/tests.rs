@@ -1,16 +1,16 @@
 //! Each side of a replacement, with another that does not do its part.
 
 use super::*;
-use crate::control::MODE;
 use crate::error::{Phase, Whose};
-use crate::socket_file;
+use crate::listen::control::MODE;
+use crate::listen::file;
 
 /// It waited for ever: in a sticky folder anybody can be first to listen there, and accept nobody.
 #[test]
 fn a_control_socket_that_accepts_nobody_is_not_waited_for_without_a_bound() {
     let folder = tempfile::tempdir().unwrap();
     let control = Address::new(folder.path().join("app.sock.ctl")).unwrap();
-    let (socket, _file) = socket_file::bind(&control, MODE).unwrap();
+    let (socket, _file) = file::bind(&control, MODE).unwrap();
     rustix::net::listen(&socket, 0).unwrap();
     let soon = || Instant::now() + Duration::from_millis(50);
     let queued = connect(&control, soon()).unwrap();
@@ -24,7 +24,7 @@ fn a_control_socket_that_accepts_nobody_is_not_waited_for_without_a_bound() {
 fn a_server_that_does_not_answer_is_called_so() {
     let folder = tempfile::tempdir().unwrap();
     let address = Address::new(folder.path().join("app.sock")).unwrap();
-    let (socket, _file) = socket_file::bind(&address.control().unwrap(), MODE).unwrap();
+    let (socket, _file) = file::bind(&address.control().unwrap(), MODE).unwrap();
     rustix::net::listen(&socket, 0).unwrap();
     for what in ["it is connected", "the queue is full"] {
         let error = ask_within(&address, Duration::from_millis(50)).unwrap_err();
@@ -37,8 +37,8 @@ fn a_server_that_does_not_answer_is_called_so() {
 
 fn estate(address: &Address) -> Estate {
     let path = address.path().unwrap();
-    let lock = socket_file::lock(address, path).unwrap();
-    let (socket, file) = socket_file::bind(address, 0o600).unwrap();
+    let lock = file::lock(address, path).unwrap();
+    let (socket, file) = file::bind(address, 0o600).unwrap();
     Estate { socket, file, control: Control::new(address), lock: Some(lock) }
 }
 

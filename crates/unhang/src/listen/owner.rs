@@ -4,7 +4,7 @@ use std::fs::{self, File};
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
-use crate::address::Address;
+use crate::listen::address::Address;
 
 /// Finds the process that has locked the file. `None` where it lives in a process-id namespace that
 /// this one cannot see, and where it has handed the lock over and ended.
