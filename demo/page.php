@@ -16,7 +16,7 @@ use function Unhang\Demo\asked;
 
 spl_autoload_register(static function (string $class): void {
     // The longer prefix first: both begin with Unhang\.
-    foreach (['Unhang\\Demo\\' => __DIR__, 'Unhang\\' => dirname(__DIR__) . '/php/src'] as $prefix => $folder) {
+    foreach (['Unhang\\Demo\\' => __DIR__, 'Unhang\\' => dirname(__DIR__) . '/clients/php/src'] as $prefix => $folder) {
         if (str_starts_with($class, $prefix)) {
             require $folder . '/' . strtr(substr($class, strlen($prefix)), '\\', '/') . '.php';
             return;

@@ -87,7 +87,7 @@ final class ServeTest extends SocketTestCase
 
     private function serve(string ...$options): Process
     {
-        $binary = getenv('UNHANG_BIN') ?: dirname(__DIR__, 3) . '/target/debug/unhang';
+        $binary = getenv('UNHANG_BIN') ?: dirname(__DIR__, 4) . '/target/debug/unhang';
         if (!is_executable($binary)) {
             self::markTestSkipped("No unhang at $binary: run `cargo build`, or set UNHANG_BIN");
         }

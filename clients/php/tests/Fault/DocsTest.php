@@ -76,7 +76,7 @@ final class DocsTest extends FaultTestCase
      */
     private static function snippets(): array
     {
-        preg_match_all('/^```php\n(.*?)^```/ms', (string) file_get_contents(dirname(__DIR__, 3) . '/docs/php.md'), $m);
+        preg_match_all('/^```php\n(.*?)^```/ms', (string) file_get_contents(dirname(__DIR__, 4) . '/docs/php.md'), $m);
 
         return $m[1];
     }
