@@ -1,7 +1,6 @@
 """Runs the servers in turn and writes down what it saw. script/bench builds them, and calls this."""
 
 import argparse
-import json
 import random
 import resource
 import signal
@@ -14,6 +13,7 @@ import inside
 import load
 import machine
 import memory
+import results
 import rivals
 from rivals import RIVALS, Places
 from server import Failed, Server
@@ -64,7 +64,7 @@ def main():
             say("profile", "callgrind")
             result["instructions"] = inside.instructions(places, watched)
 
-    args.out.write_text(json.dumps(result, indent=1) + "\n")
+    args.out.write_text(results.text(result))
 
 
 def measure(places, table, missing, quick, chance):

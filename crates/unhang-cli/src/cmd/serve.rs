@@ -1,6 +1,10 @@
 //! `unhang serve`: a service behind a socket, that answers with the time.
 
+mod clock;
 mod flags;
+mod log;
+mod metrics;
+mod systemd;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -13,16 +17,14 @@ use tokio::time::timeout;
 use unhang::{Bind, Error, ErrorKind, Event, Fault, Listener, Request, Server, termination};
 
 use super::{block_on, complain};
-use crate::clock;
 use crate::exit;
-use crate::log::{Form, Log};
-use crate::metrics::Metrics;
-use crate::metrics::accept_queue::AcceptQueue;
-use crate::metrics::endpoint::{self, Endpoint};
 use crate::shell::quoted;
-use crate::systemd;
 use crate::units;
 use flags::{Allowed, Bounds, Ends, File};
+use log::{Form, Log};
+use metrics::Metrics;
+use metrics::accept_queue::AcceptQueue;
+use metrics::endpoint::{self, Endpoint};
 
 /// Serve a socket: every message is answered with the time
 #[derive(Args, Debug)]

@@ -1,4 +1,4 @@
-//! The fixture `examples/hang.rs`: every class of hang, in processes of their own.
+//! The fixture `tests/programs/hang.rs`: every class of hang, in processes of their own.
 
 use std::ffi::OsStr;
 use std::fs;
@@ -163,11 +163,11 @@ fn fixture() -> &'static Path {
     FIXTURE.get_or_init(|| programs().path().join("hang"))
 }
 
-/// Cargo builds examples for `cargo test`, but not for `cargo test --test it`.
+/// The fixture is an example to Cargo, which builds those for `cargo test`, but not for `cargo test --test it`.
 fn built() -> PathBuf {
     let profile = Path::new(UNHANG).parent().unwrap();
     let program = profile.join("examples/hang");
-    let sources = ["examples/hang.rs", "examples/hang/own.rs"];
+    let sources = ["tests/programs/hang.rs", "tests/programs/hang/own.rs"];
     let sources = sources.map(|file| Path::new(env!("CARGO_MANIFEST_DIR")).join(file));
     let changed = |file: &Path| file.metadata().and_then(|file| file.modified()).ok();
     if sources.iter().any(|source| changed(&program) < changed(source)) {

@@ -1,5 +1,5 @@
 """The classes of hang as a Python program makes them: hang.py ROLE PATH. The roles are those of
-examples/hang.rs, with one thread each; all end when they are killed, and those they forked with them."""
+tests/programs/hang.rs, with one thread each; all end when they are killed, and those they forked with them."""
 import os
 import select
 import signal

@@ -9,8 +9,8 @@ use rustix::io::Errno;
 use serde_json::json;
 use unhang::{Address, Exchange, Lost, Peer};
 
+use super::super::clock;
 use super::exchange;
-use crate::clock;
 use crate::units::{Mode, Span};
 
 pub(super) enum Line<'a> {
