@@ -2,10 +2,10 @@
 
 // The command is a program, with nothing to link to.
 #[allow(dead_code)]
-#[path = "../../crates/unhang-cli/src/cmd/why/in_flight/answer.rs"]
-mod answer;
+#[path = "../../crates/unhang-cli/src/cmd/why/ask/server/waits.rs"]
+mod waits;
 
-use answer::{Answer, parse};
+use waits::{WaitTable, parse};
 
 /// Takes the input for a whole answer.
 pub fn in_flight(data: &[u8]) {
@@ -21,7 +21,7 @@ pub fn in_flight(data: &[u8]) {
 }
 
 /// As a server writes it.
-fn told(answer: &Answer) -> String {
+fn told(answer: &WaitTable) -> String {
     let mut text = format!("until {}\n", answer.until.word());
     for wait in &answer.waits {
         let (waited, left) = (wait.waited.as_millis(), wait.left.as_millis());

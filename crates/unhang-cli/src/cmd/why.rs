@@ -1,23 +1,14 @@
 //! `unhang why`: who hangs on whom, since when, why, and the cure.
 
-mod act;
-mod attention;
-mod borrow;
-mod closer;
+mod ask;
+mod endpoint;
 mod facts;
-mod file;
 mod gather;
-mod in_flight;
-mod json;
-mod namespace;
-mod output;
-mod place;
 mod probe;
-mod proc;
-mod report;
-mod rights;
-mod runtime;
+mod see;
+mod show;
 mod target;
+mod try_action;
 mod verdict;
 
 use std::ffi::{OsStr, OsString};
@@ -31,12 +22,14 @@ use clap::builder::{OsStringValueParser, TypedValueParser};
 
 use crate::exit;
 use crate::units::{self, Span};
-use act::{Action, Refusal};
+use ask::{details, server};
 use facts::Facts;
-use output::{Unseen, complain};
 use probe::Probe;
-use report::Report;
-use target::{Asked, Target};
+use show::json;
+use show::output::{self, Unseen, complain};
+use show::text::Text;
+use target::{Target, TargetArgument};
+use try_action::{Action, Refusal};
 use verdict::{Code, Verdict};
 
 /// Say who hangs on a socket, on whom, why, and what cures it
@@ -51,9 +44,9 @@ pub(crate) struct Why {
     /// The socket: a path, @name for an abstract one, a process's id, or PID:FD
     #[arg(
         value_name = "PATH|PID|PID:FD",
-        value_parser = OsStringValueParser::new().try_map(|name| Asked::parse(&name)),
+        value_parser = OsStringValueParser::new().try_map(|name| TargetArgument::parse(&name)),
     )]
-    target: Option<Asked>,
+    target: Option<TargetArgument>,
     /// Print a JSON object
     #[arg(long)]
     json: bool,
@@ -129,20 +122,20 @@ impl Why {
         if let Some(amiss) = target.is_amiss(&facts) {
             return Err(Unseen::Nothing(amiss));
         }
-        in_flight::ask_servers(&mut facts, target);
-        closer::ask_readers(&mut facts, target);
+        server::ask_servers(&mut facts, target);
+        details::ask_readers(&mut facts, target);
         let mut verdicts = verdict::judge(&facts, target);
         verdicts.retain(|verdict| !is_younger(verdict, self.min.0));
-        closer::look(&mut facts, &verdicts, self.show_data);
+        details::look(&mut facts, &verdicts, self.show_data);
         Ok((facts, verdicts))
     }
 
     fn attempt(&self, action: Action) -> ExitCode {
         let attempt = || {
-            let (asked, target) = act::target(self.target.as_ref())?;
+            let (asked, target) = try_action::target(self.target.as_ref())?;
             let facts = gather::gather(&target, self.window.0);
             let facts = facts.map_err(|error| Refusal::Failed(error.to_string()))?;
-            act::attempt(&facts, &asked, action, self.yes)
+            try_action::attempt(&facts, &asked, action, self.yes)
         };
         match attempt() {
             Ok((text, helped)) => {
@@ -160,8 +153,8 @@ impl Why {
         }
     }
 
-    fn probe(&self, asked: &Asked, data: &OsStr) -> ExitCode {
-        let Asked::Path(path) = asked else {
+    fn probe(&self, asked: &TargetArgument, data: &OsStr) -> ExitCode {
+        let TargetArgument::Path(path) = asked else {
             complain("--probe connects to a path");
             return exit::USAGE.into();
         };
@@ -175,7 +168,7 @@ impl Why {
     }
 
     /// What is wrong with a socket that cannot be asked, in the words of a plain look at it.
-    fn hindrance(&self, asked: &Asked) -> String {
+    fn hindrance(&self, asked: &TargetArgument) -> String {
         let found = Target::look(Some(asked)).map_err(Unseen::Nothing);
         let Ok((facts, mut verdicts)) = found.and_then(|target| self.judge(&target)) else {
             return String::new();
@@ -191,7 +184,7 @@ impl Why {
         if verdicts.is_empty() {
             return format!("OK    nothing hangs: {} Unix sockets\n", facts.sockets.len());
         }
-        Report { facts, verdicts, verbose: self.verbose }.to_string()
+        Text { facts, verdicts, verbose: self.verbose }.to_string()
     }
 }
 
@@ -225,8 +218,8 @@ mod tests {
 
     #[test]
     fn every_code_is_found_in_real_processes_by_a_test() {
-        let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/it/why");
-        let files = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+        let directory = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/it/why");
+        let files = std::fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().path());
         let rust = files.filter(|file| file.extension().is_some_and(|end| end == "rs"));
         let tests: String = rust.map(|file| std::fs::read_to_string(file).unwrap()).collect();
         for code in Code::ALL {

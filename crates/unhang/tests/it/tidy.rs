@@ -73,7 +73,7 @@ const RULES: &[(&str, &[&str], &str)] = &[
         "the kernel's answers are pure bytes: so they can be fuzzed",
     ),
     (
-        "unhang-cli/src/cmd/why/in_flight/answer.rs",
+        "unhang-cli/src/cmd/why/ask/server/waits.rs",
         &["crate::", "super::super", "std::io", "std::os", "rustix"],
         "a server's answer is pure bytes: so it can be fuzzed",
     ),

@@ -4,14 +4,15 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::time::Duration;
 
-use super::in_flight::Word;
-use super::place::Place;
-use super::proc::Process;
-use super::proc::thread::Thread;
-use super::runtime::{Reader, Where};
+use crate::cmd::why::ask::location::Location;
+use crate::cmd::why::ask::reader::Reader;
+use crate::cmd::why::ask::server::waits::ServerReport;
+use crate::cmd::why::see::process::Process;
+use crate::cmd::why::see::process::thread::Thread;
+use crate::cmd::why::see::vacant_path::VacantPath;
 use crate::sock_diag::{FileId, Kind, LEFT, Socket, State};
 
-/// What [`verdict`](super::verdict) judges. It holds no open file and asks nobody.
+/// What `verdict` judges. It holds no open file and asks nobody.
 #[derive(Debug, Default)]
 pub(crate) struct Facts {
     /// By inode, as of the last sample.
@@ -26,18 +27,18 @@ pub(crate) struct Facts {
     /// Processes whose descriptors this user may not see.
     pub(crate) hidden: HashSet<u32>,
     /// How each thread moved between the samples.
-    pub(crate) motions: HashMap<u32, Motion>,
+    pub(crate) activities: HashMap<u32, Activity>,
     /// Threads blocked in `connect()`, and the file their address leads to.
     pub(crate) connecting: Vec<Connecting>,
     /// What the name of each listener leads to now.
-    pub(crate) standing: HashMap<u32, Standing>,
+    pub(crate) path_states: HashMap<u32, PathState>,
     pub(crate) details: Details,
-    pub(crate) sight: Sight,
+    pub(crate) visibility: Visibility,
 }
 
 /// How a thread moved between two samples.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Motion {
+pub(crate) enum Activity {
     /// In the same call in both, and hardly woke between.
     Still,
     /// On a CPU, or ready for one, in both, and it went to sleep hardly ever.
@@ -57,13 +58,13 @@ pub(crate) struct Connecting {
 
 /// What a listener's name leads to, as its own process sees it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Standing {
+pub(crate) enum PathState {
     /// To this very socket.
     Same,
     /// To another file, under which nobody reaches this listener.
     Other(FileId),
     /// It was deleted; the place where it was, if that is to be seen.
-    Missing(Option<Place>),
+    Missing(Option<VacantPath>),
 }
 
 /// What it takes a closer look to learn: taken only of connections that seem to hang.
@@ -76,9 +77,9 @@ pub(crate) struct Details {
     /// Which goroutine reads a socket.
     pub(crate) readers: HashMap<u32, Result<Option<Reader>, String>>,
     /// What a server of ours says of its own ends.
-    pub(crate) words: HashMap<u32, Word>,
+    pub(crate) reports: HashMap<u32, ServerReport>,
     /// Where a process's script is.
-    pub(crate) places: HashMap<u32, Result<Option<Where>, String>>,
+    pub(crate) places: HashMap<u32, Result<Option<Location>, String>>,
 }
 
 /// The name of a server's end that is no more, and the file it leads to now.
@@ -90,7 +91,7 @@ pub(crate) struct Former {
 
 /// What could be seen at all.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Sight {
+pub(crate) struct Visibility {
     pub(crate) uid: u32,
     pub(crate) namespaces: usize,
     /// Network namespaces that could not be looked into.
@@ -125,8 +126,8 @@ impl Facts {
         self.steady.contains(&inode)
     }
 
-    pub(crate) fn motion(&self, thread: &Thread) -> Motion {
-        self.motions.get(&thread.tid).copied().unwrap_or(Motion::Moving)
+    pub(crate) fn activity(&self, thread: &Thread) -> Activity {
+        self.activities.get(&thread.tid).copied().unwrap_or(Activity::Moving)
     }
 
     /// The listener that has this socket's name: of an accepted socket, the one that accepted it.
@@ -199,7 +200,7 @@ const BUSY_SLEEPS: f64 = 50.0;
 const COMPUTING: f64 = 0.2;
 
 /// How a thread moved from one sample to the next.
-pub(crate) fn motion(before: &Thread, now: &Thread, window: Duration) -> Motion {
+pub(crate) fn activity(before: &Thread, now: &Thread, window: Duration) -> Activity {
     let seconds = window.as_secs_f64().max(0.001);
     #[allow(clippy::cast_precision_loss)]
     let sleeps = now.sleeps.saturating_sub(before.sleeps) as f64;
@@ -208,18 +209,18 @@ pub(crate) fn motion(before: &Thread, now: &Thread, window: Duration) -> Motion 
     // One that never slept was ready for a CPU all the while, and on a crowded machine got none.
     let works = now.sleeps == before.sleeps || now.ran - before.ran > COMPUTING * seconds * 1_000.0;
     if hardly_slept && !runs(before) && !runs(now) && before.call == now.call {
-        Motion::Still
+        Activity::Still
     } else if hardly_slept && runs(before) && runs(now) && works {
-        Motion::Computing
+        Activity::Computing
     } else {
-        Motion::Moving
+        Activity::Moving
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::proc::call::Call;
     use super::*;
+    use crate::cmd::why::see::process::call::Call;
 
     fn thread(state: char, call: Call, sleeps: u64, ran: f64) -> Thread {
         Thread { state, call, ran, sleeps, ..Thread::default() }
@@ -229,12 +230,12 @@ mod tests {
     fn only_a_thread_that_hardly_wakes_in_one_call_stands_still() {
         let half = Duration::from_millis(500);
         let asleep = thread('S', Call::Read(4), 10, 5.0);
-        let judged = |now| motion(&asleep, &now, half);
-        assert_eq!(judged(thread('S', Call::Read(4), 10, 5.0)), Motion::Still);
-        assert_eq!(judged(thread('S', Call::Read(4), 35, 5.0)), Motion::Still);
-        assert_eq!(judged(thread('S', Call::Read(4), 36, 5.0)), Motion::Moving);
-        assert_eq!(judged(thread('S', Call::Read(5), 10, 5.0)), Motion::Moving);
-        assert_eq!(judged(thread('R', Call::None, 10, 5.0)), Motion::Moving);
+        let judged = |now| activity(&asleep, &now, half);
+        assert_eq!(judged(thread('S', Call::Read(4), 10, 5.0)), Activity::Still);
+        assert_eq!(judged(thread('S', Call::Read(4), 35, 5.0)), Activity::Still);
+        assert_eq!(judged(thread('S', Call::Read(4), 36, 5.0)), Activity::Moving);
+        assert_eq!(judged(thread('S', Call::Read(5), 10, 5.0)), Activity::Moving);
+        assert_eq!(judged(thread('R', Call::None, 10, 5.0)), Activity::Moving);
     }
 
     #[test]
@@ -260,10 +261,10 @@ mod tests {
     fn a_thread_computes_when_it_runs_all_the_while() {
         let half = Duration::from_millis(500);
         let runs = thread('R', Call::None, 10, 1_000.0);
-        let judged = |now| motion(&runs, &now, half);
-        assert_eq!(judged(thread('R', Call::None, 11, 1_400.0)), Motion::Computing);
-        assert_eq!(judged(thread('R', Call::None, 11, 1_050.0)), Motion::Moving);
-        assert_eq!(judged(thread('R', Call::None, 99, 1_400.0)), Motion::Moving);
+        let judged = |now| activity(&runs, &now, half);
+        assert_eq!(judged(thread('R', Call::None, 11, 1_400.0)), Activity::Computing);
+        assert_eq!(judged(thread('R', Call::None, 11, 1_050.0)), Activity::Moving);
+        assert_eq!(judged(thread('R', Call::None, 99, 1_400.0)), Activity::Moving);
     }
 
     /// It was said to move, and its client, with certainty, not to hang.
@@ -271,7 +272,10 @@ mod tests {
     fn a_thread_that_never_sleeps_computes_whatever_share_of_a_cpu_it_gets() {
         let window = Duration::from_millis(100);
         let runs = thread('R', Call::None, 10, 1_000.0);
-        assert_eq!(motion(&runs, &runs, window), Motion::Computing);
-        assert_eq!(motion(&runs, &thread('S', Call::None, 11, 1_001.0), window), Motion::Moving);
+        assert_eq!(activity(&runs, &runs, window), Activity::Computing);
+        assert_eq!(
+            activity(&runs, &thread('S', Call::None, 11, 1_001.0), window),
+            Activity::Moving
+        );
     }
 }

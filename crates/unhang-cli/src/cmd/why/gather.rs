@@ -7,16 +7,18 @@ use std::io;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::borrow;
-use super::facts::{Connecting, Facts, Former, Sight, Standing, motion, unchanged};
-use super::file;
-use super::namespace::Namespaces;
-use super::place::Place;
-use super::proc::call::Call;
-use super::proc::sched::Clock;
-use super::proc::{self, Process};
-use super::rights;
-use super::target::Target;
+use crate::cmd::why::facts::{
+    Connecting, Facts, Former, PathState, Visibility, activity, unchanged,
+};
+use crate::cmd::why::see::capabilities;
+use crate::cmd::why::see::file_id;
+use crate::cmd::why::see::namespaces::Namespaces;
+use crate::cmd::why::see::pidfd;
+use crate::cmd::why::see::process::call::Call;
+use crate::cmd::why::see::process::sched::Clock;
+use crate::cmd::why::see::process::{self, Process};
+use crate::cmd::why::see::vacant_path::VacantPath;
+use crate::cmd::why::target::Target;
 use crate::sock_diag::{Kind, Socket, State};
 
 /// How often the sockets are looked at in one window.
@@ -26,23 +28,23 @@ const SAMPLES: u32 = 4;
 pub(crate) fn gather(target: &Target, window: Duration) -> io::Result<Facts> {
     // Without the number: ENOENT from here does not mean what it does from the kernel's sockets.
     let unreadable = |error| io::Error::other(format!("/proc cannot be read: {error}"));
-    let pids = proc::pids().map_err(unreadable)?;
+    let pids = process::pids().map_err(unreadable)?;
     let namespaces = Namespaces::of(&pids);
     let mut facts = Facts::default();
     let (sockets, hidden) = namespaces.dump()?;
     facts.see(sockets);
-    facts.sight = Sight {
+    facts.visibility = Visibility {
         uid: rustix::process::geteuid().as_raw(),
         namespaces: namespaces.count(),
         hidden_namespaces: hidden,
-        lacks: rights::lacking(hidden > 0),
-        is_restricted: proc::is_restricted(),
+        lacks: capabilities::lacking(hidden > 0),
+        is_restricted: process::is_restricted(),
         samples: SAMPLES as usize,
         window,
     };
     find_holders(&pids, &mut facts);
     find_former(&mut facts);
-    find_standing(&mut facts);
+    find_path_states(&mut facts);
 
     let before = involved(target, &mut facts);
     let began = Instant::now();
@@ -63,10 +65,10 @@ pub(crate) fn gather(target: &Target, window: Duration) -> io::Result<Facts> {
 /// Who holds which socket, and who does not let this user see it.
 fn find_holders(pids: &[u32], facts: &mut Facts) {
     for pid in pids {
-        match proc::sockets(*pid) {
+        match process::sockets(*pid) {
             Ok(sockets) => hold(*pid, &sockets, facts),
             Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
-                if !proc::is_kernel_thread(*pid) {
+                if !process::is_kernel_thread(*pid) {
                     facts.hidden.insert(*pid);
                 }
             }
@@ -94,9 +96,9 @@ fn find_former(facts: &mut Facts) {
         let Some((pid, fd)) = facts.holders.get(&orphan.inode).and_then(|held| held.first()) else {
             continue;
         };
-        if let Ok(Some(name)) = borrow::peer_name(*pid, *fd, orphan.inode) {
+        if let Ok(Some(name)) = pidfd::peer_name(*pid, *fd, orphan.inode) {
             let listener = facts.listeners().find(|listener| listener.name == name);
-            let led_to = || file::id_as_seen_by(*pid, &name).ok();
+            let led_to = || file_id::id_as_seen_by(*pid, &name).ok();
             let file = listener.and_then(|listener| listener.file).or_else(led_to);
             former.insert(orphan.inode, Former { name, file });
         }
@@ -136,7 +138,7 @@ fn involved(target: &Target, facts: &mut Facts) -> BTreeMap<u32, Process> {
         let holders = facts.holders.get(&inode).into_iter().flatten();
         let pids: Vec<u32> = holders.map(|held| held.0).filter(|pid| seen.insert(*pid)).collect();
         for pid in pids {
-            let Some(process) = proc::read(pid, &mut clock) else { continue };
+            let Some(process) = process::read(pid, &mut clock) else { continue };
             ends.extend(awaited(&process, facts));
             facts.processes.insert(pid, process);
         }
@@ -169,10 +171,10 @@ fn look_again(before: &BTreeMap<u32, Process>, window: Duration, facts: &mut Fac
         held.retain(|(pid, _)| !before.contains_key(pid));
     }
     for (pid, was) in before {
-        let Some(process) = proc::read(*pid, &mut clock) else { continue };
+        let Some(process) = process::read(*pid, &mut clock) else { continue };
         for thread in &process.threads {
             if let Some(was) = was.threads.iter().find(|was| was.tid == thread.tid) {
-                facts.motions.insert(thread.tid, motion(was, thread, window));
+                facts.activities.insert(thread.tid, activity(was, thread, window));
             }
         }
         if let Some(descriptors) = &process.descriptors {
@@ -193,8 +195,8 @@ fn find_heirs(target: &Target, facts: &mut Facts) {
     if unheld.is_empty() {
         return;
     }
-    for pid in proc::pids().unwrap_or_default() {
-        for (_, inode) in proc::sockets(pid).unwrap_or_default() {
+    for pid in process::pids().unwrap_or_default() {
+        for (_, inode) in process::sockets(pid).unwrap_or_default() {
             if unheld.contains(&inode) {
                 facts.steady.remove(&inode);
             }
@@ -214,7 +216,7 @@ fn find_connecting(facts: &mut Facts) {
                 fd: *fd,
                 inode,
                 since: thread.since,
-                file: file::id_as_seen_by(process.pid, name).ok(),
+                file: file_id::id_as_seen_by(process.pid, name).ok(),
                 name: name.clone(),
             });
         }
@@ -222,28 +224,28 @@ fn find_connecting(facts: &mut Facts) {
     facts.connecting = connecting;
 }
 
-fn find_standing(facts: &mut Facts) {
+fn find_path_states(facts: &mut Facts) {
     let mut standing = HashMap::new();
     for listener in facts.listeners() {
         if let Some(found) = stands(listener, facts) {
             standing.insert(listener.inode, found);
         }
     }
-    facts.standing = standing;
+    facts.path_states = standing;
 }
 
 /// None where the listener's own view of the files may not be seen, or is not known: it may have
-/// left the folder that it gave a relative name in.
-fn stands(listener: &Socket, facts: &Facts) -> Option<Standing> {
+/// left the directory that it gave a relative name in.
+fn stands(listener: &Socket, facts: &Facts) -> Option<PathState> {
     let bound = listener.file?;
     let is_relative = listener.name.first() != Some(&b'/');
     let (pid, _) = facts.holders.get(&listener.inode)?.first()?;
-    match file::id_as_seen_by(*pid, &listener.name) {
-        Ok(found) if found == bound => Some(Standing::Same),
+    match file_id::id_as_seen_by(*pid, &listener.name) {
+        Ok(found) if found == bound => Some(PathState::Same),
         _ if is_relative => None,
-        Ok(found) => Some(Standing::Other(found)),
+        Ok(found) => Some(PathState::Other(found)),
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            Some(Standing::Missing(Place::as_seen_by(*pid, &listener.name)))
+            Some(PathState::Missing(VacantPath::as_seen_by(*pid, &listener.name)))
         }
         Err(_) => None,
     }

@@ -4,13 +4,13 @@ use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-use super::facts::{Facts, Standing};
-use super::file::SocketFile;
+use crate::cmd::why::facts::{Facts, PathState};
+use crate::cmd::why::see::file::SocketFile;
 use crate::sock_diag::{FileId, Socket};
 
 /// As written on the command line.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Asked {
+pub(crate) enum TargetArgument {
     Path(PathBuf),
     /// Without the NUL before it.
     Abstract(Vec<u8>),
@@ -20,7 +20,7 @@ pub(crate) enum Asked {
     },
 }
 
-impl Asked {
+impl TargetArgument {
     /// A name need not be text, for the kernel.
     pub(crate) fn parse(name: &OsStr) -> Result<Self, String> {
         if let Some(process) = name.to_str().and_then(Self::process) {
@@ -61,12 +61,12 @@ pub(crate) enum Target {
 
 impl Target {
     /// Looks at the file, where it is one. An error says that there is no such process.
-    pub(crate) fn look(asked: Option<&Asked>) -> Result<Self, String> {
+    pub(crate) fn look(asked: Option<&TargetArgument>) -> Result<Self, String> {
         Ok(match asked {
             None => Self::All,
-            Some(Asked::Path(path)) => Self::File(SocketFile::look(path)),
-            Some(Asked::Abstract(name)) => Self::Abstract([b"\0", &name[..]].concat()),
-            Some(Asked::Process { pid, fd }) => {
+            Some(TargetArgument::Path(path)) => Self::File(SocketFile::look(path)),
+            Some(TargetArgument::Abstract(name)) => Self::Abstract([b"\0", &name[..]].concat()),
+            Some(TargetArgument::Process { pid, fd }) => {
                 if !Path::new("/proc").join(pid.to_string()).exists() {
                     return Err(format!("there is no process {pid}"));
                 }
@@ -78,7 +78,7 @@ impl Target {
     /// That the descriptor asked about is no Unix socket, as far as that can be seen.
     pub(crate) fn is_amiss(&self, facts: &Facts) -> Option<String> {
         let Self::Process { pid, fd: Some(fd) } = self else { return None };
-        let is_seen = !facts.hidden.contains(pid) && facts.sight.hidden_namespaces == 0;
+        let is_seen = !facts.hidden.contains(pid) && facts.visibility.hidden_namespaces == 0;
         (is_seen && !facts.is_held_at(*pid, *fd))
             .then(|| format!("process {pid} has no Unix socket at descriptor {fd}"))
     }
@@ -123,10 +123,10 @@ impl Target {
             Self::File(asked) => (asked.id(), asked.empty.as_ref()),
             Self::All | Self::Abstract(_) | Self::Process { .. } => (None, None),
         };
-        facts.listeners().filter(move |listener| match facts.standing.get(&listener.inode) {
-            Some(Standing::Other(now)) => Some(*now) == here && listener.file != here,
-            Some(Standing::Missing(place)) => place.is_some() && place.as_ref() == empty,
-            Some(Standing::Same) | None => false,
+        facts.listeners().filter(move |listener| match facts.path_states.get(&listener.inode) {
+            Some(PathState::Other(now)) => Some(*now) == here && listener.file != here,
+            Some(PathState::Missing(place)) => place.is_some() && place.as_ref() == empty,
+            Some(PathState::Same) | None => false,
         })
     }
 }
@@ -137,18 +137,18 @@ mod tests {
 
     #[test]
     fn a_number_is_a_process_and_a_path_may_say_otherwise() {
-        let asked = |text: &str| Asked::parse(text.as_ref());
-        assert_eq!(asked("12"), Ok(Asked::Process { pid: 12, fd: None }));
-        assert_eq!(asked("12:3"), Ok(Asked::Process { pid: 12, fd: Some(3) }));
+        let asked = |text: &str| TargetArgument::parse(text.as_ref());
+        assert_eq!(asked("12"), Ok(TargetArgument::Process { pid: 12, fd: None }));
+        assert_eq!(asked("12:3"), Ok(TargetArgument::Process { pid: 12, fd: Some(3) }));
         for path in ["./12", "12:x", "a:3", "/run/s", "s"] {
-            assert_eq!(asked(path), Ok(Asked::Path(path.into())), "{path}");
+            assert_eq!(asked(path), Ok(TargetArgument::Path(path.into())), "{path}");
         }
-        assert_eq!(asked("@app"), Ok(Asked::Abstract(b"app".to_vec())));
+        assert_eq!(asked("@app"), Ok(TargetArgument::Abstract(b"app".to_vec())));
         assert!(asked("@").unwrap_err().contains("name after the @"));
         assert!(asked("").is_err());
         let strange = OsStr::from_bytes(b"a\xff");
-        assert_eq!(Asked::parse(strange), Ok(Asked::Path(strange.into())));
+        assert_eq!(TargetArgument::parse(strange), Ok(TargetArgument::Path(strange.into())));
         let strange = OsStr::from_bytes(b"@a\xff");
-        assert_eq!(Asked::parse(strange), Ok(Asked::Abstract(b"a\xff".to_vec())));
+        assert_eq!(TargetArgument::parse(strange), Ok(TargetArgument::Abstract(b"a\xff".to_vec())));
     }
 }

@@ -76,7 +76,7 @@ def event_loop(stream, events, at_once):
 
 
 def bind_and_leave(path):
-    """Gives its name within a folder that it then leaves, as daemons do."""
+    """Gives its name within a directory that it then leaves, as daemons do."""
     os.chdir(os.path.dirname(path))
     listener = listen(os.path.basename(path))
     os.chdir("/")

@@ -45,7 +45,7 @@ fn where_calls_are_hidden_from_their_own_user_that_is_said() {
     assert_eq!(output.status.code(), Some(3));
 }
 
-/// A process with capabilities that its user has not: that one may read the folder of its
+/// A process with capabilities that its user has not: that one may read the directory of its
 /// descriptors, and not where they lead.
 #[test]
 fn descriptors_that_lead_nobody_knows_where_are_hidden_and_not_absent() {

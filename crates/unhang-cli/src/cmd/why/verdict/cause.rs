@@ -1,9 +1,9 @@
 //! Nobody looks at a connection: what do its holders do instead?
 
-use super::super::attention::{Attention, Waiter};
-use super::super::facts::{Facts, Motion};
-use super::super::proc::call::{Call, Watch};
-use super::Certainty;
+use super::finding::Certainty;
+use crate::cmd::why::endpoint::{Endpoint, WaitingThread};
+use crate::cmd::why::facts::{Activity, Facts};
+use crate::cmd::why::see::process::call::{Call, Watch};
 use crate::sock_diag::State;
 
 /// What keeps a server from a connection that it holds.
@@ -12,12 +12,12 @@ pub(super) enum Cause<'a> {
     /// Nothing: every thread waits for something new. It has let go of the connection in all but
     /// the closing.
     Idle,
-    Blocked(Waiter<'a>),
-    Computing(Waiter<'a>),
+    Blocked(WaitingThread<'a>),
+    Computing(WaitingThread<'a>),
     /// It has itself become the client of another, by the socket with this inode.
-    Backend(Waiter<'a>, u32),
+    Backend(WaitingThread<'a>, u32),
     /// The same, across a network.
-    Network(Waiter<'a>),
+    Network(WaitingThread<'a>),
     /// Threads that wait for a lock or for work; one cannot be told from the other.
     Locked(usize),
     /// It is at work, if not on this connection.
@@ -26,13 +26,13 @@ pub(super) enum Cause<'a> {
 }
 
 /// Of one thread, nothing is left to guess; of several, which one has the connection is.
-pub(super) fn of<'a>(facts: &Facts, attention: &Attention<'a>) -> (Cause<'a>, Certainty) {
-    if attention.is_hidden {
+pub(super) fn of<'a>(facts: &Facts, endpoint: &Endpoint<'a>) -> (Cause<'a>, Certainty) {
+    if endpoint.is_hidden {
         return (Cause::Hidden, Certainty::Unknown);
     }
-    let is_alone = attention.others.len() == 1 && attention.sleeping_loops().next().is_none();
+    let is_alone = endpoint.others.len() == 1 && endpoint.sleeping_loops().next().is_none();
     let doings: Vec<_> =
-        attention.others.iter().map(|waiter| doing(facts, attention, *waiter, is_alone)).collect();
+        endpoint.others.iter().map(|waiter| doing(facts, endpoint, *waiter, is_alone)).collect();
     let found = |wanted: fn(&Cause<'_>) -> bool| doings.iter().copied().find(|one| wanted(one));
     let held_up = found(|one| matches!(one, Cause::Backend(..) | Cause::Network(_)))
         .or_else(|| found(|one| matches!(one, Cause::Blocked(_))))
@@ -47,7 +47,7 @@ pub(super) fn of<'a>(facts: &Facts, attention: &Attention<'a>) -> (Cause<'a>, Ce
         (moving, Certainty::Possible)
     } else if locked > 0 {
         (Cause::Locked(locked), if is_alone { sure } else { Certainty::Possible })
-    } else if awaits_others(facts, attention) {
+    } else if awaits_others(facts, endpoint) {
         (Cause::Idle, Certainty::Possible)
     } else {
         (Cause::Idle, Certainty::Likely)
@@ -56,23 +56,23 @@ pub(super) fn of<'a>(facts: &Facts, attention: &Attention<'a>) -> (Cause<'a>, Ce
 
 fn doing<'a>(
     facts: &Facts,
-    attention: &Attention<'a>,
-    waiter: Waiter<'a>,
+    endpoint: &Endpoint<'a>,
+    waiter: WaitingThread<'a>,
     is_alone: bool,
 ) -> Cause<'a> {
-    match waiter.motion {
-        Motion::Computing => return Cause::Computing(waiter),
-        Motion::Moving => return Cause::Moving,
-        Motion::Still => {}
+    match waiter.activity {
+        Activity::Computing => return Cause::Computing(waiter),
+        Activity::Moving => return Cause::Moving,
+        Activity::Still => {}
     }
     match &waiter.thread.call {
         Call::Hidden | Call::Ring => Cause::Hidden,
         Call::None => Cause::Moving,
         Call::Accept(_) | Call::Epoll(_) | Call::Poll(None) => Cause::Idle,
-        Call::Read(fd) | Call::Write(fd) => on_descriptor(facts, attention, waiter, *fd, is_alone),
+        Call::Read(fd) | Call::Write(fd) => on_descriptor(facts, endpoint, waiter, *fd, is_alone),
         Call::Poll(Some(watches)) => match watches[..] {
             // To poll one descriptor is to read or write it, with a deadline.
-            [Watch { fd, .. }] => on_descriptor(facts, attention, waiter, fd, is_alone),
+            [Watch { fd, .. }] => on_descriptor(facts, endpoint, waiter, fd, is_alone),
             _ => Cause::Idle,
         },
         Call::Connect(fd, _) => match inode(waiter, *fd) {
@@ -89,8 +89,8 @@ fn doing<'a>(
 
 fn on_descriptor<'a>(
     facts: &Facts,
-    attention: &Attention<'a>,
-    waiter: Waiter<'a>,
+    endpoint: &Endpoint<'a>,
+    waiter: WaitingThread<'a>,
     fd: u32,
     is_alone: bool,
 ) -> Cause<'a> {
@@ -102,21 +102,21 @@ fn on_descriptor<'a>(
         Some(socket) if socket.state == State::Listening => Cause::Idle,
         // A thread for each connection, and this is another's.
         Some(socket) if facts.is_accepted(socket) && !is_alone => Cause::Idle,
-        Some(socket) if facts.is_accepted(socket) || socket.inode == attention.socket.inode => {
+        Some(socket) if facts.is_accepted(socket) || socket.inode == endpoint.socket.inode => {
             Cause::Blocked(waiter)
         }
         Some(_) => Cause::Backend(waiter, inode),
     }
 }
 
-fn inode(waiter: Waiter<'_>, fd: u32) -> Option<u32> {
+fn inode(waiter: WaitingThread<'_>, fd: u32) -> Option<u32> {
     waiter.process.descriptors.as_ref()?.inode(fd)
 }
 
 /// An event loop of its holders also watches a connection that they opened as a client: what looks
 /// idle may wait for an answer there.
-fn awaits_others(facts: &Facts, attention: &Attention<'_>) -> bool {
-    attention.holders.iter().any(|(process, _)| {
+fn awaits_others(facts: &Facts, endpoint: &Endpoint<'_>) -> bool {
+    endpoint.holders.iter().any(|(process, _)| {
         let Some(descriptors) = &process.descriptors else { return true };
         let watched = descriptors.epolls.iter().flat_map(|epoll| &epoll.watched);
         watched.filter_map(|one| u32::try_from(one.inode).ok()).any(|inode| {
@@ -128,7 +128,7 @@ fn awaits_others(facts: &Facts, attention: &Attention<'_>) -> bool {
                 }
                 None => false,
             };
-            inode != attention.socket.inode && is_client
+            inode != endpoint.socket.inode && is_client
         })
     })
 }

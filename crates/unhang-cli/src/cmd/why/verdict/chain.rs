@@ -1,10 +1,10 @@
 //! Who waits for whom, to the end: a server that is held up by another, and that one by a third.
 
-use super::super::attention::{Attention, Waiter};
-use super::super::facts::Facts;
-use super::Evidence;
 use super::cause::{self, Cause};
+use super::finding::Evidence;
 use super::words::{holders, lasting, source, thread_does, who};
+use crate::cmd::why::endpoint::{Endpoint, WaitingThread};
+use crate::cmd::why::facts::Facts;
 
 /// Where following ends.
 pub(super) struct Chain {
@@ -14,7 +14,7 @@ pub(super) struct Chain {
 }
 
 /// Follows a thread that waits for the other end of the socket `inode`.
-pub(super) fn follow(facts: &Facts, waiter: Waiter<'_>, inode: u32) -> Chain {
+pub(super) fn follow(facts: &Facts, waiter: WaitingThread<'_>, inode: u32) -> Chain {
     let mut chain = Chain { hops: Vec::new(), circle: None };
     let mut passed = vec![(waiter.thread.tid, who(waiter.process))];
     let mut next = Some(inode);
@@ -41,26 +41,26 @@ fn step(
         chain.hops.push(hop("the other end of that is not to be seen".to_owned()));
         return None;
     };
-    let attention = Attention::of(facts, far);
-    let name = holders(&attention);
-    if attention.is_stopped() {
+    let endpoint = Endpoint::of(facts, far);
+    let name = holders(&endpoint);
+    if endpoint.is_stopped() {
         chain.hops.push(hop(format!("{name} is stopped: the end of the chain")));
         return None;
     }
-    if let Some(reader) = attention.readers.first() {
+    if let Some(reader) = endpoint.readers.first() {
         let lasting = lasting(reader.thread.since);
         chain
             .hops
             .push(hop(format!("{name} waits to read from it, too{lasting}: each side waits")));
         return None;
     }
-    if attention.reading_loop().is_some() {
+    if endpoint.reading_loop().is_some() {
         chain
             .hops
             .push(hop(format!("{name} watches it in an event loop: the end of what is seen")));
         return None;
     }
-    let (cause, _) = cause::of(facts, &attention);
+    let (cause, _) = cause::of(facts, &endpoint);
     let waiter = match cause {
         Cause::Blocked(waiter) | Cause::Computing(waiter) | Cause::Network(waiter) => {
             chain.hops.push(hop(format!("{name} {}: the end of the chain", thread_does(&waiter))));

@@ -1,9 +1,11 @@
 //! One connection: which of its two ends keeps the other waiting.
 
-use super::super::attention::Attention;
-use super::super::facts::{Facts, Former};
-use super::words::{bytes, holders, name_of, source};
-use super::{Certainty, Code, Verdict, end, own, queued, waiting};
+use super::code::Code;
+use super::finding::{Certainty, Verdict};
+use super::words::{bytes, end, holders, name_of, source};
+use super::{seen, server_report};
+use crate::cmd::why::endpoint::Endpoint;
+use crate::cmd::why::facts::{Facts, Former};
 use crate::sock_diag::Socket;
 
 /// By the server's end. None: nobody is seen to wait in vain.
@@ -11,24 +13,24 @@ pub(super) fn judge(facts: &Facts, server: &Socket) -> Option<Verdict> {
     if !facts.is_steady(server.inode) {
         return None;
     }
-    let at_server = Attention::of(facts, server);
+    let at_server = Endpoint::of(facts, server);
     if server.is_orphan() {
         return Some(client_gone(&at_server));
     }
     let client = facts.sockets.get(&server.peer_inode()?);
     let Some(client) = client else {
         let headline = "the client's end is in a network namespace that may not be looked into";
-        let mut verdict = unseen(headline);
+        let mut verdict = Verdict::unseen(headline);
         verdict.server = Some(end(&at_server));
         return Some(verdict);
     };
     if !facts.is_steady(client.inode) {
         return None;
     }
-    let at_client = Attention::of(facts, client);
-    let verdict = match facts.details.words.get(&server.inode) {
-        Some(word) => own::judge(facts, *word, &at_server, &at_client),
-        None => seen(facts, &at_server, &at_client),
+    let at_client = Endpoint::of(facts, client);
+    let verdict = match facts.details.reports.get(&server.inode) {
+        Some(word) => server_report::judge(facts, *word, &at_server, &at_client),
+        None => seen::judge(facts, &at_server, &at_client),
     };
     verdict.map(|mut verdict| {
         verdict.now.extend(remedy(verdict.code, &at_server, &at_client));
@@ -38,21 +40,8 @@ pub(super) fn judge(facts: &Facts, server: &Socket) -> Option<Verdict> {
     })
 }
 
-/// What is to be seen of it from outside.
-pub(super) fn seen(
-    facts: &Facts,
-    server: &Attention<'_>,
-    client: &Attention<'_>,
-) -> Option<Verdict> {
-    if server.socket.unread > 0 || client.socket.unread > 0 {
-        queued::judge(server, client)
-    } else {
-        waiting::judge(facts, server, client)
-    }
-}
-
 /// What helps this one client without a restart.
-fn remedy(code: Code, server: &Attention<'_>, client: &Attention<'_>) -> Option<String> {
+fn remedy(code: Code, server: &Endpoint<'_>, client: &Endpoint<'_>) -> Option<String> {
     let (action, end) = match code {
         Code::Forgotten | Code::AnsweredNotClosed | Code::FdLeaked => ("release", server),
         Code::BothWaiting | Code::ServerWaitsEof => ("half-close", client),
@@ -68,7 +57,7 @@ pub(super) fn judge_left(facts: &Facts, client: &Socket, former: &Former) -> Opt
     if !facts.is_steady(client.inode) {
         return None;
     }
-    let at_client = Attention::of(facts, client);
+    let at_client = Endpoint::of(facts, client);
     let name = holders(&at_client);
     let headline = format!("the server has closed the connection; {name} still holds its end");
     let mut verdict = Verdict::new(Code::ServerClosed, Certainty::Certain, headline)
@@ -85,7 +74,7 @@ pub(super) fn judge_left(facts: &Facts, client: &Socket, former: &Former) -> Opt
     Some(verdict)
 }
 
-fn client_gone(at_server: &Attention<'_>) -> Verdict {
+fn client_gone(at_server: &Endpoint<'_>) -> Verdict {
     let name = holders(at_server);
     let headline = format!("the client has left; {name} still holds its end");
     let mut verdict = Verdict::new(Code::ClientGone, Certainty::Certain, headline)
@@ -100,9 +89,4 @@ fn client_gone(at_server: &Attention<'_>) -> Verdict {
     );
     verdict.server = Some(end(at_server));
     verdict
-}
-
-/// What this user may not see is not called idle.
-pub(super) fn unseen(headline: impl Into<String>) -> Verdict {
-    Verdict::new(Code::OwnerNotVisible, Certainty::Unknown, headline)
 }

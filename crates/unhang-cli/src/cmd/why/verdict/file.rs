@@ -1,13 +1,13 @@
 //! What a path leads to, before any connection.
 
-use super::super::attention::Attention;
-use super::super::facts::{Facts, is_same_address};
-use super::super::file::{Bound, Found, SocketFile};
-use super::super::target::Target;
-use super::connection::unseen;
-use super::listener::standing;
-use super::words::{holders, name_of, source};
-use super::{Certainty, Code, Verdict, end};
+use super::code::Code;
+use super::finding::{Certainty, Verdict};
+use super::listener::path_state;
+use super::words::{end, holders, name_of, source};
+use crate::cmd::why::endpoint::Endpoint;
+use crate::cmd::why::facts::{Facts, is_same_address};
+use crate::cmd::why::see::file::{Bound, Found, SocketFile};
+use crate::cmd::why::target::Target;
 use crate::shell::quoted_path;
 use crate::sock_diag::{Kind, Socket};
 
@@ -16,7 +16,7 @@ pub(super) fn judge(facts: &Facts, target: &Target) -> Vec<Verdict> {
         Target::File(file) => {
             let displaced = target.displaced(facts);
             let mut verdicts: Vec<_> =
-                displaced.filter_map(|old| standing(facts, &Attention::of(facts, old))).collect();
+                displaced.filter_map(|old| path_state(facts, &Endpoint::of(facts, old))).collect();
             // Of a server that is there it is not said that it should be started.
             if file.empty.is_none() || verdicts.is_empty() {
                 verdicts.extend(by_path(facts, file));
@@ -37,12 +37,14 @@ pub(super) fn judge(facts: &Facts, target: &Target) -> Vec<Verdict> {
             packets.and_then(|one| packets_at(facts, &name_of(name), one)).into_iter().collect()
         }
         Target::Process { pid, .. } if facts.hidden.contains(pid) => {
-            vec![unseen(format!("which sockets process {pid} holds may not be seen"))]
+            vec![Verdict::unseen(format!("which sockets process {pid} holds may not be seen"))]
         }
         // Were all namespaces seen, it would have been refused.
         Target::Process { pid, fd: Some(fd) } if !facts.is_held_at(*pid, *fd) => {
             let namespaces = "there are network namespaces that may not be looked into";
-            vec![unseen(format!("{pid}:{fd} is no Unix socket that may be seen: {namespaces}"))]
+            vec![Verdict::unseen(format!(
+                "{pid}:{fd} is no Unix socket that may be seen: {namespaces}"
+            ))]
         }
         Target::All | Target::Process { .. } => Vec::new(),
     }
@@ -64,14 +66,17 @@ fn by_path(facts: &Facts, file: &SocketFile) -> Option<Verdict> {
                 .fix("find out who made it; a server must not delete what is no socket"),
         ),
         Found::Denied => Some(
-            certain(Code::Permission, format!("a folder on the way to {path} may not be searched"))
-                .fact(source::FILE, "EACCES")
-                .fix("to connect takes search permission (x) on every folder above the socket"),
+            certain(
+                Code::Permission,
+                format!("a directory on the way to {path} may not be searched"),
+            )
+            .fact(source::FILE, "EACCES")
+            .fix("to connect takes search permission (x) on every directory above the socket"),
         ),
-        Found::Unclear(why) => Some(unseen(format!("{path} cannot be looked at: {why}"))),
+        Found::Unclear(why) => Some(Verdict::unseen(format!("{path} cannot be looked at: {why}"))),
         Found::Socket { mode, uid, .. } => bound(facts, file).or_else(|| {
             (file.bound == Bound::Denied).then(|| {
-                let me = facts.sight.uid;
+                let me = facts.visibility.uid;
                 certain(Code::Permission, format!("uid {me} may not connect to {path}"))
                     .fact(source::FILE, format!("mode {mode:04o}, owner uid {uid}"))
                     .fact(source::PROBE, "EACCES")
@@ -102,7 +107,7 @@ fn bound(facts: &Facts, file: &SocketFile) -> Option<Verdict> {
             Some(with_server(facts, datagram(&path), socket))
         }
         Some(socket) => {
-            let name = holders(&Attention::of(facts, socket));
+            let name = holders(&Endpoint::of(facts, socket));
             let headline = format!("{name} has bound {path} and does not listen");
             let verdict = Verdict::new(Code::BoundNotListening, Certainty::Certain, headline)
                 .fact(source::DIAG, "the socket is bound, and neither listens nor is connected")
@@ -112,9 +117,11 @@ fn bound(facts: &Facts, file: &SocketFile) -> Option<Verdict> {
         None => Some(match file.bound {
             Bound::Nobody => stale(file, Certainty::Certain).fact(source::PROBE, "ECONNREFUSED"),
             Bound::Datagram => datagram(&path),
-            Bound::Denied if facts.sight.hidden_namespaces == 0 => stale(file, Certainty::Likely)
-                .fact(source::DIAG, "no socket of any process is bound to this file"),
-            Bound::Stream | Bound::Denied | Bound::Unclear => unseen(format!(
+            Bound::Denied if facts.visibility.hidden_namespaces == 0 => {
+                stale(file, Certainty::Likely)
+                    .fact(source::DIAG, "no socket of any process is bound to this file")
+            }
+            Bound::Stream | Bound::Denied | Bound::Unclear => Verdict::unseen(format!(
                 "whoever has {path} bound is in a network namespace that may not be looked into"
             )),
         }),
@@ -122,7 +129,7 @@ fn bound(facts: &Facts, file: &SocketFile) -> Option<Verdict> {
 }
 
 fn with_server(facts: &Facts, mut verdict: Verdict, socket: &Socket) -> Verdict {
-    verdict.server = Some(end(&Attention::of(facts, socket)));
+    verdict.server = Some(end(&Endpoint::of(facts, socket)));
     verdict
 }
 

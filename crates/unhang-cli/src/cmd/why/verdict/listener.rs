@@ -1,88 +1,90 @@
 //! A listener: whether its name still leads to it, and whether it lets its clients in.
 
-use super::super::attention::Attention;
-use super::super::facts::{Connecting, Facts, Motion, Standing};
-use super::super::proc::Process;
-use super::super::target::Target;
 use super::cause::{self, Cause};
-use super::connection::unseen;
-use super::queued::{LONG, stopped};
-use super::words::{lasting, name_of, source, thread_does, who};
-use super::{Certainty, Code, End, Held, Verdict, end, words};
+use super::code::Code;
+use super::finding::{Certainty, End, Evidence, Held, Verdict};
+use super::unread_bytes::{LONG, stopped};
+use super::words::{self, end, lasting, name_of, source, thread_does, who};
+use crate::cmd::why::endpoint::Endpoint;
+use crate::cmd::why::facts::{Activity, Connecting, Facts, PathState};
+use crate::cmd::why::see::process::Process;
+use crate::cmd::why::target::Target;
 use crate::sock_diag::{LEFT, Socket};
 
 pub(super) fn judge(facts: &Facts, target: &Target, listener: &Socket) -> Vec<Verdict> {
-    let attention = Attention::of(facts, listener);
+    let endpoint = Endpoint::of(facts, listener);
     let mut verdicts = Vec::new();
     // Who asks by path asks about the file that is there now.
     if !matches!(target, Target::File(_)) {
-        verdicts.extend(standing(facts, &attention));
+        verdicts.extend(path_state(facts, &endpoint));
     }
-    verdicts.extend(queue(facts, &attention));
+    verdicts.extend(queue(facts, &endpoint));
     verdicts
 }
 
 /// Its name does not lead to it any more.
-pub(super) fn standing(facts: &Facts, attention: &Attention<'_>) -> Option<Verdict> {
-    match facts.standing.get(&attention.socket.inode)? {
-        Standing::Same => None,
-        Standing::Other(_) => Some(replaced(attention)),
-        Standing::Missing(_) => {
-            let name = words::holders(attention);
-            let path = name_of(&attention.socket.name);
+pub(super) fn path_state(facts: &Facts, endpoint: &Endpoint<'_>) -> Option<Verdict> {
+    match facts.path_states.get(&endpoint.socket.inode)? {
+        PathState::Same => None,
+        PathState::Other(_) => Some(replaced(endpoint)),
+        PathState::Missing(_) => {
+            let name = words::holders(endpoint);
+            let path = name_of(&endpoint.socket.name);
             let headline = format!("{name} listens on {path}, which was deleted");
             let verdict = Verdict::new(Code::NoSuchFile, Certainty::Certain, headline)
                 .fact(source::FILE, format!("no file {path}"))
                 .inferred("nobody can connect to it any more")
                 .fix("let only the server itself remove its socket; restart it");
-            Some(with_server(verdict, attention))
+            Some(with_server(verdict, endpoint))
         }
     }
 }
 
 /// It listens under a name that now leads to another file.
-fn replaced(attention: &Attention<'_>) -> Verdict {
-    let name = words::holders(attention);
-    let path = name_of(&attention.socket.name);
+fn replaced(endpoint: &Endpoint<'_>) -> Verdict {
+    let name = words::holders(endpoint);
+    let path = name_of(&endpoint.socket.name);
     let headline = format!(
         "{name} still listens on a deleted {path}: another file is there, and clients go to that"
     );
-    let bound = attention.socket.file.map_or(0, |file| file.inode);
+    let bound = endpoint.socket.file.map_or(0, |file| file.inode);
     let verdict = Verdict::new(Code::ReplacedFile, Certainty::Certain, headline)
         .fact(source::DIAG, format!("it is bound to inode {bound}"))
         .fact(source::FILE, format!("{path} is another inode"))
         .fix("end the old server; before binding, prove that nobody listens (a lock, a probe)");
-    with_server(verdict, attention)
+    with_server(verdict, endpoint)
 }
 
-fn with_server(mut verdict: Verdict, attention: &Attention<'_>) -> Verdict {
-    verdict.server = Some(end(attention));
+fn with_server(mut verdict: Verdict, endpoint: &Endpoint<'_>) -> Verdict {
+    verdict.server = Some(end(endpoint));
     verdict
 }
 
 /// Clients that connected, or try to, and that nobody lets in.
-fn queue(facts: &Facts, attention: &Attention<'_>) -> Option<Verdict> {
-    let listener = attention.socket;
+fn queue(facts: &Facts, endpoint: &Endpoint<'_>) -> Option<Verdict> {
+    let listener = endpoint.socket;
     let is_told = !listener.pending.is_empty();
     if listener.unread == 0 || !facts.is_steady(listener.inode) {
         return None;
     }
     // Nobody is known to be in his place; but nobody is accepted by threads that stand still.
-    if !is_told && !stands_still(facts, attention) {
-        return attention.is_hidden.then(|| {
-            let (length, name) = (listener.unread, words::holders(attention));
-            unseen(format!("whether {name} accepts any of {length} clients may not be seen"))
+    if !is_told && !stands_still(facts, endpoint) {
+        return endpoint.is_hidden.then(|| {
+            let (length, name) = (listener.unread, words::holders(endpoint));
+            Verdict::unseen(format!(
+                "whether {name} accepts any of {length} clients may not be seen"
+            ))
         });
     }
     let pending = listener.pending.iter().filter_map(|inode| facts.sockets.get(inode));
-    let mut clients: Vec<End> = pending.map(|client| end(&Attention::of(facts, client))).collect();
+    let mut clients: Vec<End> = pending.map(|client| end(&Endpoint::of(facts, client))).collect();
     let blocked: Vec<_> = facts.connecting.iter().filter(|one| leads_to(one, listener)).collect();
     clients.extend(blocked.iter().map(|one| connecting_end(facts, one)));
 
     let left = listener.pending.iter().filter(|client| **client == LEFT).count();
     let inside = if is_told { listener.pending.len() - left } else { listener.unread as usize };
     let waiting = inside + blocked.len();
-    let mut verdict = why(facts, attention, waiting);
+    let mut verdict = why(facts, endpoint, waiting);
     if verdict.certainty < Certainty::Certain {
         // It is at work: not to have accepted for a moment is no fault.
         let waits_long = |end: &End| end.since.is_some_and(|since| since >= LONG);
@@ -94,7 +96,7 @@ fn queue(facts: &Facts, attention: &Attention<'_>) -> Option<Verdict> {
     let full = if length > backlog { ": full" } else { "" };
     let left = if left > 0 { format!(", {left} of them have left") } else { String::new() };
     let text = format!("accept queue: {length} wait{left}, the backlog is {backlog}{full}");
-    verdict.evidence.insert(0, super::Evidence { text, source: Some(source::DIAG) });
+    verdict.evidence.insert(0, Evidence { text, source: Some(source::DIAG) });
     if !blocked.is_empty() {
         let text = format!("{} blocked in connect()", blocked.len());
         verdict = verdict.fact(source::CALL, text);
@@ -106,12 +108,12 @@ fn queue(facts: &Facts, attention: &Attention<'_>) -> Option<Verdict> {
         verdict = verdict.inferred("who they are is not known: the kernel does not name so many");
     }
     verdict.clients = clients;
-    Some(with_server(verdict, attention))
+    Some(with_server(verdict, endpoint))
 }
 
-fn stands_still(facts: &Facts, attention: &Attention<'_>) -> bool {
-    let mut threads = attention.holders.iter().flat_map(|(process, _)| &process.threads);
-    !attention.holders.is_empty() && threads.all(|thread| facts.motion(thread) == Motion::Still)
+fn stands_still(facts: &Facts, endpoint: &Endpoint<'_>) -> bool {
+    let mut threads = endpoint.holders.iter().flat_map(|(process, _)| &process.threads);
+    !endpoint.holders.is_empty() && threads.all(|thread| facts.activity(thread) == Activity::Still)
 }
 
 fn leads_to(connecting: &Connecting, listener: &Socket) -> bool {
@@ -139,25 +141,25 @@ fn connecting_end(facts: &Facts, one: &Connecting) -> End {
     }
 }
 
-fn why(facts: &Facts, attention: &Attention<'_>, count: usize) -> Verdict {
-    let name = words::holders(attention);
+fn why(facts: &Facts, endpoint: &Endpoint<'_>, count: usize) -> Verdict {
+    let name = words::holders(endpoint);
     let wait = match count {
         0 => "nobody waits any more",
         1 => "1 client waits",
         _ => &*format!("{count} clients wait"),
     };
-    if attention.is_stopped() {
-        let mut verdict = stopped(attention);
+    if endpoint.is_stopped() {
+        let mut verdict = stopped(endpoint);
         verdict.headline = format!("{wait} to be accepted by {name}, which is stopped");
         return verdict;
     }
-    if let Some((process, _)) = attention.holders.iter().find(|(one, _)| one.is_at_limit()) {
+    if let Some((process, _)) = endpoint.holders.iter().find(|(one, _)| one.is_at_limit()) {
         let limit = process.limit.unwrap_or(0);
         let headline = format!(
             "{wait} to be accepted by {name}, which has no descriptor left (limit {limit})"
         );
         // Where others could accept, too, that they do not has a cause of its own.
-        let is_cause = attention.holders.iter().all(|(one, _)| one.is_at_limit());
+        let is_cause = endpoint.holders.iter().all(|(one, _)| one.is_at_limit());
         let certainty = if is_cause { Certainty::Certain } else { Certainty::Likely };
         return Verdict::new(Code::FdLimit, certainty, headline)
             .fact(source::LIMITS, format!("{} has as many descriptors as it may", who(process)))
@@ -166,13 +168,13 @@ fn why(facts: &Facts, attention: &Attention<'_>, count: usize) -> Verdict {
             )
             .now(raise(process, limit.saturating_mul(2)));
     }
-    let listener = attention.socket;
+    let listener = endpoint.socket;
     let (code, full) = match listener.unread > listener.in_flight {
         true => (Code::BacklogFull, ", whose accept queue is full: the next connect() blocks"),
         false => (Code::NotAccepted, ""),
     };
     let headline = format!("{wait} to be accepted by {name}{full}");
-    explain(facts, attention, Verdict::new(code, Certainty::Certain, headline))
+    explain(facts, endpoint, Verdict::new(code, Certainty::Certain, headline))
 }
 
 /// Both limits are named: `prlimit` with one number would lower the hard one to it, for ever.
@@ -183,9 +185,9 @@ fn raise(process: &Process, limit: u64) -> String {
 }
 
 /// What the server does instead of accepting.
-fn explain(facts: &Facts, attention: &Attention<'_>, mut verdict: Verdict) -> Verdict {
-    let name = words::holders(attention);
-    if let Some(one) = attention.sleeping_loops().next() {
+fn explain(facts: &Facts, endpoint: &Endpoint<'_>, mut verdict: Verdict) -> Verdict {
+    let name = words::holders(endpoint);
+    if let Some(one) = endpoint.sleeping_loops().next() {
         let names = one.registration.names();
         let text = format!("its event loop sleeps, and watches the listener for {names}");
         verdict = verdict.fact(source::EPOLL, text);
@@ -199,7 +201,7 @@ fn explain(facts: &Facts, attention: &Attention<'_>, mut verdict: Verdict) -> Ve
             false => verdict.fix("server: arm the listener again once there is room"),
         };
     }
-    match cause::of(facts, attention) {
+    match cause::of(facts, endpoint) {
         (Cause::Hidden, _) => {
             verdict = verdict
                 .inferred(format!("why {name} does not accept may not be seen"))
@@ -212,7 +214,7 @@ fn explain(facts: &Facts, attention: &Attention<'_>, mut verdict: Verdict) -> Ve
                 .doubt("waiting: certain · that the server will not come to it: likely");
         }
         _ => {
-            for waiter in attention.others.iter().take(3) {
+            for waiter in endpoint.others.iter().take(3) {
                 let text = format!("{} {}", who(waiter.process), thread_does(waiter));
                 verdict = verdict.fact(source::CALL, text);
             }

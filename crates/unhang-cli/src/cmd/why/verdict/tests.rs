@@ -2,17 +2,20 @@
 //! tested with real ones; here, above all, what they cannot, and what must not be said.
 
 mod order;
-mod own;
+mod server_report;
 
-use super::super::facts::{Facts, Motion};
-use super::super::proc::call::{Call, Watch};
-use super::super::proc::epoll::{Epoll, Registration};
-use super::super::proc::thread::Thread;
-use super::super::proc::{Descriptors, Process};
-use super::super::report::Report;
-use super::super::runtime::Reader;
-use super::super::target::Target;
+use std::time::Duration;
+
 use super::*;
+use crate::cmd::why::ask::reader::Reader;
+use crate::cmd::why::facts::{Activity, Facts};
+use crate::cmd::why::see::process::Process;
+use crate::cmd::why::see::process::call::{Call, Watch};
+use crate::cmd::why::see::process::descriptors::Descriptors;
+use crate::cmd::why::see::process::epoll::{Epoll, Registration};
+use crate::cmd::why::see::process::thread::Thread;
+use crate::cmd::why::show::text::Text;
+use crate::cmd::why::target::Target;
 use crate::sock_diag::{FileId, Kind, Peer, Socket, State};
 
 const CLIENT: u32 = 10;
@@ -64,15 +67,15 @@ impl World {
 
     /// One more thread, which stands still in this call.
     fn thread(self, pid: u32, call: Call) -> Self {
-        self.moving(pid, call, Motion::Still)
+        self.moving(pid, call, Activity::Still)
     }
 
-    fn moving(mut self, pid: u32, call: Call, motion: Motion) -> Self {
+    fn moving(mut self, pid: u32, call: Call, activity: Activity) -> Self {
         let process = self.0.processes.get_mut(&pid).unwrap();
         let tid = pid + u32::try_from(process.threads.len()).unwrap();
         let since = Some(Duration::from_secs(9));
         process.threads.push(Thread { tid, state: 'S', call, since, ..Thread::default() });
-        self.0.motions.insert(tid, motion);
+        self.0.activities.insert(tid, activity);
         self
     }
 
@@ -231,15 +234,15 @@ fn a_client_that_does_something_else_does_not_hang() {
     for call in [Call::Sleep, Call::Futex, Call::Accept(9)] {
         says_nothing(&World::new().thread(CLIENT_PID, call).thread(SERVER_PID, Call::Read(4)));
     }
-    let awake = World::new().moving(CLIENT_PID, Call::Read(3), Motion::Moving);
+    let awake = World::new().moving(CLIENT_PID, Call::Read(3), Activity::Moving);
     says_nothing(&awake.thread(SERVER_PID, Call::Sleep));
 }
 
 #[test]
 fn a_server_at_work_does_not_hang() {
-    says_nothing(&World::asked().moving(SERVER_PID, Call::None, Motion::Moving));
+    says_nothing(&World::asked().moving(SERVER_PID, Call::None, Activity::Moving));
     says(
-        &World::asked().moving(SERVER_PID, Call::None, Motion::Computing),
+        &World::asked().moving(SERVER_PID, Call::None, Activity::Computing),
         Code::HandlerCpu,
         Certainty::Certain,
         true,

@@ -1,38 +1,25 @@
 //! Both queues are empty, and the client waits: for whom?
 
-use super::super::attention::{Attention, Loop, Waiter};
-use super::super::facts::{Facts, Motion};
-use super::super::runtime::Reader;
-use super::connection::unseen;
-use super::queued::stopped;
-use super::unattended::unattended;
+use super::code::Code;
+use super::finding::{Certainty, Verdict};
+use super::need::{Need, need};
+use super::nobody_reads;
+use super::unread_bytes::stopped;
 use super::words::{holders, lasting, source};
-use super::{Certainty, Code, Verdict};
-
-/// How surely a client waits for this connection, and not only for anything at all.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Need {
-    Hidden,
-    /// It does not wait, or wakes too often to hang.
-    None,
-    /// In an event loop, with others.
-    Shared,
-    /// In an event loop that watches nothing else.
-    Sole,
-    /// A thread is blocked until this end can be read.
-    Direct,
-}
+use crate::cmd::why::ask::reader::Reader;
+use crate::cmd::why::endpoint::{Endpoint, Loop, WaitingThread};
+use crate::cmd::why::facts::Facts;
 
 pub(super) fn judge(
     facts: &Facts,
-    server: &Attention<'_>,
-    client: &Attention<'_>,
+    server: &Endpoint<'_>,
+    client: &Endpoint<'_>,
 ) -> Option<Verdict> {
     let need = need(facts, client);
     match need {
         Need::Hidden => {
             let text = format!("whether {} waits for a reply may not be seen", holders(client));
-            return Some(unseen(text));
+            return Some(Verdict::unseen(text));
         }
         Need::None => return None,
         Need::Shared | Need::Sole | Need::Direct => {}
@@ -43,7 +30,7 @@ pub(super) fn judge(
             holders(client),
             holders(server)
         );
-        return Some(unseen(text));
+        return Some(Verdict::unseen(text));
     }
     if server.is_stopped() {
         return Some(stopped(server));
@@ -53,37 +40,17 @@ pub(super) fn judge(
     }
     match server.reading_loop() {
         Some(one) => watched(facts, server, need, one),
-        None => unattended(facts, server, need),
+        None => nobody_reads::judge(facts, server, need),
     }
 }
 
-pub(super) fn need(facts: &Facts, client: &Attention<'_>) -> Need {
-    if let Some(reader) = client.readers.first() {
-        return if reader.motion == Motion::Still { Need::Direct } else { Need::None };
-    }
-    if client.is_hidden {
-        return Need::Hidden;
-    }
-    if let Some(Ok(Some(Reader::Waiting { .. }))) = facts.details.readers.get(&inode(client)) {
-        return Need::Direct;
-    }
-    match client.reading_loop() {
-        Some(one) if one.sleeper.is_none_or(|sleeper| sleeper.motion != Motion::Still) => {
-            Need::None
-        }
-        Some(Loop { is_sole: true, .. }) => Need::Sole,
-        Some(_) => Need::Shared,
-        None => Need::None,
-    }
-}
-
-fn inode(end: &Attention<'_>) -> u32 {
+fn inode(end: &Endpoint<'_>) -> u32 {
     end.socket.inode
 }
 
 /// A loop would wake if the client spoke. Whether that means that the program waits for it is for
 /// the runtime under it to say, where there is one.
-fn watched(facts: &Facts, server: &Attention<'_>, need: Need, one: Loop<'_>) -> Option<Verdict> {
+fn watched(facts: &Facts, server: &Endpoint<'_>, need: Need, one: Loop<'_>) -> Option<Verdict> {
     match facts.details.readers.get(&inode(server)) {
         Some(Ok(Some(Reader::Waiting { goroutine, frames }))) => {
             goroutine_waits(server, need, *goroutine, frames)
@@ -96,9 +63,9 @@ fn watched(facts: &Facts, server: &Attention<'_>, need: Need, one: Loop<'_>) -> 
 }
 
 fn both_waiting(
-    server: &Attention<'_>,
+    server: &Endpoint<'_>,
     need: Need,
-    reader: Option<Waiter<'_>>,
+    reader: Option<WaitingThread<'_>>,
     one: Option<Loop<'_>>,
 ) -> Option<Verdict> {
     // Two event loops with an open connection between them are how idle looks.
@@ -141,7 +108,7 @@ fn both_waiting(
 
 /// The frames tell what the handler reads for.
 fn goroutine_waits(
-    server: &Attention<'_>,
+    server: &Endpoint<'_>,
     need: Need,
     goroutine: u64,
     frames: &[String],
@@ -166,7 +133,7 @@ fn goroutine_waits(
     Some(verdict.fault(need >= Need::Sole).fact(source::GO, stack))
 }
 
-fn nobody_reads(server: &Attention<'_>, handlers: usize, need: Need) -> Verdict {
+fn nobody_reads(server: &Endpoint<'_>, handlers: usize, need: Need) -> Verdict {
     let name = holders(server);
     let fact = "no goroutine reads this connection";
     if handlers > 0 {

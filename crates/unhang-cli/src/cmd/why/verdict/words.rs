@@ -2,11 +2,13 @@
 
 use std::time::Duration;
 
-use super::super::attention::{Attention, Waiter};
-use super::super::facts::Motion;
-use super::super::proc::Process;
-use super::super::proc::call::Call;
-use super::super::proc::thread::Thread;
+use super::finding::{End, Held};
+use crate::cmd::why::endpoint::{Endpoint, WaitingThread};
+use crate::cmd::why::facts::Activity;
+use crate::cmd::why::see::process::Process;
+use crate::cmd::why::see::process::call::Call;
+use crate::cmd::why::see::process::thread::Thread;
+use crate::sock_diag::State;
 
 /// Where facts come from, as `-v` names it.
 pub(super) mod source {
@@ -30,12 +32,12 @@ pub(crate) fn who(process: &Process) -> String {
 }
 
 /// All holders of an end, or what is known when none is seen.
-pub(super) fn holders(attention: &Attention<'_>) -> String {
-    let names: Vec<_> = attention.processes().map(who).collect();
-    match (names.is_empty(), attention.socket.uid) {
+pub(super) fn holders(endpoint: &Endpoint<'_>) -> String {
+    let names: Vec<_> = endpoint.processes().map(who).collect();
+    match (names.is_empty(), endpoint.socket.uid) {
         (false, _) => names.join(", "),
-        (true, Some(uid)) if attention.is_hidden => format!("a process of uid {uid}"),
-        (true, _) if attention.is_hidden => "a process of another user".to_owned(),
+        (true, Some(uid)) if endpoint.is_hidden => format!("a process of uid {uid}"),
+        (true, _) if endpoint.is_hidden => "a process of another user".to_owned(),
         (true, _) => "no process".to_owned(),
     }
 }
@@ -62,20 +64,21 @@ pub(super) fn bytes(count: u32) -> String {
 }
 
 /// What the holders of an end do about it, what they wait for, and since when.
-pub(super) fn does(attention: &Attention<'_>) -> (String, Option<&'static str>, Option<Duration>) {
-    let since = |waiters: &[Waiter<'_>]| waiters.iter().filter_map(|one| one.thread.since).max();
-    if attention.is_stopped() {
+pub(super) fn does(endpoint: &Endpoint<'_>) -> (String, Option<&'static str>, Option<Duration>) {
+    let since =
+        |waiters: &[WaitingThread<'_>]| waiters.iter().filter_map(|one| one.thread.since).max();
+    if endpoint.is_stopped() {
         return ("is stopped".to_owned(), None, None);
     }
-    if !attention.writers.is_empty() {
-        let since = since(&attention.writers);
+    if !endpoint.writers.is_empty() {
+        let since = since(&endpoint.writers);
         return (format!("waits to write{}", lasting(since)), Some("write"), since);
     }
-    if !attention.readers.is_empty() {
-        let since = since(&attention.readers);
+    if !endpoint.readers.is_empty() {
+        let since = since(&endpoint.readers);
         return (format!("waits to read{}", lasting(since)), Some("read"), since);
     }
-    if let Some(one) = attention.sleeping_loops().next() {
+    if let Some(one) = endpoint.sleeping_loops().next() {
         let since = one.sleeper.and_then(|sleeper| sleeper.thread.since);
         let names = one.registration.names();
         let waits = one.registration.reads().then_some("read");
@@ -85,25 +88,25 @@ pub(super) fn does(attention: &Attention<'_>) -> (String, Option<&'static str>, 
             since,
         );
     }
-    if attention.is_hidden {
+    if endpoint.is_hidden {
         return ("what it does may not be seen".to_owned(), None, None);
     }
-    if attention.is_unheld() {
+    if endpoint.is_unheld() {
         return ("nobody holds it".to_owned(), None, None);
     }
-    match &attention.others[..] {
+    match &endpoint.others[..] {
         [only] => (thread_does(only), None, None),
         others => (format!("none of its {} threads waits for it", others.len()), None, None),
     }
 }
 
 /// What one thread does.
-pub(super) fn thread_does(waiter: &Waiter<'_>) -> String {
+pub(super) fn thread_does(waiter: &WaitingThread<'_>) -> String {
     let lasting = lasting(waiter.thread.since);
-    match waiter.motion {
-        Motion::Computing => "computes without a pause".to_owned(),
-        Motion::Moving => "is at work".to_owned(),
-        Motion::Still => format!("{}{lasting}", call(waiter.process, waiter.thread)),
+    match waiter.activity {
+        Activity::Computing => "computes without a pause".to_owned(),
+        Activity::Moving => "is at work".to_owned(),
+        Activity::Still => format!("{}{lasting}", call(waiter.process, waiter.thread)),
     }
 }
 
@@ -141,5 +144,31 @@ pub(crate) fn name_of(name: &[u8]) -> String {
     match text.strip_prefix('\0') {
         Some(name) => format!("@{}", name.escape_debug()),
         None => text.escape_debug().to_string(),
+    }
+}
+
+/// The end as the verdict shows it.
+pub(super) fn end(endpoint: &Endpoint<'_>) -> End {
+    let held = |(process, fd): &(&Process, u32)| Held {
+        pid: process.pid,
+        fd: *fd,
+        name: process.name.clone(),
+        uid: process.uid,
+    };
+    let (does, waits, since) = does(endpoint);
+    End {
+        inode: endpoint.socket.inode,
+        cookie: endpoint.socket.cookie,
+        holders: endpoint.holders.iter().map(held).collect(),
+        // Of a listener, this counts clients.
+        unread: match endpoint.socket.state {
+            State::Listening => 0,
+            _ => endpoint.socket.unread,
+        },
+        shut_read: endpoint.socket.shut_read,
+        shut_write: endpoint.socket.shut_write,
+        does,
+        waits,
+        since,
     }
 }

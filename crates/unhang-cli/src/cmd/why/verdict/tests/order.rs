@@ -13,7 +13,7 @@ fn a_process_that_holds_an_end_twice_was_named_twice() {
     assert_eq!(stopped.code, Code::ServerStopped);
     assert_eq!(stopped.headline, "p2000[2000] is stopped");
     assert_eq!(stopped.now, ["kill -CONT 2000"]);
-    let report = Report { facts: &world.0, verdicts: &verdicts, verbose: false }.to_string();
+    let report = Text { facts: &world.0, verdicts: &verdicts, verbose: false }.to_string();
     assert!(report.contains("──▶  p2000[2000] fd 4, 5 · is stopped"), "{report}");
 }
 

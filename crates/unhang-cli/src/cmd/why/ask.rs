@@ -1,0 +1,15 @@
+//! What a language's runtime gives away about a running program: the script's line, and who reads a
+//! descriptor. Read through /proc/PID/mem: nothing is stopped and nothing is changed. Another
+//! program's memory moves while it is read, so every pointer is checked, and what does not fit is
+//! "not known", never a guess.
+
+pub(crate) mod details;
+mod elf;
+mod go;
+pub(crate) mod location;
+mod memory;
+mod php;
+pub(crate) mod reader;
+pub(crate) mod server;
+#[cfg(test)]
+mod test_support;

@@ -1,0 +1,297 @@
+//! Scripts that hang, looked at from outside. `UNHANG_PHP_VERSIONS=PATH:PATH` names further `php`
+//! programs to test with.
+
+use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use tempfile::TempDir;
+
+use super::super::test_support::{Ended, await_ok, required};
+use super::*;
+
+/// A directory with scripts, and a server that answers one client and then forgets it.
+struct Hang {
+    directory: TempDir,
+    _server: std::thread::JoinHandle<UnixStream>,
+}
+
+impl Hang {
+    fn new(reply: &'static str) -> Self {
+        let directory = TempDir::new().unwrap();
+        let listener = UnixListener::bind(directory.path().join("s")).unwrap();
+        let server = std::thread::spawn(move || {
+            let (mut stream, _) = listener.accept().unwrap();
+            stream.write_all(reply.as_bytes()).unwrap();
+            // Kept open until the script is ended.
+            let _ = stream.read_to_end(&mut Vec::new());
+            stream
+        });
+        Self { directory, _server: server }
+    }
+
+    fn script(&self, name: &str, text: &str) -> PathBuf {
+        let path = self.directory.path().join(name);
+        std::fs::write(&path, text).unwrap();
+        path
+    }
+
+    fn run(&self, php: &Path, name: &str) -> Ended {
+        let mut command = Command::new(php);
+        Ended::spawn(command.arg(self.directory.path().join(name)).stdin(Stdio::null()))
+    }
+}
+
+/// PHP's programs: the machine's own, and those that the environment names.
+fn phps() -> Vec<PathBuf> {
+    let further = std::env::var_os("UNHANG_PHP_VERSIONS").unwrap_or_default();
+    let own = required("php", "php-cli").into_iter();
+    own.chain(std::env::split_paths(&further).filter(|path| !path.as_os_str().is_empty())).collect()
+}
+
+/// Waits until the script is in that function.
+fn await_function(pid: u32, function: &str, show_data: bool) -> Location {
+    await_ok(function, || match where_is(pid, show_data) {
+        Ok(Some(found)) if found.function == function => Ok(found),
+        other => Err(format!("{other:?}")),
+    })
+}
+
+const INCLUDED: &str = r#"<?php
+function ask(string $path): string {
+    $socket = socket_create(AF_UNIX, SOCK_STREAM, 0);
+    socket_connect($socket, $path);
+    $line = '';
+    $reply = "";
+    $other = &$reply;
+    while (($piece = socket_read($socket, 1024, PHP_NORMAL_READ)) !== false) {
+        $reply .= $piece;
+    }
+    return $reply;
+}
+"#;
+
+#[test]
+fn a_page_in_socket_read_is_found_in_its_function_in_its_file_with_its_variables() {
+    for php in phps() {
+        let hang = Hang::new("OK+ at 'x'\n\u{1b}[31m\n");
+        let included = hang.script("client.php", INCLUDED);
+        hang.script("page.php", "<?php\nrequire 'client.php';\necho ask(__DIR__ . '/s');\n");
+        let page = hang.run(&php, "page.php");
+        let found = await_ok("the reply is read", || {
+            let found = await_function(page.pid(), "socket_read", true);
+            let read =
+                found.variables.iter().any(|(name, text)| name == "$reply" && text.len() > 20);
+            read.then_some(found).ok_or_else(|| "not yet".to_owned())
+        });
+        assert_eq!(found.language, "PHP");
+        assert_eq!((Path::new(&found.file), found.line), (&*included, Some(8)));
+        let path = hang.directory.path().join("s").to_string_lossy().into_owned();
+        for (name, text) in [
+            ("$path", &*path),
+            ("$line", ""),
+            ("$reply", r"OK+ at 'x'\n\u{1b}[31m\n"),
+            ("$other", r"OK+ at 'x'\n\u{1b}[31m\n"),
+        ] {
+            let variable = (name.to_owned(), text.to_owned());
+            assert!(found.variables.contains(&variable), "{variable:?}: {:?}", found.variables);
+        }
+        assert!(where_is(page.pid(), false).unwrap().unwrap().variables.is_empty());
+    }
+}
+
+#[test]
+fn the_main_script_a_method_and_evaluated_code_are_told_apart() {
+    for php in phps() {
+        let connect = "<?php\n$s = stream_socket_client('unix://' . __DIR__ . '/s');\n";
+        for (text, function, line) in [
+            (&*format!("{connect}\nstream_get_contents($s);"), "stream_get_contents", Some(4)),
+            (&format!("{connect}fread($s, 9);\n\nfread($s, 9);"), "fread", Some(5)),
+            // Nothing in these loops makes PHP note where it is.
+            ("<?php class A { static function f() { while (true); } }\nA::f();", "A::f", None),
+            ("<?php\nwhile (true);", "{main}", None),
+            ("<?php\neval(\"\\n\\nsleep(100);\");", "sleep", Some(3)),
+            ("<?php\narray_map(fn($x) =>\n usleep(100000000), [1]);", "usleep", Some(3)),
+        ] {
+            let hang = Hang::new("OK\n");
+            let script = hang.script("page.php", text);
+            let page = hang.run(&php, "page.php");
+            let found = await_ok(function, || match where_is(page.pid(), false) {
+                Ok(Some(found))
+                    if found.function == function && (line.is_none() || found.line == line) =>
+                {
+                    Ok(found)
+                }
+                other => Err(format!("{other:?}")),
+            });
+            // "page.php(2) : eval()'d code"
+            let evaluated = text.contains("eval(");
+            assert!(found.file.starts_with(&*script.to_string_lossy()), "{found:?}");
+            assert_eq!(Path::new(&found.file) != script, evaluated, "{found:?}");
+        }
+    }
+}
+
+#[test]
+fn a_busy_script_gives_what_is_so_or_nothing() {
+    const BUSY: &str = r#"<?php
+function work(int $n): string {
+    $text = str_repeat("x", $n % 50);
+    return strrev(strtoupper($text)) . implode(",", array_map(fn($i) => "$i", range(1, $n % 7 + 1)));
+}
+while (true) {
+    for ($n = 0; $n < 1000; $n++) $last = work($n);
+}
+"#;
+    for php in phps() {
+        let hang = Hang::new("");
+        let script = hang.script("busy.php", BUSY);
+        let busy = hang.run(&php, "busy.php");
+        await_ok("it runs", || where_is(busy.pid(), false));
+        let mut seen = 0;
+        for _ in 0..50 {
+            if let Ok(Some(found)) = where_is(busy.pid(), true) {
+                assert_eq!(Path::new(&found.file), script);
+                assert!(found.line.is_none_or(|line| line <= 8), "{found:?}");
+                seen += 1;
+            }
+        }
+        assert!(seen > 0);
+    }
+}
+
+#[test]
+fn phps_own_web_server_is_idle_and_then_in_the_page() {
+    for php in phps() {
+        let hang = Hang::new("OK\n");
+        hang.script("client.php", INCLUDED);
+        let page = hang.script("page.php", "<?php require 'client.php'; ask(__DIR__ . '/s');");
+        let free = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        let server = Ended::spawn(
+            Command::new(&php)
+                .args(["-S", &free.to_string(), "-t"])
+                .arg(hang.directory.path())
+                .stderr(Stdio::null()),
+        );
+        let mut browser = await_ok("it listens", || TcpStream::connect(free));
+        let idle = await_ok("it is idle", || match where_is(server.pid(), false) {
+            Err(why) => Ok(why),
+            other => Err(format!("{other:?}")),
+        });
+        assert!(idle.contains("runs no script"), "{idle}");
+        browser.write_all(b"GET /page.php HTTP/1.0\r\n\r\n").unwrap();
+        let found = await_function(server.pid(), "socket_read", false);
+        assert_eq!(Path::new(&found.file), page.with_file_name("client.php"));
+    }
+}
+
+#[test]
+fn a_worker_of_php_fpm_is_found_in_the_page() {
+    let installed =
+        ["8.4", "8.3", "8.2", "8.1"].map(|v| PathBuf::from(format!("/usr/sbin/php-fpm{v}")));
+    let Some(fpm) = installed.into_iter().find(|path| path.exists()) else {
+        eprintln!("skipped: there is no php-fpm; Debian's package is php-fpm");
+        return;
+    };
+    let hang = Hang::new("OK\n");
+    hang.script("client.php", INCLUDED);
+    let page = hang.script("page.php", "<?php require 'client.php'; ask(__DIR__ . '/s');");
+    let socket = hang.directory.path().join("fpm");
+    let user = rustix::process::getuid().is_root().then_some("user = root\ngroup = root\n");
+    let pool = format!(
+        "[global]\nerror_log = /dev/null\ndaemonize = no\n[www]\n{}listen = {}\npm = static\npm.max_children = 1\n",
+        user.unwrap_or_default(),
+        socket.display()
+    );
+    let configuration = hang.script("fpm.conf", &pool);
+    let mut command = Command::new(fpm);
+    command.args(["--fpm-config"]).arg(configuration).arg("-n");
+    // Debian builds ext/sockets as a module, which -n leaves out.
+    command.args(["-d", "extension=sockets"]);
+    if user.is_some() {
+        command.arg("--allow-to-run-as-root");
+    }
+    let master = Ended::spawn(&mut command);
+    let mut browser = await_ok("it listens", || UnixStream::connect(&socket));
+    browser.write_all(&fastcgi_request(&page)).unwrap();
+    let children = format!("/proc/{0}/task/{0}/children", master.pid());
+    let worker = await_ok("it has a worker", || {
+        let children = std::fs::read_to_string(&children).unwrap();
+        children.split_whitespace().next().ok_or("none")?.parse().map_err(|_| "no number")
+    });
+    let found = await_function(worker, "socket_read", false);
+    assert_eq!(
+        (Path::new(&found.file), found.line),
+        (&*page.with_file_name("client.php"), Some(8))
+    );
+    // An idle one takes the socket's call to accept, and runs nothing.
+    assert!(where_is(master.pid(), false).unwrap_err().contains("runs no script"));
+}
+
+/// `FCGI_BEGIN_REQUEST`, `FCGI_PARAMS` twice (the second ends them), `FCGI_STDIN` (at its end).
+fn fastcgi_request(script: &Path) -> Vec<u8> {
+    let record = |kind: u8, content: &[u8]| {
+        let length = u16::try_from(content.len()).unwrap().to_be_bytes();
+        [&[1, kind, 0, 1, length[0], length[1], 0, 0], content].concat()
+    };
+    let script = script.to_str().unwrap();
+    let mut parameters = Vec::new();
+    for (name, text) in [("SCRIPT_FILENAME", script), ("REQUEST_METHOD", "GET")] {
+        let lengths = [name.len(), text.len()].map(|length| u8::try_from(length).unwrap());
+        assert!(lengths.iter().all(|&length| length < 128), "a longer one takes four bytes");
+        parameters.extend([&lengths[..], name.as_bytes(), text.as_bytes()].concat());
+    }
+    let records = [
+        record(1, &[0, 1, 0, 0, 0, 0, 0, 0]),
+        record(4, &parameters),
+        record(4, &[]),
+        record(5, &[]),
+    ];
+    records.concat()
+}
+
+#[test]
+fn what_is_not_php_is_none() {
+    assert!(where_is(std::process::id(), true).unwrap().is_none());
+}
+
+/// A registry with PHP's core in it, as of another version, in this very process.
+fn layout_of(api: u32, debug: u8, zts: u8, name: &[u8], version: &[u8]) -> Result<Layout, String> {
+    let address = |bytes: &[u8]| bytes.as_ptr() as u64;
+    let mut core = vec![0; 168];
+    core[0] = 168;
+    core[4..8].copy_from_slice(&api.to_le_bytes());
+    (core[8], core[9]) = (debug, zts);
+    core[32..40].copy_from_slice(&address(name).to_le_bytes());
+    core[88..96].copy_from_slice(&address(version).to_le_bytes());
+    let bucket = address(&core).to_le_bytes();
+    let mut table = vec![0; 56];
+    table[16..24].copy_from_slice(&address(&bucket).to_le_bytes());
+    table[24] = 1;
+    layout(&Memory::open(std::process::id()).unwrap(), Address(address(&table)))
+}
+
+#[test]
+fn an_unknown_version_is_named() {
+    assert_eq!(layout_of(20_230_831, 0, 0, b"Core\0", b"8.3.9\0").unwrap().vars, 104);
+    for (api, debug, zts, name, why) in [
+        (20_250_925, 0, 0, &b"Core\0"[..], "PHP 8.5's layout is not known to this version"),
+        (20_220_829, 1, 0, b"Core\0", "PHP 8.5.1 built thread-safe or for debugging"),
+        (20_220_829, 0, 1, b"Core\0", "PHP 8.5.1 built thread-safe or for debugging"),
+        (20_220_829, 0, 0, b"date\0", "does not tell PHP's version"),
+    ] {
+        let error = layout_of(api, debug, zts, name, b"8.5.1\0").err().unwrap();
+        assert!(error.contains(why), "{error}");
+    }
+}
+
+#[test]
+fn what_is_shown_cannot_harm_a_terminal_or_hide_its_end() {
+    assert_eq!(
+        escape("naïve 'x' \"y\"\t\u{9b}\u{202e}".as_bytes()),
+        r#"naïve 'x' \"y\"\t\u{9b}\u{202e}"#
+    );
+    assert_eq!(escape(b"\xff\x00A\xc3"), r"\xff\0A\xc3");
+}

@@ -1,0 +1,96 @@
+//! The word of a server of unhang's own: what it waits for at each connection, and when it will end
+//! that. Only the server itself knows; it tells at the control socket beside its own.
+//!
+//! Whatever does not fit is not known, and what the kernel shows is judged as of any other server.
+
+mod client;
+pub(crate) mod waits;
+
+use std::collections::{HashMap, HashSet};
+use std::time::{Duration, Instant};
+
+use crate::cmd::why::facts::{Facts, is_same_address};
+use crate::cmd::why::see::process;
+use crate::cmd::why::target::Target;
+use crate::sock_diag::Socket;
+use waits::{ServerReport, Wait};
+
+/// What the name of a control socket has more than the server's.
+const CONTROL: &[u8] = b".ctl";
+/// For one server: it takes a fraction of a millisecond, and whoever asks is not to be kept.
+const PATIENCE: Duration = Duration::from_millis(300);
+/// For all of them together.
+const PATIENCE_FOR_ALL: Duration = Duration::from_secs(1);
+
+/// Asks the servers of those connections that are going to be judged.
+pub(crate) fn ask_servers(facts: &mut Facts, target: &Target) {
+    let until = Instant::now() + PATIENCE_FOR_ALL;
+    let mut reports = HashMap::new();
+    let is_control = |socket: &&Socket| socket.name.ends_with(CONTROL);
+    let controls: Vec<&Socket> = facts.listeners().filter(is_control).collect();
+    if controls.is_empty() {
+        return;
+    }
+    for listener in facts.listeners() {
+        let Some((control, pid)) = control_of(facts, &controls, listener) else { continue };
+        let ends = ends(facts, target, listener, pid);
+        if !ends.is_empty() {
+            reports.extend(ask(control, pid, &ends, until.min(Instant::now() + PATIENCE)));
+        }
+    }
+    facts.details.reports = reports;
+}
+
+/// The socket that a server may be asked at, and the process that holds both. None where there is
+/// none, where it is another's, where two servers share them while one replaces the other, and where
+/// the server would not answer us, or cannot.
+fn control_of<'a>(
+    facts: &Facts,
+    controls: &[&'a Socket],
+    listener: &Socket,
+) -> Option<(&'a Socket, u32)> {
+    let is_of_it =
+        |control: &Socket| control.name.strip_suffix(CONTROL) == Some(&listener.name[..]);
+    let is_held =
+        |pid: u32, inode: u32| facts.holders(inode).any(|(process, _)| process.pid == pid);
+    let mut holders: Vec<_> = facts.holders(listener.inode).map(|held| held.0).collect();
+    holders.dedup_by_key(|process| process.pid);
+    let [server] = holders[..] else { return None };
+    let may_ask = facts.visibility.uid == 0 || server.uid == Some(facts.visibility.uid);
+    let control = controls.iter().find(|one| is_of_it(one) && is_held(server.pid, one.inode))?;
+    (may_ask && !server.is_stopped()).then_some((control, server.pid))
+}
+
+/// The server's ends of its connections, by descriptor.
+fn ends(facts: &Facts, target: &Target, listener: &Socket, pid: u32) -> HashMap<u32, u32> {
+    let is_judged = |socket: &&Socket| {
+        is_same_address(listener, socket)
+            && facts.is_accepted(socket)
+            && facts.is_steady(socket.inode)
+            && target.concerns(facts, socket)
+    };
+    let held = |socket: &Socket| {
+        let inode = socket.inode;
+        let holders = facts.holders(inode).filter(move |(process, _)| process.pid == pid);
+        holders.map(move |(_, fd)| (fd, inode))
+    };
+    facts.sockets.values().filter(is_judged).flat_map(held).collect()
+}
+
+fn ask(
+    control: &Socket,
+    pid: u32,
+    ends: &HashMap<u32, u32>,
+    until: Instant,
+) -> HashMap<u32, ServerReport> {
+    let said = client::ask(control, pid, until).and_then(|bytes| waits::parse(&bytes));
+    // Between the last look and the answer a descriptor may have become another connection's.
+    let (Some(said), Ok(now)) = (said, process::sockets(pid)) else { return HashMap::new() };
+    let now: HashSet<(u32, u32)> = now.into_iter().collect();
+    let report = |Wait { fd, stage, waited, left }: Wait| {
+        let inode = *ends.get(&fd)?;
+        let report = ServerReport { until: said.until, stage, waited, left };
+        now.contains(&(fd, inode)).then_some((inode, report))
+    };
+    said.waits.iter().copied().filter_map(report).collect()
+}

@@ -1,0 +1,173 @@
+//! What the holders of one end do about it: who reads it, who watches it, and what all the other
+//! threads do instead. Pure: facts in, facts out.
+
+use std::collections::HashSet;
+
+use crate::cmd::why::facts::{Activity, Facts};
+use crate::cmd::why::see::process::Process;
+use crate::cmd::why::see::process::call::{Call, Watch};
+use crate::cmd::why::see::process::epoll::Registration;
+use crate::cmd::why::see::process::thread::Thread;
+use crate::sock_diag::Socket;
+
+/// One end of a connection, and everybody who could attend to it.
+#[derive(Debug)]
+pub(crate) struct Endpoint<'a> {
+    pub(crate) socket: &'a Socket,
+    pub(crate) holders: Vec<(&'a Process, u32)>,
+    /// Not all that its holders do can be seen, or not who they are.
+    pub(crate) is_hidden: bool,
+    /// Threads that wait until this end, and no other socket, can be read.
+    pub(crate) readers: Vec<WaitingThread<'a>>,
+    /// Threads that wait until this end can be written.
+    pub(crate) writers: Vec<WaitingThread<'a>>,
+    /// Event loops that it is registered with.
+    pub(crate) loops: Vec<Loop<'a>>,
+    /// The holders' threads that do none of this.
+    pub(crate) others: Vec<WaitingThread<'a>>,
+}
+
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct WaitingThread<'a> {
+    pub(crate) process: &'a Process,
+    pub(crate) thread: &'a Thread,
+    pub(crate) activity: Activity,
+}
+
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Loop<'a> {
+    pub(crate) fd: u32,
+    pub(crate) registration: Registration,
+    /// A thread that sleeps until something happens in this loop.
+    pub(crate) sleeper: Option<WaitingThread<'a>>,
+    /// It watches no other socket but such as the program wakes itself with.
+    pub(crate) is_sole: bool,
+}
+
+impl<'a> Endpoint<'a> {
+    pub(crate) fn of(facts: &'a Facts, socket: &'a Socket) -> Self {
+        let holders: Vec<_> = facts.holders(socket.inode).collect();
+        let mut endpoint = Self {
+            socket,
+            is_hidden: holders.is_empty() && !facts.hidden.is_empty(),
+            holders,
+            readers: Vec::new(),
+            writers: Vec::new(),
+            loops: Vec::new(),
+            others: Vec::new(),
+        };
+        for (process, fd) in endpoint.once_each() {
+            endpoint.add(facts, process, fd);
+        }
+        endpoint
+    }
+
+    /// Who holds it, each process once: it may hold it twice, as after a `dup()`.
+    pub(crate) fn processes(&self) -> impl Iterator<Item = &'a Process> {
+        self.once_each().into_iter().map(|(process, _)| process)
+    }
+
+    fn once_each(&self) -> Vec<(&'a Process, u32)> {
+        let mut seen = HashSet::new();
+        self.holders.iter().copied().filter(|(process, _)| seen.insert(process.pid)).collect()
+    }
+
+    fn add(&mut self, facts: &'a Facts, process: &'a Process, fd: u32) {
+        let inode = self.socket.inode;
+        let sleeping_in = self.add_epolls(facts, process, fd);
+        for thread in &process.threads {
+            let waiter = WaitingThread { process, thread, activity: facts.activity(thread) };
+            let is_this =
+                |fd: u32| process.descriptors.as_ref().and_then(|all| all.inode(fd)) == Some(inode);
+            match &thread.call {
+                Call::Hidden => self.is_hidden = true,
+                Call::Read(fd) if is_this(*fd) => self.readers.push(waiter),
+                Call::Write(fd) if is_this(*fd) => self.writers.push(waiter),
+                Call::Poll(Some(watches)) => match watches.iter().find(|one| is_this(one.fd)) {
+                    Some(watch) => self.add_poll(facts, waiter, *watch, watches),
+                    None => self.others.push(waiter),
+                },
+                Call::Epoll(_) if sleeping_in.contains(&thread.tid) => {}
+                _ => self.others.push(waiter),
+            }
+        }
+    }
+
+    /// Gives the threads that sleep in one of them.
+    fn add_epolls(&mut self, facts: &'a Facts, process: &'a Process, fd: u32) -> Vec<u32> {
+        let mut sleeping = Vec::new();
+        let Some(descriptors) = &process.descriptors else { return sleeping };
+        for epoll in &descriptors.epolls {
+            let Some(registration) = epoll.watches(self.socket.inode) else { continue };
+            let waits = |thread: &&Thread| match &thread.call {
+                Call::Epoll(epfd) => *epfd == epoll.fd || descriptors.nests(*epfd, epoll.fd),
+                Call::Poll(Some(watches)) => watches.iter().any(|watch| watch.fd == epoll.fd),
+                _ => false,
+            };
+            let sleeper = process.threads.iter().find(waits).map(|thread| {
+                sleeping.push(thread.tid);
+                WaitingThread { process, thread, activity: facts.activity(thread) }
+            });
+            let watched = epoll.watched.iter().map(|one| one.inode);
+            let is_sole = is_sole(facts, process, self.socket.inode, watched);
+            self.loops.push(Loop { fd, registration, sleeper, is_sole });
+        }
+        sleeping
+    }
+
+    fn add_poll(&mut self, facts: &Facts, waiter: WaitingThread<'a>, watch: Watch, all: &[Watch]) {
+        let process = waiter.process;
+        let inode = |watch: &Watch| process.descriptors.as_ref()?.inode(watch.fd);
+        let watched = all.iter().filter_map(inode).map(u64::from);
+        let is_sole = is_sole(facts, process, self.socket.inode, watched);
+        if is_sole && watch.reads {
+            self.readers.push(waiter);
+        } else if is_sole && watch.writes {
+            self.writers.push(waiter);
+        } else {
+            let events = u32::from(watch.reads) | u32::from(watch.writes) << 2;
+            let inode = self.socket.inode.into();
+            let registration = Registration { fd: watch.fd, inode, data: 0, events };
+            let sleeper = Some(waiter);
+            self.loops.push(Loop { fd: watch.fd, registration, sleeper, is_sole });
+        }
+    }
+
+    /// All of its holders were stopped, and so nothing will happen until they go on.
+    pub(crate) fn is_stopped(&self) -> bool {
+        !self.holders.is_empty() && self.holders.iter().all(|(process, _)| process.is_stopped())
+    }
+
+    /// Nobody holds it: it lies in a message that passes it on, or in the kernel.
+    pub(crate) fn is_unheld(&self) -> bool {
+        self.holders.is_empty() && !self.is_hidden
+    }
+
+    /// The loop that a thread sleeps in, and that will wake it when there is something to read.
+    pub(crate) fn reading_loop(&self) -> Option<Loop<'a>> {
+        self.sleeping_loops().find(|one| one.registration.reads())
+    }
+
+    pub(crate) fn sleeping_loops(&self) -> impl Iterator<Item = Loop<'a>> {
+        self.loops.iter().copied().filter(|one| one.sleeper.is_some())
+    }
+
+    pub(crate) fn holds(&self, pid: u32) -> bool {
+        self.holders.iter().any(|(process, _)| process.pid == pid)
+    }
+}
+
+fn is_sole(
+    facts: &Facts,
+    process: &Process,
+    inode: u32,
+    mut watched: impl Iterator<Item = u64>,
+) -> bool {
+    let Some(descriptors) = &process.descriptors else { return false };
+    let is_other_conversation = |other: u32| {
+        other != inode
+            && descriptors.find(other).is_some()
+            && !facts.is_own_pair(process.pid, other)
+    };
+    !watched.any(|other| u32::try_from(other).is_ok_and(is_other_conversation))
+}

@@ -1,0 +1,11 @@
+//! What the system shows: sockets of every namespace, who holds them, and what those processes do.
+//!
+//! Everything is read; nothing is stopped and nothing is changed.
+
+pub(crate) mod capabilities;
+pub(crate) mod file;
+pub(crate) mod file_id;
+pub(crate) mod namespaces;
+pub(crate) mod pidfd;
+pub(crate) mod process;
+pub(crate) mod vacant_path;

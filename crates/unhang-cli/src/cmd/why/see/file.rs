@@ -1,0 +1,149 @@
+//! The socket's file: what it is, and whether anybody has it bound.
+
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
+use std::path::{Path, PathBuf};
+use std::time::SystemTime;
+
+use rustix::fs::{Mode, OFlags, open};
+use rustix::net::{self, AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
+
+use super::file_id::id_of;
+use super::vacant_path::VacantPath;
+use crate::sock_diag::FileId;
+
+/// What a path leads to.
+#[derive(Clone, Debug)]
+pub(crate) struct SocketFile {
+    pub(crate) path: PathBuf,
+    pub(crate) found: Found,
+    pub(crate) bound: Bound,
+    /// Where nothing is; None where something is.
+    pub(crate) empty: Option<VacantPath>,
+}
+
+#[derive(Clone, Debug)]
+pub(crate) enum Found {
+    Socket {
+        id: FileId,
+        inode: u64,
+        mode: u32,
+        uid: u32,
+        made: Option<SystemTime>,
+    },
+    NotASocket(&'static str),
+    Missing,
+    /// A directory on the way may not be searched.
+    Denied,
+    Unclear(String),
+}
+
+/// Whether somebody has the file bound, learned without his noticing: a datagram socket cannot
+/// connect to a stream socket, and the kernel says which of the two is why.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Bound {
+    /// A stream socket, or one of sequenced packets.
+    Stream,
+    Datagram,
+    Nobody,
+    /// It takes write permission on the file to connect to it, and so to ask.
+    Denied,
+    Unclear,
+}
+
+impl SocketFile {
+    pub(crate) fn look(path: &Path) -> Self {
+        let found = found(path);
+        let empty = matches!(found, Found::Missing).then(|| VacantPath::of(path)).flatten();
+        Self { path: path.to_path_buf(), found, bound: bound(path), empty }
+    }
+
+    pub(crate) fn id(&self) -> Option<FileId> {
+        match self.found {
+            Found::Socket { id, .. } => Some(id),
+            _ => None,
+        }
+    }
+}
+
+fn found(path: &Path) -> Found {
+    let look = || {
+        let file = File::from(open(path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty())?);
+        Ok((file.metadata()?, id_of(&file, "self")?))
+    };
+    let (file, id) = match look() {
+        Ok(found) => found,
+        Err(error) => return not_found(&error),
+    };
+    let kind = file.file_type();
+    if kind.is_socket() {
+        Found::Socket {
+            id,
+            inode: file.ino(),
+            mode: file.mode() & 0o7777,
+            uid: file.uid(),
+            // bind() makes the file, and nothing writes to it after.
+            made: file.modified().ok(),
+        }
+    } else if kind.is_dir() {
+        Found::NotASocket("a directory")
+    } else if kind.is_file() {
+        Found::NotASocket("a regular file")
+    } else {
+        Found::NotASocket("a device or a pipe")
+    }
+}
+
+fn not_found(error: &io::Error) -> Found {
+    match error.kind() {
+        io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => Found::Missing,
+        io::ErrorKind::PermissionDenied => Found::Denied,
+        _ => Found::Unclear(error.to_string()),
+    }
+}
+
+fn bound(path: &Path) -> Bound {
+    use rustix::io::Errno;
+    let ask = || {
+        let address = SocketAddrUnix::new(path)?;
+        let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+        let socket = net::socket_with(AddressFamily::UNIX, SocketType::DGRAM, flags, None)?;
+        net::connect(&socket, &address)
+    };
+    match ask() {
+        Ok(()) => Bound::Datagram,
+        Err(Errno::PROTOTYPE) => Bound::Stream,
+        Err(Errno::CONNREFUSED) => Bound::Nobody,
+        Err(Errno::ACCESS) => Bound::Denied,
+        Err(_) => Bound::Unclear,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs;
+    use std::os::unix::net::{UnixDatagram, UnixListener};
+
+    #[test]
+    fn who_has_a_file_bound_is_told_without_his_noticing() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = |name| directory.path().join(name);
+        let listener = UnixListener::bind(path("stream")).unwrap();
+        listener.set_nonblocking(true).unwrap();
+        let _datagram = UnixDatagram::bind(path("datagram")).unwrap();
+        drop(UnixListener::bind(path("stale")).unwrap());
+        fs::write(path("file"), "").unwrap();
+        let bound = |name| SocketFile::look(&path(name)).bound;
+        assert_eq!(bound("stream"), Bound::Stream);
+        assert_eq!(bound("datagram"), Bound::Datagram);
+        assert_eq!(bound("stale"), Bound::Nobody);
+        assert_eq!(listener.accept().unwrap_err().kind(), io::ErrorKind::WouldBlock);
+        let found = |name| SocketFile::look(&path(name)).found;
+        assert!(matches!(found("file"), Found::NotASocket("a regular file")));
+        assert!(matches!(found("."), Found::NotASocket("a directory")));
+        assert!(matches!(found("missing"), Found::Missing));
+        assert!(matches!(found("file/below"), Found::Missing));
+    }
+}

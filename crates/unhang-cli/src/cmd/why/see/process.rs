@@ -1,0 +1,159 @@
+//! What `/proc` tells of processes: which descriptors they hold and where each thread is.
+//!
+//! Everything is read and nothing is stopped, so a process may end or move on between two reads:
+//! what is gone is left out, and what may not be seen is marked as hidden, never as absent.
+
+pub(crate) mod call;
+pub(crate) mod descriptors;
+pub(crate) mod epoll;
+pub(crate) mod sched;
+pub(crate) mod thread;
+
+use std::fs;
+use std::io;
+use std::os::unix::fs::MetadataExt;
+use std::path::PathBuf;
+
+use descriptors::{Descriptors, links};
+use epoll::Epoll;
+use sched::Clock;
+use thread::Thread;
+
+/// One process, as far as this user may see it.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Process {
+    pub(crate) pid: u32,
+    pub(crate) parent: u32,
+    /// The name that `ps` shows.
+    pub(crate) name: String,
+    pub(crate) uid: Option<u32>,
+    /// Device and inode of the program's file: two processes with the same one are forks of one
+    /// another, or could be.
+    pub(crate) program: Option<(u64, u64)>,
+    /// None: this user may not see them.
+    pub(crate) descriptors: Option<Descriptors>,
+    /// How many descriptors it may have, and how many it may itself allow itself.
+    pub(crate) limit: Option<u64>,
+    pub(crate) hard_limit: Option<u64>,
+    pub(crate) threads: Vec<Thread>,
+}
+
+impl Process {
+    /// Stopped by a signal or a debugger: nothing it holds will be read or closed.
+    pub(crate) fn is_stopped(&self) -> bool {
+        !self.threads.is_empty()
+            && self.threads.iter().all(|thread| matches!(thread.state, 'T' | 't'))
+    }
+
+    /// It holds an end of it.
+    pub(crate) fn has_pipe(&self, inode: u32) -> bool {
+        let mut pipes = self.descriptors.iter().flat_map(|all| &all.pipes);
+        pipes.any(|pipe| pipe.1 == inode)
+    }
+
+    /// It may open no further descriptor.
+    pub(crate) fn is_at_limit(&self) -> bool {
+        match (&self.descriptors, self.limit) {
+            (Some(descriptors), Some(limit)) => u64::from(descriptors.next) >= limit,
+            _ => false,
+        }
+    }
+}
+
+/// Every process's id.
+pub(crate) fn pids() -> io::Result<Vec<u32>> {
+    let entries = fs::read_dir("/proc")?.filter_map(Result::ok);
+    Ok(entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect())
+}
+
+/// Which sockets a process holds, without its epoll instances. An error of the kind
+/// `PermissionDenied` says that it is hidden; any other, that it is gone.
+pub(crate) fn sockets(pid: u32) -> io::Result<Vec<(u32, u32)>> {
+    Ok(links(pid)?.sockets)
+}
+
+/// Yama's setting, where the kernel has it: above 0, a user may not look into what he did not start.
+pub(crate) fn is_restricted() -> bool {
+    let scope = fs::read_to_string("/proc/sys/kernel/yama/ptrace_scope").unwrap_or_default();
+    scope.trim().parse().is_ok_and(|scope: u32| scope > 0)
+}
+
+/// A kernel thread holds no descriptor, and so hides none.
+pub(crate) fn is_kernel_thread(pid: u32) -> bool {
+    const PF_KTHREAD: u64 = 0x0020_0000;
+    let stat = fs::read(format!("/proc/{pid}/stat")).unwrap_or_default();
+    thread::Stat::parse(&stat).is_some_and(|stat| stat.flags & PF_KTHREAD != 0)
+}
+
+/// All of one process; None where it has ended.
+pub(crate) fn read(pid: u32, clock: &mut Clock) -> Option<Process> {
+    let directory = PathBuf::from(format!("/proc/{pid}"));
+    let stat = thread::Stat::parse(&fs::read(directory.join("stat")).ok()?)?;
+    let descriptors = match links(pid) {
+        Ok(links) => Some(Descriptors {
+            epolls: links.epolls.iter().filter_map(|fd| Epoll::read(pid, *fd)).collect(),
+            next: links.next(),
+            sockets: links.sockets,
+            pipes: links.pipes,
+        }),
+        Err(_) => None,
+    };
+    let program = fs::metadata(directory.join("exe")).ok();
+    let (limit, hard_limit) =
+        limits(&fs::read_to_string(directory.join("limits")).unwrap_or_default());
+    Some(Process {
+        pid,
+        parent: stat.parent,
+        name: stat.name,
+        uid: uid(&fs::read_to_string(directory.join("status")).unwrap_or_default()),
+        program: program.map(|file| (file.dev(), file.ino())),
+        threads: thread::read_all(pid, descriptors.as_ref(), clock),
+        descriptors,
+        limit,
+        hard_limit,
+    })
+}
+
+/// The effective one of the four in the line `Uid:`.
+fn uid(status: &str) -> Option<u32> {
+    let line = status.lines().find_map(|line| line.strip_prefix("Uid:"))?;
+    line.split_ascii_whitespace().nth(1)?.parse().ok()
+}
+
+/// The soft and the hard limit of descriptors; None where there is none.
+fn limits(limits: &str) -> (Option<u64>, Option<u64>) {
+    let line = limits.lines().find_map(|line| line.strip_prefix("Max open files"));
+    let mut columns = line.unwrap_or_default().split_ascii_whitespace();
+    let mut limit = || columns.next()?.parse().ok();
+    (limit(), limit())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_limits_and_the_effective_user_are_taken() {
+        let text = "Limit   Soft Limit  Hard Limit  Units\nMax open files  1024  4096  files\n";
+        assert_eq!(limits(text), (Some(1024), Some(4096)));
+        assert_eq!(limits("Max open files  1024  unlimited  files\n"), (Some(1024), None));
+        assert_eq!(uid("Name:\tx\nUid:\t1\t2\t3\t4\n"), Some(2));
+        assert_eq!((limits(""), uid("Uid:\tx"), uid("")), ((None, None), None, None));
+    }
+
+    #[test]
+    fn this_process_is_read_with_its_sockets_and_threads() {
+        use std::os::fd::AsRawFd;
+        let (one, _other) = std::os::unix::net::UnixStream::pair().unwrap();
+        let pid = std::process::id();
+        let process = read(pid, &mut Clock::new()).unwrap();
+        let fd = u32::try_from(one.as_raw_fd()).unwrap();
+        let descriptors = process.descriptors.as_ref().unwrap();
+        let inode = descriptors.inode(fd).unwrap();
+        assert_eq!(descriptors.find(inode), Some(fd));
+        assert!(descriptors.next >= 4 && !process.is_at_limit());
+        assert!(process.threads.iter().any(|thread| thread.tid == pid));
+        assert!(process.program.is_some() && !process.is_stopped());
+        assert!(!is_kernel_thread(pid) && read(u32::MAX, &mut Clock::new()).is_none());
+    }
+}

@@ -1,0 +1,188 @@
+//! A process's threads: in which state each is, in which call, and since when.
+
+use std::fs::{self, File};
+use std::io::Read;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use super::call::{self, Call};
+use super::descriptors::Descriptors;
+use super::sched::{Clock, Sched};
+
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Thread {
+    pub(crate) tid: u32,
+    /// As `ps` shows it: R runs, S sleeps, D sleeps for a device, T is stopped, Z has ended.
+    pub(crate) state: char,
+    pub(crate) call: Call,
+    /// What the call's descriptor leads to, where that is not a socket.
+    pub(crate) on: Option<String>,
+    /// How long ago it last ran.
+    pub(crate) since: Option<Duration>,
+    /// How long it has run, in milliseconds.
+    pub(crate) ran: f64,
+    /// How often it has gone to sleep by itself.
+    pub(crate) sleeps: u64,
+}
+
+/// All that can be seen of a process's threads; those that end meanwhile are left out.
+pub(crate) fn read_all(
+    pid: u32,
+    descriptors: Option<&Descriptors>,
+    clock: &mut Clock,
+) -> Vec<Thread> {
+    let Ok(tasks) = fs::read_dir(format!("/proc/{pid}/task")) else { return Vec::new() };
+    let process = Calls::of(pid);
+    tasks
+        .filter_map(Result::ok)
+        .filter_map(|task| read(&task.path(), &process, descriptors, clock))
+        .collect()
+}
+
+/// What it takes to tell the calls of one process's threads.
+struct Calls {
+    directory: PathBuf,
+    memory: Option<File>,
+    /// The numbers of calls are those of a 64-bit program: others have a table of their own.
+    is_native: bool,
+}
+
+impl Calls {
+    fn of(pid: u32) -> Self {
+        const CLASS_64: u8 = 2;
+        let directory = PathBuf::from(format!("/proc/{pid}"));
+        let mut start = [0; 5];
+        let program = File::open(directory.join("exe"));
+        let read = program.and_then(|mut file| file.read_exact(&mut start));
+        let is_native = read.is_ok() && (start[4] == CLASS_64) == cfg!(target_pointer_width = "64");
+        Self { memory: File::open(directory.join("mem")).ok(), directory, is_native }
+    }
+
+    fn of_thread(&self, task: &Path) -> Call {
+        let line = match fs::read_to_string(task.join("syscall")) {
+            Ok(line) if self.is_native => line,
+            _ => return Call::Hidden,
+        };
+        let sleeps_in = || fs::read_to_string(task.join("wchan")).unwrap_or_default();
+        call::parse(&line, sleeps_in, &self.memory)
+    }
+}
+
+fn read(
+    task: &Path,
+    process: &Calls,
+    descriptors: Option<&Descriptors>,
+    clock: &mut Clock,
+) -> Option<Thread> {
+    let tid = task.file_name()?.to_str()?.parse().ok()?;
+    let stat = Stat::parse(&fs::read(task.join("stat")).ok()?)?;
+    let call = process.of_thread(task);
+    let sched = fs::read_to_string(task.join("sched")).ok();
+    let sched = sched.and_then(|text| Sched::parse(&text));
+    Some(Thread {
+        tid,
+        state: stat.state,
+        on: target(&call, &process.directory, descriptors),
+        call,
+        since: sched.and_then(|sched| clock.since(stat.cpu, sched.last_ran)),
+        ran: sched.map_or(stat.ran, |sched| sched.ran),
+        sleeps: match sched {
+            Some(sched) => sched.sleeps,
+            None => sleeps(&fs::read_to_string(task.join("status")).unwrap_or_default()),
+        },
+    })
+}
+
+/// The file, pipe or device that a call is about.
+fn target(call: &Call, process: &Path, descriptors: Option<&Descriptors>) -> Option<String> {
+    let (Call::Read(fd) | Call::Write(fd) | Call::FileLock(fd)) = call else {
+        return None;
+    };
+    if descriptors?.inode(*fd).is_some() {
+        return None;
+    }
+    let link = fs::read_link(process.join(format!("fd/{fd}"))).ok()?;
+    // Anybody may have named that file, and is not to write to our terminal with it.
+    Some(link.to_string_lossy().escape_debug().to_string())
+}
+
+/// The line `voluntary_ctxt_switches:`.
+fn sleeps(status: &str) -> u64 {
+    let line = status.lines().find_map(|line| line.strip_prefix("voluntary_ctxt_switches:"));
+    line.and_then(|count| count.trim().parse().ok()).unwrap_or(0)
+}
+
+/// The few columns of `/proc/PID/stat` that are of use.
+#[derive(Debug, PartialEq)]
+pub(crate) struct Stat {
+    pub(crate) name: String,
+    pub(crate) state: char,
+    pub(crate) parent: u32,
+    pub(crate) flags: u64,
+    /// Milliseconds on a CPU, to the tick.
+    ran: f64,
+    /// The CPU it last ran on.
+    pub(crate) cpu: usize,
+}
+
+impl Stat {
+    pub(crate) fn parse(line: &[u8]) -> Option<Self> {
+        /// `USER_HZ` is 100 wherever Linux is.
+        const MILLIS_A_TICK: u64 = 10;
+        // The name may itself hold spaces and brackets: it ends at the last one.
+        let open = line.iter().position(|byte| *byte == b'(')?;
+        let close = line.iter().rposition(|byte| *byte == b')')?;
+        let name = String::from_utf8_lossy(line.get(open + 1..close)?);
+        // A program names itself, and is not to write to our terminal with that.
+        let name = name.chars().map(|one| if one.is_control() { '?' } else { one }).collect();
+        let rest = std::str::from_utf8(line.get(close + 1..)?).ok()?;
+        let columns: Vec<_> = rest.split_ascii_whitespace().collect();
+        // The manual counts from 1 and the state is its third.
+        let number = |nth: usize| columns.get(nth - 3)?.parse::<u64>().ok();
+        #[allow(clippy::cast_precision_loss)]
+        let ran = number(14)?.saturating_add(number(15)?).saturating_mul(MILLIS_A_TICK) as f64;
+        Some(Self {
+            name,
+            state: columns.first()?.chars().next()?,
+            parent: u32::try_from(number(4)?).ok()?,
+            flags: number(9)?,
+            ran,
+            cpu: usize::try_from(number(39)?).ok()?,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const STAT: &[u8] = b"7 (a ) (b) S 1 7 7 0 -1 4194304 96 0 0 0 12 30 0 0 20 0 1 0 344285 \
+        2760704 387 18446744073709551615 1 1 0 0 0 0 0 0 0 0 0 0 17 5 0 0 0 0 0 0 0 0 0 0 0 0 0\n";
+
+    #[test]
+    fn a_name_with_brackets_does_not_shift_the_columns() {
+        let stat = Stat::parse(STAT).unwrap();
+        assert_eq!((&*stat.name, stat.state, stat.cpu), ("a ) (b", 'S', 5));
+        assert_eq!(stat.parent, 1);
+        assert!((stat.ran - 420.0).abs() < 0.1 && stat.flags == 4_194_304);
+    }
+
+    #[test]
+    fn a_cut_or_garbled_line_gives_nothing_and_does_not_panic() {
+        let until_the_cpu = STAT.windows(5).position(|five| five == b" 17 5").unwrap() + 4;
+        for cut in 0..until_the_cpu {
+            assert_eq!(Stat::parse(&STAT[..cut]), None, "{cut}");
+        }
+        for at in 0..STAT.len() {
+            let mut line = STAT.to_vec();
+            line[at] = b')';
+            Stat::parse(&line);
+        }
+    }
+
+    #[test]
+    fn the_count_of_sleeps_is_found_in_the_status_file() {
+        assert_eq!(sleeps("Name:\tx\nvoluntary_ctxt_switches:\t150\n"), 150);
+        assert_eq!(sleeps("voluntary_ctxt_switches:\tx"), 0);
+    }
+}

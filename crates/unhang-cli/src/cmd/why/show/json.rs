@@ -1,0 +1,167 @@
+//! The same for machines: one object, with facts and inferences apart. `docs/why.md` describes it.
+
+use serde_json::{Value, json};
+
+use crate::cmd::why::ask::server::waits::ServerReport;
+use crate::cmd::why::facts::Facts;
+use crate::cmd::why::see::file::Found;
+use crate::cmd::why::target::Target;
+use crate::cmd::why::verdict::{self, End, Evidence, Held, Verdict};
+use crate::sock_diag::FileId;
+
+/// Grows with every change that could break a reader.
+const SCHEMA: &str = "unhang-why/1";
+
+pub(crate) fn render(facts: &Facts, target: &Target, verdicts: &[Verdict], exit: u8) -> Value {
+    json!({
+        "schema": SCHEMA,
+        "target": asked(target),
+        "exit": exit,
+        "visibility": {
+            "uid": facts.visibility.uid,
+            "netns_seen": facts.visibility.namespaces - facts.visibility.hidden_namespaces,
+            "netns_hidden": facts.visibility.hidden_namespaces,
+            "pids_hidden": facts.hidden.len(),
+            "sockets": facts.sockets.len(),
+        },
+        "samples": facts.visibility.samples,
+        "interval_s": facts.visibility.window.as_secs_f64(),
+        "listeners": listeners(facts, target),
+        "findings": verdicts.iter().map(|verdict| finding(facts, verdict)).collect::<Vec<_>>(),
+    })
+}
+
+fn asked(target: &Target) -> Value {
+    match target {
+        Target::All => Value::Null,
+        Target::Abstract(name) => {
+            json!({ "abstract": String::from_utf8_lossy(name.strip_prefix(b"\0").unwrap_or(name)) })
+        }
+        Target::Process { pid, fd } => json!({ "pid": pid, "fd": fd }),
+        Target::File(file) => {
+            let mut object = json!({ "path": file.path.to_string_lossy() });
+            if let Found::Socket { id, inode, mode, uid, made } = &file.found {
+                let made = made.and_then(|made| jiff::Timestamp::try_from(made).ok());
+                object["file"] = json!({
+                    "ino": inode,
+                    "dev": device(*id),
+                    "mode": format!("{mode:04o}"),
+                    "uid": uid,
+                    "bound_at": made.map(|made| made.to_string()),
+                });
+            }
+            object
+        }
+    }
+}
+
+fn device(id: FileId) -> String {
+    format!("{}:{}", id.major, id.minor)
+}
+
+/// With a path, its own; without, those that clients wait for.
+fn listeners(facts: &Facts, target: &Target) -> Vec<Value> {
+    let is_all = matches!(target, Target::All);
+    let mut listeners: Vec<_> = facts
+        .listeners()
+        .filter(|one| target.concerns(facts, one) && (!is_all || !one.pending.is_empty()))
+        .collect();
+    listeners.sort_by_key(|one| one.inode);
+    let holders = |inode: &u32| facts.holders.get(inode).into_iter().flatten();
+    listeners
+        .into_iter()
+        .map(|one| {
+            json!({
+                "ino": one.inode,
+                "name": verdict::name_of(&one.name),
+                "pending": one.unread,
+                "backlog": one.in_flight,
+                "owners": holders(&one.inode)
+                    .map(|(pid, fd)| json!({ "pid": pid, "fd": fd }))
+                    .collect::<Vec<_>>(),
+            })
+        })
+        .collect()
+}
+
+fn finding(facts: &Facts, verdict: &Verdict) -> Value {
+    let (known, inferred): (Vec<&Evidence>, Vec<_>) =
+        verdict.evidence.iter().partition(|evidence| evidence.source.is_some());
+    let because: Vec<_> = known
+        .iter()
+        .map(|evidence| json!({ "fact": evidence.text, "source": evidence.source }))
+        .collect();
+    let inferred: Vec<_> = inferred.iter().map(|evidence| &evidence.text).collect();
+    let id = match (&verdict.clients[..], &verdict.server) {
+        ([client], Some(server)) => Some(format!("{}-{}", client.cookie, server.cookie)),
+        _ => None,
+    };
+    json!({
+        "id": id,
+        "code": verdict.code.name(),
+        "certainty": verdict.certainty.name(),
+        "fault": verdict.is_fault,
+        "headline": verdict.headline,
+        "doubt": verdict.doubt,
+        "since_s": verdict.since().map(|since| since.as_secs_f64()),
+        "clients": verdict.clients.iter().map(|client| end(facts, client)).collect::<Vec<_>>(),
+        "server": verdict.server.as_ref().map(|server| end(facts, server)),
+        "because": because,
+        "inferred": inferred,
+        "fix": verdict.fix,
+        "now": verdict.now,
+        "server_says": verdict.report.map(says),
+    })
+}
+
+fn says(report: ServerReport) -> Value {
+    json!({
+        "waits_for": report.stage.word(),
+        "request_ends": report.until.word(),
+        "for_s": report.waited.as_secs_f64(),
+        "ends_in_s": report.left.as_secs_f64(),
+    })
+}
+
+fn end(facts: &Facts, end: &End) -> Value {
+    let unread = facts.details.unread.get(&end.inode);
+    let mut shut = Vec::new();
+    shut.extend(end.shut_read.then_some("read"));
+    shut.extend(end.shut_write.then_some("write"));
+    json!({
+        "ino": end.inode,
+        "cookie": end.cookie,
+        "owners": end.holders.iter().map(|held| owner(facts, held)).collect::<Vec<_>>(),
+        "unread": end.unread,
+        "unread_bytes": unread.map(|bytes| bytes.escape_ascii().to_string()),
+        "shutdown": shut,
+        "does": end.does,
+        "waits": end.waits,
+        "since_s": end.since.map(|since| since.as_secs_f64()),
+    })
+}
+
+fn owner(facts: &Facts, held: &Held) -> Value {
+    let (place, unknown) = match facts.details.places.get(&held.pid) {
+        Some(Ok(Some(place))) => (Some(place), None),
+        Some(Err(why)) => (None, Some(why)),
+        Some(Ok(None)) | None => (None, None),
+    };
+    let at = place.map(|place| {
+        json!({
+            "language": place.language,
+            "file": place.file,
+            "line": place.line,
+            "function": place.function,
+            "variables": place.variables.iter().cloned().collect::<std::collections::BTreeMap<_, _>>(),
+        })
+    });
+    json!({
+        "pid": held.pid,
+        "fd": held.fd,
+        "comm": held.name,
+        "uid": held.uid,
+        "at": at,
+        "at_unknown": unknown,
+    })
+}

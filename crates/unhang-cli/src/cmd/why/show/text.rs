@@ -1,0 +1,240 @@
+//! The screen: the verdict first, then the two ends, what it rests on, and the cure.
+
+use std::collections::HashSet;
+use std::fmt::{self, Display, Write};
+
+use anstyle::{AnsiColor, Style};
+
+use crate::cmd::why::ask::location::Location;
+use crate::cmd::why::facts::Facts;
+use crate::cmd::why::see::capabilities;
+use crate::cmd::why::verdict::{Certainty, Code, End, Held, Verdict};
+
+/// How much to print.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Text<'a> {
+    pub(crate) facts: &'a Facts,
+    pub(crate) verdicts: &'a [Verdict],
+    /// Name the source of every fact, and leave nothing out.
+    pub(crate) verbose: bool,
+}
+
+const BAD: Style = AnsiColor::Red.on_default().bold();
+const UNSURE: Style = AnsiColor::Yellow.on_default().bold();
+const GOOD: Style = AnsiColor::Green.on_default().bold();
+const LABEL: Style = Style::new().bold();
+const DIM: Style = Style::new().dimmed();
+
+/// So many of a kind are shown; the rest are counted.
+const SHOWN: usize = 3;
+const KINDS: usize = 20;
+
+impl Display for Text<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let groups = self.groups();
+        let shown = if self.verbose { groups.len() } else { KINDS };
+        for (nth, group) in groups.iter().take(shown).enumerate() {
+            if nth > 0 {
+                writeln!(f)?;
+            }
+            self.group(f, group)?;
+        }
+        if groups.len() > shown {
+            writeln!(f, "\n{DIM}and {} more kinds: -v shows all{DIM:#}", groups.len() - shown)?;
+        }
+        self.visibility(f)
+    }
+}
+
+impl<'a> Text<'a> {
+    /// Verdicts that say the same of several connections, together.
+    fn groups(&self) -> Vec<Vec<&'a Verdict>> {
+        let mut groups: Vec<Vec<&Verdict>> = Vec::new();
+        for verdict in self.verdicts {
+            let same = |group: &&mut Vec<&Verdict>| {
+                group.first().is_some_and(|first| is_alike(first, verdict))
+            };
+            match groups.iter_mut().find(same) {
+                Some(group) => group.push(verdict),
+                None => groups.push(vec![verdict]),
+            }
+        }
+        groups
+    }
+
+    fn group(&self, f: &mut fmt::Formatter<'_>, group: &[&Verdict]) -> fmt::Result {
+        let Some(first) = group.first() else { return Ok(()) };
+        headline(f, group, first)?;
+        for verdict in group.iter().take(if self.verbose { group.len() } else { SHOWN }) {
+            self.ends(f, verdict)?;
+        }
+        if group.len() > SHOWN && !self.verbose {
+            writeln!(f, "  {DIM}and {} more: -v shows all{DIM:#}", group.len() - SHOWN)?;
+        }
+        for evidence in &first.evidence {
+            match evidence.source {
+                Some(source) if self.verbose => {
+                    writeln!(f, "  · {}  {DIM}[{source}]{DIM:#}", evidence.text)?;
+                }
+                Some(_) => writeln!(f, "  · {}", evidence.text)?,
+                None => writeln!(f, "  ~ {} {DIM}(inferred){DIM:#}", evidence.text)?,
+            }
+        }
+        for fix in &first.fix {
+            writeln!(f, "{LABEL}FIX{LABEL:#}   {fix}")?;
+        }
+        // One server's, of several connections, are one.
+        let mut seen = HashSet::new();
+        let now = group.iter().flat_map(|verdict| &verdict.now).filter(|now| seen.insert(*now));
+        for now in now.take(SHOWN) {
+            writeln!(f, "{LABEL}NOW{LABEL:#}   {now}")?;
+        }
+        Ok(())
+    }
+
+    fn ends(&self, f: &mut fmt::Formatter<'_>, verdict: &Verdict) -> fmt::Result {
+        let shown = if self.verbose { verdict.clients.len() } else { SHOWN };
+        for client in verdict.clients.iter().take(shown) {
+            write!(f, "  {}", end(client))?;
+            if let (Some(server), [_]) = (&verdict.server, &verdict.clients[..]) {
+                write!(f, "  ──▶  {}", end(server))?;
+                if client.unread > 0 || server.unread > 0 {
+                    write!(f, "   unread → {} B · ← {} B", server.unread, client.unread)?;
+                }
+            }
+            writeln!(f)?;
+            self.details(f, client)?;
+        }
+        if verdict.clients.len() > shown {
+            writeln!(f, "  {DIM}and {} more{DIM:#}", verdict.clients.len() - shown)?;
+        }
+        if let Some(server) = &verdict.server {
+            if verdict.clients.len() != 1 {
+                writeln!(f, "  {}", end(server))?;
+            }
+            self.details(f, server)?;
+        }
+        Ok(())
+    }
+
+    /// What a closer look at an end gave.
+    fn details(&self, f: &mut fmt::Formatter<'_>, end: &End) -> fmt::Result {
+        for (held, _) in once_each(&end.holders) {
+            match self.facts.details.places.get(&held.pid) {
+                Some(Ok(Some(place))) => {
+                    writeln!(f, "    {} is at {}", who(held), at(place))?;
+                    for (name, value) in &place.variables {
+                        writeln!(f, "    {name} = \"{value}\"")?;
+                    }
+                }
+                Some(Err(why)) if self.verbose => {
+                    writeln!(f, "    {DIM}where {} is: not known: {why}{DIM:#}", who(held))?;
+                }
+                _ => {}
+            }
+        }
+        if let Some(bytes) = self.facts.details.unread.get(&end.inode) {
+            writeln!(f, "    unread: \"{}\"", bytes.escape_ascii())?;
+        }
+        Ok(())
+    }
+
+    fn visibility(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let visibility = &self.facts.visibility;
+        let is_unseen = |verdict: &Verdict| verdict.code == Code::OwnerNotVisible;
+        let cure = capabilities::cure(visibility).filter(|_| self.verdicts.iter().any(is_unseen));
+        if let Some(cure) = cure {
+            writeln!(f, "\nTo see more: {cure}")?;
+            if visibility.is_restricted && visibility.uid != 0 {
+                writeln!(
+                    f,
+                    "Here the same user is not enough: kernel.yama.ptrace_scope is above 0"
+                )?;
+            }
+        }
+        if self.verbose {
+            writeln!(
+                f,
+                "\n{DIM}{} samples in {:?} · {} sockets in {} network namespaces, {} not visible \
+                 · {} processes not visible{DIM:#}",
+                visibility.samples,
+                visibility.window,
+                self.facts.sockets.len(),
+                visibility.namespaces,
+                visibility.hidden_namespaces,
+                self.facts.hidden.len(),
+            )?;
+        }
+        Ok(())
+    }
+}
+
+/// Whether they differ only in who is concerned.
+fn is_alike(one: &Verdict, other: &Verdict) -> bool {
+    one.code == other.code
+        && one.certainty == other.certainty
+        && one.is_fault == other.is_fault
+        && one.fix == other.fix
+        && (one.headline == other.headline || one.code == Code::OwnerNotVisible)
+}
+
+fn headline(f: &mut fmt::Formatter<'_>, group: &[&Verdict], first: &Verdict) -> fmt::Result {
+    let word = first.label();
+    let style = match (first.code, first.is_fault) {
+        (Code::Ok, _) => GOOD,
+        (_, true) => BAD,
+        (_, false) => UNSURE,
+    };
+    let mut line = format!("{style}{word:<5}{style:#} ");
+    if group.len() > 1 {
+        write!(line, "{} connections · ", group.len())?;
+    }
+    write!(line, "{}", first.headline)?;
+    let sure = match (&first.doubt, first.certainty) {
+        (Some(doubt), _) => doubt,
+        (None, Certainty::Certain | Certainty::Likely | Certainty::Possible) => {
+            first.certainty.name()
+        }
+        (None, Certainty::Unknown) => "",
+    };
+    let code = first.code.name();
+    match (first.code, sure) {
+        (Code::Ok, _) => writeln!(f, "{line}"),
+        (_, "") => writeln!(f, "{line}   {DIM}{code}{DIM:#}"),
+        (_, sure) => writeln!(f, "{line}   {DIM}{code} · {sure}{DIM:#}"),
+    }
+}
+
+fn end(end: &End) -> String {
+    let held = |(held, fds): &(&Held, Vec<String>)| format!("{} fd {}", who(held), fds.join(", "));
+    let holders: Vec<_> = once_each(&end.holders).iter().map(held).collect();
+    let holders = if holders.is_empty() { "?".to_owned() } else { holders.join(", ") };
+    format!("{holders} · {}", end.does)
+}
+
+/// Each process, and all the descriptors under which it has that.
+fn once_each(holders: &[Held]) -> Vec<(&Held, Vec<String>)> {
+    let mut all: Vec<(&Held, Vec<String>)> = Vec::new();
+    for held in holders {
+        let fd = held.fd.to_string();
+        match all.iter_mut().find(|(one, _)| one.pid == held.pid) {
+            Some((_, fds)) => fds.push(fd),
+            None => all.push((held, vec![fd])),
+        }
+    }
+    all
+}
+
+fn who(held: &Held) -> String {
+    format!("{}[{}]", held.name, held.pid)
+}
+
+fn at(place: &Location) -> String {
+    let line = place.line.map_or(String::new(), |line| format!(":{line}"));
+    let (language, file, function) = (place.language, &place.file, &place.function);
+    match function.starts_with(|first: char| first.is_alphabetic() || first == '_') {
+        true => format!("{file}{line}, {function}() ({language})"),
+        // As `{main}`, which is PHP's word for being in none.
+        false => format!("{file}{line} ({language})"),
+    }
+}

@@ -1,0 +1,223 @@
+//! `--try`: does one thing to one connection, and sees whether that helps.
+//!
+//! The only part of `unhang why` that changes anything: announced, confirmed, and done only if the
+//! connection is still the one that was looked at.
+
+use std::fmt::Write as _;
+use std::io::{self, BufRead, IsTerminal, Write};
+use std::thread;
+use std::time::Duration;
+
+use clap::ValueEnum;
+use rustix::net::{self, SendFlags, Shutdown};
+
+use crate::cmd::why::facts::Facts;
+use crate::cmd::why::see::namespaces::Namespaces;
+use crate::cmd::why::see::pidfd;
+use crate::cmd::why::see::process;
+use crate::cmd::why::target::{Target, TargetArgument};
+use crate::sock_diag::Socket;
+
+/// What to try.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Action {
+    /// End the reply, as if the server had: the client gets its end, and the server lives on
+    Release,
+    /// End the request, as if the client had half-closed
+    HalfClose,
+    /// Send a newline, as if the client had
+    Newline,
+}
+
+/// Why nothing was tried.
+#[derive(Debug)]
+pub(crate) enum Refusal {
+    /// The arguments do not name one connection, or it was not confirmed.
+    Usage(String),
+    /// It is not the same any more, or may not be touched.
+    Failed(String),
+}
+
+/// One connection, as it was found.
+struct Connection {
+    client: Socket,
+    server: Socket,
+}
+
+impl Connection {
+    /// The one that a process and descriptor hold an end of.
+    fn find(facts: &Facts, asked: &TargetArgument) -> Result<Self, Refusal> {
+        let usage = |text: &str| Err(Refusal::Usage(text.to_owned()));
+        let TargetArgument::Process { pid, fd: Some(fd) } = asked else {
+            return usage("expected one connection, as PID:FD; `unhang why PATH` names it");
+        };
+        let holds = |socket: &&Socket| {
+            let held = facts.holders.get(&socket.inode);
+            held.is_some_and(|held| held.contains(&(*pid, *fd)))
+        };
+        let Some(one) = facts.sockets.values().find(holds) else {
+            return Err(Refusal::Failed(format!("{pid}:{fd} is no Unix socket that may be seen")));
+        };
+        let Some(other) = one.peer_inode().and_then(|peer| facts.sockets.get(&peer)) else {
+            return Err(Refusal::Failed(format!("{pid}:{fd} is not connected any more")));
+        };
+        match (facts.is_accepted(one), facts.is_accepted(other)) {
+            (true, _) => Ok(Self { client: other.clone(), server: one.clone() }),
+            (false, true) => Ok(Self { client: one.clone(), server: other.clone() }),
+            (false, false) => usage("neither end of that was accepted by a server"),
+        }
+    }
+
+    fn target(&self, action: Action) -> &Socket {
+        match action {
+            Action::Release => &self.server,
+            Action::HalfClose | Action::Newline => &self.client,
+        }
+    }
+
+    /// Both ends are what they were, to the cookie.
+    fn is_same(&self, namespaces: &Namespaces) -> io::Result<bool> {
+        let (sockets, _) = namespaces.dump()?;
+        let is_there = |end: &Socket| {
+            let now = sockets.get(&end.inode);
+            now.is_some_and(|now| (now.cookie, now.peer) == (end.cookie, end.peer))
+        };
+        Ok(is_there(&self.client) && is_there(&self.server))
+    }
+}
+
+/// Announces it, has it confirmed, does it, and gives the words for what came of it, and whether
+/// that helped.
+pub(crate) fn attempt(
+    facts: &Facts,
+    asked: &TargetArgument,
+    action: Action,
+    yes: bool,
+) -> Result<(String, bool), Refusal> {
+    let connection = Connection::find(facts, asked)?;
+    if action != Action::Release && connection.client.shut_write {
+        return Err(Refusal::Failed(ended(facts, &connection)));
+    }
+    let target = connection.target(action);
+    let Some((pid, fd)) = facts.holders.get(&target.inode).and_then(|held| held.first()) else {
+        return Err(Refusal::Failed("the holder of that end may not be seen".to_owned()));
+    };
+    let announced = announce(facts, &connection, action);
+    confirm(&announced, yes)?;
+
+    let failed = |error: io::Error| Refusal::Failed(format!("{pid}:{fd}: {error}"));
+    // The ends may be in different ones.
+    let namespaces = Namespaces::of(&process::pids().map_err(failed)?);
+    if !connection.is_same(&namespaces).map_err(failed)? {
+        return Err(Refusal::Failed("the connection has changed meanwhile".to_owned()));
+    }
+    act(action, *pid, *fd, target.inode).map_err(failed)?;
+    let helped = await_change(&connection, &namespaces);
+    let mut text = format!("DONE  {announced}\n");
+    let outcome = match helped {
+        true => "the connection has moved on",
+        false => "no change was seen within a second: that may not be what it waits for",
+    };
+    let _ = writeln!(text, "      {outcome}");
+    Ok((text, helped))
+}
+
+/// Who half-closed it is not known: the kernel shows the same where a server shuts its input.
+fn ended(facts: &Facts, connection: &Connection) -> String {
+    let held = facts.holders.get(&connection.server.inode).and_then(|held| held.first());
+    let server = held.map_or("PID:FD".to_owned(), |(pid, fd)| format!("{pid}:{fd}"));
+    format!(
+        "the client has ended its request already (or the server shut its input), and nothing can \
+         be added; to end the reply instead: unhang why --try release {server}"
+    )
+}
+
+fn announce(facts: &Facts, connection: &Connection, action: Action) -> String {
+    let name = |end: &Socket| {
+        let holders = facts.holders(end.inode);
+        let names: Vec<_> = holders
+            .map(|(process, fd)| format!("{}[{}] fd {fd}", process.name, process.pid))
+            .collect();
+        if names.is_empty() { "?".to_owned() } else { names.join(", ") }
+    };
+    let (client, server) = (name(&connection.client), name(&connection.server));
+    match action {
+        Action::Release => format!("end the reply of {server} to {client}"),
+        Action::HalfClose => format!("end the request of {client} to {server}"),
+        Action::Newline => format!("send a newline from {client} to {server}"),
+    }
+}
+
+fn confirm(announced: &str, yes: bool) -> Result<(), Refusal> {
+    if yes {
+        return Ok(());
+    }
+    if !io::stdin().is_terminal() {
+        return Err(Refusal::Usage(format!("would {announced}; to confirm, give --yes")));
+    }
+    match ask(announced, anstream::stderr(), io::stdin().lock()) {
+        Ok(true) => Ok(()),
+        Ok(false) | Err(_) => Err(Refusal::Usage("not confirmed: nothing was done".to_owned())),
+    }
+}
+
+/// Whether it was confirmed. A question that cannot be written was not seen.
+fn ask(announced: &str, mut screen: impl Write, mut keys: impl BufRead) -> io::Result<bool> {
+    write!(screen, "{announced}? [y/N] ")?;
+    screen.flush()?;
+    let mut answer = String::new();
+    keys.read_line(&mut answer)?;
+    Ok(answer.trim().eq_ignore_ascii_case("y"))
+}
+
+fn act(action: Action, pid: u32, fd: u32, inode: u32) -> io::Result<()> {
+    let socket = pidfd::borrow(pid, fd, inode)?;
+    match action {
+        Action::Release | Action::HalfClose => net::shutdown(&socket, Shutdown::Write)?,
+        Action::Newline => {
+            net::send(&socket, b"\n", SendFlags::DONTWAIT | SendFlags::NOSIGNAL)?;
+        }
+    }
+    Ok(())
+}
+
+/// Whether an end was closed, answered or read from within a second.
+fn await_change(connection: &Connection, namespaces: &Namespaces) -> bool {
+    const TRIES: u32 = 20;
+    (0..TRIES).any(|_| {
+        thread::sleep(Duration::from_secs(1) / TRIES);
+        let Ok((sockets, _)) = namespaces.dump() else { return false };
+        let find = |end: &Socket| sockets.get(&end.inode).filter(|now| now.cookie == end.cookie);
+        match (find(&connection.client), find(&connection.server)) {
+            (Some(client), Some(_)) => client.unread != connection.client.unread,
+            // One of them has closed.
+            _ => true,
+        }
+    })
+}
+
+/// The target that the facts for this must be gathered for.
+pub(crate) fn target(asked: Option<&TargetArgument>) -> Result<(TargetArgument, Target), Refusal> {
+    match asked {
+        Some(asked @ TargetArgument::Process { fd: Some(_), .. }) => {
+            let target = Target::look(Some(asked)).map_err(Refusal::Failed)?;
+            Ok((asked.clone(), target))
+        }
+        _ => Err(Refusal::Usage(
+            "--try acts on one connection, as PID:FD; `unhang why PATH` names it".to_owned(),
+        )),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_question_that_cannot_be_written_is_not_confirmed_and_no_panic() {
+        let full = || std::fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+        assert!(ask("would do it", full(), &b"y\n"[..]).is_err());
+        assert!(ask("would do it", Vec::new(), &b"y\n"[..]).unwrap());
+        assert!(!ask("would do it", Vec::new(), &b"\n"[..]).unwrap());
+    }
+}

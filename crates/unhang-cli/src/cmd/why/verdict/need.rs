@@ -1,0 +1,40 @@
+//! How surely a client waits for its server.
+
+use crate::cmd::why::ask::reader::Reader;
+use crate::cmd::why::endpoint::{Endpoint, Loop};
+use crate::cmd::why::facts::{Activity, Facts};
+
+/// How surely a client waits for this connection, and not only for anything at all.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Need {
+    Hidden,
+    /// It does not wait, or wakes too often to hang.
+    None,
+    /// In an event loop, with others.
+    Shared,
+    /// In an event loop that watches nothing else.
+    Sole,
+    /// A thread is blocked until this end can be read.
+    Direct,
+}
+
+pub(super) fn need(facts: &Facts, client: &Endpoint<'_>) -> Need {
+    if let Some(reader) = client.readers.first() {
+        return if reader.activity == Activity::Still { Need::Direct } else { Need::None };
+    }
+    if client.is_hidden {
+        return Need::Hidden;
+    }
+    if let Some(Ok(Some(Reader::Waiting { .. }))) = facts.details.readers.get(&client.socket.inode)
+    {
+        return Need::Direct;
+    }
+    match client.reading_loop() {
+        Some(one) if one.sleeper.is_none_or(|sleeper| sleeper.activity != Activity::Still) => {
+            Need::None
+        }
+        Some(Loop { is_sole: true, .. }) => Need::Sole,
+        Some(_) => Need::Shared,
+        None => Need::None,
+    }
+}

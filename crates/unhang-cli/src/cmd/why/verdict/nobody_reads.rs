@@ -1,0 +1,163 @@
+//! Nobody in the server looks at the connection, and the client waits: what does the server do
+//! instead?
+
+use super::cause::{self, Cause};
+use super::code::Code;
+use super::finding::{Certainty, Evidence, Verdict};
+use super::need::Need;
+use super::words::{call, holders, name_of, source, thread_does, who};
+use super::{chain, leaked_descriptor};
+use crate::cmd::why::endpoint::{Endpoint, WaitingThread};
+use crate::cmd::why::facts::Facts;
+use crate::sock_diag::Socket;
+
+/// No thread and no loop of the server looks at the connection.
+pub(super) fn judge(facts: &Facts, server: &Endpoint<'_>, need: Need) -> Option<Verdict> {
+    if server.is_unheld() {
+        let headline = "no process holds the server's end: it lies in a message that nobody took";
+        return (need >= Need::Sole).then(|| {
+            Verdict::new(Code::Forgotten, Certainty::Likely, headline)
+                .fact(source::DESCRIPTORS, "found in no process")
+        });
+    }
+    if let Some(verdict) = leaked_descriptor::leaked(facts, server) {
+        return Some(verdict);
+    }
+    let parent = leaked_descriptor::giver(facts, server);
+    let (cause, certainty) = cause::of(facts, server);
+    let certainty = match need {
+        Need::Direct if parent.is_none() => certainty,
+        Need::Direct | Need::Sole => certainty.min(Certainty::Likely),
+        _ => certainty.min(Certainty::Possible),
+    };
+    let verdict = by_cause(facts, server, need, cause, certainty)?;
+    Some(match parent {
+        Some(parent) => verdict
+            .inferred(format!(
+                "or {} has closed it, and it is open only because this child of its inherited it",
+                who(parent)
+            ))
+            .fix("server: close in a forked child what is not its own"),
+        None => verdict,
+    })
+}
+
+pub(super) fn by_cause(
+    facts: &Facts,
+    server: &Endpoint<'_>,
+    need: Need,
+    cause: Cause<'_>,
+    certainty: Certainty,
+) -> Option<Verdict> {
+    // A server at work does not hang; and a client that waits among others is only to be told of
+    // where its server has nothing else to do.
+    if need == Need::Shared && !matches!(cause, Cause::Idle) {
+        return None;
+    }
+    let name = holders(server);
+    let blocked = |code, what: &str| {
+        Verdict::new(code, certainty, format!("{name} has left the client waiting: it {what}"))
+            .inferred("nothing lies unread: it has read the request, or none was sent")
+    };
+    Some(match cause {
+        Cause::Moving => return None,
+        Cause::Hidden => {
+            Verdict::unseen(format!("what {name} does instead of answering may not be seen"))
+        }
+        Cause::Idle => forgotten(server, certainty),
+        Cause::Blocked(waiter) => {
+            blocked(Code::HandlerBlocked, &call(waiter.process, waiter.thread))
+                .evidence([doing(waiter)])
+                .fix("server: give what the handler waits for a deadline, below the client's")
+        }
+        Cause::Computing(waiter) => blocked(Code::HandlerCpu, &thread_does(&waiter))
+            .evidence([doing(waiter)])
+            .fix("server: bound the work of one request, or do it apart from the reading"),
+        Cause::Locked(count) => {
+            let verdict = blocked(Code::HandlerBlocked, "waits for a lock, or for another thread")
+                .fact(source::CALL, format!("threads of it that wait in futex(): {count}"))
+                .fault(certainty >= Certainty::Possible && need >= Need::Direct)
+                .fix("server: look for a lock that its holder does not give back");
+            match certainty {
+                Certainty::Certain => verdict,
+                _ => verdict.doubt(
+                    "possible: a thread that waits for a lock looks like one that waits for work",
+                ),
+            }
+        }
+        Cause::Network(waiter) => {
+            blocked(Code::HandlerWaitsBackend, "now waits for a network peer")
+                .evidence([doing(waiter)])
+                .fix("server: give the call to its backend a deadline, below the client's")
+        }
+        Cause::Backend(waiter, inode) => backend(facts, server, waiter, inode, certainty),
+    })
+}
+
+pub(super) fn doing(waiter: WaitingThread<'_>) -> Evidence {
+    let text =
+        format!("{} thread {} {}", who(waiter.process), waiter.thread.tid, thread_does(&waiter));
+    Evidence { text, source: Some(source::CALL) }
+}
+
+fn backend(
+    facts: &Facts,
+    server: &Endpoint<'_>,
+    waiter: WaitingThread<'_>,
+    inode: u32,
+    certainty: Certainty,
+) -> Verdict {
+    let name = holders(server);
+    let chain = chain::follow(facts, waiter, inode);
+    let headline = match &chain.circle {
+        Some(circle) => {
+            format!("deadlock: {} wait for one another in a circle", circle.join(" → "))
+        }
+        None => {
+            format!("{name} has left the client waiting: it itself waits for {}", at(facts, inode))
+        }
+    };
+    let fix = match chain.circle {
+        Some(_) => {
+            "let none of them call back into one that waits for it; give each call a deadline"
+        }
+        None => "look at the end of the chain; give each call to a backend a deadline",
+    };
+    Verdict::new(Code::HandlerWaitsBackend, certainty, headline)
+        .fact(
+            source::CALL,
+            format!("{} {}", who(waiter.process), call(waiter.process, waiter.thread)),
+        )
+        .evidence(chain.hops)
+        .fix(fix)
+}
+
+/// The name of whatever a client's end is connected, or connecting, to.
+fn at(facts: &Facts, inode: u32) -> String {
+    let socket = facts.sockets.get(&inode);
+    let peer = socket.and_then(Socket::peer_inode).and_then(|peer| facts.sockets.get(&peer));
+    let connecting = || facts.connecting.iter().find(|one| one.inode == inode);
+    match (peer, facts.queue_of(inode)) {
+        (Some(peer), _) if !peer.name.is_empty() => name_of(&peer.name),
+        (_, Some(listener)) => name_of(&listener.name),
+        _ => connecting()
+            .map_or_else(|| "another socket".to_owned(), |connecting| name_of(&connecting.name)),
+    }
+}
+
+fn forgotten(server: &Endpoint<'_>, certainty: Certainty) -> Verdict {
+    let name = holders(server);
+    let headline = format!("{name} is idle, and nobody in it looks at this connection");
+    let mut verdict = Verdict::new(Code::Forgotten, certainty, headline);
+    for waiter in server.others.iter().take(2) {
+        verdict = verdict.evidence([doing(*waiter)]);
+    }
+    if let Some(one) = server.sleeping_loops().next() {
+        let names = one.registration.names();
+        verdict = verdict.fact(source::EPOLL, format!("fd {} is registered for {names}", one.fd));
+    }
+    verdict
+        .inferred("it answered, or gave up, and did not close")
+        .fix("server: close the connection on every way out of the handler")
+        .fix("client: stop after one reply; do not read until the end of the stream")
+}

@@ -1,0 +1,19 @@
+//! A connection judged from outside: by its two queues and by what the owners of its ends do.
+
+use super::finding::Verdict;
+use super::{unread_bytes, waiting};
+use crate::cmd::why::endpoint::Endpoint;
+use crate::cmd::why::facts::Facts;
+
+/// What is to be seen of it from outside.
+pub(super) fn judge(
+    facts: &Facts,
+    server: &Endpoint<'_>,
+    client: &Endpoint<'_>,
+) -> Option<Verdict> {
+    if server.socket.unread > 0 || client.socket.unread > 0 {
+        unread_bytes::judge(server, client)
+    } else {
+        waiting::judge(facts, server, client)
+    }
+}
