@@ -54,6 +54,12 @@ mod stream;
 mod successor;
 mod thinking;
 mod waiter;
+#[expect(
+    dead_code,
+    unreachable_pub,
+    clippy::unnecessary_wraps,
+    reason = "the serving core takes it over"
+)]
 mod wire;
 #[cfg(test)]
 mod world;

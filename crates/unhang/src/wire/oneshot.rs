@@ -3,6 +3,11 @@
 //! What a plain client already speaks: it writes its message and reads to the end. The message
 //! carries no length, so its end has to be seen from outside, see [`Until`].
 
+use memchr::memchr;
+
+pub(crate) use super::Seen;
+use super::{Decoded, Patience, Violation};
+
 /// Where a request ends. A client that half-closes (`shutdown(SHUT_WR)`) ends it in every mode.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Until {
@@ -23,17 +28,49 @@ pub enum Until {
 /// can run dry between two of them.
 pub(crate) const ONE_PIECE: usize = 32 * 1024;
 
-/// What the last read showed about the receive queue.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Seen {
-    /// Bytes, and there may be more at once.
-    More,
-    /// Bytes, and then nothing: the queue is dry for now.
-    Dry,
-    /// Still nothing after the settle time.
-    Settled,
-    /// The client has half-closed or closed: nothing will follow.
-    End,
+/// One request, as a wire.
+#[derive(Clone, Debug)]
+pub(crate) struct OneShot {
+    until: Until,
+    /// How far the newline was looked for already: a byte a time must not cost a scan each.
+    scanned: usize,
+}
+
+impl OneShot {
+    pub(crate) fn new(until: Until) -> Self {
+        Self { until, scanned: 0 }
+    }
+
+    pub(super) fn decode(
+        &mut self,
+        input: &[u8],
+        seen: Seen,
+        most: usize,
+    ) -> Result<Decoded, Violation> {
+        let decoded = self.end(input, seen);
+        let length = if let Decoded::Request { used, .. } = decoded { used } else { input.len() };
+        if length > most { Err(Violation::too_long(most, input.len())) } else { Ok(decoded) }
+    }
+
+    fn end(&mut self, input: &[u8], seen: Seen) -> Decoded {
+        let whole = |length| Decoded::Request { body: 0..length, used: length };
+        if self.until == Until::Newline {
+            if let Some(at) = memchr(b'\n', &input[self.scanned..]) {
+                return whole(self.scanned + at + 1);
+            }
+            self.scanned = input.len();
+        }
+        match (self.until, seen) {
+            (_, Seen::End) | (Until::Dry, Seen::Settled) => whole(input.len()),
+            (Until::Dry, Seen::Dry) if input.len() <= ONE_PIECE => whole(input.len()),
+            // A read that filled its buffer may have taken the last, so this wait has an end, too.
+            (Until::Dry, Seen::More) if input.len() <= ONE_PIECE => {
+                Decoded::Settle(Patience::Short)
+            }
+            (Until::Dry, Seen::Dry | Seen::More) => Decoded::Settle(Patience::Long),
+            (Until::Newline | Until::HalfClose, _) => Decoded::More,
+        }
+    }
 }
 
 /// What to do next.
@@ -87,8 +124,7 @@ const ERROR: &str = "ERR ";
 /// Control characters of the reason (a newline above all) become spaces, so that it stays one line
 /// and cannot drive a terminal.
 pub(crate) fn error_line(reason: &str) -> Vec<u8> {
-    let plain: String = reason.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
-    format!("{ERROR}{plain}\n").into_bytes()
+    format!("{ERROR}{}\n", super::plain(reason)).into_bytes()
 }
 
 /// The reason, if a whole reply is exactly one such line.

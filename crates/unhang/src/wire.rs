@@ -1,0 +1,265 @@
+//! How a connection is spoken: pure bytes, no socket, no clock, no runtime. This is the list.
+//!
+//! A connection asks its wire three things. *Where does a request end?* [`Wire::decode`] gets all
+//! bytes that came and are not done with, and remembers how far it has looked, so that the work is
+//! linear however the bytes were cut. *How does a reply look?* [`Wire::head`], then [`Wire::piece`]
+//! for the whole body or for each piece, then [`Wire::tail`]. *What is a client told if it gets no
+//! answer?* [`Wire::refusal`]. One exchange at a time: after a request was decoded, its reply is
+//! said before the next call of `decode`.
+//!
+//! What goes beyond that, and why: `decode` knows the longest request, because HTTP and Goridge state
+//! a length long before it has come, and the client is told at once. `piece` sees the bytes and says
+//! how many of them go out, because a reply to HEAD has none, a line must not hold its delimiter,
+//! and a Goridge frame states its length first; it fails if the wire cannot say them. `parts` takes
+//! the body along, because the chunks of a request have to be joined. [`Wire::last`] tells the wire
+//! that the connection ends after this reply: HTTP says so to the client. A [`Violation`] says how
+//! much of the input it took, because a bad request does not always end the connection.
+
+pub(crate) mod lines;
+pub(crate) mod oneshot;
+mod parts;
+
+use std::ops::Range;
+
+pub(crate) use lines::Lines;
+pub(crate) use oneshot::OneShot;
+pub(crate) use parts::{ReplyHead, RequestParts};
+
+/// What the last read showed about the receive queue.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Seen {
+    /// Bytes, and there may be more at once.
+    More,
+    /// Bytes, and then nothing: the queue is dry for now.
+    Dry,
+    /// Still nothing after the settle time.
+    Settled,
+    /// The client has half-closed or closed: nothing will follow.
+    End,
+}
+
+/// What the input has come to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Decoded {
+    /// A whole request: `body` is where its body lies in the input, `used` how much of the input it
+    /// took in all.
+    Request { body: Range<usize>, used: usize },
+    /// Read on.
+    More,
+    /// Read on, but only for a while: a pause ends the request.
+    Settle(Patience),
+    /// The client is done and has asked nothing more.
+    Over,
+}
+
+/// How long a pause has to be before it ends a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Patience {
+    /// What came may have been written by one call, which Linux hands over in one piece.
+    Short,
+    /// What came was surely handed over in several pieces. The client may lie between two of them,
+    /// and a busy machine may let it lie there for long.
+    Long,
+}
+
+/// A request that cannot be read: why, and what that means for the connection.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Violation {
+    pub(crate) kind: Kind,
+    /// What was expected and what came, for the client and the log.
+    pub(crate) reason: String,
+    /// How much of the input is done with. The next request begins after it, if [`Wire::stays_open`]
+    /// says so after [`Wire::refusal`].
+    pub(crate) used: usize,
+}
+
+/// What a client is told that gets no answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Refusal<'a> {
+    pub(crate) kind: Kind,
+    pub(crate) reason: &'a str,
+}
+
+/// Why there is no answer, as far as a wire has different words for it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// The request breaks the protocol, or ends in its middle.
+    Malformed,
+    /// The line is no JSON, in a wire whose errors are JSON-RPC's.
+    NoJson,
+    /// A user that may not ask.
+    NotAllowed,
+    /// The request was not whole at its deadline.
+    RequestLate,
+    /// The request is longer than the limit.
+    TooLong,
+    /// What stands before the body is longer than the limit.
+    HeadTooLong,
+    /// An expectation that the server does not know.
+    Expectation,
+    /// A part of the protocol that the server does not speak.
+    Unsupported,
+    /// A version of the protocol that the server does not speak.
+    Version,
+    /// The handler failed or panicked, or gave a reply that the wire cannot say.
+    HandlerFailed,
+    /// The handler was still running at its deadline.
+    HandlerLate,
+    /// The server has not enough of something.
+    Busy,
+    /// The server is stopping.
+    Stopping,
+}
+
+impl Violation {
+    fn too_long(most: usize, used: usize) -> Self {
+        let reason = format!("the request is longer than {most} bytes");
+        Self { kind: Kind::TooLong, reason, used }
+    }
+}
+
+impl Kind {
+    /// Whether the next request can still be found in the input.
+    fn leaves_the_next(self) -> bool {
+        match self {
+            Self::NoJson
+            | Self::NotAllowed
+            | Self::HandlerFailed
+            | Self::HandlerLate
+            | Self::Busy => true,
+            Self::Malformed
+            | Self::RequestLate
+            | Self::TooLong
+            | Self::HeadTooLong
+            | Self::Expectation
+            | Self::Unsupported
+            | Self::Version
+            | Self::Stopping => false,
+        }
+    }
+}
+
+/// A reply that the wire cannot say, and why: the handler's fault. If nothing of the reply was written,
+/// the client is refused ([`Kind::HandlerFailed`]); else the reply has to be cut.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Unspeakable(pub(crate) String);
+
+/// A protocol in the midst of a connection. The configured one is cloned for each connection, and
+/// an idle connection keeps it: what only a request needs is boxed.
+#[derive(Clone, Debug)]
+pub(crate) enum Wire {
+    OneShot(OneShot),
+    Lines(Lines),
+}
+
+impl Wire {
+    /// `input` is all that came and is not done with; it only grows until a request was found.
+    /// `seen` is what the last read showed. `most` is the longest body of a request, in bytes.
+    pub(crate) fn decode(
+        &mut self,
+        input: &[u8],
+        seen: Seen,
+        most: usize,
+    ) -> Result<Decoded, Violation> {
+        match self {
+            Self::OneShot(wire) => wire.decode(input, seen, most),
+            Self::Lines(wire) => wire.decode(input, seen, most),
+        }
+    }
+
+    /// What the request just decoded had besides its body. `body` is the body as it was cut out of the
+    /// input; what frames it inside is removed.
+    pub(crate) fn parts(&mut self, _body: &mut Vec<u8>) -> Option<RequestParts> {
+        match self {
+            Self::OneShot(_) | Self::Lines(_) => None,
+        }
+    }
+
+    /// Bytes for a client that waits for them before it goes on with its request. Said once.
+    pub(crate) fn interim(&mut self) -> Option<&'static [u8]> {
+        match self {
+            Self::OneShot(_) | Self::Lines(_) => None,
+        }
+    }
+
+    /// Whether a request has begun. If not, the connection is idle: no deadline of a request runs.
+    pub(crate) fn in_request(&self, input: &[u8]) -> bool {
+        match self {
+            Self::OneShot(_) => true,
+            Self::Lines(_) => !input.is_empty(),
+        }
+    }
+
+    /// The connection ends after the next reply or refusal.
+    pub(crate) fn last(&mut self) {
+        match self {
+            Self::OneShot(_) => {}
+            Self::Lines(wire) => wire.last(),
+        }
+    }
+
+    /// What stands before a reply of so many bytes; `None`: pieces follow, as many as there are.
+    pub(crate) fn head(
+        &mut self,
+        _head: ReplyHead<'_>,
+        _length: Option<usize>,
+        _out: &mut Vec<u8>,
+    ) -> Result<(), Unspeakable> {
+        match self {
+            Self::OneShot(_) => {}
+            Self::Lines(wire) => wire.head(),
+        }
+        Ok(())
+    }
+
+    /// What stands before this piece of a reply, or before all of it. Returns how many of its bytes go
+    /// out after that: the first so many.
+    pub(crate) fn piece(&mut self, piece: &[u8], _out: &mut Vec<u8>) -> Result<usize, Unspeakable> {
+        match self {
+            Self::OneShot(_) => Ok(piece.len()),
+            Self::Lines(wire) => wire.piece(piece),
+        }
+    }
+
+    /// What stands after a reply.
+    pub(crate) fn tail(&mut self, out: &mut Vec<u8>) {
+        match self {
+            Self::OneShot(_) => {}
+            Self::Lines(wire) => wire.tail(out),
+        }
+    }
+
+    /// All that a client is told that gets no answer.
+    pub(crate) fn refusal(&mut self, refusal: Refusal<'_>, out: &mut Vec<u8>) {
+        self.refused(refusal.kind);
+        match self {
+            Self::OneShot(_) => out.extend_from_slice(&oneshot::error_line(refusal.reason)),
+            Self::Lines(wire) => wire.refusal(refusal, out),
+        }
+    }
+
+    /// The request gets no answer, and the client is told so by a reply of the service's own (`head`,
+    /// `piece`, `tail`) in place of [`Wire::refusal`].
+    pub(crate) fn refused(&mut self, kind: Kind) {
+        if !kind.leaves_the_next() {
+            self.last();
+        }
+    }
+
+    /// Whether another request may follow on the same connection.
+    pub(crate) fn stays_open(&self) -> bool {
+        match self {
+            Self::OneShot(_) => false,
+            Self::Lines(wire) => wire.stays_open(),
+        }
+    }
+}
+
+/// A reason as one line of plain text: control characters become spaces, so that it stays one line and
+/// cannot drive a terminal.
+fn plain(reason: &str) -> String {
+    reason.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
+}
+
+#[cfg(test)]
+mod tests;
