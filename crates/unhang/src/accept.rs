@@ -341,7 +341,8 @@ impl<H: Handler> Service<H> {
         let peer = stream.peer();
         let mut bytes_out = 0;
         if let Some(reply) = (self.rules.refusal)(&cause) {
-            let write = pin!(poll_fn(|cx| stream.poll_write(cx, reply.bytes())));
+            let write =
+                pin!(poll_fn(|cx| stream.poll_write(cx, reply.whole().unwrap_or_default())));
             if let Poll::Ready(Ok(count)) = attempt(write) {
                 bytes_out = count;
             }

@@ -19,7 +19,7 @@ use crate::attempt::is_attempt;
 use crate::budget::{Budget, Share};
 use crate::drain::{Drain, after, later};
 use crate::event::{Cause, Ended, Exchange, Scarce, State};
-use crate::handler::{Caller, Fault, Reply, Request};
+use crate::handler::{Body, Caller, Fault, Piece, Reply, Request};
 use crate::in_flight::{For, InFlight, Waiter};
 use crate::limits::Limits;
 use crate::stream::Stream;
@@ -99,12 +99,12 @@ impl<S: Stream> Connection<S> {
             Ok(bytes) => {
                 let peer = self.guest.peer;
                 let caller = peer.map_or_else(|| self.stream.caller(), Caller::Known);
-                self.handle(handler(Request::from(bytes, caller))).await
+                self.handle(handler(Request::from(bytes, caller, None))).await
             }
             Err(ended) => Err(ended),
         };
         let ended = match answer {
-            Ok(reply) => self.write(reply.bytes()).await.err().unwrap_or(Ended::Answered),
+            Ok(reply) => self.reply(reply).await,
             // Boxed, as it is rare, and would be the largest part of every exchange.
             Err(Ended::Refused(cause)) => Box::pin(self.refuse(cause)).await,
             Err(ended) => ended,
@@ -230,10 +230,32 @@ impl<S: Stream> Connection<S> {
         }
     }
 
+    async fn reply(&mut self, reply: Reply) -> Ended {
+        let mut pieces = match reply.0 {
+            Body::Whole(bytes) => return self.write(&bytes).await.err().unwrap_or(Ended::Answered),
+            Body::Pieces(pieces) => pieces,
+        };
+        loop {
+            match pieces.recv().await {
+                Some(Piece::Bytes(bytes)) => {
+                    if let Err(ended) = self.write(&bytes).await {
+                        return ended;
+                    }
+                }
+                Some(Piece::End) => return Ended::Answered,
+                Some(Piece::Failed(fault)) => return Ended::Refused(Cause::HandlerFailed(fault)),
+                None => return Ended::ReplyNotTaken,
+            }
+        }
+    }
+
     /// Tells the client why it gets no answer. That it cannot be told changes nothing.
     async fn refuse(&mut self, cause: Cause) -> Ended {
-        if let Some(reply) = (self.rules.refusal)(&cause) {
-            let _ = self.write(reply.bytes()).await;
+        let own = if let Cause::HandlerFailed(fault) = &cause { fault.reply() } else { None };
+        if let Some(reply) = own {
+            let _ = self.write(reply).await;
+        } else if let Some(reply) = (self.rules.refusal)(&cause) {
+            let _ = self.write(reply.whole().unwrap_or_default()).await;
         }
         Ended::Refused(cause)
     }

@@ -7,7 +7,7 @@ use tokio::time::{Instant, sleep, timeout};
 
 use crate::accept::Service;
 use crate::event::{Cause, Ended, Event, Exchange};
-use crate::handler::Handler;
+use crate::handler::{Handler, Reply};
 use crate::limits::{CLOSE_LOOKS, HELD_UP, QUEUE_CHECK, SHARD_STUCK};
 use crate::listen::Listener;
 use crate::shard::somebody_waits;
@@ -90,8 +90,9 @@ impl<H: Handler> Service<H> {
         let guest = &inside.guest;
         let peer = guest.peer.or_else(|| rescued.peer());
         guest.leave();
-        let word = (self.rules.refusal)(&cause).unwrap_or_default();
-        let (thrown_away, bytes_out) = rescued.end(word.bytes());
+        let word = (self.rules.refusal)(&cause);
+        let (thrown_away, bytes_out) =
+            rescued.end(word.as_ref().and_then(Reply::whole).unwrap_or_default());
         let took = guest.accepted.elapsed();
         self.tell(&Event::Exchange(&Exchange {
             peer,

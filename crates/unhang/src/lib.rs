@@ -68,7 +68,7 @@ pub use client::{Client, ReplyEnds, call};
 pub use error::{Error, ErrorKind, Phase, Whose};
 pub use event::{Cause, Ended, Event, Exchange, Lost, Scarce, State};
 pub use gauges::Gauges;
-pub use handler::{Fault, Handler, Peer, Reply, Request};
+pub use handler::{AnyHandler, Fault, Gone, Handler, Peer, Reply, ReplySender, Request};
 pub use limits::Limits;
 pub use listen::address::Address;
 pub use listen::{Bind, Listener};

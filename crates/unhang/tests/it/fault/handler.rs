@@ -47,7 +47,7 @@ fn each_of_its_clients_is_told_and_the_log_knows_more() {
     let watched = Watched::start(short(), faulty);
     for (message, told, known) in [
         ("err", "ERR no such page\n", "no such page"),
-        ("fail", "ERR the handler failed\n", "InvalidDigit"),
+        ("fail", "ERR the handler failed\n", "invalid digit"),
         ("panic", "ERR the handler panicked\n", "as it was told"),
         ("panic with more", "ERR the handler panicked\n", "no message"),
         ("never end", LATE, "HandlerLate"),

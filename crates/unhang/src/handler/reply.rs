@@ -1,0 +1,183 @@
+//! What goes back to the client: whole, or piece by piece.
+
+use std::borrow::Cow;
+use std::fmt;
+
+use bytes::Bytes;
+use tokio::sync::mpsc;
+
+use super::Fault;
+
+/// What goes back to the client. Its end is the close of the connection, so an empty reply cannot
+/// be told from a server that died: send at least a newline.
+///
+/// It is made of bytes or text, owned or `'static`:
+///
+/// ```
+/// # use unhang::Reply;
+/// let replies: [Reply; 4] =
+///     ["hello\n".into(), String::from("hello\n").into(), b"hello\n".into(), vec![0_u8; 3].into()];
+/// assert_eq!(replies[2].whole(), Some(&b"hello\n"[..]));
+/// ```
+#[derive(Debug)]
+pub struct Reply(pub(crate) Body);
+
+#[derive(Debug)]
+pub(crate) enum Body {
+    Whole(Bytes),
+    Pieces(Pieces),
+}
+
+/// The connection's end of a streamed reply.
+pub(crate) type Pieces = mpsc::Receiver<Piece>;
+
+#[derive(Debug)]
+pub(crate) enum Piece {
+    Bytes(Bytes),
+    /// The reply is whole. Without it the reply is cut.
+    End,
+    Failed(Fault),
+}
+
+impl Reply {
+    /// A reply whose bytes are made while it is sent: for one that is large, or that takes long. No
+    /// more than `ahead` pieces (at least one) wait to be written, so a slow client slows its sender
+    /// down and no memory grows.
+    ///
+    /// Each piece has to come within the [handler](crate::Limits::handler) deadline, and the client
+    /// has to take some of it within the [write](crate::Limits::write) deadline; there is no deadline
+    /// for the whole. Only [`finish`](ReplySender::finish) makes the reply whole. A sender that is
+    /// dropped before that, because its task panicked, say, cuts the reply: the client of a one-shot
+    /// connection sees the bytes so far and then an error (`ECONNRESET`), and never a clean end.
+    ///
+    /// ```
+    /// # use unhang::{Fault, Reply, Request};
+    /// async fn count(_: Request) -> Result<Reply, Fault> {
+    ///     let (mut sender, reply) = Reply::stream(4);
+    ///     tokio::spawn(async move {
+    ///         for n in 0..1_000_000 {
+    ///             if sender.send(format!("{n}\n")).await.is_err() {
+    ///                 return;   // the client has left
+    ///             }
+    ///         }
+    ///         sender.finish().await;
+    ///     });
+    ///     Ok(reply)
+    /// }
+    /// ```
+    pub fn stream(ahead: usize) -> (ReplySender, Self) {
+        let (sender, pieces) = mpsc::channel(ahead.max(1));
+        (ReplySender(sender), Self(Body::Pieces(pieces)))
+    }
+
+    /// The bytes, unless it is [streamed](Self::stream).
+    pub fn whole(&self) -> Option<&[u8]> {
+        match &self.0 {
+            Body::Whole(bytes) => Some(bytes),
+            Body::Pieces(_) => None,
+        }
+    }
+}
+
+/// Sends a reply piece by piece, see [`Reply::stream`]. Dropped without [`finish`](Self::finish) it cuts
+/// the reply.
+#[derive(Debug)]
+#[must_use = "a sender that is dropped without `finish` cuts the reply"]
+pub struct ReplySender(mpsc::Sender<Piece>);
+
+/// The reply has nobody to go to any more: the client has left, or the reply was late and was cut.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Gone;
+
+impl ReplySender {
+    /// Sends the next piece, once there is room for it. An empty piece sends nothing.
+    ///
+    /// # Errors
+    /// [`Gone`] if nobody takes the reply any more.
+    pub async fn send(&mut self, piece: impl Into<Bytes>) -> Result<(), Gone> {
+        let piece = piece.into();
+        if piece.is_empty() {
+            return Ok(());
+        }
+        self.0.send(Piece::Bytes(piece)).await.map_err(|_| Gone)
+    }
+
+    /// The reply is whole.
+    pub async fn finish(self) {
+        // Nobody is there to be told if the client has left.
+        let _ = self.0.send(Piece::End).await;
+    }
+
+    /// The reply cannot be made whole: it is cut, and the log is told why. If nothing of it was written
+    /// yet, the client is told as by a handler that returns this fault.
+    pub async fn fail(self, fault: impl Into<Fault>) {
+        let _ = self.0.send(Piece::Failed(fault.into())).await;
+    }
+
+    /// Waits until nobody takes the reply any more.
+    pub async fn gone(&self) {
+        self.0.closed().await;
+    }
+}
+
+impl fmt::Display for Gone {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("nobody takes the reply any more: the client has left, or the reply was late")
+    }
+}
+
+impl std::error::Error for Gone {}
+
+impl From<Bytes> for Reply {
+    fn from(bytes: Bytes) -> Self {
+        Self(Body::Whole(bytes))
+    }
+}
+
+impl From<Vec<u8>> for Reply {
+    fn from(bytes: Vec<u8>) -> Self {
+        Bytes::from(bytes).into()
+    }
+}
+
+impl From<String> for Reply {
+    fn from(text: String) -> Self {
+        text.into_bytes().into()
+    }
+}
+
+impl From<&'static [u8]> for Reply {
+    fn from(bytes: &'static [u8]) -> Self {
+        Bytes::from_static(bytes).into()
+    }
+}
+
+impl<const N: usize> From<&'static [u8; N]> for Reply {
+    fn from(bytes: &'static [u8; N]) -> Self {
+        bytes.as_slice().into()
+    }
+}
+
+impl From<&'static str> for Reply {
+    fn from(text: &'static str) -> Self {
+        text.as_bytes().into()
+    }
+}
+
+impl From<Cow<'static, str>> for Reply {
+    fn from(text: Cow<'static, str>) -> Self {
+        match text {
+            Cow::Borrowed(text) => text.into(),
+            Cow::Owned(text) => text.into(),
+        }
+    }
+}
+
+impl From<Cow<'static, [u8]>> for Reply {
+    fn from(bytes: Cow<'static, [u8]>) -> Self {
+        match bytes {
+            Cow::Borrowed(bytes) => bytes.into(),
+            Cow::Owned(bytes) => bytes.into(),
+        }
+    }
+}

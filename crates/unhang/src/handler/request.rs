@@ -1,0 +1,106 @@
+//! What a client sent, and who it is.
+
+use std::any::Any;
+use std::borrow::Cow;
+use std::fmt;
+use std::sync::{Arc, Weak};
+
+/// What a client sent, and who it is.
+///
+/// ```
+/// # use unhang::{Peer, Request};
+/// let request = Request::new("hello\n", Some(Peer { pid: 1, uid: 33, gid: 33 }));
+/// assert_eq!((request.bytes(), &*request.text()), (&b"hello\n"[..], "hello"));
+/// assert_eq!(request.peer().map(|peer| peer.uid), Some(33));
+/// ```
+#[derive(Clone)]
+pub struct Request {
+    bytes: Vec<u8>,
+    caller: Caller,
+    /// The request's share of `max_held` and of `max_handlers`: given back once the last copy is gone.
+    _held: Option<Arc<dyn Any + Send + Sync>>,
+}
+
+/// The client's credentials, or where to ask for them.
+#[derive(Clone, Debug)]
+pub(crate) enum Caller {
+    Unknown,
+    Known(Peer),
+    /// The kernel is asked when the handler wants to know: it costs a system call. Weak, because a
+    /// request that a handler keeps must not keep its connection open.
+    Connected(Weak<dyn Connected>),
+}
+
+impl Caller {
+    pub(crate) fn connected(connection: &Arc<impl Connected + 'static>) -> Self {
+        let connection = Arc::downgrade(connection);
+        Self::Connected(connection)
+    }
+}
+
+/// A connection whose peer can be asked for.
+pub(crate) trait Connected: fmt::Debug + Send + Sync {
+    /// None once it is closed.
+    fn peer(&self) -> Option<Peer>;
+}
+
+/// The process that called `connect()`, as the kernel noted it at that moment (`SO_PEERCRED`, unix(7)).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Peer {
+    /// The process; 0 when it lives in a process-id namespace that this one cannot see.
+    pub pid: u32,
+    /// Its effective user id.
+    pub uid: u32,
+    /// Its effective group id.
+    pub gid: u32,
+}
+
+impl Request {
+    /// A request as a server would hand it over: for a handler's own tests.
+    pub fn new(bytes: impl Into<Vec<u8>>, peer: Option<Peer>) -> Self {
+        Self::from(bytes.into(), peer.map_or(Caller::Unknown, Caller::Known), None)
+    }
+
+    pub(crate) fn from(
+        bytes: Vec<u8>,
+        caller: Caller,
+        held: Option<Arc<dyn Any + Send + Sync>>,
+    ) -> Self {
+        Self { bytes, caller, _held: held }
+    }
+
+    /// The message as it came, with the newline at its end if there was one.
+    pub fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
+    /// The message, to keep. From here on its bytes are the handler's own, and count no more in
+    /// [`Limits::max_held`](crate::Limits::max_held).
+    pub fn into_bytes(self) -> Vec<u8> {
+        self.bytes
+    }
+
+    /// The message as text without the line break at its end; what is not UTF-8 is replaced by
+    /// U+FFFD.
+    pub fn text(&self) -> Cow<'_, str> {
+        let line = self.bytes.strip_suffix(b"\n").unwrap_or(&self.bytes);
+        String::from_utf8_lossy(line.strip_suffix(b"\r").unwrap_or(line))
+    }
+
+    /// The client; `None` if that cannot be known, as in a test, and once the connection has ended.
+    /// The kernel is asked when this is called.
+    pub fn peer(&self) -> Option<Peer> {
+        match &self.caller {
+            Caller::Unknown => None,
+            Caller::Known(peer) => Some(*peer),
+            Caller::Connected(connection) => connection.upgrade()?.peer(),
+        }
+    }
+}
+
+impl fmt::Debug for Request {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { bytes, caller, .. } = self;
+        f.debug_struct("Request").field("bytes", bytes).field("caller", caller).finish()
+    }
+}
