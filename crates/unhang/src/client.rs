@@ -10,11 +10,11 @@ use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketFlags, SocketType};
 use tokio::time::{Instant, sleep_until, timeout_at};
 
+use crate::drain::after;
 use crate::error::{Error, ErrorKind, Phase};
 use crate::limits;
 use crate::listen::address::Address;
-use crate::serve::config::after;
-use crate::serve::stream::{Socket, Stream};
+use crate::stream::{Socket, Stream};
 use crate::wire::oneshot::error_reason;
 
 /// Sends `message` and returns the reply, with the defaults of [`Client`].

@@ -19,9 +19,16 @@
 //! a connection reads the request, runs the [`Handler`], writes the [`Reply`] and closes, within
 //! [`Limits`]; [`Event`] tells whoever watches how it went. [`Client`] is the other end.
 
+mod accept;
+mod admission;
 mod attempt;
+#[cfg(feature = "program")]
+pub mod backend;
+mod bell;
 mod budget;
 mod client;
+mod connection;
+mod drain;
 mod error;
 mod event;
 #[cfg(fuzzing)]
@@ -29,22 +36,23 @@ mod event;
 pub mod fuzzing;
 mod gauges;
 mod handler;
+mod idle;
 mod in_flight;
 mod isolate;
+mod keeper;
 pub mod limits;
 mod line;
 mod listen;
 mod peer;
 mod queue;
 mod rights;
-mod serve;
 mod server;
+mod shard;
 mod shards;
 mod signal;
-#[cfg(test)]
-mod sim;
 mod spare;
 mod standby;
+mod stream;
 mod successor;
 mod thinking;
 mod waiter;
@@ -55,6 +63,8 @@ mod waiter;
     reason = "the serving core takes it over"
 )]
 mod wire;
+#[cfg(test)]
+mod world;
 
 pub use client::{Client, ReplyEnds, call};
 pub use error::{Error, ErrorKind, Phase, Whose};

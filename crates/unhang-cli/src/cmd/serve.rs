@@ -1,5 +1,6 @@
-//! `unhang serve`: a service behind a socket, that answers with the time.
+//! `unhang serve`: a service behind a socket. What answers is a program, another server, or the time.
 
+mod backend;
 mod clock;
 mod flags;
 mod log;
@@ -14,19 +15,20 @@ use std::time::Duration;
 use clap::Args;
 use tokio::sync::oneshot;
 use tokio::time::timeout;
-use unhang::{Bind, Error, ErrorKind, Event, Fault, Listener, Request, Server, termination};
+use unhang::{Bind, Error, ErrorKind, Event, Listener, Server, termination};
 
 use super::{block_on, complain};
 use crate::exit;
 use crate::shell::quoted;
 use crate::units;
+use backend::{Answers, Notices};
 use flags::{Allowed, Bounds, Ends, File};
 use log::{Form, Log};
 use metrics::Metrics;
 use metrics::accept_queue::AcceptQueue;
 use metrics::endpoint::{self, Endpoint};
 
-/// Serve a socket: every message is answered with the time
+/// Serve a socket: a program of yours answers every message, or the time does
 #[derive(Args, Debug)]
 #[command(after_help = SIGNALS)]
 pub(crate) struct Serve {
@@ -58,6 +60,8 @@ pub(crate) struct Serve {
     #[arg(long, value_name = "ADDRESS")]
     metrics: Option<endpoint::Place>,
 
+    #[command(flatten)]
+    answers: Answers,
     #[command(flatten)]
     file: File,
     #[command(flatten)]
@@ -91,8 +95,12 @@ impl Serve {
     async fn serve(self) -> Result<(), u8> {
         // First of all: whoever sees the socket may end the server in good order.
         let (stopped, early) = (termination(), termination());
-        let limits = self.bounds.limits().map_err(misused)?;
+        let mut limits = self.bounds.limits().map_err(misused)?;
         self.check_places()?;
+        // Before there is a socket: what cannot answer must let nobody in, nor replace what can.
+        let notices = Notices::default();
+        let backend = self.answers.backend(&limits, self.path.as_deref(), &notices)?;
+        self.answers.stretch(&mut limits);
         let endpoint = match &self.metrics {
             Some(place) => Some(Endpoint::listen(place, self.replace).await.map_err(|error| {
                 complain("serve", error);
@@ -106,6 +114,7 @@ impl Serve {
         }
         let notify = Arc::new(systemd::Notify::from_env());
         let log = Arc::new(Log::start(self.log, self.quiet, listener.address()));
+        notices.go_to(&log);
         let serves = {
             let (log, address) = (Arc::clone(&log), listener.address().clone());
             let notify = Arc::clone(&notify);
@@ -149,8 +158,9 @@ impl Serve {
                 }
                 watching.event(event);
             })
-            .serve(answer)
+            .serve(backend.clone())
             .await;
+        backend.end().await;
         if let Some((_, scraped)) = counted {
             scraped.abort();
         }
@@ -276,14 +286,7 @@ async fn stop(first: impl Future<Output = ()> + Send, serves: impl FnOnce() + Se
     first.await;
     tokio::spawn(async {
         termination().await;
+        unhang::backend::kill_all();
         std::process::exit(exit::FAILED.into());
     });
-}
-
-async fn answer(_: Request) -> Result<String, Fault> {
-    let mut reply = String::with_capacity(64);
-    reply += "OK+ at ";
-    clock::write_time(&mut reply);
-    reply.push('\n');
-    Ok(reply)
 }

@@ -3,6 +3,7 @@
 // A failed expectation is what a test is for.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+mod backend;
 mod bench;
 mod call;
 mod fault;

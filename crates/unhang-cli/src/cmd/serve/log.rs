@@ -11,6 +11,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
 use clap::ValueEnum;
+use unhang::backend::{Notice, Why};
 use unhang::{Address, Cause, Ended, Event};
 
 use crate::units::Mode;
@@ -99,6 +100,13 @@ impl Log {
         }
     }
 
+    /// What a backend has to say of its processes.
+    pub(crate) fn notice(&self, notice: &Notice) {
+        if is_worth_a_line(notice) {
+            self.say(&Line::Notice(notice));
+        }
+    }
+
     /// Says that all is over, and waits a moment until it is written.
     pub(crate) fn stopped(&self) {
         let line = Line::Stopped {
@@ -151,4 +159,17 @@ fn is_fault(ended: &Ended) -> bool {
             Cause::HandlerFailed(_) | Cause::HandlerLate { .. } | Cause::Stopping | Cause::Busy(_)
         ) | Ended::Failed(..)
     )
+}
+
+/// Whether the operator has something to do or to know. What goes as it should is counted only.
+pub(super) fn is_worth_a_line(notice: &Notice) -> bool {
+    match notice {
+        Notice::Started { .. } => false,
+        Notice::Ended { worker, why, .. } => match why {
+            Why::Done => worker.is_some(),
+            Why::Stopping => false,
+            _ => true,
+        },
+        _ => true,
+    }
 }

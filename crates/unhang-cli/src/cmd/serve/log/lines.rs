@@ -7,6 +7,7 @@ use std::time::Duration;
 use anstyle::{AnsiColor, Reset, Style};
 use rustix::io::Errno;
 use serde_json::json;
+use unhang::backend::Notice;
 use unhang::{Address, Exchange, Lost, Peer};
 
 use super::super::clock;
@@ -32,6 +33,7 @@ pub(super) enum Line<'a> {
         error: &'a io::Error,
     },
     SocketLost(Lost),
+    Notice(&'a Notice),
     Draining {
         open: usize,
         within: Duration,
@@ -96,6 +98,7 @@ impl Line<'_> {
                 let next = lost.next_step();
                 write!(text, "{bad}{lost}{end}; who is connected is served. {next}")
             }
+            Self::Notice(notice) => write!(text, "{bad}{notice}{end}"),
             Self::Draining { open: 0, .. } => text.write_str("stopping"),
             Self::Draining { open, within } => {
                 write!(text, "stopping; {open} under way may take {}", Span(*within))
@@ -149,6 +152,7 @@ impl Line<'_> {
                 "what": lost.to_string(),
                 "next": lost.next_step(),
             }),
+            Self::Notice(notice) => notice_object(notice),
             Self::Draining { open, within } => {
                 json!({ "event": "draining", "open": open, "within_s": within.as_secs_f64() })
             }
@@ -193,4 +197,31 @@ impl Paint {
 
 fn process(peer: Option<Peer>) -> String {
     peer.map_or("a process that is not known".to_owned(), |peer| format!("process {}", peer.pid))
+}
+
+fn notice_object(notice: &Notice) -> serde_json::Value {
+    let what = notice.to_string();
+    match notice {
+        Notice::Ended { worker, pid, stderr, cut_after, .. } => json!({
+            "event": "process_ended",
+            "worker": worker,
+            "pid": pid,
+            "what": what,
+            "stderr": stderr,
+            "cut_after": cut_after,
+        }),
+        Notice::Held { pid, holders } => json!({
+            "event": "output_held",
+            "pid": pid,
+            "holders": holders.iter().map(|holder| holder.pid).collect::<Vec<_>>(),
+            "what": what,
+        }),
+        Notice::NotStarted { worker, .. } => {
+            json!({ "event": "process_not_started", "worker": worker, "what": what })
+        }
+        Notice::Printed { worker, pid, line } => {
+            json!({ "event": "printed", "worker": worker, "pid": pid, "line": line })
+        }
+        _ => json!({ "event": "notice", "what": what }),
+    }
 }

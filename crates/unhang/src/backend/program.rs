@@ -1,0 +1,194 @@
+//! A process per request: standard input is the request, standard output the reply, exit code 0
+//! means answered.
+
+mod output;
+mod run;
+
+use std::ffi::OsString;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot, watch};
+use tokio::time::timeout;
+
+use super::command::{Command, tell_client};
+use super::notice::{Notice, Notices};
+use super::process::{Process, not_started, oom_kills};
+use crate::{Fault, Handler, Limits, Reply, Request};
+
+/// Runs a program once for each request.
+///
+/// Standard input is a pipe with the request and its end; standard output is the reply, which is
+/// whole when the program has ended **and** its output has, or one second after the program has
+/// ended. An exit code of 0 means that the request was answered; with no output, the reply is a
+/// newline. What a program prints on standard error is for the operator ([`Notice`]).
+///
+/// The first 64 KiB of a reply are held back, so that a failure can still be told as one; a longer
+/// reply streams, and is cut by a reset if the program then fails.
+///
+/// In its environment are `PROTO=UNIX`, `UNIXREMOTEPID`, `UNIXREMOTEEUID` and `UNIXREMOTEEGID`,
+/// the client's process, user and group as ucspi-unix names them, and `UNHANG_DEADLINE_MS`.
+///
+/// A client that leaves does not end its program: the request may be worth being carried out.
+///
+/// Its own deadlines are those of [`Limits`], and the server's handler deadline has to be longer
+/// than both together, or the server answers first and less precisely.
+///
+/// ```no_run
+/// # fn main() -> Result<(), unhang::backend::CannotRun> {
+/// use unhang::backend::{Command, Program};
+/// let shouting = Program::new(Command::new("tr", ["a-z", "A-Z"])?);
+/// # Ok(()) }
+/// ```
+#[derive(Clone, Debug)]
+pub struct Program {
+    shared: Arc<Shared>,
+}
+
+/// What all runs of a program share.
+#[derive(Debug)]
+struct Shared {
+    command: Command,
+    deadline: Duration,
+    queue: Duration,
+    processes: usize,
+    /// One for each process that may run: given back when it was reaped, not when its client was
+    /// answered, or processes that are stuck would pile up.
+    places: Arc<Semaphore>,
+    notices: Notices,
+    /// True once the programs are to be ended.
+    stop: watch::Sender<bool>,
+    oom_kills: Option<u64>,
+}
+
+impl Program {
+    /// Runs this command for each request.
+    pub fn new(command: Command) -> Self {
+        let limits = Limits::default();
+        let processes = default_processes();
+        let shared = Shared {
+            command,
+            deadline: limits.handler,
+            queue: limits.queue,
+            processes,
+            places: Arc::new(Semaphore::new(processes)),
+            notices: Notices::default(),
+            stop: watch::Sender::new(false),
+            oom_kills: oom_kills(),
+        };
+        Self { shared: Arc::new(shared) }
+    }
+
+    /// How many may run at once; other requests wait, first come first served. Unless set, four for
+    /// each processor, and 16 at least: programs that compute gain nothing from more, programs that
+    /// wait do.
+    #[must_use]
+    pub fn processes(self, most: usize) -> Self {
+        let processes = most.clamp(1, Semaphore::MAX_PERMITS);
+        self.with(|shared| {
+            shared.processes = processes;
+            shared.places = Arc::new(Semaphore::new(processes));
+        })
+    }
+
+    /// How long one may take. At this deadline its client is told so; then its process group gets
+    /// SIGTERM, and a second later SIGKILL. Unless set, [`Limits::handler`].
+    #[must_use]
+    pub fn deadline(self, deadline: Duration) -> Self {
+        self.with(|shared| shared.deadline = deadline)
+    }
+
+    /// How long a request may wait until another program has ended. Unless set, [`Limits::queue`].
+    #[must_use]
+    pub fn queue_deadline(self, queue: Duration) -> Self {
+        self.with(|shared| shared.queue = queue)
+    }
+
+    /// The socket's path, for the environment: `UNIXLOCALPATH`.
+    #[must_use]
+    pub fn serving(self, socket: impl Into<OsString>) -> Self {
+        let socket = socket.into();
+        self.with(|shared| shared.command.serving(socket))
+    }
+
+    /// Hears of what the operator should know. It is called where programs are awaited, and must
+    /// not block.
+    #[must_use]
+    pub fn notices(self, listener: impl Fn(Notice) + Send + Sync + 'static) -> Self {
+        self.with(|shared| shared.notices = Notices::to(listener))
+    }
+
+    /// Ends all programs that run, and waits until they are gone: SIGTERM, and a second later
+    /// SIGKILL. Requests that come later are refused.
+    pub async fn end(&self) {
+        self.shared.stop.send_replace(true);
+
+        let all = u32::try_from(self.shared.processes).unwrap_or(u32::MAX);
+        // Each program holds a place until it is gone. The semaphore is never closed.
+        let _ = self.shared.places.acquire_many(all).await;
+    }
+
+    fn with(mut self, change: impl FnOnce(&mut Shared)) -> Self {
+        // It is shared with runs only, and there are none before it serves.
+        if let Some(shared) = Arc::get_mut(&mut self.shared) {
+            change(shared);
+        }
+        self
+    }
+}
+
+/// Four for each processor, and 16 at least: `Program::processes` says why.
+fn default_processes() -> usize {
+    let processors = std::thread::available_parallelism().map_or(1, usize::from);
+    (4 * processors).max(16)
+}
+
+impl Handler for Program {
+    async fn handle(&self, request: Request) -> Result<Reply, Fault> {
+        let place = self.shared.place().await?;
+        // Started by the thread that has read the request, which it blocks for 60 to 170 µs: the
+        // runtime's thread may keep everybody's deadlines.
+        let answered = self.shared.start(request, place)?;
+        match answered.await {
+            Ok(answer) => answer,
+            Err(_) => Err(Fault::new("the server stops")),
+        }
+    }
+}
+
+impl Shared {
+    async fn place(&self) -> Result<OwnedSemaphorePermit, Fault> {
+        if let Ok(place) = Arc::clone(&self.places).try_acquire_owned() {
+            return Ok(place);
+        }
+        match timeout(self.queue, Arc::clone(&self.places).acquire_owned()).await {
+            Ok(Ok(place)) => Ok(place),
+            _ => Err(Fault::new(format!(
+                "busy: all {} programs run, and none ended within {:?}",
+                self.processes, self.queue
+            ))),
+        }
+    }
+
+    fn start(
+        self: &Arc<Self>,
+        request: Request,
+        place: OwnedSemaphorePermit,
+    ) -> Result<oneshot::Receiver<Result<Reply, Fault>>, Fault> {
+        if *self.stop.borrow() {
+            return Err(Fault::new("the server stops"));
+        }
+        let mut command = self.command.process();
+        tell_client(&mut command, request.peer(), self.deadline);
+        let (process, pipes) = Process::start(&mut command).map_err(|error| {
+            let (told, error) = not_started(&self.command, &error);
+            self.notices.tell(Notice::NotStarted { worker: None, error });
+            Fault::new(told)
+        })?;
+        self.notices.tell(Notice::Started { worker: None, pid: process.pid() });
+        let (answer, answered) = oneshot::channel();
+        let run = run::Run::new(Arc::clone(self), process, place);
+        tokio::spawn(run.finish(pipes, request, answer));
+        Ok(answered)
+    }
+}
