@@ -78,8 +78,8 @@ pub(crate) struct Details {
     pub(crate) readers: HashMap<u32, Result<Option<Reader>, String>>,
     /// What a server of ours says of its own ends.
     pub(crate) reports: HashMap<u32, ServerReport>,
-    /// Where a process's script is.
-    pub(crate) places: HashMap<u32, Result<Option<Location>, String>>,
+    /// Where a process's scripts are: one for each thread that runs one.
+    pub(crate) places: HashMap<u32, Result<Vec<Location>, String>>,
 }
 
 /// The name of a server's end that is no more, and the file it leads to now.

@@ -1,5 +1,5 @@
-//! The classes that `classes.rs` has in Rust, in a language whose runtime nobody looks into: what is
-//! found rests on the kernel alone.
+//! The classes that `classes.rs` has in Rust, in Python: what is found rests on the kernel alone, and
+//! the line on which it hangs on the interpreter's memory.
 
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
@@ -63,6 +63,25 @@ fn a_server_that_does_something_else() {
     class("serve-compute", "call", "handler_cpu", "certain");
     class("serve-forget", "call", "forgotten", "likely");
     class("serve-read", "call-mute", "both_waiting", "certain");
+}
+
+#[test]
+fn the_line_of_each_end_is_named() {
+    let Some(python) = find_for_all("python3", "python3") else { return };
+    for user in users() {
+        let mut stage = Stage::new(*user);
+        play(&mut stage, &python, "serve-sleep");
+        play(&mut stage, &python, "call");
+        let finding = finds(&stage, "handler_blocked", "certain");
+        let script = stage.path("hang.py");
+        for (end, function) in [(&finding["server"], "sleep"), (&finding["clients"][0], "drain")] {
+            let at = &end["owners"][0]["at"];
+            assert_eq!(at["language"], "Python", "{finding:#}");
+            assert_eq!(at["file"], script.to_str().unwrap(), "{finding:#}");
+            assert!(at["line"].as_u64() > Some(1), "{finding:#}");
+            assert!(at["stack"].to_string().contains(function), "{finding:#}");
+        }
+    }
 }
 
 /// The kernel ends its list of sockets there, and says nothing.

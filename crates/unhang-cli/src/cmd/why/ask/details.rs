@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use super::{go, php};
+use super::{go, scripts};
 use crate::cmd::why::facts::Facts;
 use crate::cmd::why::see::pidfd;
 use crate::cmd::why::target::Target;
@@ -73,7 +73,7 @@ pub(crate) fn look(facts: &mut Facts, verdicts: &[Verdict], show_data: bool) {
     let found = verdicts.iter().filter(|one| one.code != Code::OwnerNotVisible).take(MOST);
     for end in found.flat_map(|verdict| verdict.clients.iter().chain(&verdict.server)).take(MOST) {
         for held in &end.holders {
-            let place = || php::where_is(held.pid, show_data);
+            let place = || scripts::locations(held.pid, show_data);
             facts.details.places.entry(held.pid).or_insert_with(place);
         }
         if show_data && end.unread > 0 {

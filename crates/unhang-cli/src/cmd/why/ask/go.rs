@@ -12,8 +12,8 @@ mod tests;
 use std::cell::Cell;
 use std::time::Instant;
 
-use super::elf::Image;
 use super::memory::{Address, Memory, steady};
+use super::program;
 use super::reader::Reader;
 use functions::Functions;
 use goroutines::Goroutines;
@@ -39,9 +39,9 @@ pub(crate) fn readers(
     };
     in_time()?;
     let memory = Memory::open(pid)?;
-    let image = Image::of_program(pid, &memory)?;
+    let image = program::of_process(pid, &memory)?;
     let Some(build_info) = image.section(".go.buildinfo")? else { return Ok(None) };
-    if !image.is_x86_64()? {
+    if !image.is_x86_64() {
         return Err("Go's layout on this processor is not known to this version".to_owned());
     }
     let layout = Layout::of(&layout::version(&memory.bytes(build_info.start, 256)?)?)?;

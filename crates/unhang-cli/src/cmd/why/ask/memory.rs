@@ -1,13 +1,52 @@
 //! Checked reads of another process's memory.
 
+use std::cell::Cell;
 use std::fmt;
-use std::fs::{self, File};
-use std::io::{self, ErrorKind};
+use std::fs::File;
+use std::io::{self, ErrorKind, Read};
 use std::ops::Add;
 use std::os::unix::fs::FileExt;
 
+use crate::sock_diag::FileId;
+
 /// No single read is longer: a length that was read from a torn structure must not take all memory.
 const LARGEST_READ: usize = 1 << 20;
+
+/// A process chooses what its memory leads to, so it also chooses how much there is to read. One look
+/// at one process makes at most so many reads, of so many bytes: about a second's work. The largest
+/// honest one, a Go program with 100,000 goroutines, takes a third of it.
+const MOST_READS: u64 = 1 << 20;
+const MOST_BYTES: u64 = 512 << 20;
+
+/// 65,530 mappings, the kernel's default limit, with paths of usual length. A process with longer
+/// ones has made them to cost us memory.
+const LONGEST_MAPS: u64 = 16 << 20;
+
+/// Bytes that can be read at any place: a process's memory, a file, or what a test makes up.
+pub(super) trait Bytes {
+    /// As `pread(2)`: fewer bytes than asked for at the end of what is there.
+    fn read_at(&self, into: &mut [u8], at: u64) -> io::Result<usize>;
+
+    /// All of it or an error.
+    fn read_exact_at(&self, mut into: &mut [u8], mut at: u64) -> io::Result<()> {
+        while !into.is_empty() {
+            match self.read_at(into, at)? {
+                0 => return Err(ErrorKind::UnexpectedEof.into()),
+                read => {
+                    into = into.get_mut(read..).unwrap_or_default();
+                    at = at.wrapping_add(read as u64);
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Bytes for File {
+    fn read_at(&self, into: &mut [u8], at: u64) -> io::Result<usize> {
+        FileExt::read_at(self, into, at)
+    }
+}
 
 /// A place in another process's memory, as something there says. It may be any number, so sums wrap.
 #[derive(Clone, Copy, Debug, Default, Eq, Hash, Ord, PartialEq, PartialOrd)]
@@ -27,32 +66,42 @@ impl fmt::Display for Address {
     }
 }
 
-/// Looks again when what was seen does not fit: it may have been changed halfway.
-pub(super) fn steady<T>(mut look: impl FnMut() -> Result<T, String>) -> Result<T, String> {
-    look().or_else(|_| look()).or_else(|_| look())
-}
-
 /// The memory of one process.
 pub(super) struct Memory {
-    file: File,
+    content: Box<dyn Bytes>,
     mappings: Vec<Mapping>,
+    reads: Cell<u64>,
+    bytes: Cell<u64>,
 }
 
 /// A line of /proc/PID/maps that has a file behind it.
 #[derive(Debug, PartialEq)]
 pub(super) struct Mapping {
     pub(super) start: u64,
+    pub(super) end: u64,
     /// Where in the file it starts.
     pub(super) offset: u64,
+    /// The file itself: the path may lead to another by now.
+    pub(super) file: FileId,
     pub(super) path: String,
 }
 
 impl Memory {
     pub(super) fn open(pid: u32) -> Result<Self, String> {
-        let maps = fs::read(format!("/proc/{pid}/maps")).map_err(|error| refused(pid, &error))?;
-        let file = File::open(format!("/proc/{pid}/mem")).map_err(|error| refused(pid, &error))?;
-        let mappings = String::from_utf8_lossy(&maps).lines().filter_map(mapping).collect();
-        Ok(Self { file, mappings })
+        let refused = |error: io::Error| refused(pid, &error);
+        let maps = File::open(format!("/proc/{pid}/maps")).map_err(refused)?;
+        let mut text = Vec::new();
+        maps.take(LONGEST_MAPS + 1).read_to_end(&mut text).map_err(refused)?;
+        if text.len() as u64 > LONGEST_MAPS {
+            return Err(format!("process {pid} has more mappings than are looked at"));
+        }
+        let content = File::open(format!("/proc/{pid}/mem")).map_err(refused)?;
+        let mappings = String::from_utf8_lossy(&text).lines().filter_map(mapping).collect();
+        Ok(Self::new(Box::new(content), mappings))
+    }
+
+    pub(super) fn new(content: Box<dyn Bytes>, mappings: Vec<Mapping>) -> Self {
+        Self { content, mappings, reads: Cell::new(0), bytes: Cell::new(0) }
     }
 
     /// The files that are mapped, a line for each piece.
@@ -65,7 +114,7 @@ impl Memory {
             return Err(format!("{length} bytes at {at} are more than fit there"));
         }
         let mut bytes = vec![0; length];
-        self.file.read_exact_at(&mut bytes, at.0).map_err(|error| unreadable(at, &error))?;
+        self.fill(&mut bytes, at)?;
         Ok(bytes)
     }
 
@@ -98,7 +147,9 @@ impl Memory {
     /// So many bytes, or fewer where the memory behind them is not there.
     pub(super) fn up_to(&self, at: Address, limit: usize) -> Result<Vec<u8>, String> {
         let mut bytes = vec![0; limit.min(LARGEST_READ)];
-        let read = self.file.read_at(&mut bytes, at.0).map_err(|error| unreadable(at, &error))?;
+        self.charge(bytes.len())?;
+        let read = self.content.read_at(&mut bytes, at.0);
+        let read = read.map_err(|error| unreadable(at, &error))?;
         bytes.truncate(read);
         Ok(bytes)
     }
@@ -122,9 +173,28 @@ impl Memory {
 
     fn array<const N: usize>(&self, at: Address) -> Result<[u8; N], String> {
         let mut bytes = [0; N];
-        self.file.read_exact_at(&mut bytes, at.0).map_err(|error| unreadable(at, &error))?;
+        self.fill(&mut bytes, at)?;
         Ok(bytes)
     }
+
+    fn fill(&self, bytes: &mut [u8], at: Address) -> Result<(), String> {
+        self.charge(bytes.len())?;
+        self.content.read_exact_at(bytes, at.0).map_err(|error| unreadable(at, &error))
+    }
+
+    fn charge(&self, bytes: usize) -> Result<(), String> {
+        self.reads.set(self.reads.get() + 1);
+        self.bytes.set(self.bytes.get() + bytes as u64);
+        match self.reads.get() > MOST_READS || self.bytes.get() > MOST_BYTES {
+            true => Err("its memory leads to more than is looked at".to_owned()),
+            false => Ok(()),
+        }
+    }
+}
+
+/// Looks again when what was seen does not fit: it may have been changed halfway.
+pub(super) fn steady<T>(mut look: impl FnMut() -> Result<T, String>) -> Result<T, String> {
+    look().or_else(|_| look()).or_else(|_| look())
 }
 
 fn unreadable(at: Address, error: &io::Error) -> String {
@@ -148,16 +218,23 @@ pub(super) fn refused(pid: u32, error: &io::Error) -> String {
 
 /// Columns: `START-END PERMISSIONS OFFSET DEVICE INODE PATH`, `proc_pid_maps(5)`.
 fn mapping(line: &str) -> Option<Mapping> {
-    let (range, rest) = line.split_once(' ')?;
-    let mut columns = rest.splitn(5, ' ');
+    let mut columns = line.splitn(6, ' ');
+    let (start, end) = columns.next()?.split_once('-')?;
     let offset = columns.nth(1)?;
+    let (major, minor) = columns.next()?.split_once(':')?;
+    let inode: u64 = columns.next()?.parse().ok()?;
     // The path may have spaces in it, and is padded in front.
-    let path = columns.nth(2)?.trim_start();
-    path.starts_with('/').then_some(Mapping {
-        start: u64::from_str_radix(range.split_once('-')?.0, 16).ok()?,
-        offset: u64::from_str_radix(offset, 16).ok()?,
-        path: path.to_owned(),
-    })
+    let path = columns.next()?.trim_start();
+    let hex = |digits| u64::from_str_radix(digits, 16).ok();
+    // The same bits as the kernel's own table of sockets has.
+    #[allow(clippy::cast_possible_truncation)]
+    let file = FileId {
+        inode: inode as u32,
+        major: u32::from_str_radix(major, 16).ok()?,
+        minor: u32::from_str_radix(minor, 16).ok()?,
+    };
+    let (start, end, offset) = (hex(start)?, hex(end)?, hex(offset)?);
+    path.starts_with('/').then(|| Mapping { start, end, offset, file, path: path.to_owned() })
 }
 
 #[cfg(test)]
@@ -178,7 +255,9 @@ mod tests {
             "55d0c8a00000-55d0c8a02000 r--p 0001f000 fe:00 1234    /opt/my app/php (deleted)";
         let expected = Mapping {
             start: 0x55d0_c8a0_0000,
+            end: 0x55d0_c8a0_2000,
             offset: 0x1f000,
+            file: FileId { inode: 1234, major: 0xfe, minor: 0 },
             path: "/opt/my app/php (deleted)".to_owned(),
         };
         assert_eq!(mapping(line), Some(expected));
@@ -215,6 +294,25 @@ mod tests {
         assert_eq!(memory.pointer(at + 8).unwrap(), None);
         assert!(memory.follow(at + 8).unwrap_err().contains("leads nowhere"));
         assert!(memory.pointer(at + 16).unwrap_err().contains("should be a pointer"));
+    }
+
+    /// A stranger's program led `why` through look-alikes for more than 90 s.
+    #[test]
+    fn memory_that_leads_on_for_ever_is_left() {
+        struct Zeroes;
+        impl Bytes for Zeroes {
+            fn read_at(&self, into: &mut [u8], _: u64) -> io::Result<usize> {
+                into.fill(0);
+                Ok(into.len())
+            }
+        }
+        let memory = || Memory::new(Box::new(Zeroes), Vec::new());
+        let (small, large) = (memory(), memory());
+        let reads = (0..=MOST_READS).take_while(|at| small.u64(Address(at * 8)).is_ok()).count();
+        assert_eq!(reads as u64, MOST_READS);
+        let pieces = (0..10_000).take_while(|_| large.bytes(Address(0), LARGEST_READ).is_ok());
+        assert_eq!(pieces.count() as u64, MOST_BYTES / LARGEST_READ as u64);
+        assert!(large.u8(Address(0)).unwrap_err().contains("more than is looked at"));
     }
 
     #[test]

@@ -1,12 +1,15 @@
 //! What the runtimes' tests share.
 
 use std::fmt::Debug;
+use std::io;
 use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::{Child, ChildStdout, Command};
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process_group};
+
+use super::memory::Bytes;
 
 /// No test waits longer for anything: generous, as machines are slow and shared.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -63,4 +66,25 @@ pub(crate) fn required(program: &str, package: &str) -> Option<PathBuf> {
         eprintln!("skipped: {program} is missing; Debian's package is {package}");
     }
     found
+}
+
+/// Memory that is made up, at the addresses that it is given.
+pub(super) struct Pieces(pub(super) Vec<(u64, Vec<u8>)>);
+
+impl Bytes for Pieces {
+    fn read_at(&self, into: &mut [u8], at: u64) -> io::Result<usize> {
+        let piece = self.0.iter().find_map(|(start, bytes)| {
+            let offset = usize::try_from(at.checked_sub(*start)?).ok()?;
+            bytes.get(offset..).filter(|rest| !rest.is_empty())
+        });
+        let piece = piece.ok_or(io::ErrorKind::UnexpectedEof)?;
+        let length = piece.len().min(into.len());
+        into[..length].copy_from_slice(&piece[..length]);
+        Ok(length)
+    }
+}
+
+/// As they lie in memory.
+pub(super) fn words(words: &[u64]) -> Vec<u8> {
+    words.iter().flat_map(|word| word.to_le_bytes()).collect()
 }

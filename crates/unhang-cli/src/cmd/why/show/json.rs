@@ -1,7 +1,10 @@
 //! The same for machines: one object, with facts and inferences apart. `docs/why.md` describes it.
 
+use std::collections::BTreeMap;
+
 use serde_json::{Value, json};
 
+use crate::cmd::why::ask::location::Location;
 use crate::cmd::why::ask::server::waits::ServerReport;
 use crate::cmd::why::facts::Facts;
 use crate::cmd::why::see::file::Found;
@@ -142,26 +145,38 @@ fn end(facts: &Facts, end: &End) -> Value {
 }
 
 fn owner(facts: &Facts, held: &Held) -> Value {
-    let (place, unknown) = match facts.details.places.get(&held.pid) {
-        Some(Ok(Some(place))) => (Some(place), None),
-        Some(Err(why)) => (None, Some(why)),
-        Some(Ok(None)) | None => (None, None),
+    let (places, unknown) = match facts.details.places.get(&held.pid) {
+        Some(Ok(places)) => (&places[..], None),
+        Some(Err(why)) => (&[][..], Some(why)),
+        None => (&[][..], None),
     };
-    let at = place.map(|place| {
-        json!({
-            "language": place.language,
-            "file": place.file,
-            "line": place.line,
-            "function": place.function,
-            "variables": place.variables.iter().cloned().collect::<std::collections::BTreeMap<_, _>>(),
-        })
-    });
+    // The thread that is in the user's own code, if one is.
+    let first = places.iter().find(|place| !place.is_library).or(places.first());
     json!({
         "pid": held.pid,
         "fd": held.fd,
         "comm": held.name,
         "uid": held.uid,
-        "at": at,
+        "at": first.map(location),
+        "threads": places.iter().map(location).collect::<Vec<_>>(),
         "at_unknown": unknown,
+    })
+}
+
+fn location(place: &Location) -> Value {
+    let stack = place
+        .stack
+        .iter()
+        .map(|frame| json!({ "file": frame.file, "line": frame.line, "function": frame.function }));
+    json!({
+        "language": place.language,
+        "thread": place.thread,
+        "file": place.file,
+        "line": place.line,
+        "function": place.function,
+        "is_library": place.is_library,
+        "stack": stack.collect::<Vec<_>>(),
+        "request": place.request,
+        "variables": place.variables.iter().cloned().collect::<BTreeMap<_, _>>(),
     })
 }

@@ -5,7 +5,7 @@ use std::fmt::{self, Display, Write};
 
 use anstyle::{AnsiColor, Style};
 
-use crate::cmd::why::ask::location::Location;
+use crate::cmd::why::ask::location::{Frame, Location};
 use crate::cmd::why::facts::Facts;
 use crate::cmd::why::see::capabilities;
 use crate::cmd::why::verdict::{Certainty, Code, End, Held, Verdict};
@@ -121,12 +121,7 @@ impl<'a> Text<'a> {
     fn details(&self, f: &mut fmt::Formatter<'_>, end: &End) -> fmt::Result {
         for (held, _) in once_each(&end.holders) {
             match self.facts.details.places.get(&held.pid) {
-                Some(Ok(Some(place))) => {
-                    writeln!(f, "    {} is at {}", who(held), at(place))?;
-                    for (name, value) in &place.variables {
-                        writeln!(f, "    {name} = \"{value}\"")?;
-                    }
-                }
+                Some(Ok(places)) => self.places(f, held, places)?,
                 Some(Err(why)) if self.verbose => {
                     writeln!(f, "    {DIM}where {} is: not known: {why}{DIM:#}", who(held))?;
                 }
@@ -137,6 +132,37 @@ impl<'a> Text<'a> {
             writeln!(f, "    unread: \"{}\"", bytes.escape_ascii())?;
         }
         Ok(())
+    }
+
+    /// Threads that are in the user's own code; if none is, the first of them.
+    fn places(&self, f: &mut fmt::Formatter<'_>, held: &Held, all: &[Location]) -> fmt::Result {
+        let own: Vec<_> = all.iter().filter(|place| !place.is_library).collect();
+        let shown = if self.verbose {
+            all.iter().collect()
+        } else if own.is_empty() {
+            all.iter().take(1).collect()
+        } else {
+            own.into_iter().take(SHOWN).collect::<Vec<_>>()
+        };
+        for place in &shown {
+            let thread = match place.thread.filter(|_| all.len() > 1) {
+                Some(thread) => format!(", thread {thread},"),
+                None => String::new(),
+            };
+            let request = place.request.as_ref().map(|text| format!(" for {text}"));
+            let request = request.unwrap_or_default();
+            writeln!(f, "    {}{thread} is at {}{request}", who(held), at(place))?;
+            for frame in place.stack.iter().filter(|_| self.verbose) {
+                writeln!(f, "      {DIM}{}{DIM:#}", call(frame))?;
+            }
+            for (name, value) in &place.variables {
+                writeln!(f, "    {name} = \"{value}\"")?;
+            }
+        }
+        match all.len() - shown.len() {
+            0 => Ok(()),
+            more => writeln!(f, "    {DIM}and {more} more threads: -v shows all{DIM:#}"),
+        }
     }
 
     fn visibility(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -230,11 +256,15 @@ fn who(held: &Held) -> String {
 }
 
 fn at(place: &Location) -> String {
-    let line = place.line.map_or(String::new(), |line| format!(":{line}"));
-    let (language, file, function) = (place.language, &place.file, &place.function);
+    let Location { language, file, line, function, .. } = place.clone();
+    format!("{} ({language})", call(&Frame { file, line, function }))
+}
+
+fn call(Frame { file, line, function }: &Frame) -> String {
+    let line = line.map_or(String::new(), |line| format!(":{line}"));
     match function.starts_with(|first: char| first.is_alphabetic() || first == '_') {
-        true => format!("{file}{line}, {function}() ({language})"),
-        // As `{main}`, which is PHP's word for being in none.
-        false => format!("{file}{line} ({language})"),
+        true => format!("{file}{line}, {function}()"),
+        // As `{main}`, which is PHP's word for being in none, and Python's `<module>`.
+        false => format!("{file}{line}"),
     }
 }

@@ -64,7 +64,7 @@ pub(super) struct Function {
 impl<'a> Functions<'a> {
     /// Finds the `moduledata` among the program's variables by what it begins with.
     pub(super) fn find(memory: &'a Memory, image: &Image, layout: Layout) -> Result<Self, String> {
-        for part in image.writable()? {
+        for part in image.writable() {
             let found = search(memory, part, 4, |at, words| match *words {
                 [header, names, length, capacity]
                     if PC_HEADER_SIZE.contains(&names.wrapping_sub(header))

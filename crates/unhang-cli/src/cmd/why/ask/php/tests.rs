@@ -9,8 +9,14 @@ use std::process::{Command, Stdio};
 
 use tempfile::TempDir;
 
-use super::super::test_support::{Ended, await_ok, required};
+use super::super::scripts;
+use super::super::test_support::{Ended, Pieces, await_ok, required, words};
 use super::*;
+
+/// Of a process in which only one thread runs scripts.
+fn where_is(pid: u32, show_data: bool) -> Result<Option<Location>, String> {
+    Ok(scripts::locations(pid, show_data)?.into_iter().next())
+}
 
 /// A directory with scripts, and a server that answers one client and then forgets it.
 struct Hang {
@@ -258,40 +264,121 @@ fn what_is_not_php_is_none() {
 }
 
 /// A registry with PHP's core in it, as of another version, in this very process.
-fn layout_of(api: u32, debug: u8, zts: u8, name: &[u8], version: &[u8]) -> Result<Layout, String> {
+fn layout_of(api: u32, debug: u8, name: &[u8], version: &[u8]) -> Result<Layout, String> {
     let address = |bytes: &[u8]| bytes.as_ptr() as u64;
     let mut core = vec![0; 168];
     core[0] = 168;
     core[4..8].copy_from_slice(&api.to_le_bytes());
-    (core[8], core[9]) = (debug, zts);
+    core[8] = debug;
     core[32..40].copy_from_slice(&address(name).to_le_bytes());
     core[88..96].copy_from_slice(&address(version).to_le_bytes());
     let bucket = address(&core).to_le_bytes();
     let mut table = vec![0; 56];
     table[16..24].copy_from_slice(&address(&bucket).to_le_bytes());
     table[24] = 1;
-    layout(&Memory::open(std::process::id()).unwrap(), Address(address(&table)))
+    Layout::find(&Memory::open(std::process::id()).unwrap(), Address(address(&table)))
 }
 
 #[test]
 fn an_unknown_version_is_named() {
-    assert_eq!(layout_of(20_230_831, 0, 0, b"Core\0", b"8.3.9\0").unwrap().vars, 104);
-    for (api, debug, zts, name, why) in [
-        (20_250_925, 0, 0, &b"Core\0"[..], "PHP 8.5's layout is not known to this version"),
-        (20_220_829, 1, 0, b"Core\0", "PHP 8.5.1 built thread-safe or for debugging"),
-        (20_220_829, 0, 1, b"Core\0", "PHP 8.5.1 built thread-safe or for debugging"),
-        (20_220_829, 0, 0, b"date\0", "does not tell PHP's version"),
+    assert_eq!(layout_of(20_230_831, 0, b"Core\0", b"8.3.9\0").unwrap().vars, 104);
+    for (api, debug, name, why) in [
+        (20_260_925, 0, &b"Core\0"[..], "PHP 8.5's layout is not known to this version"),
+        (20_220_829, 1, b"Core\0", "PHP 8.5.1 built for debugging"),
+        (20_220_829, 0, b"date\0", "does not tell PHP's version"),
     ] {
-        let error = layout_of(api, debug, zts, name, b"8.5.1\0").err().unwrap();
+        let error = layout_of(api, debug, name, b"8.5.1\0").err().unwrap();
         assert!(error.contains(why), "{error}");
     }
 }
 
+/// The line in the library was named, `Connection.php:82`, and not the page that waits.
 #[test]
-fn what_is_shown_cannot_harm_a_terminal_or_hide_its_end() {
-    assert_eq!(
-        escape("naïve 'x' \"y\"\t\u{9b}\u{202e}".as_bytes()),
-        r#"naïve 'x' \"y\"\t\u{9b}\u{202e}"#
-    );
-    assert_eq!(escape(b"\xff\x00A\xc3"), r"\xff\0A\xc3");
+fn a_page_that_uses_libraries_is_named_and_they_are_in_the_stack() {
+    for php in phps() {
+        let hang = Hang::new("OK\n");
+        std::fs::create_dir(hang.directory.path().join("vendor")).unwrap();
+        let library = hang.script(
+            "vendor/wire.php",
+            "<?php\nnamespace Acme;\nclass Wire {\n  function read($s) {\n    return array_map(\n      \
+             fn($n) => stream_get_contents($s), [1]);\n  }\n}\n",
+        );
+        let client = hang.script(
+            "client.php",
+            "<?php\nnamespace Unhang;\nclass Client {\n  function call($wire, $path) {\n    \
+             return $wire->read(stream_socket_client($path));\n  }\n}\n",
+        );
+        let page = hang.script(
+            "page.php",
+            "<?php\nrequire 'vendor/wire.php';\nrequire 'client.php';\nfunction ask($path) {\n  \
+             return (new Unhang\\Client)->call(new Acme\\Wire, $path);\n}\nask('unix://' . __DIR__ . '/s');\n",
+        );
+        let running = hang.run(&php, "page.php");
+        let found = await_function(running.pid(), "Unhang\\Client::call", false);
+        assert_eq!((Path::new(&found.file), found.line), (&*page, Some(5)));
+        assert!(!found.is_library);
+        let called = found.stack.iter().map(|frame| {
+            let function = frame.function.rsplit(['\\', ':']).next().unwrap();
+            (Path::new(&frame.file), frame.line, function.to_owned())
+        });
+        let expected = [
+            (&*library, Some(6), "stream_get_contents"),
+            // "{closure}" before 8.4, and with its place since.
+            (&*library, Some(5), ""),
+            (&*client, Some(5), "read"),
+            (&*page, Some(5), "call"),
+            (&*page, Some(7), "ask"),
+        ];
+        let called: Vec<_> = called.collect();
+        assert_eq!(called.len(), expected.len(), "{called:?}");
+        for ((file, line, function), (in_file, on_line, name)) in called.into_iter().zip(expected) {
+            assert_eq!((file, line), (in_file, on_line));
+            assert!(name.is_empty() || function == name, "{function}");
+        }
+    }
+}
+
+#[test]
+fn a_page_is_named_with_its_request_but_not_with_what_may_be_secret() {
+    for php in phps() {
+        let hang = Hang::new("OK\n");
+        hang.script("client.php", INCLUDED);
+        hang.script("page.php", "<?php require 'client.php'; ask(__DIR__ . '/s');");
+        let free = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        let mut command = Command::new(&php);
+        command.args(["-S", &free.to_string(), "-t"]).arg(hang.directory.path());
+        let server = Ended::spawn(command.stderr(Stdio::null()));
+        let mut browser = await_ok("it listens", || TcpStream::connect(free));
+        browser.write_all(b"GET /page.php?token=1234 HTTP/1.0\r\n\r\n").unwrap();
+        let found = await_function(server.pid(), "socket_read", false);
+        assert_eq!(found.request.as_deref(), Some("GET /page.php"));
+    }
+}
+
+/// A thread-safe PHP's table of threads, made up: there is none among Debian's packages.
+#[test]
+fn the_globals_of_each_thread_of_a_thread_safe_php_are_found() {
+    let record = |tid: u64| [vec![0; 90], vec![tid]].concat();
+    // A block: storage, how many kinds of globals, the thread's own record, the next.
+    let block = |count, record| vec![0, count, record, 0];
+    let pieces = [
+        // PHP's variables: among others, a block itself, and the table.
+        (0x1_0000, vec![7, 0x1000, 0x3_0000, 0x2_0000, 0]),
+        (0x2_0000, vec![0, 0x3_0000, 0x4_0000, 0x5_0000, 0]),
+        (0x3_0000, block(24, 0x6_0000)),
+        // Of no thread that there is, and with more kinds than there can be.
+        (0x4_0000, block(24, 0x7_0000)),
+        (0x5_0000, block(1 << 20, 0x6_0000)),
+        (0x6_0000, record(77)),
+        (0x7_0000, record(78)),
+    ];
+    let pieces = pieces.map(|(at, content)| (at, words(&content))).to_vec();
+    let memory = Memory::new(Box::new(Pieces(pieces)), Vec::new());
+    let blocks = |size: u64| {
+        let part = Address(0x1_0000)..Address(0x1_0000 + size);
+        thread_safe::blocks(&memory, &[part], &[1, 77])
+    };
+    let expected = thread_safe::Block { thread: 77, globals: Address(0x3_0000) };
+    assert_eq!(blocks(40).unwrap(), [expected]);
+    assert!(blocks(24).unwrap_err().contains("(ZTS)"));
 }
