@@ -56,12 +56,7 @@ mod stream;
 mod successor;
 mod thinking;
 mod waiter;
-#[expect(
-    dead_code,
-    unreachable_pub,
-    clippy::unnecessary_wraps,
-    reason = "the serving core takes it over"
-)]
+#[cfg_attr(not(test), expect(dead_code, reason = "the serving core takes it over"))]
 mod wire;
 #[cfg(test)]
 mod world;
@@ -76,6 +71,7 @@ pub use listen::address::Address;
 pub use listen::{Bind, Listener};
 pub use server::Server;
 pub use signal::termination;
+pub use wire::lines::{Delimiter, Errors};
 pub use wire::oneshot::Until;
 
 /// The README's code is compiled like any other.

@@ -15,12 +15,14 @@
 //! that the connection ends after this reply: HTTP says so to the client. A [`Violation`] says how
 //! much of the input it took, because a bad request does not always end the connection.
 
+pub(crate) mod http;
 pub(crate) mod lines;
 pub(crate) mod oneshot;
 mod parts;
 
 use std::ops::Range;
 
+pub(crate) use http::Http;
 pub(crate) use lines::Lines;
 pub(crate) use oneshot::OneShot;
 pub(crate) use parts::{ReplyHead, RequestParts};
@@ -150,6 +152,7 @@ pub(crate) struct Unspeakable(pub(crate) String);
 pub(crate) enum Wire {
     OneShot(OneShot),
     Lines(Lines),
+    Http(Http),
 }
 
 impl Wire {
@@ -164,14 +167,16 @@ impl Wire {
         match self {
             Self::OneShot(wire) => wire.decode(input, seen, most),
             Self::Lines(wire) => wire.decode(input, seen, most),
+            Self::Http(wire) => wire.decode(input, seen, most),
         }
     }
 
     /// What the request just decoded had besides its body. `body` is the body as it was cut out of the
     /// input; what frames it inside is removed.
-    pub(crate) fn parts(&mut self, _body: &mut Vec<u8>) -> Option<RequestParts> {
+    pub(crate) fn parts(&mut self, body: &mut Vec<u8>) -> Option<RequestParts> {
         match self {
             Self::OneShot(_) | Self::Lines(_) => None,
+            Self::Http(wire) => wire.parts(body),
         }
     }
 
@@ -179,6 +184,7 @@ impl Wire {
     pub(crate) fn interim(&mut self) -> Option<&'static [u8]> {
         match self {
             Self::OneShot(_) | Self::Lines(_) => None,
+            Self::Http(wire) => wire.interim(),
         }
     }
 
@@ -187,6 +193,7 @@ impl Wire {
         match self {
             Self::OneShot(_) => true,
             Self::Lines(_) => !input.is_empty(),
+            Self::Http(wire) => wire.in_request(input),
         }
     }
 
@@ -195,29 +202,32 @@ impl Wire {
         match self {
             Self::OneShot(_) => {}
             Self::Lines(wire) => wire.last(),
+            Self::Http(wire) => wire.last(),
         }
     }
 
     /// What stands before a reply of so many bytes; `None`: pieces follow, as many as there are.
     pub(crate) fn head(
         &mut self,
-        _head: ReplyHead<'_>,
-        _length: Option<usize>,
-        _out: &mut Vec<u8>,
+        head: ReplyHead<'_>,
+        length: Option<usize>,
+        out: &mut Vec<u8>,
     ) -> Result<(), Unspeakable> {
         match self {
             Self::OneShot(_) => {}
             Self::Lines(wire) => wire.head(),
+            Self::Http(wire) => wire.head(head, length, out)?,
         }
         Ok(())
     }
 
     /// What stands before this piece of a reply, or before all of it. Returns how many of its bytes go
     /// out after that: the first so many.
-    pub(crate) fn piece(&mut self, piece: &[u8], _out: &mut Vec<u8>) -> Result<usize, Unspeakable> {
+    pub(crate) fn piece(&mut self, piece: &[u8], out: &mut Vec<u8>) -> Result<usize, Unspeakable> {
         match self {
             Self::OneShot(_) => Ok(piece.len()),
             Self::Lines(wire) => wire.piece(piece),
+            Self::Http(wire) => Ok(wire.piece(piece, out)),
         }
     }
 
@@ -226,6 +236,7 @@ impl Wire {
         match self {
             Self::OneShot(_) => {}
             Self::Lines(wire) => wire.tail(out),
+            Self::Http(wire) => wire.tail(out),
         }
     }
 
@@ -235,6 +246,7 @@ impl Wire {
         match self {
             Self::OneShot(_) => out.extend_from_slice(&oneshot::error_line(refusal.reason)),
             Self::Lines(wire) => wire.refusal(refusal, out),
+            Self::Http(wire) => wire.refusal(refusal, out),
         }
     }
 
@@ -251,6 +263,7 @@ impl Wire {
         match self {
             Self::OneShot(_) => false,
             Self::Lines(wire) => wire.stays_open(),
+            Self::Http(wire) => wire.stays_open(),
         }
     }
 }
