@@ -35,7 +35,8 @@ final readonly class Address
         }
         if (preg_match('~^[a-z0-9+.-]+://~i', $path) === 1) {
             throw new InvalidArgumentException(
-                "The socket's path must be a plain path, but it is the URL \"$path\". Leave out its scheme."
+                'The socket\'s path must be a plain path, but it is the URL "' . Printable::text($path)
+                    . '". Leave out its scheme.'
             );
         }
         if (strlen($name) > self::MAX_BYTES) {
@@ -43,7 +44,7 @@ final readonly class Address
                 'The socket\'s path may have at most %d bytes, but "%s" has %d.'
                     . ' Use a shorter one, or a path relative to the working directory.',
                 self::MAX_BYTES,
-                $path,
+                Printable::text($path),
                 strlen($name),
             ));
         }
@@ -51,7 +52,15 @@ final readonly class Address
 
     public function url(): string
     {
-        return 'unix://' . ($this->abstract ? "\0" . substr($this->path, 1) : $this->path);
+        return 'unix://' . $this->name();
+    }
+
+    /**
+     * As ext/sockets takes it; null if it does not take one so long: it counts a NUL where the kernel needs none.
+     */
+    public function forSockets(): ?string
+    {
+        return strlen($this->name()) > self::MAX_BYTES ? null : $this->name();
     }
 
     /**
@@ -59,17 +68,40 @@ final readonly class Address
      */
     public function impostor(): ?string
     {
-        if ($this->abstract) {
-            return null;
-        }
-        clearstatcache(true, $this->path);
-        $stat = Quietly::run(fn () => stat($this->path));
+        $stat = $this->stat();
 
-        return $stat === false ? null : match ($stat['mode'] & 0o170000) {
+        return $stat === null ? null : match ($stat['mode'] & 0o170000) {
             0o140000 => null,
             0o100000 => 'a regular file',
             0o040000 => 'a directory',
             default => 'no socket',
         };
+    }
+
+    /**
+     * Whether the file is reached through a mount alone: its own name was deleted. So it is in a container that had the
+     * socket mounted, once the server has made a new one.
+     */
+    public function isDeleted(): bool
+    {
+        return ($this->stat()['nlink'] ?? null) === 0;
+    }
+
+    /**
+     * @return array<int|string, int>|null
+     */
+    private function stat(): ?array
+    {
+        if ($this->abstract) {
+            return null;
+        }
+        clearstatcache(true, $this->path);
+
+        return Quietly::run(fn () => stat($this->path)) ?: null;
+    }
+
+    private function name(): string
+    {
+        return $this->abstract ? "\0" . substr($this->path, 1) : $this->path;
     }
 }

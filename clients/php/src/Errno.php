@@ -15,6 +15,8 @@ final class Errno
     public const EAGAIN = 11;
     public const EACCES = 13;
     public const ENOTDIR = 20;
+    public const ENFILE = 23;
+    public const EMFILE = 24;
     public const EPIPE = 32;
     public const EPROTOTYPE = 91;
     public const ECONNRESET = 104;

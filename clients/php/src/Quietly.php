@@ -22,7 +22,7 @@ final class Quietly
     {
         $warning = null;
         set_error_handler(static function (int $level, string $message, string $file) use (&$warning): bool {
-            if (dirname($file) !== __DIR__) {
+            if (!str_starts_with($file, __DIR__ . '/')) {
                 // A signal handler of the application ran in the middle; PHP's log must not lose its warning.
                 return false;
             }

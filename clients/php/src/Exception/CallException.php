@@ -4,6 +4,8 @@ declare(strict_types=1);
 
 namespace Unhang\Exception;
 
+use Unhang\Printable;
+
 /**
  * A call that brought no whole reply.
  */
@@ -18,8 +20,45 @@ abstract class CallException extends \RuntimeException implements UnhangExceptio
         parent::__construct($message, $errno);
     }
 
+    public function isRetrySafe(): bool
+    {
+        return false;
+    }
+
+    final public function context(): array
+    {
+        return ['path' => Printable::text($this->path)]
+            + ($this->errno === 0 ? [] : ['errno' => $this->errno])
+            + $this->details()
+            + ['retry_safe' => $this->isRetrySafe()];
+    }
+
+    /**
+     * @return array<string, scalar|null>
+     */
+    protected function details(): array
+    {
+        return [];
+    }
+
+    /** The path of a socket can hold anything that a file's name can. */
+    final protected static function place(string $path): string
+    {
+        return Printable::text($path);
+    }
+
     final protected static function seconds(float $seconds): string
     {
         return round($seconds, 3) . ' s';
+    }
+
+    /** What was measured: two digits of it mean something, and more than was allowed would only puzzle. */
+    final protected static function about(float $seconds, float $allowed): string
+    {
+        if ($seconds >= $allowed) {
+            return self::seconds($allowed);
+        }
+
+        return sprintf($seconds < 0.95 ? '%.2g s' : ($seconds < 9.95 ? '%.1f s' : '%.0f s'), max($seconds, 0.001));
     }
 }

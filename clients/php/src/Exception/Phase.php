@@ -5,11 +5,14 @@ declare(strict_types=1);
 namespace Unhang\Exception;
 
 /**
- * What a call was doing when its time ran out. Connecting is not among them: on a Unix socket only a full queue makes
- * it wait, and that is a {@see ConnectException} with its own reason.
+ * What a call was doing when its time ran out. A full queue is not among them: that is a {@see ConnectException} with
+ * its own reason.
  */
-enum Phase
+enum Phase: string
 {
-    case Send;
-    case Receive;
+    /** Nothing yet: earlier calls had used up the deadline that they shared with it. */
+    case Connect = 'connect';
+
+    case Send = 'send';
+    case Receive = 'receive';
 }

@@ -15,9 +15,14 @@ final class ReplyTooLargeException extends CallException
     public function __construct(string $path, public readonly int $limit)
     {
         parent::__construct(
-            "The server at $path sent more than the $limit bytes allowed for a reply."
+            'The server at ' . self::place($path) . " sent more than the $limit bytes allowed for a reply."
                 . ' If it may, give the client a greater maxReply.',
             $path,
         );
+    }
+
+    protected function details(): array
+    {
+        return ['limit' => $this->limit];
     }
 }

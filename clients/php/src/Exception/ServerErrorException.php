@@ -4,16 +4,30 @@ declare(strict_types=1);
 
 namespace Unhang\Exception;
 
+use Unhang\Printable;
+
 /**
- * The server gave an error in place of a reply: exactly one line, "ERR" and the reason.
+ * The server gave an error in place of a reply: exactly one line, "ERR" and the reason; or an HTTP status other than
+ * 2xx.
  */
 final class ServerErrorException extends CallException
 {
     /**
-     * @param string $reason in the server's own words
+     * @param string   $reason the server's own words, as they came: escape them before you show them
+     * @param int|null $status of HTTP
      */
-    public function __construct(string $path, public readonly string $reason)
+    public function __construct(string $path, public readonly string $reason, public readonly ?int $status = null)
     {
-        parent::__construct("The server at $path answered with an error: $reason", $path);
+        $error = $status === null ? 'an error' : "the error $status";
+        parent::__construct(
+            'The server at ' . self::place($path) . " answered with $error: " . Printable::text($reason),
+            $path,
+        );
+    }
+
+    protected function details(): array
+    {
+        return ($this->status === null ? [] : ['status' => $this->status])
+            + ['reason' => Printable::text($this->reason)];
     }
 }

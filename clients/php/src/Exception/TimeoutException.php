@@ -5,32 +5,49 @@ declare(strict_types=1);
 namespace Unhang\Exception;
 
 /**
- * The deadline passed before a whole reply. The server has the request, or a part of it, and may still act on it.
+ * The deadline passed, and nothing of a reply had come, or the request was not taken whole. Unless the phase is
+ * Connect, the server has the request or a part of it, and may still act on it.
  */
 final class TimeoutException extends CallException
 {
     /**
      * @param float  $timeout      seconds allowed
      * @param float  $elapsed      seconds spent
-     * @param string $partialReply what had come until then
+     * @param string $partialReply what had come until then, if the request was not taken whole
      */
     public function __construct(
         string $path,
         public readonly Phase $phase,
         public readonly float $timeout,
         public readonly float $elapsed,
-        public readonly string $partialReply = '',
+        #[\SensitiveParameter] public readonly string $partialReply = '',
     ) {
+        $server = 'The server at ' . self::place($path);
         $within = 'within ' . self::seconds($timeout);
-        parent::__construct(match (true) {
-            $phase === Phase::Send
-                => "The server at $path did not take the whole request $within: it reads too slowly, or not at all.",
-            $partialReply === ''
-                => "The server at $path took the request and sent nothing $within."
+        parent::__construct(match ($phase) {
+            Phase::Connect
+                => "$server was not called: earlier calls used up all of the " . self::seconds($timeout)
+                    . ' that they shared with this one.',
+            Phase::Send
+                => "$server did not take the whole request $within: it reads too slowly, or not at all.",
+            Phase::Receive
+                => "$server took the request and sent nothing $within."
                     . ' It is still working, or it waits for more than it was sent.',
-            default
-                => "The server at $path sent " . strlen($partialReply) . " bytes but no newline $within."
-                    . ' If its replies end by closing the connection, use ReplyEnds::AtClose.',
         }, $path);
+    }
+
+    public function isRetrySafe(): bool
+    {
+        return $this->phase === Phase::Connect;
+    }
+
+    protected function details(): array
+    {
+        return [
+            'phase' => $this->phase->value,
+            'timeout' => $this->timeout,
+            'elapsed' => round($this->elapsed, 3),
+            'reply_bytes' => strlen($this->partialReply),
+        ];
     }
 }

@@ -5,27 +5,48 @@ declare(strict_types=1);
 namespace Unhang\Testing;
 
 use Unhang\ClientInterface;
+use Unhang\Deadline;
+use Unhang\Printable;
 
 /**
- * Stands in for a client in your tests: gives the scripted replies in order, throws the scripted exceptions, and
- * remembers what it was asked.
+ * Stands in for a client in your tests: gives the scripted replies in order, throws the scripted exceptions, asks the
+ * scripted functions, and remembers what it was asked.
  */
 final class FakeClient implements ClientInterface
 {
     /** @var list<string> */
     private array $calls = [];
 
-    /** @var list<string|\Throwable> */
-    private readonly array $script;
+    /** @var list<string|\Throwable|\Closure(string): string> */
+    private array $script;
 
-    public function __construct(string|\Throwable ...$script)
+    /** @var \Closure(string): string|null */
+    private ?\Closure $always = null;
+
+    /**
+     * @param string|\Throwable|\Closure(string): string ...$script one for each call
+     */
+    public function __construct(string|\Throwable|\Closure ...$script)
     {
         $this->script = array_values($script);
     }
 
-    public function call(string $message): string
+    /**
+     * A client that answers every call by your function, which gets the message and may throw.
+     *
+     * @param \Closure(string): string $answer
+     */
+    public static function answering(\Closure $answer): self
     {
-        $answer = $this->script[count($this->calls)] ?? null;
+        $client = new self();
+        $client->always = $answer;
+
+        return $client;
+    }
+
+    public function call(#[\SensitiveParameter] string $message, float|Deadline|null $timeout = null): string
+    {
+        $answer = $this->script[count($this->calls)] ?? $this->always;
         $this->calls[] = $message;
 
         if ($answer === null) {
@@ -35,14 +56,14 @@ final class FakeClient implements ClientInterface
                     . ' Script one more, or find out who calls.',
                 count($this->script),
                 count($this->calls),
-                $message,
+                Printable::text($message),
             ));
         }
         if ($answer instanceof \Throwable) {
             throw $answer;
         }
 
-        return $answer;
+        return $answer instanceof \Closure ? $answer($message) : $answer;
     }
 
     /**

@@ -4,6 +4,7 @@ declare(strict_types=1);
 
 namespace Unhang\Tests\Fault;
 
+use PHPUnit\Framework\Attributes\DataProvider;
 use PHPUnit\Framework\Attributes\RequiresPhpExtension;
 use Unhang\Exception\ConnectException;
 use Unhang\Exception\ConnectFailure;
@@ -90,13 +91,15 @@ final class ConnectTest extends FaultTestCase
             try {
                 $client->call('');
             } catch (Unhang\Exception\ConnectException $e) {
-                echo $e->reason->name, ': ', $e->getMessage(), "\n";
+                echo $e->reason->name, ' ', $e->errno, ': ', $e->getMessage(), "\n";
             }
             PHP;
-        $command = [PHP_BINARY, '-r', $script, dirname(__DIR__) . '/bootstrap.php', $this->path()];
-
-        $this->start($command, "Other: Cannot connect to {$this->path()} (Failed to create");
-        $this->addToAssertionCount(1);
+        // With ext/sockets, if it is there, and by streams alone.
+        foreach ([[], ['-d', 'disable_functions=socket_create']] as $settings) {
+            $command = [PHP_BINARY, ...$settings, '-r', $script, dirname(__DIR__) . '/bootstrap.php', $this->path()];
+            $this->start($command, "NoDescriptorLeft 24: Cannot connect to {$this->path()}");
+            $this->addToAssertionCount(1);
+        }
     }
 
     public function testOpenBasedirForbidsToLook(): void
@@ -117,6 +120,86 @@ final class ConnectTest extends FaultTestCase
         // The best that can be said without looking.
         $this->start([...$command, "$package/tests/bootstrap.php", $this->path()], "NobodyListens\n");
         $this->addToAssertionCount(1);
+    }
+
+    /**
+     * A function that is missing is an Error of PHP, and no application would catch that.
+     *
+     * @dataProvider functions
+     */
+    #[DataProvider('functions')]
+    public function testDisabledFunctionIsToldOrNotMissed(string $function): void
+    {
+        $this->serve('digests');
+        $script = <<<'PHP'
+            require $argv[1];
+            try {
+                echo (new Unhang\Client($argv[2], timeout: 20))->call('hello'), "\n";
+            } catch (Unhang\Exception\UnsupportedException $e) {
+                echo $e->getMessage(), "\n";
+            }
+            PHP;
+        $settings = ['-d', "disable_functions=$function", '-d', 'display_errors=stderr'];
+        $process = $this->start(
+            [PHP_BINARY, ...$settings, '-r', $script, dirname(__DIR__) . '/bootstrap.php', $this->path()],
+            "\n",
+        );
+        self::assertMatchesRegularExpression(
+            '/\A(' . md5('hello') . "|PHP here has no function \w+\(\), .* disable_functions .*)\n\z/",
+            $process->seen(),
+        );
+    }
+
+    /**
+     * Every function that the package calls on the way of a call and that an administrator might take away.
+     *
+     * @return iterable<string, array{string}>
+     */
+    public static function functions(): iterable
+    {
+        $functions = [];
+        foreach (self::sources() as $file) {
+            preg_match_all(
+                '/\b((?:stream|socket)_\w+|fopen|fread|fwrite|fclose|stat|usleep|getmypid|hrtime|clearstatcache)\(/',
+                (string) file_get_contents($file),
+                $m,
+            );
+            $functions += array_flip($m[1]);
+        }
+        self::assertGreaterThan(15, count($functions));
+        foreach (array_keys($functions) as $function) {
+            yield $function => [$function];
+        }
+    }
+
+    /**
+     * A container that has the socket mounted, not its directory, keeps the file that the server has deleted.
+     */
+    public function testAMountOfADeletedFile(): void
+    {
+        fclose(stream_socket_server('unix://' . $this->path()));
+        $script = <<<'PHP'
+            require $argv[1];
+            try {
+                (new Unhang\Client($argv[2]))->call('');
+            } catch (Unhang\Exception\ConnectException $e) {
+                echo $e->reason->name, ': ', $e->getMessage(), "\n";
+            }
+            PHP;
+        touch($this->path('mount'));
+        $shell = 'mount --bind "$1" "$2" && rm "$1" && exec "$3" -r "$4" "$5" "$2" || echo cannot mount';
+        $process = $this->start(
+            [
+                'unshare', '--user', '--map-root-user', '--mount', 'sh', '-c', $shell, 'sh',
+                $this->path(), $this->path('mount'), PHP_BINARY, $script, dirname(__DIR__) . '/bootstrap.php',
+            ],
+            "\n",
+        );
+        if ($process->seen() === "cannot mount\n") {
+            self::markTestSkipped('This user may not mount');
+        }
+        self::assertStringContainsString('NobodyListens', $process->seen());
+        self::assertStringContainsString('Mount the directory, not the socket', $process->seen());
     }
 
     public function testFullQueueUntilTheDeadline(): void
@@ -163,6 +246,17 @@ final class ConnectTest extends FaultTestCase
             self::assertSame(md5('hello'), $this->client(path: 'test.sock')->call('hello'));
         } finally {
             chdir($before);
+        }
+    }
+
+    /**
+     * @return iterable<string>
+     */
+    private static function sources(): iterable
+    {
+        $folder = new \RecursiveDirectoryIterator(dirname(__DIR__, 2) . '/src', \FilesystemIterator::SKIP_DOTS);
+        foreach (new \RecursiveIteratorIterator($folder) as $file) {
+            yield (string) $file;
         }
     }
 

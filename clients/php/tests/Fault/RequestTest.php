@@ -72,10 +72,26 @@ final class RequestTest extends FaultTestCase
         self::assertContains($e->errno, [32, 104]);
     }
 
+    /**
+     * The reply looks whole, and the request was not: to pass it on would be a lie, to drop it a loss.
+     */
+    public function testTakesAPartAndAnswers(): void
+    {
+        $this->serve('takes-a-part-and-answers');
+        $e = self::thrown(
+            ConnectionLostException::class,
+            fn () => $this->client()->call(str_repeat('x', 6_000_000)),
+        );
+        self::assertSame('the reply', $e->partialReply);
+        self::assertGreaterThanOrEqual(1000, $e->taken);
+        self::assertStringContainsString("at most $e->taken of the 6000000 bytes", $e->getMessage());
+    }
+
     public function testHalfClosesOnlyIfItMay(): void
     {
         $this->serve('takes-half-close-for-the-end');
-        self::thrown(ConnectionLostException::class, fn () => $this->client()->call("hello\n"));
+        $e = self::thrown(ConnectionLostException::class, fn () => $this->client()->call("hello\n"));
+        self::assertStringContainsString('use halfClose: false', $e->getMessage());
         self::assertSame('still there', $this->client(halfClose: false)->call("hello\n"));
     }
 

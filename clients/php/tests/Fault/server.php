@@ -44,9 +44,26 @@ function drip($peer, string $bit, int $microseconds, int $times): void
     }
 }
 
+/**
+ * A TCP connection whose last close() takes four seconds: nobody reads what it has still to send.
+ *
+ * @return resource
+ */
+function lingering()
+{
+    $listener = stream_socket_server('tcp://127.0.0.1:0');
+    $stream = stream_socket_client('tcp://' . stream_socket_get_name($listener, false));
+    socket_set_option(socket_import_stream($stream), SOL_SOCKET, SO_LINGER, ['l_onoff' => 1, 'l_linger' => 4]);
+    keep(stream_socket_accept($listener));
+    stream_set_blocking($stream, false);
+    while (@fwrite($stream, str_repeat('x', 65_536)) > 0);
+
+    return $stream;
+}
+
 $behaviours = [
     'digests' => static function ($peer): void {
-        fwrite($peer, md5(stream_get_contents($peer)));
+        @fwrite($peer, md5(stream_get_contents($peer)));
     },
     'digests-slowly' => static function ($peer): void {
         $digest = hash_init('md5');
@@ -117,6 +134,41 @@ $behaviours = [
         fread($peer, 1000);
         fwrite($peer, "ERR the request is longer than 1000 bytes\n");
         stream_socket_shutdown($peer, STREAM_SHUT_WR);
+        keep($peer);
+    },
+    'takes-a-part-and-answers' => static function ($peer): void {
+        fread($peer, 1000);
+        stream_socket_shutdown($peer, STREAM_SHUT_RD);
+        fwrite($peer, 'the reply');
+    },
+    'passes-lingering-sockets' => static function ($peer): void {
+        untilSomethingCame($peer);
+        for ($i = 0; $i < 5; $i++) {
+            $passed = lingering();
+            $control = ['level' => SOL_SOCKET, 'type' => SCM_RIGHTS, 'data' => [$passed]];
+            if (!@socket_sendmsg(socket_import_stream($peer), ['iov' => ['x'], 'control' => [$control]], 0)) {
+                // Refused, as a good client sees to. Closing it would hold this server.
+                keep($passed);
+                fwrite($peer, 'x');
+            }
+        }
+        stream_get_contents($peer);
+    },
+    'sends-this-and-keeps' => static function ($peer) use ($argument): void {
+        stream_get_contents($peer);
+        fwrite($peer, base64_decode($argument));
+        keep($peer);
+    },
+    'sends-this-and-closes' => static function ($peer) use ($argument): void {
+        stream_get_contents($peer);
+        fwrite($peer, base64_decode($argument));
+    },
+    'sends-this-byte-by-byte' => static function ($peer) use ($argument): void {
+        stream_get_contents($peer);
+        foreach (str_split(base64_decode($argument)) as $byte) {
+            fwrite($peer, $byte);
+            usleep(1000);
+        }
         keep($peer);
     },
     'quotes-an-error' => static function ($peer): void {

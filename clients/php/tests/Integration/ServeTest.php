@@ -34,7 +34,7 @@ final class ServeTest extends SocketTestCase
     public function testAnswersALine(): void
     {
         $this->serve('--until', 'newline');
-        $client = $this->client(replyEnds: ReplyEnds::AtNewline, halfClose: false);
+        $client = $this->client(replyEnds: ReplyEnds::newline(), halfClose: false);
         self::assertMatchesRegularExpression(self::ANSWER, $client->call("hello\n"));
     }
 

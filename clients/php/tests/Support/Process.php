@@ -23,6 +23,7 @@ final class Process
     private array $pipes = [];
 
     private ?int $exitCode = null;
+    private string $seen = '';
 
     /**
      * @param list<string> $command
@@ -41,17 +42,24 @@ final class Process
      */
     public function await(string $text): void
     {
-        $seen = '';
         $end = hrtime(true) + self::PATIENCE * 1e9;
-        while (!str_contains($seen, $text)) {
+        while (!str_contains($this->seen, $text)) {
             $read = [$this->pipes[1]];
             $none = null;
             $bytes = stream_select($read, $none, $none, 1) === 1 ? (string) fread($this->pipes[1], 8192) : null;
             if ($bytes === '' || hrtime(true) > $end) {
-                throw new \RuntimeException("Waited for \"$text\" from the process, but got \"$seen\"");
+                throw new \RuntimeException("Waited for \"$text\" from the process, but got \"$this->seen\"");
             }
-            $seen .= $bytes;
+            $this->seen .= $bytes;
         }
+    }
+
+    /**
+     * All of its output so far.
+     */
+    public function seen(): string
+    {
+        return $this->seen;
     }
 
     public function tell(string $line): void

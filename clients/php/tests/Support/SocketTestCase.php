@@ -87,6 +87,6 @@ abstract class SocketTestCase extends TestCase
             self::assertLessThan(5.0, (hrtime(true) - $start) / 1e9, 'The call took too long');
             return $e;
         }
-        self::fail("Expected $class, but the call returned " . var_export(substr($reply, 0, 100), true));
+        self::fail("Expected $class, but the call returned " . substr(var_export($reply, true), 0, 100));
     }
 }

@@ -9,6 +9,9 @@ use PHPUnit\Framework\TestCase;
 use Unhang\Client;
 use Unhang\Exception\InvalidArgumentException;
 use Unhang\Exception\UnhangException;
+use Unhang\Keep;
+use Unhang\ReplyEnds;
+use Unhang\Wire;
 
 final class ClientArgumentsTest extends TestCase
 {
@@ -45,7 +48,12 @@ final class ClientArgumentsTest extends TestCase
         yield 'timeout in the past' => [['timeout' => -1.0], 'it is -1'];
         yield 'timeout that is no number' => [['timeout' => NAN], 'it is NAN'];
         yield 'timeout without end' => [['timeout' => INF], 'it is INF'];
-        yield 'timeout beyond a day' => [['timeout' => 86_401.0], 'it is 86401'];
+        yield 'timeout in milliseconds' => [['timeout' => 5000], 'meant as milliseconds, write 5.'];
+        yield 'timeout beyond ten minutes' => [['timeout' => 600.5], 'at most 600 seconds, but it is 600.5'];
+        yield 'escape sequence in the path' => [['path' => "http://\e[2J"], '"http://\x1B[2J"'];
+        yield 'two ends' => [['wire' => Wire::lines(), 'replyEnds' => ReplyEnds::close()], 'leave replyEnds'];
+        yield 'half-close on a wire' => [['wire' => Wire::lines(), 'halfClose' => true], 'and halfClose out'];
+        yield 'nothing to keep' => [['keep' => Keep::Worker], 'give a wire'];
         yield 'reply of nothing' => [['maxReply' => 0], 'it is 0'];
     }
 
@@ -68,7 +76,7 @@ final class ClientArgumentsTest extends TestCase
         yield 'path of 107 bytes' => [['path' => '/' . str_repeat('p', 106)]];
         yield 'abstract name of 107 bytes' => [['path' => '@' . str_repeat('p', 107)]];
         yield 'file whose name begins with @' => [['path' => './@a.sock']];
-        yield 'timeout of a day' => [['path' => 'a.sock', 'timeout' => 86_400.0]];
+        yield 'timeout of ten minutes' => [['path' => 'a.sock', 'timeout' => 600.0]];
         yield 'whole seconds' => [['path' => 'a.sock', 'timeout' => 2]];
     }
 }

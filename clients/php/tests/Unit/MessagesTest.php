@@ -12,10 +12,12 @@ use Unhang\Exception\ConnectFailure;
 use Unhang\Exception\ConnectionLostException;
 use Unhang\Exception\NotClosedException;
 use Unhang\Exception\Phase;
+use Unhang\Exception\ProtocolException;
 use Unhang\Exception\ReplyTooLargeException;
 use Unhang\Exception\ServerErrorException;
 use Unhang\Exception\TimeoutException;
 use Unhang\Exception\UnhangException;
+use Unhang\Keep;
 
 final class MessagesTest extends TestCase
 {
@@ -34,6 +36,36 @@ final class MessagesTest extends TestCase
         self::assertStringContainsString(self::PATH, $e->getMessage());
         self::assertStringContainsString($what, $e->getMessage());
         self::assertStringContainsString($next, $e->getMessage());
+    }
+
+    public function testEnumsHaveValuesThatALogCanHold(): void
+    {
+        self::assertSame(ConnectFailure::QueueFull, ConnectFailure::from('queue_full'));
+        self::assertSame(Phase::Receive, Phase::from('receive'));
+        self::assertSame(Keep::Worker, Keep::from('worker'));
+    }
+
+    public function testContextIsPlainAndSaysWhetherARetryIsSafe(): void
+    {
+        $refused = new ConnectException("/run/\e.sock", ConnectFailure::QueueFull, 11, elapsed: 1.23456);
+        self::assertSame(
+            [
+                'path' => '/run/\x1B.sock',
+                'errno' => 11,
+                'reason' => 'queue_full',
+                'elapsed' => 1.235,
+                'retry_safe' => true,
+            ],
+            $refused->context(),
+        );
+        $late = new TimeoutException(self::PATH, Phase::Receive, 2.0, 2.0, 'secret');
+        self::assertFalse($late->isRetrySafe());
+        self::assertSame(6, $late->context()['reply_bytes']);
+        self::assertStringNotContainsString('secret', print_r($late->context(), true));
+        self::assertTrue((new TimeoutException(self::PATH, Phase::Connect, 2.0, 2.0))->isRetrySafe());
+        self::assertTrue((new ConnectionLostException(self::PATH, false))->isRetrySafe());
+        self::assertFalse((new ConnectionLostException(self::PATH, true))->isRetrySafe());
+        self::assertFalse((new ServerErrorException(self::PATH, 'busy'))->isRetrySafe());
     }
 
     public function testAnAbstractNameHasNoFileThatCouldStayBehind(): void
@@ -63,7 +95,16 @@ final class MessagesTest extends TestCase
             new TimeoutException($path, Phase::Receive, 2.0, 2.001), 0, 'sent nothing', 'still working',
         ];
         yield 'no newline' => [
-            new TimeoutException($path, Phase::Receive, 2.0, 2.001, 'abc'), 0, '3 bytes but no newline', 'AtClose',
+            new NotClosedException($path, 'abc', 1.0, 2.0, 'a newline'), 0, 'without a newline, and', '::when()',
+        ];
+        yield 'no time left' => [
+            new TimeoutException($path, Phase::Connect, 2.0, 2.001), 0, 'was not called', 'shared',
+        ];
+        yield 'a mount' => [
+            new ConnectException($path, ConnectFailure::NobodyListens, 111, deletedFile: true),
+            111,
+            'link count is 0',
+            'Mount the directory',
         ];
         yield 'nobody listens' => [
             new ConnectException($path, ConnectFailure::NobodyListens, 111), 111, 'Nobody listens', 'stays behind',
@@ -72,7 +113,19 @@ final class MessagesTest extends TestCase
             new NotClosedException($path, 'abc', 0.001, 2.0), 0, '0.001 s before', 'raise the timeout',
         ];
         yield 'not closed' => [
-            new NotClosedException($path, 'abc', 1.9996, 2.0), 0, 'nothing for 2 s', 'AtNewline',
+            new NotClosedException($path, "abc\n", 2.003, 2.0), 0, 'for 2 s until the timeout of 2 s', '::newline()',
+        ];
+        yield 'not closed in JSON' => [
+            new NotClosedException($path, '{"ok":true}', 1.957, 2.0), 0, 'nothing for 2.0 s', 'ReplyEnds::json()',
+        ];
+        yield 'not closed in HTTP' => [
+            new NotClosedException($path, "HTTP/1.1 200 OK\r\n", 0.4567, 2.0), 0, 'nothing for 0.46 s', 'Wire::http()',
+        ];
+        yield 'not closed after a length' => [
+            new NotClosedException($path, "\0\0\0\x02ab", 1.0, 2.0), 0, 'its own length', 'ReplyEnds::lengthPrefix()',
+        ];
+        yield 'not closed after NUL' => [
+            new NotClosedException($path, "ab\0", 1.0, 2.0), 0, 'NUL', 'ReplyEnds::delimiter("\0")',
         ];
         yield 'closed' => [
             new ConnectionLostException($path, true), 0, 'without a reply', 'only if that does no harm',
@@ -80,11 +133,26 @@ final class MessagesTest extends TestCase
         yield 'reset' => [
             new ConnectionLostException($path, true, 'abc', 104), 104, 'after 3 bytes of reply', 'may have run',
         ];
+        yield 'took a half-close for the end' => [
+            new ConnectionLostException($path, true, halfClosed: true), 0, 'Node.js', 'halfClose: false',
+        ];
+        yield 'took a part' => [
+            new ConnectionLostException($path, true, 'abc', 32, taken: 10, length: 20), 32, '10 of the 20', 'may have',
+        ];
+        yield 'closed without a newline' => [
+            new ConnectionLostException($path, true, 'abc'), 0, 'before a newline', 'ReplyEnds::close()',
+        ];
+        yield 'something else' => [
+            new ProtocolException($path, 'JSON', "\e<html>"), 0, 'else than JSON', 'begins with "\x1B<html>"',
+        ];
         yield 'not taken' => [
             new ConnectionLostException($path, false, '', 32), 32, 'without having read', 'repeating it is safe',
         ];
         yield 'too large' => [
             new ReplyTooLargeException($path, 10), 0, 'more than the 10 bytes', 'maxReply',
+        ];
+        yield 'HTTP error' => [
+            new ServerErrorException($path, 'no such page', 404), 0, 'the error 404', 'no such page',
         ];
         yield 'error' => [
             new ServerErrorException($path, 'too busy'), 0, 'with an error', 'too busy',

@@ -1,0 +1,38 @@
+<?php
+
+declare(strict_types=1);
+
+namespace Unhang\Exception;
+
+use Unhang\Printable;
+
+/**
+ * The reply cannot be what the client was told to expect, such as JSON or HTTP.
+ */
+final class ProtocolException extends CallException
+{
+    /** Bytes. Enough to recognise what it is. */
+    private const SHOWN = 60;
+
+    /**
+     * @param string $expected     "JSON", "a chunk's size"
+     * @param string $partialReply what had come
+     */
+    public function __construct(
+        string $path,
+        public readonly string $expected,
+        #[\SensitiveParameter] public readonly string $partialReply,
+    ) {
+        parent::__construct(
+            'The server at ' . self::place($path) . " sent something else than $expected. What it sent begins with \""
+                . Printable::text($partialReply, self::SHOWN)
+                . '". Compare replyEnds or wire with what the server speaks.',
+            $path,
+        );
+    }
+
+    protected function details(): array
+    {
+        return ['expected' => $this->expected, 'reply_bytes' => strlen($this->partialReply)];
+    }
+}

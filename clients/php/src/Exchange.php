@@ -1,0 +1,394 @@
+<?php
+
+declare(strict_types=1);
+
+namespace Unhang;
+
+use Unhang\Connect\Connections;
+use Unhang\Connect\Opened;
+use Unhang\Exception\ConnectException;
+use Unhang\Exception\ConnectFailure;
+use Unhang\Exception\ConnectionLostException;
+use Unhang\Exception\NotClosedException;
+use Unhang\Exception\Phase;
+use Unhang\Exception\ProtocolException;
+use Unhang\Exception\ReplyTooLargeException;
+use Unhang\Exception\ServerErrorException;
+use Unhang\Exception\TimeoutException;
+use Unhang\Exception\UnhangException;
+use Unhang\Reader\Malformed;
+use Unhang\Reader\ReplyReader;
+
+/**
+ * One request and its reply, from connecting to the end. It never waits: {@see step()} does what can be done at once,
+ * and then it says what is missing and until when.
+ *
+ * @internal
+ */
+final class Exchange
+{
+    /** Bytes offered at a time, little more than a socket takes: the rest of a long request is not copied each time. */
+    private const WRITE_SIZE = 256 * 1024;
+
+    /** Bytes asked for at a time: a long reply in few system calls, a short one without much memory. */
+    private const READ_SIZE = 64 * 1024;
+
+    /** Seconds. A busy server takes the next connection within about a millisecond. */
+    private const FIRST_PAUSE = 0.001;
+
+    /** Seconds. Twenty attempts a second cost nothing, and a free place is still found soon. */
+    private const LONGEST_PAUSE = 0.05;
+
+    private string|UnhangException|null $outcome = null;
+    private ?Opened $connection = null;
+    private readonly ReplyReader $reader;
+
+    /** By the deadline's clock, which other calls may share. */
+    private readonly float $begunAt;
+
+    /** By the deadline's clock: when to try again to connect. */
+    private float $tryAt = 0.0;
+    private float $pause = self::FIRST_PAUSE;
+    private bool $tried = false;
+    private bool $anew = false;
+
+    private int $sent = 0;
+    private bool $sending = true;
+    private bool $receiving = true;
+    private string $received = '';
+    private int $examined = 0;
+    private float $heardAt = 0.0;
+    private int $errno = 0;
+
+    /**
+     * @param string $request as it goes over the connection
+     */
+    public function __construct(
+        private readonly Connections $connections,
+        private readonly Wire $wire,
+        private readonly Deadline $deadline,
+        #[\SensitiveParameter] private readonly string $request,
+        private readonly int $maxReply,
+    ) {
+        $this->reader = $wire->reader($maxReply);
+        $this->begunAt = $deadline->elapsed();
+    }
+
+    /**
+     * Whether it has come any further.
+     */
+    public function step(): bool
+    {
+        try {
+            if ($this->deadline->passed()) {
+                throw $this->late();
+            }
+            if ($this->connection === null) {
+                return $this->connect();
+            }
+            $sent = $this->sending && $this->send();
+            $received = $this->receiving && $this->receive();
+            if (!$this->sending && !$this->receiving) {
+                $this->finish($this->conclusion());
+            }
+
+            return $sent || $received || $this->outcome !== null;
+        } catch (UnhangException $e) {
+            $this->finish($e);
+            return true;
+        }
+    }
+
+    /**
+     * The reply, or why there is none; null until then.
+     */
+    public function result(): string|UnhangException|null
+    {
+        return $this->outcome;
+    }
+
+    /**
+     * Gives up if it has not ended, as when a signal handler throws.
+     */
+    public function abandon(): void
+    {
+        if ($this->connection !== null) {
+            $this->connections->close($this->connection);
+            $this->connection = null;
+        }
+    }
+
+    /**
+     * @return resource|null
+     */
+    public function stream()
+    {
+        return $this->connection?->stream;
+    }
+
+    public function waitsToSend(): bool
+    {
+        return $this->sending;
+    }
+
+    public function waitsToReceive(): bool
+    {
+        return $this->receiving;
+    }
+
+    /**
+     * Seconds after which it wants another step, whatever happens.
+     */
+    public function patience(): float
+    {
+        $left = $this->deadline->remaining();
+        if ($this->connection === null) {
+            return min($left, max(0.0, $this->tryAt - $this->deadline->elapsed()));
+        }
+        $silence = $this->silenceLeft();
+
+        return $silence === null ? $left : min($left, max(0.0, $silence));
+    }
+
+    private function connect(): bool
+    {
+        if ($this->deadline->elapsed() < $this->tryAt) {
+            return false;
+        }
+        $this->tried = true;
+        $this->connection = $this->connections->open($this->anew);
+        if ($this->connection !== null) {
+            return true;
+        }
+        if ($this->connections->connector->errno !== Errno::EAGAIN) {
+            throw $this->connectFailure();
+        }
+        // A random share of the pause, or all the clients that wait would come back in step.
+        $this->tryAt = $this->deadline->elapsed() + $this->pause * random_int(500, 1000) / 1000;
+        $this->pause = min(2 * $this->pause, self::LONGEST_PAUSE);
+
+        return false;
+    }
+
+    private function send(): bool
+    {
+        $before = $this->sent;
+        if ($this->sent < strlen($this->request)) {
+            $bytes = substr($this->request, $this->sent, self::WRITE_SIZE);
+            $taken = Quietly::run(fn () => fwrite($this->connection->stream, $bytes), $warning);
+            if ($taken === false) {
+                $this->sendFailed($warning);
+                return true;
+            }
+            $this->sent += $taken;
+        }
+        if ($this->sent === strlen($this->request)) {
+            $this->sending = false;
+            if ($this->wire->halfCloses) {
+                Quietly::run(fn () => stream_socket_shutdown($this->connection->stream, STREAM_SHUT_WR));
+            }
+        }
+
+        return !$this->sending || $this->sent > $before;
+    }
+
+    private function sendFailed(?string $warning): void
+    {
+        if ($this->connection->reused && $this->sent === 0 && $this->received === '') {
+            // The server ended the kept connection while it was idle. It has nothing of this request, so a new
+            // connection may carry it; that one is not "reused", so this happens once.
+            $this->abandon();
+            $this->anew = true;
+            $this->tried = false;
+            return;
+        }
+        // The server reads no more, but what it said before is still there to be received.
+        $this->sending = false;
+        $this->errno = preg_match('/errno=(\d+)/', (string) $warning, $m) ? (int) $m[1] : Errno::EPIPE;
+    }
+
+    private function receive(): bool
+    {
+        if ($this->connection === null) {
+            return false;
+        }
+        $bytes = Quietly::run(fn () => fread($this->connection->stream, self::READ_SIZE));
+        if ($bytes === '' || $bytes === false) {
+            // Not feof(): that looks at the socket anew, and a reset since the read would pass for a clean end.
+            if (stream_get_meta_data($this->connection->stream)['eof']) {
+                $this->ended(reset: $bytes === false);
+                return true;
+            }
+            $silence = $this->silenceLeft();
+            if ($silence !== null && $silence <= 0.0) {
+                $this->receiving = false;
+                return true;
+            }
+            return false;
+        }
+
+        $this->received .= $bytes;
+        $this->heardAt = $this->deadline->elapsed();
+        $this->examine();
+
+        return true;
+    }
+
+    /**
+     * Looks for the end of the reply in what has come.
+     */
+    private function examine(): void
+    {
+        $limit = $this->reader->limit();
+        try {
+            $length = $this->reader->length($this->received, $this->examined);
+            $this->examined = strlen($this->received);
+        } catch (Malformed $malformed) {
+            if (ErrorLine::reason($this->received) !== null) {
+                $this->sending = $this->receiving = false;
+                return;
+            }
+            if (ErrorLine::mayCome($this->received) && strlen($this->received) <= $limit) {
+                return;
+            }
+            throw $malformed->tooLong
+                ? new ReplyTooLargeException($this->path(), $this->maxReply)
+                : new ProtocolException($this->path(), $malformed->getMessage(), $this->received);
+        }
+        if (($length ?? $this->examined) > $limit) {
+            throw new ReplyTooLargeException($this->path(), $this->maxReply);
+        }
+        if ($length !== null) {
+            $clean = $this->sent === strlen($this->request) && $length === strlen($this->received);
+            $this->received = substr($this->received, 0, $length);
+            $this->finish($this->replyOrError(), reusable: $clean && $this->reader->reusable());
+        }
+    }
+
+    private function ended(bool $reset): void
+    {
+        $this->receiving = false;
+        if ($reset) {
+            // PHP does not tell why a read failed; on a connected Unix socket this is the only error there is.
+            $this->errno = Errno::ECONNRESET;
+        }
+        // A clean end is no reason to stop sending: a server may finish its reply and still read. If it closed both
+        // ways, the next write fails.
+        $mayStillRead = !$reset
+            && ErrorLine::reason($this->received) === null
+            && $this->reader->wholeAtClose($this->received);
+        $this->sending = $this->sending && $mayStillRead;
+    }
+
+    /**
+     * What came of a connection that brings nothing more.
+     */
+    private function conclusion(): string|UnhangException
+    {
+        $whole = $this->errno === 0 && $this->reader->wholeAtClose($this->received);
+
+        return $whole || ErrorLine::reason($this->received) !== null ? $this->replyOrError() : $this->lost();
+    }
+
+    private function replyOrError(): string|ServerErrorException
+    {
+        $reason = ErrorLine::reason($this->received);
+        if ($reason !== null) {
+            return new ServerErrorException($this->path(), $reason);
+        }
+        try {
+            return $this->reader->reply($this->received, $this->path());
+        } catch (ServerErrorException $e) {
+            return $e;
+        }
+    }
+
+    private function finish(string|UnhangException $outcome, bool $reusable = false): void
+    {
+        $this->outcome = $outcome;
+        if ($reusable && $this->connection !== null) {
+            $this->connections->giveBack($this->connection);
+            $this->connection = null;
+        }
+        $this->abandon();
+    }
+
+    private function silenceLeft(): ?float
+    {
+        $silence = $this->sending || $this->received === '' ? null : $this->reader->silence();
+
+        return $silence === null ? null : $this->heardAt + $silence - $this->deadline->elapsed();
+    }
+
+    private function connectFailure(): ConnectException
+    {
+        $connector = $this->connections->connector;
+        // The kernel says "refused" for a file that is no socket, too.
+        $refused = $connector->errno === Errno::ECONNREFUSED;
+        $impostor = $refused ? $connector->address->impostor() : null;
+
+        return new ConnectException(
+            $this->path(),
+            match ($connector->errno) {
+                Errno::ENOENT, Errno::ENOTDIR => ConnectFailure::NoSuchFile,
+                Errno::ECONNREFUSED => $impostor ? ConnectFailure::NotAStreamSocket : ConnectFailure::NobodyListens,
+                Errno::EACCES => ConnectFailure::PermissionDenied,
+                Errno::EPROTOTYPE => ConnectFailure::NotAStreamSocket,
+                Errno::EAGAIN => ConnectFailure::QueueFull,
+                Errno::EMFILE, Errno::ENFILE => ConnectFailure::NoDescriptorLeft,
+                default => ConnectFailure::Other,
+            },
+            $connector->errno,
+            $impostor ? "it is $impostor" : $connector->error,
+            $this->deadline->elapsed() - $this->begunAt,
+            deletedFile: $refused && $connector->address->isDeleted(),
+        );
+    }
+
+    private function lost(): ConnectionLostException
+    {
+        $length = strlen($this->request);
+
+        return new ConnectionLostException(
+            $this->path(),
+            // An empty request is complete as soon as the connection is.
+            $this->sent > 0 || $this->request === '',
+            $this->received,
+            $this->errno,
+            $this->reader->missing(),
+            halfClosed: $this->wire->halfCloses && $this->sent === $length,
+            taken: $this->sent < $length ? $this->sent : null,
+            length: $length,
+        );
+    }
+
+    private function late(): UnhangException
+    {
+        $elapsed = $this->deadline->elapsed();
+        $timeout = $this->deadline->timeout;
+        if ($this->connection === null) {
+            return $this->tried
+                ? $this->connectFailure()
+                : new TimeoutException($this->path(), Phase::Connect, $timeout, $elapsed);
+        }
+        if (!$this->sending && $this->received !== '') {
+            $silentFor = $elapsed - $this->heardAt;
+
+            return new NotClosedException(
+                $this->path(),
+                $this->received,
+                $silentFor,
+                $timeout,
+                $this->reader->missing(),
+            );
+        }
+        $phase = $this->sending ? Phase::Send : Phase::Receive;
+
+        return new TimeoutException($this->path(), $phase, $timeout, $elapsed, $this->received);
+    }
+
+    private function path(): string
+    {
+        return $this->connections->connector->address->path;
+    }
+}
