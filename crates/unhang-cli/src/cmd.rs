@@ -13,7 +13,7 @@ use clap::{
     Arg, ArgAction, Command as Grammar, CommandFactory, FromArgMatches, Parser, Subcommand,
 };
 
-use crate::exit;
+use crate::{exit, stdio};
 
 /// No client of a Unix socket is ever left hanging
 #[derive(Debug, Parser)]
@@ -76,10 +76,9 @@ fn block_on<T>(work: impl Future<Output = T>) -> std::io::Result<T> {
     Ok(runtime.block_on(work))
 }
 
-/// Writes all of it, now.
-fn write(mut out: impl Write, bytes: &[u8]) -> io::Result<()> {
-    out.write_all(bytes)?;
-    out.flush()
+/// Writes all of it to standard output, with colours for a terminal alone.
+fn print(text: &str) -> io::Result<()> {
+    stdio::Stdout.write_all(stdio::for_stdout(text).as_bytes())
 }
 
 /// The exit code, which must not tell of something that nobody was given: then it is `lost`, and it
@@ -97,8 +96,9 @@ fn given(command: &str, written: &io::Result<()>, code: u8, lost: u8, complaint:
 
 /// Says on standard error what went wrong, and under which command.
 fn complain(command: &str, what: impl std::fmt::Display) {
-    // Where it cannot be written, there is nobody to tell; `eprintln!` would panic.
-    let _ = writeln!(anstream::stderr(), "unhang {command}: {what}");
+    // If it cannot be written, there is nobody to tell; `eprintln!` would panic. One write, so that no line
+    // of another process comes in between.
+    let _ = stdio::Stderr.write_all(format!("unhang {command}: {what}\n").as_bytes());
 }
 
 #[cfg(test)]

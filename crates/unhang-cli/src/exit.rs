@@ -3,13 +3,13 @@
 /// Done: for `call`, answered and closed; for `serve`, stopped as asked.
 pub(crate) const DONE: u8 = 0;
 /// Failed in a way that none of the others names: for `serve`, it could not start; for `call`, the
-/// connection was lost or the reply too large.
+/// connection was lost, the reply too large, or the request not taken to its end.
 pub(crate) const FAILED: u8 = 1;
 /// The arguments make no sense. Clap uses the same for those that it refuses itself.
 pub(crate) const USAGE: u8 = 2;
 /// `call`: could not connect; `bench`: not even before the load.
 pub(crate) const NOT_CONNECTED: u8 = 3;
-/// `call`: no answer in time.
+/// `call`: no answer in time, or standard input or output held it up for as long.
 pub(crate) const NO_ANSWER: u8 = 4;
 /// `call`: answered, and not closed in time.
 pub(crate) const NOT_CLOSED: u8 = 5;
@@ -42,8 +42,9 @@ Exit codes:
 pub(crate) const HELP: &str = "\
 Exit codes of serve and call (why and bench have their own):
   0  done: answered and closed, or stopped as asked
-  1  failed: could not serve; the connection was lost; the reply was too large
+  1  failed: could not serve; the connection was lost; the reply was too large; the server took
+     only a part of the request
   2  the arguments make no sense
   3  could not connect: no such file, nobody listens, permission, not a socket, queue full
-  4  no answer in time
+  4  no answer in time; or standard input did not end, or nobody read the reply, in time
   5  answered, but not closed in time";

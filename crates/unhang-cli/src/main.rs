@@ -1,9 +1,11 @@
 //! The command `unhang`: parse, dispatch, exit code.
 
 mod cmd;
+mod data;
 mod exit;
 mod shell;
 mod sock_diag;
+mod stdio;
 mod units;
 
 use std::process::ExitCode;

@@ -1,10 +1,14 @@
 //! What went wrong, in which phase, whose fault it was, and what to do next.
 
 mod advice;
+mod excerpt;
+mod shape;
 
 use std::fmt;
 use std::io;
 use std::time::Duration;
+
+use excerpt::Excerpt;
 
 /// A call or a server that could not do its work.
 #[derive(Debug)]
@@ -21,6 +25,12 @@ pub enum ErrorKind {
     BadAddress {
         /// What was expected and what came.
         complaint: String,
+    },
+
+    /// Calling: a setting of the client makes no sense.
+    BadSetting {
+        /// What was expected and what came.
+        complaint: &'static str,
     },
 
     /// Serving: another process serves this address, or is about to.
@@ -67,6 +77,9 @@ pub enum ErrorKind {
     NoSuchFile,
     /// Calling: the socket file is there, but its server is gone; or nobody has the abstract name.
     NobodyListens,
+    /// Calling: the socket file is a mount of a file that was deleted. Its server, or a later one, listens
+    /// on another file.
+    DeletedFile,
     /// Calling: this user may not connect. It takes write permission on the socket and search
     /// permission on every folder above it.
     PermissionDenied,
@@ -91,8 +104,10 @@ pub enum ErrorKind {
         /// How long the call took.
         elapsed: Duration,
     },
-    /// Calling: a reply that ends with a newline began, and did not end within the deadline.
+    /// Calling: a reply began, and what ends it did not come within the deadline.
     Incomplete {
+        /// What ends it, for people: "newline".
+        awaited: String,
         /// What came.
         partial: Vec<u8>,
         /// How long the call took.
@@ -113,10 +128,34 @@ pub enum ErrorKind {
         phase: Phase,
         /// Whether the server may have acted on the request: it was sent, at least in part.
         request_may_have_run: bool,
+        /// Whether the client had half-closed, which some servers take for the end of the conversation.
+        half_closed: bool,
         /// What had come of the reply.
         partial: Vec<u8>,
         /// What the kernel said; nothing when the server just closed.
         source: Option<io::Error>,
+    },
+    /// Calling: the server has answered to a part of the request: it did not take the rest.
+    RequestCut {
+        /// How many bytes the kernel took for the server. It may have read less.
+        sent: usize,
+        /// How many the request has.
+        of: usize,
+        /// What the server has answered.
+        reply: Vec<u8>,
+    },
+    /// Calling: what came is not what the reply was to be, see [`ReplyEnds`](crate::ReplyEnds).
+    BrokenReply {
+        /// What was expected and what came.
+        why: &'static str,
+        /// What came.
+        partial: Vec<u8>,
+    },
+    /// Calling: the server passes a file descriptor along with its reply, and this kernel (before Linux
+    /// 6.16) cannot refuse it. To read on could hold up the caller past every deadline.
+    DescriptorPassed {
+        /// What had come of the reply.
+        partial: Vec<u8>,
     },
     /// Calling: the reply is longer than the caller allows.
     ReplyTooLarge {
@@ -125,7 +164,8 @@ pub enum ErrorKind {
     },
     /// Calling: the server told in its error line why it did not answer.
     Refused {
-        /// Its reason, without the `ERR ` before it.
+        /// Its reason, without the `ERR ` before it, with all bytes that the server sent. To show it to
+        /// people, take the message of the error: it is short, and its control characters are escaped.
         reason: String,
         /// The reply as it came.
         reply: Vec<u8>,
@@ -188,6 +228,7 @@ impl Error {
     pub fn phase(&self) -> Phase {
         match &self.kind {
             ErrorKind::BadAddress { .. }
+            | ErrorKind::BadSetting { .. }
             | ErrorKind::Held { .. }
             | ErrorKind::NotHandedOver { .. }
             | ErrorKind::NotReplaceable { .. }
@@ -197,13 +238,17 @@ impl Error {
             | ErrorKind::Setup { .. } => Phase::Setup,
             ErrorKind::NoSuchFile
             | ErrorKind::NobodyListens
+            | ErrorKind::DeletedFile
             | ErrorKind::PermissionDenied
             | ErrorKind::NotASocket
             | ErrorKind::NotAStreamSocket
             | ErrorKind::QueueFull { .. }
             | ErrorKind::Connect { .. } => Phase::Connect,
             ErrorKind::TimedOut { phase, .. } | ErrorKind::Lost { phase, .. } => *phase,
+            ErrorKind::RequestCut { .. } => Phase::Send,
             ErrorKind::Incomplete { .. }
+            | ErrorKind::BrokenReply { .. }
+            | ErrorKind::DescriptorPassed { .. }
             | ErrorKind::NotClosed { .. }
             | ErrorKind::ReplyTooLarge { .. }
             | ErrorKind::Refused { .. } => Phase::Receive,
@@ -214,12 +259,14 @@ impl Error {
     pub fn whose(&self) -> Whose {
         match &self.kind {
             ErrorKind::BadAddress { .. }
+            | ErrorKind::BadSetting { .. }
             | ErrorKind::Held { .. }
             | ErrorKind::NotReplaceable { .. }
             | ErrorKind::NotReplaced { .. }
             | ErrorKind::Occupied { .. }
             | ErrorKind::UnsafeFolder { .. }
             | ErrorKind::NoSuchFile
+            | ErrorKind::DeletedFile
             | ErrorKind::PermissionDenied
             | ErrorKind::NotASocket
             | ErrorKind::NotAStreamSocket
@@ -234,6 +281,9 @@ impl Error {
             | ErrorKind::Incomplete { .. }
             | ErrorKind::NotClosed { .. }
             | ErrorKind::Lost { .. }
+            | ErrorKind::RequestCut { .. }
+            | ErrorKind::BrokenReply { .. }
+            | ErrorKind::DescriptorPassed { .. }
             | ErrorKind::Refused { .. } => Whose::Server,
             ErrorKind::Setup { .. } | ErrorKind::Connect { .. } => Whose::System,
         }
@@ -260,6 +310,7 @@ impl fmt::Display for ErrorKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::BadAddress { complaint } => write!(f, "not an address: {complaint}"),
+            Self::BadSetting { complaint } => f.write_str(complaint),
             Self::Held { pid } => f.write_str(&held(*pid)),
             Self::NotReplaceable { pid, why } => {
                 write!(f, "{}. It cannot be replaced: {why}", held(*pid))
@@ -278,6 +329,9 @@ impl fmt::Display for ErrorKind {
             Self::Setup { step, source } => write!(f, "cannot {step}: {source}"),
             Self::NoSuchFile => f.write_str("cannot connect: no such file"),
             Self::NobodyListens => f.write_str("cannot connect: nobody listens on it"),
+            Self::DeletedFile => f.write_str(
+                "cannot connect: this is a mount of a deleted file (link count 0), on which nobody listens",
+            ),
             Self::PermissionDenied => f.write_str("cannot connect: permission denied"),
             Self::NotASocket => f.write_str("cannot connect: it is not a socket"),
             Self::NotAStreamSocket => f.write_str("cannot connect: it is not a stream socket"),
@@ -289,8 +343,8 @@ impl fmt::Display for ErrorKind {
                 write!(f, "the server did not take the whole request within {elapsed:.1?}")
             }
             Self::TimedOut { elapsed, .. } => write!(f, "no answer within {elapsed:.1?}"),
-            Self::Incomplete { partial, elapsed } => {
-                write!(f, "{} bytes and no newline within {elapsed:.1?}", partial.len())
+            Self::Incomplete { awaited, partial, elapsed } => {
+                write!(f, "{} bytes and no {awaited} within {elapsed:.1?}", partial.len())
             }
             Self::NotClosed { reply, silent, elapsed } if may_be_coming(*silent, *elapsed) => {
                 write!(
@@ -318,8 +372,25 @@ impl fmt::Display for ErrorKind {
                     false => " (the request did not run)",
                 })
             }
+            Self::RequestCut { sent, of, reply } => write!(
+                f,
+                "the server took {sent} of {of} bytes of the request, and answered to that part \
+                 ({} bytes)",
+                reply.len()
+            ),
+            Self::BrokenReply { why, partial } => {
+                write!(f, "{why} ({} bytes came: \"{}\")", partial.len(), Excerpt(partial))
+            }
+            Self::DescriptorPassed { partial } => write!(
+                f,
+                "the server passes a file descriptor along with its reply, after {} bytes of it; this \
+                 kernel cannot refuse that",
+                partial.len()
+            ),
             Self::ReplyTooLarge { limit } => write!(f, "the reply is longer than {limit} bytes"),
-            Self::Refused { reason, .. } => write!(f, "the server refused: {reason}"),
+            Self::Refused { reason, .. } => {
+                write!(f, "the server refused: {}", Excerpt(reason.as_bytes()))
+            }
         }
     }
 }

@@ -43,9 +43,10 @@ mod keeper;
 pub mod limits;
 mod line;
 mod listen;
+#[doc(hidden)]
+pub mod passed_descriptors;
 mod peer;
 mod queue;
-mod rights;
 mod server;
 mod shard;
 mod shards;
@@ -61,7 +62,7 @@ mod wire;
 #[cfg(test)]
 mod world;
 
-pub use client::{Client, ReplyEnds, call};
+pub use client::{Client, LengthPrefix, Predicate, ReplyEnds, call};
 pub use error::{Error, ErrorKind, Phase, Whose};
 pub use event::{Cause, Ended, Event, Exchange, Lost, Scarce, State};
 pub use gauges::Gauges;

@@ -28,7 +28,7 @@ use crate::listen::address::Address;
 use crate::listen::control::Control;
 use crate::listen::file::SocketFile;
 use crate::listen::replace::{Estate, Predecessor};
-use crate::rights;
+use crate::passed_descriptors;
 
 /// How to create a listening socket.
 ///
@@ -216,7 +216,7 @@ impl Listener {
     }
 
     fn new(estate: Estate, address: Address, predecessor: Option<Predecessor>, ours: bool) -> Self {
-        rights::refuse(&estate.socket);
+        passed_descriptors::refuse(&estate.socket);
         let ours = AtomicBool::new(ours);
         Self { estate, address, predecessor, backlog: None, ours, closed: Arc::default() }
     }

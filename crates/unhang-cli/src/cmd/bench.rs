@@ -1,6 +1,5 @@
 //! `unhang bench`: a load that counts every exchange, and what the server spends on one.
 
-mod data;
 mod drain;
 mod driver;
 mod exchange;

@@ -1,18 +1,22 @@
 //! `unhang call`: one message, one reply, one deadline.
 
+mod reply_ends;
+
 use std::ffi::OsString;
-use std::io::{self, Read, Write};
+use std::io::{self, Write};
 use std::os::unix::ffi::OsStringExt;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::time::{Duration, Instant};
 
-use clap::{Args, ValueEnum};
+use clap::Args;
+use clap::builder::{OsStringValueParser, TypedValueParser};
 use unhang::{Client, Error, ErrorKind, Phase, ReplyEnds, limits};
 
-use super::{block_on, complain, given, write};
-use crate::exit;
+use super::{block_on, complain, given};
 use crate::shell::quoted;
 use crate::units::{self, Size, Span};
+use crate::{exit, stdio};
 
 /// Send a message to a socket, print the reply
 #[derive(Args, Debug)]
@@ -20,97 +24,150 @@ use crate::units::{self, Size, Span};
 pub(crate) struct Call {
     /// The socket: a path, or @name for an abstract one
     path: PathBuf,
-    /// The message; from standard input when left out or -
+    /// The message; from standard input when left out or -, up to 256 MiB
     message: Option<OsString>,
-    /// For the whole call: connecting, sending and receiving together
+    /// For the whole call: reading the message, connecting, sending, receiving and printing. Longer than
+    /// a person waits for a page is longer than anybody waits for the reply
     #[arg(long, value_name = "DURATION", value_parser = units::deadline, default_value_t = Span(limits::CALL))]
     deadline: Span,
-    /// Where the reply ends: when the server closes, or after the first newline
-    #[arg(long, value_name = "WHERE", value_enum, default_value_t)]
-    reply_ends: Ends,
+    /// Where the reply ends: close (the default, as it cannot be mistaken), newline, delimiter=DATA,
+    /// length=1|2|4|8 (that many bytes before it, high one first; low one first: 2le, 4le, 8le), json
+    /// (one whole value), or as a last resort quiet=DURATION, which cuts a reply that pauses for longer
+    #[arg(
+        long,
+        value_name = "WHERE",
+        value_parser = OsStringValueParser::new().try_map(|text| reply_ends::parse(&text)),
+        default_value = "close",
+        hide_default_value = true
+    )]
+    reply_ends: ReplyEnds,
     /// Do not half-close after the message: for servers that take that for the end of everything
     #[arg(long)]
     no_half_close: bool,
-    /// The longest reply to take
+    /// Wait, until the deadline, for a server that does not listen yet
+    #[arg(long)]
+    wait: bool,
+    /// The longest reply to take: what a caller can hold in memory
     #[arg(long, value_name = "SIZE", default_value_t = Size(limits::MAX_REPLY))]
     max_reply: Size,
 }
 
-#[derive(Clone, Copy, Debug, Default, ValueEnum)]
-enum Ends {
-    #[default]
-    Close,
-    Newline,
+/// How long what has come may take to be printed, if the deadline is near or has passed. A reader that is
+/// there takes it in less.
+const PRINTING: Duration = Duration::from_secs(1);
+
+/// What is to be told, and how the command ends.
+struct Outcome {
+    reply: Vec<u8>,
+    complaint: Option<String>,
+    code: u8,
 }
 
 impl Call {
     pub(crate) fn run(self) -> ExitCode {
-        let message = match self.message() {
-            Ok(message) => message,
-            Err(error) => {
-                complain(
-                    "call",
-                    format_args!("cannot read the message from standard input: {error}"),
+        let deadline = Instant::now() + self.deadline.0.min(LONGEST);
+        let outcome = self.outcome(deadline);
+        let until = deadline.max(Instant::now() + PRINTING);
+        let code = match stdio::by(until, move || outcome.tell()) {
+            Some(Ok(code)) => code,
+            Some(Err(error)) => failed(exit::FAILED, format!("cannot start a thread: {error}")),
+            None => failed(
+                exit::NO_ANSWER,
+                format!("nobody took the reply from standard output within {}", self.deadline),
+            ),
+        };
+        code.into()
+    }
+
+    fn outcome(&self, deadline: Instant) -> Outcome {
+        let failed = |code, complaint: String| {
+            let complaint = Some(format!("unhang call: {complaint}\n"));
+            Outcome { reply: Vec::new(), complaint, code }
+        };
+        let message = match self.message(deadline) {
+            Some(Ok(message)) => message,
+            Some(Err(error)) => {
+                let what = format!("cannot read the message from standard input: {error}");
+                return failed(exit::FAILED, what);
+            }
+            None => {
+                let what = format!(
+                    "standard input did not end within {}: the message is whole at its end. Close it \
+                     (Ctrl-D), or give the message as an argument",
+                    self.deadline
                 );
-                return exit::FAILED.into();
+                return failed(exit::NO_ANSWER, what);
             }
         };
         let client = Client::new(&self.path)
-            .deadline(self.deadline.0)
-            .reply_ends(match self.reply_ends {
-                Ends::Close => ReplyEnds::AtClose,
-                Ends::Newline => ReplyEnds::AtNewline,
-            })
+            .deadline(deadline.saturating_duration_since(Instant::now()))
+            .reply_ends(self.reply_ends.clone())
             .half_close(!self.no_half_close)
+            .wait_for_server(self.wait)
             .max_reply(self.max_reply.0);
         match block_on(client.call(message)) {
-            Ok(Ok(reply)) => print(&reply, exit::DONE),
-            Ok(Err(error)) => report(error, &self.path),
-            Err(error) => {
-                complain("call", format_args!("cannot start the event loop: {error}"));
-                exit::FAILED.into()
-            }
+            Ok(Ok(reply)) => Outcome { reply, complaint: None, code: exit::DONE },
+            Ok(Err(error)) => Outcome::of(error, &self.path),
+            Err(error) => failed(exit::FAILED, format!("cannot start the event loop: {error}")),
         }
     }
 
-    fn message(&self) -> io::Result<Vec<u8>> {
+    fn message(&self, deadline: Instant) -> Option<io::Result<Vec<u8>>> {
         match &self.message {
-            Some(message) if message != "-" => Ok(message.clone().into_vec()),
-            _ => {
-                let mut message = Vec::new();
-                io::stdin().lock().read_to_end(&mut message)?;
-                Ok(message)
+            Some(message) if message != "-" => Some(Ok(message.clone().into_vec())),
+            _ => stdio::by(deadline, stdio::read_to_end).map(|read| read.and_then(|read| read)),
+        }
+    }
+}
+
+/// A deadline that no clock can tell is none that anybody waits for.
+const LONGEST: Duration = Duration::from_secs(100 * 366 * 86_400);
+
+impl Outcome {
+    fn of(error: Error, path: &Path) -> Self {
+        let code = exit_code(&error);
+        // The server's own word is an answer like any other.
+        let complaint = (code != exit::DONE).then(|| {
+            let mut complaint = format!("unhang call: {error}\n");
+            if matches!(code, exit::NO_ANSWER | exit::NOT_CLOSED) {
+                complaint += "to see why, while a call hangs: unhang why ";
+                complaint += &target(path);
+                complaint.push('\n');
             }
+            complaint
+        });
+        let reply = match error.into_kind() {
+            ErrorKind::Refused { reply, .. }
+            | ErrorKind::NotClosed { reply, .. }
+            | ErrorKind::RequestCut { reply, .. } => reply,
+            ErrorKind::Lost { partial, .. }
+            | ErrorKind::Incomplete { partial, .. }
+            | ErrorKind::BrokenReply { partial, .. }
+            | ErrorKind::DescriptorPassed { partial } => partial,
+            _ => Vec::new(),
+        };
+        Self { reply, complaint, code }
+    }
+
+    /// Prints what came of a reply, as it came, and says what went wrong.
+    fn tell(self) -> u8 {
+        // First of all: it is what was asked for, and the complaint may not get anywhere.
+        let written = stdio::Stdout.write_all(&self.reply);
+        if let Some(complaint) = self.complaint {
+            // If it cannot be written, there is nobody to tell.
+            let _ = stdio::Stderr.write_all(complaint.as_bytes());
         }
+        given("call", &written, self.code, exit::FAILED, "cannot print the reply")
     }
 }
 
-/// Prints what came of a reply, and says what went wrong.
-fn report(error: Error, path: &Path) -> ExitCode {
-    let code = exit_code(&error);
-    let complaint = error.to_string();
-    // First of all: it is what was asked for, and the complaint may not get anywhere.
-    let printed = match error.into_kind() {
-        ErrorKind::Refused { reply, .. } | ErrorKind::NotClosed { reply, .. } => {
-            print(&reply, code)
-        }
-        ErrorKind::Lost { partial, .. } | ErrorKind::Incomplete { partial, .. } => {
-            print(&partial, code)
-        }
-        _ => code.into(),
-    };
-    // The server's own word is an answer like any other.
-    if code != exit::DONE {
-        complain("call", complaint);
-    }
-    if matches!(code, exit::NO_ANSWER | exit::NOT_CLOSED) {
-        let command = format!("unhang why {}", target(path));
-        let _ = writeln!(anstream::stderr(), "to see why, while a call hangs: {command}");
-    }
-    printed
+/// Says it, unless standard error takes no more either.
+fn failed(code: u8, complaint: String) -> u8 {
+    stdio::by(Instant::now() + PRINTING, move || complain("call", complaint));
+    code
 }
 
-/// The socket, as a shell takes it: from any folder, and never to be taken for a process's number.
+/// The socket, as a shell takes it: from any directory, and never to be taken for a process's number.
 fn target(path: &Path) -> String {
     let is_abstract = path.as_os_str().as_encoded_bytes().starts_with(b"@");
     let full = if is_abstract { None } else { std::path::absolute(path).ok() };
@@ -119,17 +176,11 @@ fn target(path: &Path) -> String {
 
 fn exit_code(error: &Error) -> u8 {
     match (error.kind(), error.phase()) {
-        (ErrorKind::BadAddress { .. }, _) => exit::USAGE,
+        (ErrorKind::BadAddress { .. } | ErrorKind::BadSetting { .. }, _) => exit::USAGE,
         (ErrorKind::Refused { .. }, _) => exit::DONE,
         (ErrorKind::NotClosed { .. }, _) => exit::NOT_CLOSED,
         (ErrorKind::TimedOut { .. } | ErrorKind::Incomplete { .. }, _) => exit::NO_ANSWER,
         (_, Phase::Connect) => exit::NOT_CONNECTED,
         _ => exit::FAILED,
     }
-}
-
-/// Prints the bytes as they came.
-fn print(reply: &[u8], code: u8) -> ExitCode {
-    let written = write(io::stdout().lock(), reply);
-    given("call", &written, code, exit::FAILED, "cannot print the reply").into()
 }

@@ -1,5 +1,8 @@
 //! `unhang call`: what it prints and how it exits.
 
+mod descriptors;
+mod server;
+mod stdio;
 mod words;
 
 use std::io::{Read, Write};
@@ -171,7 +174,7 @@ fn arguments_that_make_no_sense_are_2() {
         ("@", &["hello"], "got nothing"),
         ("s", &["hello", "--deadline", "5"], "expected a duration with its unit"),
         ("s", &["hello", "--max-reply", "huge"], "expected a number of bytes"),
-        ("s", &["hello", "--reply-ends", "never"], "close, newline"),
+        ("s", &["hello", "--reply-ends", "never"], "expected close, newline"),
         ("s", &["hello", "again"], "unexpected argument"),
         ("s", &["hello", "--deadline", "-5s"], "expected a duration with its unit"),
         ("s", &["hello", "--max-reply", "-1"], "expected a number of bytes"),

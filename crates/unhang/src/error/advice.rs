@@ -5,6 +5,7 @@ use std::io;
 use rustix::io::Errno;
 
 use super::{Error, ErrorKind, may_be_coming};
+use crate::error::shape::Shape;
 
 impl Error {
     /// What to do next, as a sentence; empty where the error says it all.
@@ -33,6 +34,10 @@ impl Error {
                 "An abstract name is gone with its server: start it, or correct the name."
             }
             ErrorKind::NobodyListens => "Its server died and left the file behind: start it again.",
+            ErrorKind::DeletedFile => {
+                "Its server has made a new file since: mount the directory that the socket is in, not the \
+                 socket itself."
+            }
             ErrorKind::PermissionDenied => {
                 "It takes write permission on the socket and search permission on every folder \
                  above it: see `namei -l`, and the server's --mode and --group."
@@ -44,21 +49,34 @@ impl Error {
             }
             // These say it themselves.
             ErrorKind::BadAddress { .. }
+            | ErrorKind::BadSetting { .. }
             | ErrorKind::Connect { .. }
             | ErrorKind::Refused { .. } => "",
             ErrorKind::TimedOut { .. } => {
                 "See what the server is doing; if it waits for a newline or for an end, send one."
             }
-            ErrorKind::Incomplete { .. } => {
-                "If its replies end with the close, wait for that instead."
-            }
+            ErrorKind::Incomplete { partial, .. } => Shape::of(partial).advice(),
             ErrorKind::NotClosed { silent, elapsed, .. } if may_be_coming(*silent, *elapsed) => {
                 "It may still have been coming: raise the deadline. If it was whole, the server must \
                  close (or half-close) the connection after it."
             }
-            ErrorKind::NotClosed { .. } => {
-                "The server must close (or half-close) the connection after its reply. If each reply \
-                 ends with a newline, the client can stop there instead."
+            ErrorKind::NotClosed { reply, .. } => Shape::of(reply).advice(),
+            ErrorKind::Lost { half_closed: true, partial, .. } if partial.is_empty() => {
+                "The client had half-closed after its request. Some servers take that for the end of the \
+                 conversation (Node's net, asyncio, Go's net/http): try --no-half-close, or \
+                 half_close(false). If that changes nothing, see the server's log: it died, or closed too \
+                 early."
+            }
+            ErrorKind::RequestCut { .. } => {
+                "Its answer may be right for that part only. See why it stops reading: a limit, or a read \
+                 that takes the first piece for the whole request."
+            }
+            ErrorKind::BrokenReply { .. } => {
+                "Choose the end of the reply that this server shows: the close, a newline, or another."
+            }
+            ErrorKind::DescriptorPassed { .. } => {
+                "Whoever serves there can hold up its clients so: see which program it is, or update the \
+                 kernel."
             }
             ErrorKind::Lost { .. } => "See the server's log: it died, or closed too early.",
             ErrorKind::ReplyTooLarge { .. } => "Allow a longer reply, or ask for less.",
@@ -124,7 +142,7 @@ mod tests {
         assert_eq!(coming.whose(), Whose::Caller);
 
         let forgotten = not_closed(4900);
-        assert!(forgotten.to_string().contains("The server must close"), "{forgotten}");
+        assert!(forgotten.to_string().contains("the server must close"), "{forgotten}");
         assert!(!forgotten.to_string().contains("deadline"), "{forgotten}");
         assert_eq!(forgotten.whose(), Whose::Server);
     }

@@ -112,6 +112,13 @@ impl Address {
             .is_some_and(|file| !file.file_type().is_socket())
     }
 
+    /// Whether the file of this name was deleted and is only still mounted here, as a socket file that was
+    /// mounted into a container is after its server has started again.
+    pub(crate) fn is_deleted_file(&self) -> bool {
+        use std::os::unix::fs::MetadataExt;
+        self.path().and_then(|path| path.metadata().ok()).is_some_and(|file| file.nlink() == 0)
+    }
+
     pub(crate) fn to_kernel(&self) -> rustix::io::Result<SocketAddrUnix> {
         match &self.0 {
             Place::Path(path) => SocketAddrUnix::new(path.as_path()),

@@ -1,6 +1,12 @@
 //! The client against servers that each do one thing wrong: the call ends by its deadline, and the
 //! error says what it was.
 
+mod cut;
+mod descriptors;
+mod ends;
+mod waiting;
+mod words;
+
 use std::io::{Read, Write};
 use std::net::Shutdown;
 use std::os::unix::net::{UnixDatagram, UnixListener, UnixStream};

@@ -6,13 +6,13 @@ use std::time::Duration;
 use clap::Args;
 use clap::builder::{OsStringValueParser, TypedValueParser};
 
-use super::data::{self, Data};
 use super::drain::{Drain, Rounds};
 use super::exchange::Script;
 use super::load::{Length, Load};
 use super::plan::{Mode, Plan};
 use super::reply::Expected;
 use super::target::Target;
+use crate::data::{self, Data};
 use crate::exit;
 use crate::units::{self, Size, Span};
 
@@ -77,7 +77,7 @@ struct Long {
 }
 
 #[derive(Args, Debug)]
-#[command(next_help_heading = "Each exchange (in DATA, \\n \\r \\t \\\\ and \\xNN are bytes)")]
+#[command(next_help_heading = "Each exchange (in DATA, \\n \\r \\t \\0 \\\\ and \\xNN are bytes)")]
 struct Asked {
     /// What a client sends
     // With a newline, so that servers of either kind have a whole request.

@@ -6,7 +6,7 @@ use crate::{cmd, exit};
 
 /// Prints the report, and gives the exit code, which must not tell of a report that nobody was given.
 pub(super) fn print(text: &str, code: u8) -> u8 {
-    let written = cmd::write(anstream::stdout().lock(), text.as_bytes());
+    let written = cmd::print(text);
     cmd::given("bench", &written, code, exit::FAILED, "cannot write the report")
 }
 

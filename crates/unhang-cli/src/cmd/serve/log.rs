@@ -62,7 +62,7 @@ impl Log {
         Self {
             style,
             quiet,
-            writer: Writer::start(std::io::stdout(), dropped),
+            writer: Writer::start(crate::stdio::Stdout, dropped),
             hint: Hint::new(address),
             answered: AtomicU64::new(0),
             refused: AtomicU64::new(0),

@@ -2,6 +2,7 @@
 
 pub(crate) mod daemon;
 pub(crate) mod hang;
+pub(crate) mod passing;
 pub(crate) mod peer;
 pub(crate) mod programs;
 

@@ -7,7 +7,7 @@ use crate::{cmd, exit};
 
 /// The result, on standard output.
 pub(crate) fn print(text: &str) -> io::Result<()> {
-    cmd::write(anstream::stdout().lock(), text.as_bytes())
+    cmd::print(text)
 }
 
 /// The exit code, which must not tell of a result that nobody was given.

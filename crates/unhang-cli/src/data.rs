@@ -3,11 +3,11 @@
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 
-/// Bytes, of which those that no shell likes are written `\n`, `\r`, `\t`, `\\` or `\xNN`.
+/// Bytes, of which those that no shell likes are written `\n`, `\r`, `\t`, `\0`, `\\` or `\xNN`.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Data(pub(super) Vec<u8>);
+pub(crate) struct Data(pub(crate) Vec<u8>);
 
-pub(super) fn parse(text: &OsStr) -> Result<Data, String> {
+pub(crate) fn parse(text: &OsStr) -> Result<Data, String> {
     let mut bytes = Vec::with_capacity(text.len());
     let mut rest = text.as_bytes();
     while let [first, after @ ..] = rest {
@@ -19,7 +19,9 @@ pub(super) fn parse(text: &OsStr) -> Result<Data, String> {
         let (byte, after) = escaped(rest).ok_or_else(|| {
             let got: String =
                 format!("\\{}", String::from_utf8_lossy(rest)).chars().take(4).collect();
-            format!("expected \\n, \\r, \\t, \\\\ or \\xNN with two hexadecimal digits, got {got}")
+            format!(
+                "expected \\n, \\r, \\t, \\0, \\\\ or \\xNN with two hexadecimal digits, got {got}"
+            )
         })?;
         bytes.push(byte);
         rest = after;
@@ -33,6 +35,7 @@ fn escaped(text: &[u8]) -> Option<(u8, &[u8])> {
         [b'n', rest @ ..] => Some((b'\n', rest)),
         [b'r', rest @ ..] => Some((b'\r', rest)),
         [b't', rest @ ..] => Some((b'\t', rest)),
+        [b'0', rest @ ..] => Some((b'\0', rest)),
         [b'\\', rest @ ..] => Some((b'\\', rest)),
         [b'x', high, low, rest @ ..] => Some((digit(*high)? * 16 + digit(*low)?, rest)),
         _ => None,
@@ -51,7 +54,7 @@ mod tests {
     fn every_escape_is_the_byte_that_it_means() {
         let bytes = |text: &str| parse(text.as_ref()).unwrap().0;
         assert_eq!(bytes("ping"), b"ping");
-        assert_eq!(bytes(r"a\nb\r\t\\n"), b"a\nb\r\t\\n");
+        assert_eq!(bytes(r"a\nb\r\t\0\\n"), b"a\nb\r\t\0\\n");
         assert_eq!(bytes(r"\x00\xfF\x41B"), b"\x00\xff\x41B");
         assert_eq!(bytes("gr\u{fc}n"), "gr\u{fc}n".as_bytes());
         assert_eq!(bytes(""), b"");

@@ -1,0 +1,114 @@
+//! Servers that take a part, are not there yet, or are there no more.
+
+use std::io::{Read, Write};
+use std::net::Shutdown;
+use std::os::unix::net::UnixListener;
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use super::{call, call_forgetful, said};
+use crate::support::daemon::Daemon;
+use crate::support::programs::{missing, unable};
+use crate::support::{Place, UNHANG};
+
+/// It exited with 0, without a word.
+#[test]
+fn an_answer_to_a_part_of_the_message_is_printed_and_no_success() {
+    let place = Place::new();
+    let listener = UnixListener::bind(&place.socket).unwrap();
+    let server = std::thread::spawn(move || {
+        let (mut stream, _) = listener.accept().unwrap();
+        stream.read_exact(&mut [0; 1000]).unwrap();
+        stream.shutdown(Shutdown::Read).unwrap();
+        stream.write_all(b"OK\n").unwrap();
+    });
+    let output = call(&place.socket, &[], &vec![b'x'; 6_000_000]);
+    server.join().unwrap();
+    assert_eq!((output.status.code(), &output.stdout[..]), (Some(1), &b"OK\n"[..]));
+    assert!(said(&output).contains("of 6000000 bytes"), "{}", said(&output));
+}
+
+#[test]
+fn a_server_that_does_not_close_is_called_with_the_end_that_its_reply_has() {
+    for (reply, ends) in [
+        (&b"{\"ok\":true}"[..], "json"),
+        (b"\x00\x00\x00\x02OK", "length=4"),
+        (b"OK;", "delimiter=;"),
+        (b"OK\0", r"delimiter=\0"),
+        (b"OK", "quiet=200ms"),
+    ] {
+        let output = call_forgetful("s", reply, &["hello", "--reply-ends", ends]);
+        assert_eq!((output.status.code(), &output.stdout[..]), (Some(0), reply), "{ends}");
+    }
+    let output = call_forgetful("s", b"{\"ok\":true}", &["hello", "--deadline", "300ms"]);
+    assert!(said(&output).contains("--reply-ends json"), "{}", said(&output));
+}
+
+/// `serve &` and then `call` failed 6 times of 20.
+#[test]
+fn a_server_that_starts_at_the_same_time_is_waited_for() {
+    let place = Place::new();
+    let waiting = Command::new(UNHANG)
+        .arg("call")
+        .arg(&place.socket)
+        .args(["hello", "--wait", "--deadline", "30s"])
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let _server = Daemon::serve(&place.socket, &["--quiet"]);
+    let output = waiting.wait_with_output().unwrap();
+    assert_eq!(output.status.code(), Some(0));
+    assert!(output.stdout.starts_with(b"OK+"));
+
+    let nobody = Place::new();
+    let output = call(&nobody.socket, &["hello", "--wait", "--deadline", "300ms"], b"");
+    assert_eq!(output.status.code(), Some(3), "{}", said(&output));
+    assert!(said(&output).contains("no such file"), "{}", said(&output));
+}
+
+/// In a container, a socket file that was mounted there stays the old one after its server's restart. It
+/// was advised to start the server again.
+#[test]
+fn a_mounted_socket_file_whose_server_started_again_is_told_from_a_dead_server() {
+    if !rustix::process::getuid().is_root() {
+        eprintln!("skipped: only root can mount");
+        return;
+    }
+    if missing("unshare", "util-linux") {
+        return;
+    }
+    let place = Place::new();
+    let mounted = place.folder.path().join("mounted");
+    std::fs::write(&mounted, "").unwrap();
+    let first = UnixListener::bind(&place.socket).unwrap();
+    let script = "mount --bind \"$1\" \"$2\" && touch \"$2.ready\" && read -r _ && exec \"$0\" call \"$2\" hello";
+    let container = Command::new("unshare")
+        .args(["-m", "sh", "-c", script, UNHANG])
+        .args([&place.socket, &mounted])
+        .stdin(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut container = container;
+    let ready = |container: &mut std::process::Child| {
+        Path::new(&format!("{}.ready", mounted.display())).exists()
+            || container.try_wait().unwrap().is_some()
+    };
+    crate::support::await_some("it is mounted", || ready(&mut container).then_some(()));
+    if container.try_wait().unwrap().is_some() {
+        unable("nothing can be mounted here");
+        return;
+    }
+    drop(first);
+    std::fs::remove_file(&place.socket).unwrap();
+    let _again = UnixListener::bind(&place.socket).unwrap();
+    container.stdin.take().unwrap().write_all(b"\n").unwrap();
+    let output = container.wait_with_output().unwrap();
+    assert_eq!(output.status.code(), Some(3), "{}", said(&output));
+    let said = said(&output);
+    assert!(
+        said.contains("mount of a deleted file") && said.contains("mount the directory"),
+        "{said}"
+    );
+    assert!(!said.contains("start it again"), "{said}");
+}
