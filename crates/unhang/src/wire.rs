@@ -15,6 +15,7 @@
 //! that the connection ends after this reply: HTTP says so to the client. A [`Violation`] says how
 //! much of the input it took, because a bad request does not always end the connection.
 
+pub(crate) mod goridge;
 pub(crate) mod http;
 pub(crate) mod lines;
 pub(crate) mod oneshot;
@@ -22,6 +23,7 @@ mod parts;
 
 use std::ops::Range;
 
+pub(crate) use goridge::Goridge;
 pub(crate) use http::Http;
 pub(crate) use lines::Lines;
 pub(crate) use oneshot::OneShot;
@@ -153,6 +155,7 @@ pub(crate) enum Wire {
     OneShot(OneShot),
     Lines(Lines),
     Http(Http),
+    Goridge(Goridge),
 }
 
 impl Wire {
@@ -168,6 +171,7 @@ impl Wire {
             Self::OneShot(wire) => wire.decode(input, seen, most),
             Self::Lines(wire) => wire.decode(input, seen, most),
             Self::Http(wire) => wire.decode(input, seen, most),
+            Self::Goridge(wire) => wire.decode(input, seen, most),
         }
     }
 
@@ -177,13 +181,14 @@ impl Wire {
         match self {
             Self::OneShot(_) | Self::Lines(_) => None,
             Self::Http(wire) => wire.parts(body),
+            Self::Goridge(wire) => wire.parts(),
         }
     }
 
     /// Bytes for a client that waits for them before it goes on with its request. Said once.
     pub(crate) fn interim(&mut self) -> Option<&'static [u8]> {
         match self {
-            Self::OneShot(_) | Self::Lines(_) => None,
+            Self::OneShot(_) | Self::Lines(_) | Self::Goridge(_) => None,
             Self::Http(wire) => wire.interim(),
         }
     }
@@ -192,7 +197,7 @@ impl Wire {
     pub(crate) fn in_request(&self, input: &[u8]) -> bool {
         match self {
             Self::OneShot(_) => true,
-            Self::Lines(_) => !input.is_empty(),
+            Self::Lines(_) | Self::Goridge(_) => !input.is_empty(),
             Self::Http(wire) => wire.in_request(input),
         }
     }
@@ -203,6 +208,7 @@ impl Wire {
             Self::OneShot(_) => {}
             Self::Lines(wire) => wire.last(),
             Self::Http(wire) => wire.last(),
+            Self::Goridge(wire) => wire.last(),
         }
     }
 
@@ -217,6 +223,7 @@ impl Wire {
             Self::OneShot(_) => {}
             Self::Lines(wire) => wire.head(),
             Self::Http(wire) => wire.head(head, length, out)?,
+            Self::Goridge(wire) => wire.head(length, out)?,
         }
         Ok(())
     }
@@ -228,6 +235,7 @@ impl Wire {
             Self::OneShot(_) => Ok(piece.len()),
             Self::Lines(wire) => wire.piece(piece),
             Self::Http(wire) => Ok(wire.piece(piece, out)),
+            Self::Goridge(wire) => wire.piece(piece),
         }
     }
 
@@ -237,6 +245,7 @@ impl Wire {
             Self::OneShot(_) => {}
             Self::Lines(wire) => wire.tail(out),
             Self::Http(wire) => wire.tail(out),
+            Self::Goridge(wire) => wire.tail(out),
         }
     }
 
@@ -247,6 +256,7 @@ impl Wire {
             Self::OneShot(_) => out.extend_from_slice(&oneshot::error_line(refusal.reason)),
             Self::Lines(wire) => wire.refusal(refusal, out),
             Self::Http(wire) => wire.refusal(refusal, out),
+            Self::Goridge(wire) => wire.refusal(refusal, out),
         }
     }
 
@@ -256,6 +266,9 @@ impl Wire {
         if !kind.leaves_the_next() {
             self.last();
         }
+        if let Self::Goridge(wire) = self {
+            wire.refused();
+        }
     }
 
     /// Whether another request may follow on the same connection.
@@ -264,6 +277,7 @@ impl Wire {
             Self::OneShot(_) => false,
             Self::Lines(wire) => wire.stays_open(),
             Self::Http(wire) => wire.stays_open(),
+            Self::Goridge(wire) => wire.stays_open(),
         }
     }
 }
