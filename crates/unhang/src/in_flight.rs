@@ -8,10 +8,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::time::Instant;
 
-use crate::stream::Stream;
+use crate::serve::stream::Stream;
 
 /// All waits of a server, by the descriptor of the connection. What needs no wait is never in it, nor
-/// who is [idle](crate::idle) or waits for a [handler](crate::thinking) that was handed over.
+/// who is [idle](crate::serve::parked) or waits for a [handler](crate::thinking) that was handed over.
 #[derive(Debug, Default)]
 pub(crate) struct InFlight(Mutex<HashMap<RawFd, Wait>>);
 

@@ -19,16 +19,11 @@
 //! a connection reads the request, runs the [`Handler`], writes the [`Reply`] and closes, within
 //! [`Limits`]; [`Event`] tells whoever watches how it went. [`Client`] is the other end.
 
-mod accept;
-mod admission;
 mod attempt;
 #[cfg(feature = "program")]
 pub mod backend;
-mod bell;
 mod budget;
 mod client;
-mod connection;
-mod drain;
 mod error;
 mod event;
 #[cfg(fuzzing)]
@@ -36,10 +31,8 @@ mod event;
 pub mod fuzzing;
 mod gauges;
 mod handler;
-mod idle;
 mod in_flight;
 mod isolate;
-mod keeper;
 pub mod limits;
 mod line;
 mod listen;
@@ -47,20 +40,19 @@ mod listen;
 pub mod passed_descriptors;
 mod peer;
 mod queue;
+mod serve;
 mod server;
-mod shard;
 mod shards;
 mod signal;
+#[cfg(test)]
+mod sim;
 mod spare;
 mod standby;
-mod stream;
 mod successor;
 mod thinking;
 mod waiter;
 #[cfg_attr(not(test), expect(dead_code, reason = "the serving core takes it over"))]
 mod wire;
-#[cfg(test)]
-mod world;
 
 pub use client::{Client, LengthPrefix, Predicate, ReplyEnds, call};
 pub use error::{Error, ErrorKind, Phase, Whose};

@@ -8,9 +8,9 @@ use std::time::Duration;
 use tokio::sync::{Notify, OwnedSemaphorePermit};
 use tokio::time::{Instant, sleep_until};
 
-use crate::admission::Guest;
-use crate::drain::{Drain, later};
 use crate::gauges::Counted;
+use crate::serve::admission::Guest;
+use crate::serve::config::{Drain, later};
 
 /// All who wait. Whoever takes one out goes on with it, and nobody else does.
 pub(crate) struct Line<W> {
@@ -115,10 +115,10 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
-    use crate::admission::Places;
-    use crate::drain;
     use crate::gauges::Gauges;
     use crate::limits::Limits;
+    use crate::serve::admission::Places;
+    use crate::serve::config;
 
     const DEADLINE: Duration = Duration::from_secs(10);
 
@@ -134,7 +134,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn each_is_late_at_its_own_deadline_and_only_if_nobody_took_it() {
-        let (_stop, mut drain) = drain::channel();
+        let (_stop, mut drain) = config::channel();
         let line = Arc::new(Line::new());
         let begun = Instant::now();
         let coming = Arc::clone(&line);
@@ -156,7 +156,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn all_are_late_when_the_drain_is_over() {
-        let (stop, mut drain) = drain::channel();
+        let (stop, mut drain) = config::channel();
         let line = Line::new();
         enter(&line, 'a');
         enter(&line, 'b');

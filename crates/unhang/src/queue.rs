@@ -13,12 +13,12 @@ use tokio::net::UnixStream;
 use tokio::task::unconstrained;
 use tokio::time::sleep;
 
-use crate::accept::{Observer, tell};
 use crate::event::{Event, Lost};
 use crate::limits::ACCEPT_PAUSE;
 use crate::listen::Listener;
 use crate::listen::watcher::Watcher;
-use crate::stream::{Socket, Stream};
+use crate::serve::door::{Observer, tell};
+use crate::serve::stream::{Socket, Stream};
 
 /// Where connections come from. A simulated one stands in where time matters.
 pub(crate) trait Queue {

@@ -10,22 +10,22 @@ use std::sync::Arc;
 use tokio::runtime::{Handle, Runtime};
 use tokio::sync::oneshot;
 
-use crate::accept::{Observer, Service};
-use crate::admission::{Admission, Places};
 use crate::budget::Budget;
-use crate::connection::Rules;
-use crate::drain::{self, Stop};
 use crate::error::Error;
 use crate::event::{Cause, Event};
 use crate::gauges::Gauges;
 use crate::handler::{Handler, Reply};
-use crate::idle;
 use crate::isolate::caught;
-use crate::keeper;
 use crate::limits::Limits;
 use crate::listen::{Bind, Listener};
 use crate::queue::Watched;
-use crate::shard;
+use crate::serve::admission::{Admission, Places};
+use crate::serve::config::{self, Stop};
+use crate::serve::connection::Rules;
+use crate::serve::door::{Observer, Service};
+use crate::serve::parked;
+use crate::serve::watchdog;
+use crate::serve::worker;
 use crate::spare::Spare;
 use crate::successor;
 use crate::thinking::{self, Thinking};
@@ -56,7 +56,7 @@ impl Server {
     /// Serves a socket that was made with other options.
     pub fn new(listener: Listener) -> Self {
         let gauges = Gauges::default();
-        let (stop, drain) = drain::channel();
+        let (stop, drain) = config::channel();
         Self {
             listener,
             rules: Rules {
@@ -199,7 +199,7 @@ impl Server {
         };
         let listener = Arc::new(listener);
         let shards =
-            shard::start(count, &service, &listener).map_err(failed("start the shards"))?;
+            worker::start(count, &service, &listener).map_err(failed("start the shards"))?;
         let (done, ended) = oneshot::channel();
         std::thread::Builder::new()
             .name("unhang".into())
@@ -216,14 +216,14 @@ impl Server {
                     })?;
                     listener.serve_instead()?;
                     let service = Arc::new(service);
-                    let keeper = keeper::look_after(
+                    let keeper = watchdog::look_after(
                         Arc::clone(&service),
                         Arc::clone(shards.all()),
                         Arc::downgrade(&listener),
                     );
                     tokio::spawn(keeper);
                     let all = Arc::clone(shards.all());
-                    tokio::spawn(idle::look_after(Arc::clone(&service), all, watch));
+                    tokio::spawn(parked::look_after(Arc::clone(&service), all, watch));
                     tokio::spawn(thinking::look_after(Arc::clone(&service)));
                     let (asked, all) = (Arc::clone(&service), Arc::clone(shards.all()));
                     tokio::spawn(successor::wait(listener, Arc::clone(&stop), asked, all));

@@ -12,12 +12,12 @@ use std::time::Duration;
 use tokio::sync::{Notify, OwnedSemaphorePermit};
 use tokio::time::timeout;
 
-use crate::admission::Guest;
-use crate::bell::Bell;
-use crate::idle::Idle;
 use crate::limits::{HELD_UP, SHARD_STUCK};
+use crate::serve::admission::Guest;
+use crate::serve::parked::Idle;
+use crate::serve::stream::{Lifeline, Rescued};
+use crate::serve::waker::Bell;
 use crate::standby::Standby;
-use crate::stream::{Lifeline, Rescued};
 
 /// All shards of a server.
 pub(crate) struct Shards {

@@ -134,8 +134,8 @@ impl Pace {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::admission::{Guest, Places};
     use crate::limits::{Limits, SHARD_STUCK};
+    use crate::serve::admission::{Guest, Places};
     use crate::shards::Inside;
 
     #[test]

@@ -9,15 +9,15 @@ use std::sync::{Arc, Weak};
 use tokio::sync::oneshot;
 use tokio::time::sleep;
 
-use crate::accept::Service;
-use crate::connection::Rules;
-use crate::drain::Stop;
 use crate::event::Event;
 use crate::handler::Handler;
 use crate::limits::ACCEPT_PAUSE;
 use crate::listen::Listener;
 use crate::listen::control::{self, Question};
 use crate::peer;
+use crate::serve::config::Stop;
+use crate::serve::connection::Rules;
+use crate::serve::door::Service;
 use crate::shards::Shards;
 use crate::wire::oneshot::Until;
 

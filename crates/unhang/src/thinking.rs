@@ -11,14 +11,14 @@ use std::time::Duration;
 
 use tokio::task::yield_now;
 
-use crate::accept::Service;
 use crate::attempt::attempt;
-use crate::drain::later;
 use crate::event::Exchange;
 use crate::handler::Handler;
 use crate::in_flight::{For, write_line};
 use crate::isolate::{Pending, caught};
 use crate::line::{InLine, Line};
+use crate::serve::config::later;
+use crate::serve::door::Service;
 
 /// All of them.
 pub(crate) struct Thinking(Line<Asked>);

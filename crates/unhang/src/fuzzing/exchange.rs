@@ -8,14 +8,14 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep};
 
 use super::input::Input;
-use crate::admission::Guest;
 use crate::budget::Budget;
-use crate::connection::sim::{Client, pair};
-use crate::connection::{Connection, Rules};
-use crate::drain::{self, Stop};
 use crate::event::{Cause, Ended, Exchange, Scarce};
 use crate::handler::{Fault, Reply, Request};
 use crate::limits::Limits;
+use crate::serve::admission::Guest;
+use crate::serve::config::{self, Stop};
+use crate::serve::connection::sim::{Client, pair};
+use crate::serve::connection::{Connection, Rules};
 use crate::wire::oneshot::{Until, error_line};
 
 /// The clock counts in milliseconds.
@@ -35,7 +35,7 @@ async fn one_exchange(input: &mut Input<'_>) {
     let held = Arc::<AtomicUsize>::default();
     let limits = limits(input);
     let until = input.choose([Until::Dry, Until::Newline, Until::HalfClose]);
-    let (stop, drain) = drain::channel();
+    let (stop, drain) = config::channel();
     let rules = Arc::new(Rules {
         budget: Budget::new(limits.max_held, Arc::clone(&held)),
         limits: limits.clone(),

@@ -14,12 +14,12 @@ const RULES: &[(&str, &[&str], &str)] = &[
     ("unhang/src/handler.rs", &["crate::wire"], "a handler does not know its protocol"),
     ("unhang/src/limits.rs", &["crate::"], "the limits stand below everything"),
     (
-        "unhang/src/connection.rs",
+        "unhang/src/serve/connection.rs",
         &["crate::server", "crate::listen", "crate::client", "rustix"],
         "a connection knows its stream, not where it came from",
     ),
     (
-        "unhang/src/accept.rs",
+        "unhang/src/serve/door.rs",
         &["crate::listen", "crate::server", "rustix::net", "tokio::net"],
         "the accept loop knows its queue, not what is behind it: so it can be simulated",
     ),
@@ -143,7 +143,7 @@ fn sources(place: &Path) -> Vec<PathBuf> {
     let entries = fs::read_dir(place).unwrap().map(|entry| entry.unwrap().path());
     entries
         // The simulated world is only built for tests, and speaks on their terminal.
-        .filter(|path| !path.ends_with("src/world") && !path.ends_with("src/world.rs"))
+        .filter(|path| !path.ends_with("src/sim") && !path.ends_with("src/sim.rs"))
         .filter(|path| path.is_dir() || path.extension().is_some_and(|end| end == "rs"))
         .flat_map(|path| sources(&path))
         .collect()

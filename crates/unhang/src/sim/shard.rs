@@ -5,10 +5,10 @@ use std::time::Duration;
 
 use tokio::time::timeout;
 
-use crate::accept::Service;
 use crate::handler::Handler;
 use crate::queue::Queue;
-use crate::shard::Next;
+use crate::serve::door::Service;
+use crate::serve::worker::Next;
 use crate::shards::{Mode, Shards, Told};
 
 use super::World;

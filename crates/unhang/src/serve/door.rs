@@ -12,19 +12,19 @@ use tokio::sync::OwnedSemaphorePermit;
 use tokio::task::yield_now;
 use tokio::time::{Instant, sleep};
 
-use crate::admission::{Admission, Guest, Places, Turn};
 use crate::attempt::attempt;
-use crate::connection::{Connection, Rules};
-use crate::drain::Stop;
 use crate::event::{Cause, Ended, Event, Exchange, Scarce};
 use crate::gauges::{Counted, Gauges};
 use crate::handler::{Handler, Peer};
 use crate::isolate::{Isolated, caught};
 use crate::limits::{ACCEPT_PAUSE, BACKLOG, LAST_CALLS};
 use crate::queue::Queue;
+use crate::serve::admission::{Admission, Guest, Places, Turn};
+use crate::serve::config::Stop;
+use crate::serve::connection::{Connection, Rules};
+use crate::serve::stream::Stream;
 use crate::shards::Shards;
 use crate::spare::{Accepted, Spare};
-use crate::stream::Stream;
 use crate::thinking::Thinking;
 
 pub(crate) type Observer = Arc<dyn Fn(&Event<'_>) + Send + Sync>;

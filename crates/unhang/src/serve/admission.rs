@@ -10,10 +10,10 @@ use std::time::Duration;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, timeout_at};
 
-use crate::drain::later;
 use crate::event::{Cause, Scarce};
 use crate::handler::Peer;
 use crate::limits::Limits;
+use crate::serve::config::later;
 
 /// The places for connections. Who finds none waits in the kernel's accept queue, where it is not
 /// known how long each has waited; so the queue as a whole is timed, from when it could not be

@@ -5,14 +5,14 @@ use std::sync::{Arc, Weak};
 
 use tokio::time::{Instant, sleep, timeout};
 
-use crate::accept::Service;
 use crate::event::{Cause, Ended, Event, Exchange};
 use crate::handler::{Handler, Reply};
 use crate::limits::{CLOSE_LOOKS, HELD_UP, QUEUE_CHECK, SHARD_STUCK};
 use crate::listen::Listener;
-use crate::shard::somebody_waits;
+use crate::serve::door::Service;
+use crate::serve::stream::Rescued;
+use crate::serve::worker::somebody_waits;
 use crate::shards::{Inside, Mode, Shard, Shards};
-use crate::stream::Rescued;
 
 /// For ever. Costs next to nothing while no shard is at work.
 pub(crate) async fn look_after<H: Handler>(

@@ -6,34 +6,34 @@ use fastrand::Rng;
 
 use crate::handler::Peer;
 use crate::limits::Limits;
+use crate::sim::wire::Trap;
 use crate::wire::oneshot::ONE_PIECE;
-use crate::world::wire::Trap;
 
 use super::{moment, pick, short};
 
 #[derive(Debug)]
-pub(in crate::world) struct ClientPlan {
-    pub(in crate::world) peer: Option<Peer>,
-    pub(in crate::world) arrives: Duration,
-    pub(in crate::world) room: usize,
+pub(in crate::sim) struct ClientPlan {
+    pub(in crate::sim) peer: Option<Peer>,
+    pub(in crate::sim) arrives: Duration,
+    pub(in crate::sim) room: usize,
     /// What it sends, each piece after a pause.
-    pub(in crate::world) pieces: Vec<(Duration, Vec<u8>)>,
-    pub(in crate::world) then: Then,
+    pub(in crate::sim) pieces: Vec<(Duration, Vec<u8>)>,
+    pub(in crate::sim) then: Then,
     /// Whether it reads only when it has written everything.
-    pub(in crate::world) talks_first: bool,
-    pub(in crate::world) reading: Reading,
+    pub(in crate::sim) talks_first: bool,
+    pub(in crate::sim) reading: Reading,
     /// When it vanishes after it has connected, whatever it is at.
-    pub(in crate::world) leaves: Option<Duration>,
+    pub(in crate::sim) leaves: Option<Duration>,
     /// Whether it holds the connection for as long as the server lets it.
-    pub(in crate::world) stays: bool,
-    pub(in crate::world) trap: Option<(u32, Trap)>,
-    pub(in crate::world) deed: Deed,
-    pub(in crate::world) thinks: Duration,
+    pub(in crate::sim) stays: bool,
+    pub(in crate::sim) trap: Option<(u32, Trap)>,
+    pub(in crate::sim) deed: Deed,
+    pub(in crate::sim) thinks: Duration,
 }
 
 /// What a client does when it has sent its message.
 #[derive(Debug)]
-pub(in crate::world) enum Then {
+pub(in crate::sim) enum Then {
     Wait,
     HalfClose(Duration),
     /// Sends so much more, so many times, each after a pause.
@@ -42,16 +42,16 @@ pub(in crate::world) enum Then {
 
 /// So many bytes at a time, so many times, each after a pause; then all, or nothing any more.
 #[derive(Debug)]
-pub(in crate::world) struct Reading {
-    pub(in crate::world) step: usize,
-    pub(in crate::world) times: usize,
-    pub(in crate::world) pause: Duration,
-    pub(in crate::world) to_the_end: bool,
+pub(in crate::sim) struct Reading {
+    pub(in crate::sim) step: usize,
+    pub(in crate::sim) times: usize,
+    pub(in crate::sim) pause: Duration,
+    pub(in crate::sim) to_the_end: bool,
 }
 
 /// What the handler does when it has thought.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::world) enum Deed {
+pub(in crate::sim) enum Deed {
     Reply(usize),
     Tell,
     Fail,

@@ -9,8 +9,8 @@ use tokio::time::sleep;
 
 use super::sim::{Client, Simulated, pair};
 use super::*;
-use crate::drain::{self, Stop};
 use crate::handler::Peer;
+use crate::serve::config::{self, Stop};
 use crate::wire::oneshot::ONE_PIECE;
 
 const MILLISECOND: Duration = Duration::from_millis(1);
@@ -21,7 +21,7 @@ fn connection() -> (Connection<Simulated>, Client, Stop) {
 }
 
 fn connection_with(change: impl FnOnce(&mut Rules)) -> (Connection<Simulated>, Client, Stop) {
-    let (stop, drain) = drain::channel();
+    let (stop, drain) = config::channel();
     let mut rules = Rules {
         budget: Budget::new(usize::MAX, Arc::default()),
         limits: Limits::default(),

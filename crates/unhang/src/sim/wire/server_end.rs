@@ -6,12 +6,12 @@ use std::task::{Context, Poll};
 use tokio::time::Instant;
 
 use crate::handler::{Caller, Peer};
-use crate::stream::Stream;
+use crate::serve::stream::Stream;
 
 use super::{Side, Wire};
 
 /// Whatever it is dropped or closed with, the wire notes it.
-pub(in crate::world) struct ServerEnd(pub(super) Wire);
+pub(in crate::sim) struct ServerEnd(pub(super) Wire);
 
 impl Stream for ServerEnd {
     fn poll_read(&mut self, cx: &mut Context<'_>, buffer: &mut [u8]) -> Poll<io::Result<usize>> {

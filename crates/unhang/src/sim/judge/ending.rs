@@ -4,16 +4,16 @@ use tokio::time::Instant;
 
 use crate::event::{Cause, Ended, Exchange, Scarce};
 use crate::handler::FaultKind;
-use crate::world::World;
-use crate::world::handler::{reply, told};
-use crate::world::plan::{ClientPlan, Deed};
-use crate::world::wire::{Facts, Side, Trap};
+use crate::sim::World;
+use crate::sim::handler::{reply, told};
+use crate::sim::plan::{ClientPlan, Deed};
+use crate::sim::wire::{Facts, Side, Trap};
 
 use super::{framing, may_ask};
 
 /// The endings that must come about. That a client is gone while its request is read does not: it
 /// could reset the connection only over bytes that it had been sent, and there are none yet.
-pub(in crate::world) const ENDINGS: &[&str] = &[
+pub(in crate::sim) const ENDINGS: &[&str] = &[
     "Answered",
     "NoRequest",
     "ClientGone(Writing)",

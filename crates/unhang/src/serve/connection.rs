@@ -14,15 +14,15 @@ use std::time::Duration;
 use tokio::task::yield_now;
 use tokio::time::Instant;
 
-use crate::admission::Guest;
 use crate::attempt::is_attempt;
 use crate::budget::{Budget, Share};
-use crate::drain::{Drain, after, later};
 use crate::event::{Cause, Ended, Exchange, Scarce, State};
 use crate::handler::{Body, Caller, Fault, Piece, Reply, Request};
 use crate::in_flight::{For, InFlight, Waiter};
 use crate::limits::Limits;
-use crate::stream::Stream;
+use crate::serve::admission::Guest;
+use crate::serve::config::{Drain, after, later};
+use crate::serve::stream::Stream;
 use crate::wire::oneshot::{Framing, Next, Seen, Until};
 
 /// What all connections of a server keep to. Each shard has one of its own, as counting who uses

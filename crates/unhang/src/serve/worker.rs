@@ -9,16 +9,16 @@ use std::time::{Duration, Instant};
 use rustix::io::Errno;
 use tokio::sync::OwnedSemaphorePermit;
 
-use crate::accept::Service;
 use crate::attempt::attempt;
 use crate::handler::Handler;
 use crate::isolate::{self, caught};
 use crate::limits::BURST;
 use crate::line::InLine;
 use crate::listen::Listener;
+use crate::serve::door::Service;
+use crate::serve::stream::{Lifeline, Socket, Stream};
 use crate::shards::{Inside, Mode, Shard, Shards, Told};
 use crate::standby::Pace;
-use crate::stream::{Lifeline, Socket, Stream};
 use crate::thinking::Asked;
 use crate::waiter::Waiter;
 

@@ -6,7 +6,7 @@
 //! never happen. As no step takes time, every deadline is asked for to the millisecond.
 //!
 //! A seed that fails prints its story, and is told again with
-//! `UNHANG_SEED=123 cargo test -p unhang --lib world -- --nocapture`. `UNHANG_SEEDS=N` runs the
+//! `UNHANG_SEED=123 cargo test -p unhang --lib sim -- --nocapture`. `UNHANG_SEEDS=N` runs the
 //! first so many seeds, `UNHANG_FOR=60s` as many as fit into that time, from a random one on.
 
 mod client;
@@ -29,13 +29,13 @@ use tokio::runtime::{Builder, Handle};
 use tokio::task::{JoinSet, yield_now};
 use tokio::time::{Instant, sleep, timeout};
 
-use crate::accept::Service;
-use crate::admission::{Admission, Places};
 use crate::budget::Budget;
-use crate::connection::Rules;
-use crate::drain;
 use crate::event::{Cause, Event};
 use crate::gauges::Gauges;
+use crate::serve::admission::{Admission, Places};
+use crate::serve::config;
+use crate::serve::connection::Rules;
+use crate::serve::door::Service;
 use crate::shards::Shards;
 use crate::spare::Spare;
 use crate::thinking::{self, Thinking};
@@ -109,7 +109,7 @@ impl World {
         for id in 0..self.plan.clients.len() {
             clients.spawn(client::live(Arc::clone(&self), id));
         }
-        let (stop, drain) = drain::channel();
+        let (stop, drain) = config::channel();
         let stop = Arc::new(stop);
         let world = Arc::clone(&self);
         let clients = tokio::spawn(async move { while clients.join_next().await.is_some() {} });
@@ -150,7 +150,7 @@ impl World {
         sleep(Duration::from_secs(2)).await;
     }
 
-    fn service(self: &Arc<Self>, drain: drain::Drain) -> Service<impl crate::Handler + use<>> {
+    fn service(self: &Arc<Self>, drain: config::Drain) -> Service<impl crate::Handler + use<>> {
         let world = Arc::clone(self);
         let refusal = move |cause: &Cause| {
             judge::refusal(&world, cause);

@@ -3,9 +3,9 @@
 
 use tokio::time::Instant;
 
+use crate::sim::World;
+use crate::sim::wire::{Facts, Side};
 use crate::wire::oneshot::{ONE_PIECE, Until};
-use crate::world::World;
-use crate::world::wire::{Facts, Side};
 
 /// A request that the handler is asked with now.
 pub(super) fn check(world: &World, facts: &Facts, request: &[u8]) -> Result<(), &'static str> {

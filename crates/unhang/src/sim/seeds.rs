@@ -64,7 +64,7 @@ fn demand_no_blame(seed: u64, world: &World) {
     assert!(
         blames.is_empty(),
         "{}\nseed {seed} breaks the promise: {blames:#?}\n\
-         again: UNHANG_SEED={seed} cargo test -p unhang --lib world -- --nocapture",
+         again: UNHANG_SEED={seed} cargo test -p unhang --lib sim -- --nocapture",
         story::tell(world)
     );
 }

@@ -17,14 +17,14 @@ use tokio::net::UnixStream;
 use tokio::task::yield_now;
 use tokio::time::sleep;
 
-use crate::accept::Service;
-use crate::drain::later;
 use crate::handler::Handler;
 use crate::in_flight::{For, write_line};
 use crate::limits::ACCEPT_PAUSE;
 use crate::line::{InLine, Line};
+use crate::serve::config::later;
+use crate::serve::door::Service;
+use crate::serve::stream::{Silent, Socket};
 use crate::shards::Shards;
-use crate::stream::{Silent, Socket};
 
 /// So many go on before others have their turn.
 const AT_ONCE: usize = 64;

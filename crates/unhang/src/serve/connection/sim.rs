@@ -10,7 +10,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use crate::handler::{Caller, Peer};
-use crate::stream::Stream;
+use crate::serve::stream::Stream;
 
 /// The server's end.
 pub(crate) struct Simulated(Arc<Mutex<Wire>>);
