@@ -21,7 +21,7 @@ final class Client implements ClientInterface
     /** An eighth of PHP's default memory_limit (128 MiB): a reply this long can still be worked on. */
     public const MAX_REPLY = 16 * 1024 * 1024;
 
-    private readonly Wire $wire;
+    private Wire $wire;
     private readonly Connections $connections;
 
     /**
@@ -73,6 +73,19 @@ final class Client implements ClientInterface
             Keep::Request => new PerClient($connector),
             Keep::Worker => new PerWorker($connector),
         };
+    }
+
+    /**
+     * The same client with another wire, sharing its connections: each HTTP request may have a target of its own.
+     *
+     * @throws InvalidArgumentException
+     */
+    public function withWire(Wire $wire): self
+    {
+        $client = clone $this;
+        $client->wire = $wire;
+
+        return $client;
     }
 
     public function call(#[\SensitiveParameter] string $message, float|Deadline|null $timeout = null): string

@@ -13,9 +13,11 @@ use Unhang\Exception\NotClosedException;
 use Unhang\Exception\Phase;
 use Unhang\Exception\ProtocolException;
 use Unhang\Exception\ReplyTooLargeException;
+use Unhang\Exception\RequestNotTakenException;
 use Unhang\Exception\ServerErrorException;
 use Unhang\Exception\TimeoutException;
 use Unhang\Exception\UnhangException;
+use Unhang\Reader\CloseReader;
 use Unhang\Reader\Malformed;
 use Unhang\Reader\ReplyReader;
 
@@ -38,6 +40,9 @@ final class Exchange
 
     /** Seconds. Twenty attempts a second cost nothing, and a free place is still found soon. */
     private const LONGEST_PAUSE = 0.05;
+
+    /** After the deadline: enough for what one socket holds, and an end to a server that sends without one. */
+    private const LAST_READS = 64;
 
     private string|UnhangException|null $outcome = null;
     private ?Opened $connection = null;
@@ -81,7 +86,8 @@ final class Exchange
     {
         try {
             if ($this->deadline->passed()) {
-                throw $this->late();
+                $this->lookOnceMore();
+                return true;
             }
             if ($this->connection === null) {
                 return $this->connect();
@@ -148,6 +154,21 @@ final class Exchange
         $silence = $this->silenceLeft();
 
         return $silence === null ? $left : min($left, max(0.0, $silence));
+    }
+
+    /**
+     * A reply that came while the caller was held up, by a busy machine or a signal handler, is not lost.
+     */
+    private function lookOnceMore(): void
+    {
+        for ($reads = 0; $reads < self::LAST_READS && $this->connection !== null && $this->receiving; $reads++) {
+            if (!$this->receive()) {
+                break;
+            }
+        }
+        if ($this->outcome === null) {
+            $this->finish($this->sending || $this->receiving ? $this->late() : $this->conclusion());
+        }
     }
 
     private function connect(): bool
@@ -294,7 +315,7 @@ final class Exchange
     {
         $reason = ErrorLine::reason($this->received);
         if ($reason !== null) {
-            return new ServerErrorException($this->path(), $reason);
+            return new ServerErrorException($this->path(), $reason, reply: $this->received);
         }
         try {
             return $this->reader->reply($this->received, $this->path());
@@ -345,9 +366,12 @@ final class Exchange
         );
     }
 
-    private function lost(): ConnectionLostException
+    private function lost(): ConnectionLostException|RequestNotTakenException
     {
         $length = strlen($this->request);
+        if ($this->sent < $length && $this->reader->wholeAtClose($this->received)) {
+            return new RequestNotTakenException($this->path(), $this->received, $this->sent, $length, $this->errno);
+        }
 
         return new ConnectionLostException(
             $this->path(),
@@ -357,8 +381,6 @@ final class Exchange
             $this->errno,
             $this->reader->missing(),
             halfClosed: $this->wire->halfCloses && $this->sent === $length,
-            taken: $this->sent < $length ? $this->sent : null,
-            length: $length,
         );
     }
 
@@ -371,20 +393,18 @@ final class Exchange
                 ? $this->connectFailure()
                 : new TimeoutException($this->path(), Phase::Connect, $timeout, $elapsed);
         }
-        if (!$this->sending && $this->received !== '') {
-            $silentFor = $elapsed - $this->heardAt;
-
-            return new NotClosedException(
-                $this->path(),
-                $this->received,
-                $silentFor,
-                $timeout,
-                $this->reader->missing(),
-            );
+        if ($this->reader instanceof CloseReader && !$this->sending && $this->received !== '') {
+            return new NotClosedException($this->path(), $this->received, $elapsed - $this->heardAt, $timeout);
         }
-        $phase = $this->sending ? Phase::Send : Phase::Receive;
 
-        return new TimeoutException($this->path(), $phase, $timeout, $elapsed, $this->received);
+        return new TimeoutException(
+            $this->path(),
+            $this->sending ? Phase::Send : Phase::Receive,
+            $timeout,
+            $elapsed,
+            $this->received,
+            $this->reader->missing(),
+        );
     }
 
     private function path(): string

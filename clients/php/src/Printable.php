@@ -25,37 +25,29 @@ final class Printable
 
     public static function text(string $foreign, int $longest = self::LONGEST): string
     {
-        $length = strlen($foreign);
-        $shown = preg_replace_callback(
-            '/[\x20-\x7E]+|(' . self::WIDE . ')|./s',
-            static fn (array $m): string => match (true) {
-                isset($m[1]) => self::character($m[1]),
-                $m[0] >= ' ' && $m[0] < "\x7F" => $m[0],
-                default => self::byte($m[0]),
-            },
-            $length > $longest ? self::cut($foreign, $longest) : $foreign,
-        );
-
-        return $length > $longest ? "{$shown}… ($length bytes)" : (string) $shown;
-    }
-
-    /** A character that is cut in two would show as two broken bytes. */
-    private static function cut(string $text, int $length): string
-    {
-        for ($back = 0; $back < 3 && (ord($text[$length - $back]) & 0xC0) === 0x80;) {
-            $back++;
+        // Nothing gets shorter by being shown, but for the last character that the cut may have split.
+        preg_match_all('/' . self::WIDE . '|./s', substr($foreign, 0, $longest + 4), $pieces);
+        $shown = '';
+        foreach ($pieces[0] as $piece) {
+            $piece = strlen($piece) === 1 ? self::byte($piece) : self::character($piece);
+            if (strlen($shown) + strlen($piece) > $longest) {
+                return "{$shown}… (" . strlen($foreign) . ' bytes)';
+            }
+            $shown .= $piece;
         }
 
-        return substr($text, 0, $length - $back);
+        return $shown;
     }
 
     private static function byte(string $byte): string
     {
-        return match ($byte) {
-            "\n" => '\n',
-            "\r" => '\r',
-            "\t" => '\t',
-            default => sprintf('\x%02X', ord($byte)),
+        return match (true) {
+            $byte === "\n" => '\n',
+            $byte === "\r" => '\r',
+            $byte === "\t" => '\t',
+            $byte === '\\' => '\\\\',
+            $byte >= ' ' && $byte <= '~' => $byte,
+            default => sprintf('\x%02x', ord($byte)),
         };
     }
 
@@ -70,6 +62,6 @@ final class Printable
             ord($character[0]) & (0xFF >> strlen($character) + 1),
         );
 
-        return sprintf('\u{%04X}', $number);
+        return sprintf($number < 0x100 ? '\x%02x' : '\u{%04x}', $number);
     }
 }

@@ -34,7 +34,7 @@ final class Wire
     }
 
     /**
-     * One line is the request, one line the reply; both keep their end. A message without one gets it.
+     * One line is the request, and one line the reply, given without its end. A message may have its end or get it.
      *
      * @param string $delimiter what ends a line: "\0" for varlink and `unhang serve --delimiter nul`
      *
@@ -48,7 +48,7 @@ final class Wire
 
         return new self(
             static fn (string $message): string => self::oneLine($message, $delimiter),
-            static fn (int $max) => new DelimiterReader($delimiter, $max),
+            static fn (int $max) => new DelimiterReader($delimiter, $max, strip: true),
             keeps: true,
             halfCloses: false,
         );

@@ -13,10 +13,15 @@ abstract class CallException extends \RuntimeException implements UnhangExceptio
 {
     /**
      * @param string $path  where the server was called
+     * @param string $reply what had come of the reply, as it came; perhaps all of it
      * @param int    $errno the system's error number, also given by getCode(); 0 if there is none
      */
-    public function __construct(string $message, public readonly string $path, public readonly int $errno = 0)
-    {
+    public function __construct(
+        string $message,
+        public readonly string $path,
+        #[\SensitiveParameter] public readonly string $reply = '',
+        public readonly int $errno = 0,
+    ) {
         parent::__construct($message, $errno);
     }
 
@@ -25,13 +30,23 @@ abstract class CallException extends \RuntimeException implements UnhangExceptio
         return false;
     }
 
+    public function fault(): Fault
+    {
+        return Fault::Server;
+    }
+
     final public function context(): array
     {
-        return ['path' => Printable::text($this->path)]
+        return ['kind' => $this->kind(), 'path' => Printable::text($this->path)]
             + ($this->errno === 0 ? [] : ['errno' => $this->errno])
             + $this->details()
-            + ['retry_safe' => $this->isRetrySafe()];
+            + ['reply_bytes' => strlen($this->reply), 'retry_safe' => $this->isRetrySafe()];
     }
+
+    /**
+     * One word for it, the same in all of unhang's clients.
+     */
+    abstract protected function kind(): string;
 
     /**
      * @return array<string, scalar|null>
@@ -42,9 +57,9 @@ abstract class CallException extends \RuntimeException implements UnhangExceptio
     }
 
     /** The path of a socket can hold anything that a file's name can. */
-    final protected static function place(string $path): string
+    final protected static function server(string $path): string
     {
-        return Printable::text($path);
+        return 'The server at ' . Printable::text($path);
     }
 
     final protected static function seconds(float $seconds): string

@@ -4,6 +4,8 @@ declare(strict_types=1);
 
 namespace Unhang\Exception;
 
+use Unhang\Printable;
+
 /**
  * There was no connection, so the server saw nothing of the request: repeating it is safe.
  */
@@ -47,7 +49,8 @@ final class ConnectException extends CallException
                 => 'The fault is probably on this side.',
         };
         $because = $found === '' ? '' : " ($found)";
-        parent::__construct('Cannot connect to ' . self::place($path) . "$because. $advice", $path, $errno);
+        $message = 'Cannot connect to ' . Printable::text($path) . "$because. $advice";
+        parent::__construct($message, $path, errno: $errno);
     }
 
     public function isRetrySafe(): bool
@@ -55,8 +58,18 @@ final class ConnectException extends CallException
         return true;
     }
 
+    public function fault(): Fault
+    {
+        return $this->reason === ConnectFailure::QueueFull ? Fault::Server : Fault::Setup;
+    }
+
+    protected function kind(): string
+    {
+        return $this->reason->value;
+    }
+
     protected function details(): array
     {
-        return ['reason' => $this->reason->value, 'elapsed' => round($this->elapsed, 3)];
+        return ['elapsed' => round($this->elapsed, 3)];
     }
 }

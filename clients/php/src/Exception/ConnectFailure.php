@@ -22,8 +22,8 @@ enum ConnectFailure: string
     case QueueFull = 'queue_full';
 
     /** This process, or the whole system, cannot open one more file. */
-    case NoDescriptorLeft = 'no_descriptor_left';
+    case NoDescriptorLeft = 'no_descriptors';
 
     /** Anything else; the errno and the message tell. */
-    case Other = 'other';
+    case Other = 'cannot_connect';
 }

@@ -15,8 +15,13 @@ final class InvalidArgumentException extends \InvalidArgumentException implement
         return false;
     }
 
+    public function fault(): Fault
+    {
+        return Fault::Caller;
+    }
+
     public function context(): array
     {
-        return ['retry_safe' => false];
+        return ['kind' => 'invalid_argument', 'retry_safe' => false];
     }
 }

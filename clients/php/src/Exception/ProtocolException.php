@@ -15,24 +15,30 @@ final class ProtocolException extends CallException
     private const SHOWN = 60;
 
     /**
-     * @param string $expected     "JSON", "a chunk's size"
-     * @param string $partialReply what had come
+     * @param string $expected "JSON", "a chunk's size"
+     * @param string $reply    what had come
      */
     public function __construct(
         string $path,
         public readonly string $expected,
-        #[\SensitiveParameter] public readonly string $partialReply,
+        #[\SensitiveParameter] string $reply,
     ) {
         parent::__construct(
-            'The server at ' . self::place($path) . " sent something else than $expected. What it sent begins with \""
-                . Printable::text($partialReply, self::SHOWN)
+            self::server($path) . " sent something else than $expected. What it sent begins with \""
+                . Printable::text($reply, self::SHOWN)
                 . '". Compare replyEnds or wire with what the server speaks.',
             $path,
+            $reply,
         );
+    }
+
+    protected function kind(): string
+    {
+        return 'malformed_reply';
     }
 
     protected function details(): array
     {
-        return ['expected' => $this->expected, 'reply_bytes' => strlen($this->partialReply)];
+        return ['expected' => $this->expected];
     }
 }

@@ -15,10 +15,20 @@ final class ReplyTooLargeException extends CallException
     public function __construct(string $path, public readonly int $limit)
     {
         parent::__construct(
-            'The server at ' . self::place($path) . " sent more than the $limit bytes allowed for a reply."
+            self::server($path) . " sent more than the $limit bytes allowed for a reply."
                 . ' If it may, give the client a greater maxReply.',
             $path,
         );
+    }
+
+    public function fault(): Fault
+    {
+        return Fault::Unclear;
+    }
+
+    protected function kind(): string
+    {
+        return 'reply_too_large';
     }
 
     protected function details(): array

@@ -15,14 +15,25 @@ final class ServerErrorException extends CallException
     /**
      * @param string   $reason the server's own words, as they came: escape them before you show them
      * @param int|null $status of HTTP
+     * @param string   $reply  the line, or the body
      */
-    public function __construct(string $path, public readonly string $reason, public readonly ?int $status = null)
-    {
+    public function __construct(
+        string $path,
+        public readonly string $reason,
+        public readonly ?int $status = null,
+        #[\SensitiveParameter] string $reply = '',
+    ) {
         $error = $status === null ? 'an error' : "the error $status";
         parent::__construct(
-            'The server at ' . self::place($path) . " answered with $error: " . Printable::text($reason),
+            self::server($path) . " answered with $error: " . Printable::text($reason),
             $path,
+            $reply,
         );
+    }
+
+    protected function kind(): string
+    {
+        return 'server_error';
     }
 
     protected function details(): array

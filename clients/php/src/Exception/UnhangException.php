@@ -14,9 +14,11 @@ interface UnhangException extends \Throwable
      */
     public function isRetrySafe(): bool;
 
+    public function fault(): Fault;
+
     /**
      * What happened, in short plain values for a structured log. Laravel puts it into its log by itself. It has
-     * nothing of the request or the reply but their sizes.
+     * nothing of the request, and of the reply only its size and the reason of an error.
      *
      * @return array<string, scalar|null>
      */

@@ -14,8 +14,13 @@ final class UnsupportedException extends \RuntimeException implements UnhangExce
         return false;
     }
 
+    public function fault(): Fault
+    {
+        return Fault::Setup;
+    }
+
     public function context(): array
     {
-        return ['retry_safe' => false];
+        return ['kind' => 'unsupported', 'retry_safe' => false];
     }
 }

@@ -4,8 +4,6 @@ declare(strict_types=1);
 
 namespace Unhang\Reader;
 
-use Unhang\Exception\NotClosedException;
-
 /**
  * Every byte until the connection ends; or, with a limit on silence, until nothing has come for so long.
  *
@@ -36,6 +34,6 @@ final class CloseReader extends ReplyReader
 
     public function missing(): string
     {
-        return $this->silence === null ? NotClosedException::CLOSE : "a silence of $this->silence s";
+        return $this->silence === null ? 'the end of the connection' : "a silence of $this->silence s";
     }
 }

@@ -7,13 +7,16 @@ namespace Unhang\Reader;
 use Unhang\Printable;
 
 /**
- * Everything up to the first delimiter, which stays part of the reply.
+ * Everything up to the first delimiter.
  *
  * @internal
  */
 final class DelimiterReader extends ReplyReader
 {
-    public function __construct(private readonly string $delimiter, int $maxReply)
+    /**
+     * @param bool $strip take the delimiter off the reply
+     */
+    public function __construct(private readonly string $delimiter, int $maxReply, private readonly bool $strip = false)
     {
         parent::__construct($maxReply);
     }
@@ -24,6 +27,11 @@ final class DelimiterReader extends ReplyReader
         $at = strpos($bytes, $this->delimiter, max(0, $known - strlen($this->delimiter) + 1));
 
         return $at === false ? null : $at + strlen($this->delimiter);
+    }
+
+    public function reply(string $bytes, string $path): string
+    {
+        return $this->strip ? substr($bytes, 0, -strlen($this->delimiter)) : $bytes;
     }
 
     public function missing(): string

@@ -11,6 +11,12 @@ namespace Unhang\Reader;
  */
 final class HttpHead
 {
+    /** Of a number that PHP can count. */
+    private const DIGITS = 18;
+
+    /** Common servers allow as many. */
+    private const MOST_HEADERS = 100;
+
     /**
      * @param int|null $length bytes of body; null if the body is chunked or ends with the connection
      */
@@ -38,13 +44,16 @@ final class HttpHead
         $code = (int) $status[2];
         $bodiless = $method === 'HEAD' || $code < 200 || $code === 204 || $code === 304;
 
-        $lengths = array_unique($headers['content-length'] ?? []);
+        $lengths = $headers['content-length'] ?? [];
         $encodings = $headers['transfer-encoding'] ?? [];
         if ($lengths !== [] && $encodings !== []) {
             throw new Malformed('either Content-Length or Transfer-Encoding');
         }
-        if (count($lengths) > 1 || preg_match('/\A\d{1,18}\z/', $lengths[0] ?? '0') !== 1) {
+        if (count($lengths) > 1 || preg_match('/\A\d+\z/', $lengths[0] ?? '0') !== 1) {
             throw new Malformed('one number as Content-Length');
+        }
+        if (!$bodiless && strlen(ltrim($lengths[0] ?? '0', '0')) > self::DIGITS) {
+            throw Malformed::tooLong();
         }
         if ($encodings !== [] && array_map('strtolower', $encodings) !== ['chunked']) {
             throw new Malformed('no Transfer-Encoding but chunked');
@@ -56,7 +65,7 @@ final class HttpHead
             $code,
             $bodiless ? 0 : (isset($lengths[0]) ? (int) $lengths[0] : null),
             !$bodiless && $encodings !== [],
-            !in_array('close', $options, true) && ($status[1] === '1' || in_array('keep-alive', $options, true)),
+            $status[1] === '1' && !in_array('close', $options, true),
         );
     }
 
@@ -79,6 +88,9 @@ final class HttpHead
      */
     private static function headers(array $lines): array
     {
+        if (count($lines) > self::MOST_HEADERS) {
+            throw new Malformed('at most ' . self::MOST_HEADERS . ' headers');
+        }
         $headers = [];
         foreach ($lines as $line) {
             if (preg_match('/\A([!#$%&\'*+\-.^_`|~0-9A-Za-z]+):([\t\x20-\x7E\x80-\xFF]*)\z/', $line, $m) !== 1) {

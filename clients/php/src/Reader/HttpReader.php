@@ -17,6 +17,11 @@ final class HttpReader extends ReplyReader
     /** Bytes of status line and headers, interim responses included: eight times what common servers send at most. */
     private const LONGEST_HEAD = 64 * 1024;
 
+    private const VERSION = 'HTTP/1.';
+
+    /** Of a number that PHP can count, in hexadecimal, and to which another can be added. */
+    private const DIGITS = 14;
+
     /** Where the body begins, or its next chunk; until the head is whole, where the head begins. */
     private int $position = 0;
 
@@ -31,7 +36,7 @@ final class HttpReader extends ReplyReader
 
     public function length(string $bytes, int $known): ?int
     {
-        $this->head ??= $this->head($bytes);
+        $this->head ??= $this->head($bytes, $known);
 
         return match (true) {
             $this->head === null => null,
@@ -57,7 +62,12 @@ final class HttpReader extends ReplyReader
         $status = $this->head?->status ?? 0;
         if ($status < 200 || $status > 299) {
             $reason = trim($this->body);
-            throw new ServerErrorException($path, $reason === '' ? "HTTP status $status" : $reason, $status);
+            throw new ServerErrorException(
+                $path,
+                $reason === '' ? "HTTP status $status" : $reason,
+                $status,
+                $this->body,
+            );
         }
 
         return $this->body;
@@ -81,21 +91,15 @@ final class HttpReader extends ReplyReader
         return $this->head === null ? 'the end of the HTTP headers' : 'the end of the HTTP body';
     }
 
-    private function head(string $bytes): ?HttpHead
+    private function head(string $bytes, int $known): ?HttpHead
     {
         while (true) {
-            $end = strpos($bytes, "\r\n\r\n", $this->position);
+            $end = strpos($bytes, "\r\n\r\n", max($this->position, $known - 3));
             if (($end === false ? strlen($bytes) : $end) > self::LONGEST_HEAD) {
-                throw new Malformed('HTTP headers of at most ' . self::LONGEST_HEAD . ' bytes');
+                throw Malformed::tooLong();
             }
             if ($end === false) {
-                // At once, not at the deadline: a server that does not speak HTTP has said so with its first bytes.
-                if (
-                    strncmp(substr($bytes, $this->position), 'HTTP/1.', 7) !== 0
-                    && !str_starts_with('HTTP/1.', substr($bytes, $this->position))
-                ) {
-                    throw new Malformed('HTTP/1.1');
-                }
+                $this->refuseEarly($bytes, $known);
                 return null;
             }
             $head = HttpHead::parse(substr($bytes, $this->position, $end - $this->position), $this->method);
@@ -103,6 +107,18 @@ final class HttpReader extends ReplyReader
             if (!$head->isInterim()) {
                 return $head;
             }
+        }
+    }
+
+    /** At once, not at the deadline: a server that does not speak HTTP has said so with its first bytes. */
+    private function refuseEarly(string $bytes, int $known): void
+    {
+        $start = substr($bytes, $this->position, strlen(self::VERSION));
+        if (!str_starts_with(self::VERSION, $start)) {
+            throw new Malformed('HTTP/1.1');
+        }
+        if (preg_match('/(?<!\r)\n/', $bytes, offset: max($this->position, $known)) === 1) {
+            throw new Malformed('lines that end with \r\n');
         }
     }
 
@@ -132,10 +148,10 @@ final class HttpReader extends ReplyReader
                 return null;
             }
             $line = substr($bytes, $this->position, $end - $this->position);
-            if (preg_match('/\A([0-9A-Fa-f]{1,15})[ \t]*(?:;[\t\x20-\x7E\x80-\xFF]*)?\z/', $line, $m) !== 1) {
+            if (preg_match('/\A0*([0-9A-Fa-f]+)[ \t]*(?:;[\t\x20-\x7E\x80-\xFF]*)?\z/', $line, $m) !== 1) {
                 throw new Malformed('a chunk\'s size');
             }
-            $size = (int) hexdec($m[1]);
+            $size = strlen($m[1]) > self::DIGITS ? PHP_INT_MAX : (int) hexdec($m[1]);
             if (strlen($this->body) + $size > $this->maxReply) {
                 throw Malformed::tooLong();
             }
@@ -176,7 +192,8 @@ final class HttpReader extends ReplyReader
     private function line(string $bytes, string $what): ?int
     {
         $end = strpos($bytes, "\r\n", $this->position);
-        if (($end === false ? strlen($bytes) : $end) - $this->position > self::LONGEST_HEAD) {
+        $tooLong = ($end === false ? strlen($bytes) : $end) - $this->position > self::LONGEST_HEAD;
+        if ($tooLong || ($end === false && strpos($bytes, "\n", $this->position) !== false)) {
             throw new Malformed($what);
         }
 

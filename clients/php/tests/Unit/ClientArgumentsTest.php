@@ -50,7 +50,7 @@ final class ClientArgumentsTest extends TestCase
         yield 'timeout without end' => [['timeout' => INF], 'it is INF'];
         yield 'timeout in milliseconds' => [['timeout' => 5000], 'meant as milliseconds, write 5.'];
         yield 'timeout beyond ten minutes' => [['timeout' => 600.5], 'at most 600 seconds, but it is 600.5'];
-        yield 'escape sequence in the path' => [['path' => "http://\e[2J"], '"http://\x1B[2J"'];
+        yield 'escape sequence in the path' => [['path' => "http://\e[2J"], '"http://\x1b[2J"'];
         yield 'two ends' => [['wire' => Wire::lines(), 'replyEnds' => ReplyEnds::close()], 'leave replyEnds'];
         yield 'half-close on a wire' => [['wire' => Wire::lines(), 'halfClose' => true], 'and halfClose out'];
         yield 'nothing to keep' => [['keep' => Keep::Worker], 'give a wire'];

@@ -14,6 +14,7 @@ use Unhang\Exception\NotClosedException;
 use Unhang\Exception\Phase;
 use Unhang\Exception\ProtocolException;
 use Unhang\Exception\ReplyTooLargeException;
+use Unhang\Exception\RequestNotTakenException;
 use Unhang\Exception\ServerErrorException;
 use Unhang\Exception\TimeoutException;
 use Unhang\Exception\UnhangException;
@@ -50,10 +51,11 @@ final class MessagesTest extends TestCase
         $refused = new ConnectException("/run/\e.sock", ConnectFailure::QueueFull, 11, elapsed: 1.23456);
         self::assertSame(
             [
-                'path' => '/run/\x1B.sock',
+                'kind' => 'queue_full',
+                'path' => '/run/\x1b.sock',
                 'errno' => 11,
-                'reason' => 'queue_full',
                 'elapsed' => 1.235,
+                'reply_bytes' => 0,
                 'retry_safe' => true,
             ],
             $refused->context(),
@@ -95,7 +97,7 @@ final class MessagesTest extends TestCase
             new TimeoutException($path, Phase::Receive, 2.0, 2.001), 0, 'sent nothing', 'still working',
         ];
         yield 'no newline' => [
-            new NotClosedException($path, 'abc', 1.0, 2.0, 'a newline'), 0, 'without a newline, and', '::when()',
+            new TimeoutException($path, Phase::Receive, 2.0, 2.001, 'abc'), 0, '3 bytes without a newline', '::when()',
         ];
         yield 'no time left' => [
             new TimeoutException($path, Phase::Connect, 2.0, 2.001), 0, 'was not called', 'shared',
@@ -113,7 +115,7 @@ final class MessagesTest extends TestCase
             new NotClosedException($path, 'abc', 0.001, 2.0), 0, '0.001 s before', 'raise the timeout',
         ];
         yield 'not closed' => [
-            new NotClosedException($path, "abc\n", 2.003, 2.0), 0, 'for 2 s until the timeout of 2 s', '::newline()',
+            new NotClosedException($path, "abc\n", 2.003, 2.0), 0, 'for 2 s within the timeout of 2 s', '::newline()',
         ];
         yield 'not closed in JSON' => [
             new NotClosedException($path, '{"ok":true}', 1.957, 2.0), 0, 'nothing for 2.0 s', 'ReplyEnds::json()',
@@ -137,13 +139,13 @@ final class MessagesTest extends TestCase
             new ConnectionLostException($path, true, halfClosed: true), 0, 'Node.js', 'halfClose: false',
         ];
         yield 'took a part' => [
-            new ConnectionLostException($path, true, 'abc', 32, taken: 10, length: 20), 32, '10 of the 20', 'may have',
+            new RequestNotTakenException($path, 'abc', 10, 20, 32), 32, '10 of the 20 bytes', 'read to the end first',
         ];
         yield 'closed without a newline' => [
             new ConnectionLostException($path, true, 'abc'), 0, 'before a newline', 'ReplyEnds::close()',
         ];
         yield 'something else' => [
-            new ProtocolException($path, 'JSON', "\e<html>"), 0, 'else than JSON', 'begins with "\x1B<html>"',
+            new ProtocolException($path, 'JSON', "\e<html>"), 0, 'else than JSON', 'begins with "\x1b<html>"',
         ];
         yield 'not taken' => [
             new ConnectionLostException($path, false, '', 32), 32, 'without having read', 'repeating it is safe',
