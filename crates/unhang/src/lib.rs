@@ -48,7 +48,6 @@ mod signal;
 mod sim;
 mod spare;
 mod standby;
-mod successor;
 mod thinking;
 mod waiter;
 #[cfg_attr(not(test), expect(dead_code, reason = "the serving core takes it over"))]

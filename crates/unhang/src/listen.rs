@@ -2,32 +2,30 @@
 
 pub(crate) mod address;
 pub(crate) mod control;
-mod dialog;
+pub(crate) mod control_line;
 pub(crate) mod file;
 pub(crate) mod owner;
 pub(crate) mod replace;
 pub(crate) mod watcher;
 
-use std::fs;
+use std::fs::{self, File};
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Instant;
+use std::sync::{Arc, Mutex, PoisonError, TryLockError, Weak};
+use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::net::{Shutdown, SocketFlags};
-use tokio::sync::Mutex;
 
 use crate::error::{Error, ErrorKind};
 use crate::limits;
 use crate::listen::address::Address;
-use crate::listen::control::Control;
-use crate::listen::file::SocketFile;
-use crate::listen::replace::{Estate, Predecessor};
+use crate::listen::control::{Answering, Asked, Control};
+use crate::listen::file::{Files, SocketFile};
+use crate::listen::replace::{Given, ListenerParts, OldServer};
 use crate::passed_descriptors;
 
 /// How to create a listening socket.
@@ -133,19 +131,19 @@ impl Bind {
         let begun = Instant::now();
         let lock = loop {
             if self.replace {
-                if let Some((estate, predecessor)) = replace::ask(address)? {
-                    let mut listener =
-                        Listener::new(estate, address.clone(), Some(predecessor), false);
+                if let Some((parts, old_server)) = replace::ask(address)? {
+                    let mut listener = Listener::new(parts, address.clone(), false);
+                    listener.old_server = Some(old_server);
                     listener.backlog = self.backlog;
                     return Ok(listener);
                 }
             }
             let Some(path) = address.path() else { break None };
-            // Looked at under the lock again; but the lock's file would stay beside what is not ours.
+            // It is looked at again under the lock; but the lock's file would stay beside what is not ours.
             file::is_there(address, path)?;
             match file::lock(address, path) {
-                // Nobody can be asked and somebody holds the lock: a server that has just been
-                // replaced by one that is gone already, and is about to let go.
+                // A server holds the lock and cannot be asked: it has just been replaced by one that is
+                // gone already, and is about to let go.
                 Err(error)
                     if self.replace
                         && matches!(error.kind(), ErrorKind::Held { .. })
@@ -164,36 +162,43 @@ impl Bind {
             }
         };
         let (socket, file) = file::bind(address, self.mode)?;
-        let control = if self.replaceable { Control::new(address) } else { None };
-        // From here on dropping it removes the files again.
-        let estate = Estate { socket, file, control, lock };
-        let listener = Listener::new(estate, address.clone(), None, true);
+        // From here on a drop removes the files again.
+        let parts = ListenerParts { socket, file, control: None, lock };
+        let mut listener = Listener::new(parts, address.clone(), true);
+        if self.replaceable {
+            listener.add_control(Control::new(address)?);
+        }
         listener.set_owner(self)?;
-        rustix::net::listen(&listener.estate.socket, self.backlog.unwrap_or(limits::BACKLOG))
+        rustix::net::listen(&listener.socket, self.backlog.unwrap_or(limits::BACKLOG))
             .map_err(|error| Error::setup(&listener.address, "listen on the socket", error))?;
         Ok(listener)
     }
 }
 
-/// A listening socket. Dropping it removes its file, if that is still its own.
+/// A listening socket. Dropping it removes its file, if that is still its own and no other process has the
+/// socket.
 #[derive(Debug)]
 pub struct Listener {
-    estate: Estate,
     address: Address,
-    /// Who still serves until this one does.
-    predecessor: Option<Predecessor>,
-    /// What its queue's length is to be from then on, if not as it was.
+    /// Serves until this one does.
+    old_server: Option<OldServer>,
+    /// The length that the queue of the old server is to have from then on, if not as it was.
     backlog: Option<i32>,
-    /// Whether it ends with us: not while it belongs to a predecessor, a successor or systemd.
-    ours: AtomicBool,
-    /// Whether nobody can connect any more. Locked while it is not known whether a successor comes to
-    /// serve.
+    /// Whether nobody can connect any more. Locked while a successor is asked whether it comes to serve.
     closed: Arc<Mutex<bool>>,
+    // Dropped in this order: the files are removed if nobody has the socket any more, and until they are
+    // gone no other process may begin.
+    control: Option<Arc<Control>>,
+    socket: OwnedFd,
+    file: Option<SocketFile>,
+    files: Files,
+    lock: Option<File>,
 }
 
 impl Listener {
-    /// A socket that somebody else listens on and keeps, such as systemd for a socket unit. Its file
-    /// is never removed, and who comes when it has stopped is left in its queue for the next to serve.
+    /// A socket that another process listens on and keeps, such as systemd for a socket unit. Its file is
+    /// never removed, and a client that comes when the server has stopped is left in its queue for the
+    /// next one to serve.
     ///
     /// # Errors
     /// [`Setup`](crate::ErrorKind::Setup) when it does not listen, or cannot be asked for its name.
@@ -211,14 +216,30 @@ impl Listener {
             let complaint = io::Error::other(complaint);
             return Err(Error::setup(&address, "use the inherited socket", complaint));
         }
-        let estate = Estate { socket: socket.into(), file: None, control: None, lock: None };
-        Ok(Self::new(estate, address, None, false))
+        let parts = ListenerParts { socket: socket.into(), file: None, control: None, lock: None };
+        Ok(Self::new(parts, address, false))
     }
 
-    fn new(estate: Estate, address: Address, predecessor: Option<Predecessor>, ours: bool) -> Self {
-        passed_descriptors::refuse(&estate.socket);
-        let ours = AtomicBool::new(ours);
-        Self { estate, address, predecessor, backlog: None, ours, closed: Arc::default() }
+    fn new(parts: ListenerParts, address: Address, ours: bool) -> Self {
+        passed_descriptors::refuse(&parts.socket);
+        let control_file = parts.control.as_ref().and_then(|control| control.file.clone());
+        let all = parts.file.iter().cloned().chain(control_file).collect();
+        Self {
+            address,
+            old_server: None,
+            backlog: None,
+            closed: Arc::default(),
+            control: parts.control.map(Arc::new),
+            socket: parts.socket,
+            file: parts.file,
+            files: if ours { Files::ours(all) } else { Files::not_ours(all) },
+            lock: parts.lock,
+        }
+    }
+
+    fn add_control(&mut self, control: Option<Control>) {
+        self.files.add(control.as_ref().and_then(|control| control.file.clone()));
+        self.control = control.map(Arc::new);
     }
 
     /// Where it listens.
@@ -228,93 +249,124 @@ impl Listener {
 
     /// Takes a connection from the accept queue, non-blocking like the listener itself.
     pub(crate) fn accept(&self) -> rustix::io::Result<OwnedFd> {
-        rustix::net::accept_with(&self.estate.socket, SocketFlags::CLOEXEC | SocketFlags::NONBLOCK)
+        rustix::net::accept_with(&self.socket, SocketFlags::CLOEXEC | SocketFlags::NONBLOCK)
     }
 
-    /// Whether somebody is in the accept queue.
+    /// Whether a client is in the accept queue.
     pub(crate) fn has_waiting(&self) -> bool {
         self.is_now(PollFlags::IN)
     }
 
-    /// Whether nobody can connect any more: who shares it may shut it for all.
+    /// Whether nobody can connect any more: a process that shares the listener can shut it for all.
     pub(crate) fn is_shut(&self) -> bool {
         self.is_now(PollFlags::RDHUP)
     }
 
     fn is_now(&self, state: PollFlags) -> bool {
-        let mut asked = [PollFd::new(&self.estate.socket, state)];
+        let mut asked = [PollFd::new(&self.socket, state)];
         rustix::event::poll(&mut asked, Some(&Timespec::default())).is_ok_and(|ready| ready > 0)
     }
 
-    /// Has a predecessor leave everything to this one, which can serve from now on. An error where that
+    /// Makes the old server leave everything to this one, which can serve from now on. An error if the old
     /// one goes on: then nothing of it all is ours. Blocks until that is known.
     pub(crate) fn serve_instead(&self) -> Result<(), Error> {
-        if let Some(predecessor) = &self.predecessor {
-            predecessor.take_leave(&self.address)?;
-            self.ours.store(true, Ordering::Relaxed);
+        self.files.inherit();
+        if let Some(old_server) = &self.old_server {
+            old_server.take_leave(&self.address)?;
+            self.files.take();
             if let Some(backlog) = self.backlog {
-                // Nobody who waits is turned out by a shorter one. It fails only where it does not
-                // listen: another has shut it, and nobody can connect whatever the length.
-                let _ = rustix::net::listen(&self.estate.socket, backlog);
+                // A shorter queue turns no client out that waits already. It fails only if it does not
+                // listen: another process has shut it, and nobody can connect whatever the length.
+                let _ = rustix::net::listen(&self.socket, backlog);
             }
         }
         Ok(())
     }
 
-    pub(crate) fn control(&self) -> Option<&Control> {
-        self.estate.control.as_ref()
+    /// Answers at the control socket, on a thread of its own, until the result is dropped. `None` if the
+    /// listener has no control socket.
+    ///
+    /// # Errors
+    /// If the thread cannot be started.
+    pub(crate) fn answer(
+        self: &Arc<Self>,
+        asked: Weak<dyn Asked>,
+    ) -> io::Result<Option<Answering>> {
+        let Some(control) = &self.control else { return Ok(None) };
+        let listener = Arc::downgrade(self);
+        let give = move |successor: &UnixStream| {
+            let listener = listener.upgrade().ok_or_else(control::stopping)?;
+            listener.give_to(successor)
+        };
+        control::answer(Arc::clone(control), give, asked).map(Some)
     }
 
-    /// Gives it all to the successor that asks over this stream. An error, and nothing has changed,
-    /// when that one does not come to serve. Blocks until that is known.
-    pub(crate) fn give_to(self: Arc<Self>, successor: &UnixStream) -> io::Result<()> {
-        let closed = Arc::clone(&self.closed).blocking_lock_owned();
-        let given = match *closed {
-            false => replace::give(&self.estate, successor, replace::PATIENCE),
-            // Nobody could connect to it any more. Told nothing, it asks again, and finds nobody.
-            true => Err(io::Error::other("this server is stopping")),
+    /// Gives it all to the successor that asks over this stream. An error, and nothing has changed, if the
+    /// successor does not come to serve. Blocks until that is known.
+    fn give_to(self: Arc<Self>, successor: &UnixStream) -> io::Result<()> {
+        let closed = Arc::clone(&self.closed);
+        let closed = closed.lock().unwrap_or_else(PoisonError::into_inner);
+        let control = self.control.as_ref().and_then(|control| control.socket());
+        let given = match (control, *closed) {
+            (Some(control), false) => {
+                let given = Given {
+                    socket: self.socket.as_fd(),
+                    file: self.file.as_ref().map(|file| file.identity),
+                    control: control.as_fd(),
+                    lock: self.lock.as_ref().map(AsFd::as_fd),
+                };
+                replace::give(&given, successor, replace::PATIENCE)
+            }
+            // Nobody could connect to it any more. The successor is told nothing, asks again, and finds no
+            // server.
+            _ => Err(control::stopping()),
         };
         if given.is_ok() {
-            self.ours.store(false, Ordering::Relaxed);
+            self.files.leave();
         }
-        // First this: whoever waits to close the door may be the end of the server, and the socket and
-        // its lock must not outlive that.
+        // First this: the end of the server may wait for the lock below, and the socket and the lock of
+        // the file must not outlive that.
         drop(self);
         drop(closed);
         given
     }
 
-    /// Whether it ends with us.
+    /// Whether it ends with this process.
     pub(crate) fn is_ours(&self) -> bool {
-        self.ours.load(Ordering::Relaxed)
+        self.files.are_ours()
     }
 
-    /// Lets nobody connect any more. Who is in the accept queue can still be accepted; closing the
-    /// socket now would reset them. False where it goes on with somebody else, and so stays open.
-    pub(crate) async fn close_door(&self) -> bool {
-        // A successor that has the socket already, and is about to say so, must find it open.
-        let mut closed = self.closed.lock().await;
+    /// Lets nobody connect any more. A client that is in the accept queue can still be accepted; to close
+    /// the socket now would reset it. False if it goes on with another process, and so stays open. `None`
+    /// while a successor has been given the listener and has not said that it serves: it must find it open.
+    pub(crate) fn try_close_door(&self) -> Option<bool> {
+        let mut closed = match self.closed.try_lock() {
+            Err(TryLockError::WouldBlock) => return None,
+            Err(TryLockError::Poisoned(closed)) => closed.into_inner(),
+            Ok(closed) => closed,
+        };
         if self.is_ours() {
             *closed = true;
-            self.remove_files();
+            self.files.remove();
             // Fails only on a socket that does not listen, and then there is no door.
-            let _ = rustix::net::shutdown(&self.estate.socket, Shutdown::Read);
+            let _ = rustix::net::shutdown(&self.socket, Shutdown::Read);
         }
-        self.is_ours()
+        Some(self.is_ours())
+    }
+
+    /// The same, and waits for the successor.
+    pub(crate) async fn close_door(&self) -> bool {
+        loop {
+            match self.try_close_door() {
+                Some(ours) => return ours,
+                None => tokio::time::sleep(Duration::from_millis(10)).await,
+            }
+        }
     }
 
     /// The socket file; an abstract name has none, and an inherited socket's is not ours.
     pub(crate) fn file(&self) -> Option<&SocketFile> {
-        self.estate.file.as_ref()
-    }
-
-    fn remove_files(&self) {
-        if let Some(file) = &self.estate.file {
-            file.remove();
-        }
-        if let Some(control) = &self.estate.control {
-            control.remove();
-        }
+        self.file.as_ref()
     }
 
     fn set_owner(&self, wanted: &Bind) -> Result<(), Error> {
@@ -331,14 +383,15 @@ impl Listener {
 
 impl AsFd for Listener {
     fn as_fd(&self) -> BorrowedFd<'_> {
-        self.estate.socket.as_fd()
+        self.socket.as_fd()
     }
 }
 
 impl Drop for Listener {
     fn drop(&mut self) {
-        if self.is_ours() {
-            self.remove_files();
+        // The thread that answers there must not keep it open.
+        if let Some(control) = &self.control {
+            control.close();
         }
     }
 }
@@ -346,22 +399,40 @@ impl Drop for Listener {
 #[cfg(test)]
 mod tests {
     use std::io::Read;
+    use std::process::{Command, Stdio};
 
     use super::*;
 
-    /// It was: a successor that asked while its predecessor stopped served a socket that nobody could
+    /// Regression: a successor that asked while the old server stopped served a socket that nobody could
     /// connect to.
     #[test]
     fn a_listener_whose_door_is_closed_is_given_to_nobody() {
         let folder = tempfile::tempdir().unwrap();
         let listener = Arc::new(Bind::new(folder.path().join("s")).listen().unwrap());
-        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
-        assert!(runtime.block_on(listener.close_door()), "it is its own");
+        assert_eq!(listener.try_close_door(), Some(true), "it is its own");
         let (ours, mut theirs) = UnixStream::pair().unwrap();
         ours.set_read_timeout(Some(std::time::Duration::from_secs(1))).unwrap();
         let error = listener.give_to(&ours).unwrap_err();
         assert_eq!(error.to_string(), "this server is stopping");
         drop(ours);
         assert_eq!(theirs.read_to_end(&mut Vec::new()).unwrap(), 0, "it is told nothing");
+    }
+
+    /// Regression: the parent's drop removed the socket of a child that had inherited it and served.
+    #[test]
+    fn a_socket_that_another_process_still_has_is_not_removed() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("s");
+        let listener = Bind::new(&path).listen().unwrap();
+        let inherited = Stdio::from(listener.as_fd().try_clone_to_owned().unwrap());
+        let mut child = Command::new("sleep").arg("60").stdin(inherited).spawn().unwrap();
+        drop(listener);
+        assert!(path.exists(), "the child has the socket");
+        child.kill().unwrap();
+        child.wait().unwrap();
+
+        let listener = Bind::new(&path).listen().unwrap();
+        drop(listener);
+        assert!(!path.exists(), "nobody has it");
     }
 }

@@ -14,9 +14,10 @@ use crate::budget::Budget;
 use crate::error::Error;
 use crate::event::{Cause, Event};
 use crate::gauges::Gauges;
-use crate::handler::{Handler, Reply};
+use crate::handler::{Handler, Peer, Reply};
 use crate::isolate::caught;
 use crate::limits::Limits;
+use crate::listen::control::Asked;
 use crate::listen::{Bind, Listener};
 use crate::queue::Watched;
 use crate::serve::admission::{Admission, Places};
@@ -26,8 +27,8 @@ use crate::serve::door::{Observer, Service};
 use crate::serve::parked;
 use crate::serve::watchdog;
 use crate::serve::worker;
+use crate::shards::Shards;
 use crate::spare::Spare;
-use crate::successor;
 use crate::thinking::{self, Thinking};
 use crate::wire::oneshot::{Until, error_line};
 
@@ -225,8 +226,16 @@ impl Server {
                     let all = Arc::clone(shards.all());
                     tokio::spawn(parked::look_after(Arc::clone(&service), all, watch));
                     tokio::spawn(thinking::look_after(Arc::clone(&service)));
-                    let (asked, all) = (Arc::clone(&service), Arc::clone(shards.all()));
-                    tokio::spawn(successor::wait(listener, Arc::clone(&stop), asked, all));
+                    let asked: Arc<dyn Asked> = Arc::new(Answers {
+                        service: Arc::clone(&service),
+                        shards: Arc::clone(shards.all()),
+                        stop: Arc::clone(&stop),
+                    });
+                    let _answering = listener.answer(Arc::downgrade(&asked)).map_err(|error| {
+                        let step = "start the thread that answers at the control socket";
+                        Error::setup(listener.address(), step, error)
+                    })?;
+                    drop(listener);
                     service.run(queue, spare, shards.all(), stop, stop_when).await;
                     Ok(())
                 });
@@ -260,6 +269,37 @@ impl Drop for Unstarted {
         if let Some(runtime) = self.0.take() {
             runtime.shutdown_background();
         }
+    }
+}
+
+/// What is said and done at the control socket.
+struct Answers<H> {
+    service: Arc<Service<H>>,
+    shards: Arc<Shards>,
+    stop: Arc<Stop>,
+}
+
+impl<H: Handler> Asked for Answers<H> {
+    fn waits(&self) -> Option<String> {
+        let Rules { until, limits, in_flight, .. } = &*self.service.rules;
+        let until = match until {
+            Until::Dry => "dry",
+            Until::Newline => "newline",
+            Until::HalfClose => "half-close",
+        };
+        let (waits, idle) = (in_flight.lines(), self.shards.idle.lines(limits.read));
+        let thinking = self.service.thinking.lines(limits.handler);
+        let blocked = self.shards.blocked(limits.handler);
+        Some(format!("until {until}\n{waits}{idle}{thinking}{blocked}"))
+    }
+
+    fn replaced(&self, by: Option<Peer>) {
+        self.service.tell(&Event::Replaced { by });
+        self.stop.begin(self.service.rules.limits.drain);
+    }
+
+    fn not_replaced(&self, by: Option<Peer>, error: &io::Error) {
+        self.service.tell(&Event::NotReplaced { by, error });
     }
 }
 

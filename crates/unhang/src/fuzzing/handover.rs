@@ -13,8 +13,8 @@ use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg}
 
 use super::input::Input;
 use crate::listen::address::Address;
-use crate::listen::control::ASK;
-use crate::listen::dialog::expect;
+use crate::listen::control::REPLACE;
+use crate::listen::control_line::expect;
 use crate::listen::replace::{PATIENCE, file, receive};
 
 /// The first byte chooses the side that is told the rest.
@@ -35,15 +35,15 @@ fn server_is_told(input: &mut Input<'_>) {
     let Ok((server, mut successor)) = UnixStream::pair() else { return };
     let mut told = Vec::new();
     if input.choose([true, false]) {
-        told.extend_from_slice(&ASK.as_bytes()[..ASK.len().min(input.byte().into())]);
+        told.extend_from_slice(&REPLACE.as_bytes()[..REPLACE.len().min(input.byte().into())]);
     }
     told.extend_from_slice(input.rest());
     let sent = successor.write_all(&told).and_then(|()| successor.shutdown(Shutdown::Write));
     let first = told.split_inclusive(|&byte| byte == b'\n').next();
-    let right = first == Some(ASK.as_bytes());
+    let right = first == Some(REPLACE.as_bytes());
     assert!(sent.is_ok());
     assert_eq!(
-        expect(&server, &[ASK], Instant::now() + PATIENCE).is_ok(),
+        expect(&server, &[REPLACE], Instant::now() + PATIENCE).is_ok(),
         right,
         "{}",
         told.escape_ascii()

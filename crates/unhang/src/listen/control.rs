@@ -1,54 +1,111 @@
-//! Where a server is asked: for all that it has, or whom it waits for.
+//! The control socket `PATH.ctl`: who may ask there, the questions, and the answers.
+//!
+//! An asker sends one line. `unhang replace 1` asks for the listener, and begins the conversation that
+//! replace.rs leads. `unhang in-flight 1` asks for what the server waits for.
 
 use std::fs;
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::FileTypeExt;
-use std::os::unix::net::{UnixListener, UnixStream};
+use std::os::unix::net::UnixStream;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::thread;
 use std::time::{Duration, Instant};
 
-use rustix::net::SendFlags;
+use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec};
+use rustix::io::Errno;
+use rustix::net::{SendFlags, SocketFlags};
 
+use crate::error::{Error, ErrorKind};
+use crate::handler::Peer;
+use crate::limits::ACCEPT_PAUSE;
 use crate::listen::address::{Address, CONTROL};
-use crate::listen::dialog::{self, in_words};
+use crate::listen::control_line::{self as line, in_words};
 use crate::listen::file::{self, Identity, SocketFile};
+use crate::passed_descriptors;
+use crate::peer;
 
-/// What the successor asks, with the version of what follows.
-pub(crate) const ASK: &str = "unhang replace 1\n";
+/// A successor asks for the listener. The number is the version of all that follows.
+pub(crate) const REPLACE: &str = "unhang replace 1\n";
 
-/// What somebody asks who only wants to know whom the server waits for, with the version of the
-/// answer: where a request ends (`until newline`), and the lines of
-/// [`InFlight`](crate::in_flight::InFlight::lines).
-const ASK_IN_FLIGHT: &str = "unhang in-flight 1\n";
+/// The successor can serve.
+pub(crate) const READY: &str = "ready\n";
 
-/// How long whoever has connected may take to ask. All who do ask at once; one that does not holds up
-/// those behind it, and the end of the server.
+/// The old server has left everything to the successor. Any other line is the reason why the old server
+/// goes on. The end of the stream without a line says that it is gone.
+pub(crate) const YOURS: &str = "yours\n";
+
+/// `unhang why` asks for what the server waits for. The number is the version of the answer, which
+/// [`Asked::waits`] gives.
+pub(crate) const WAITS: &str = "unhang in-flight 1\n";
+
+/// How long an asker may take for its question. Each asks at once; one that does not holds up the askers
+/// behind it for this long.
 const TO_ASK: Duration = Duration::from_secs(1);
 
-/// Nobody but the same user, and root, may ask; and nobody else can connect.
+/// Nobody but the same user, and root, can connect to a control socket that is a file.
 pub(crate) const MODE: u32 = 0o600;
 
-/// A second socket, beside the first.
+/// What the server does when it is asked at its control socket.
+pub(crate) trait Asked: Send + Sync {
+    /// Where a request ends (`until newline`), and a line for each connection that waits; `None` if the
+    /// server is stopping.
+    fn waits(&self) -> Option<String>;
+
+    /// A successor serves from now on.
+    fn replaced(&self, by: Option<Peer>);
+
+    /// An asker did not get what it asked for, or did not ask.
+    fn not_replaced(&self, by: Option<Peer>, error: &io::Error);
+}
+
+/// A second socket beside the server's own.
 #[derive(Debug)]
 pub(crate) struct Control {
-    pub(crate) socket: OwnedFd,
-    file: Option<SocketFile>,
+    /// `None` from [`Control::close`] on.
+    socket: Mutex<Option<Arc<OwnedFd>>>,
+    /// An eventfd. It ends the wait of [`Control::next`], which waits while it holds the lock above.
+    waker: OwnedFd,
+    pub(crate) file: Option<SocketFile>,
 }
 
 impl Control {
-    /// `None` where there can be none: the name is too long for the four bytes more, or taken by
-    /// something that is not a socket. Then this server cannot be replaced, but serves.
-    pub(crate) fn new(address: &Address) -> Option<Self> {
-        let address = address.control()?;
-        if let Some(path) = address.path() {
-            file::make_way(&address, path).ok()?;
+    /// `None` if there can be none: the name leaves no room for four more bytes, or something else has the
+    /// longer name. Then the server serves, and cannot be replaced.
+    pub(crate) fn new(server: &Address) -> Result<Option<Self>, Error> {
+        let Some(address) = server.control() else { return Ok(None) };
+        if address.path().is_some_and(|path| file::make_way(&address, path).is_err()) {
+            return Ok(None);
         }
-        let (socket, file) = file::bind(&address, MODE).ok()?;
-        rustix::net::listen(&socket, 1).ok()?;
-        Some(Self { socket, file })
+        let (socket, file) = match file::bind(&address, MODE) {
+            Err(error) if matches!(error.kind(), ErrorKind::Held { .. }) => return Ok(None),
+            bound => bound?,
+        };
+        let failed =
+            |error: io::Error| Error::setup(&address, "listen on the control socket", error);
+        let control = Self::of(socket, file).map_err(failed)?;
+        if let Some(socket) = control.socket() {
+            rustix::net::listen(&*socket, 1).map_err(|error| failed(error.into()))?;
+        }
+        Ok(Some(control))
     }
 
-    /// Why a server at this address, which nobody answers for, cannot be replaced.
+    /// The control socket that the old server has passed.
+    pub(crate) fn of_old_server(socket: OwnedFd, address: &Address) -> io::Result<Self> {
+        let file = address.path().and_then(|path| {
+            Some(SocketFile { path: path.to_path_buf(), identity: Identity::of(path).ok()? })
+        });
+        Self::of(socket, file)
+    }
+
+    fn of(socket: OwnedFd, file: Option<SocketFile>) -> io::Result<Self> {
+        // Before the first asker connects. Anybody can connect to an abstract name.
+        passed_descriptors::refuse(&socket);
+        let waker = rustix::event::eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
+        Ok(Self { socket: Mutex::new(Some(Arc::new(socket))), waker, file })
+    }
+
+    /// Why the server at this address, which nobody answers for, cannot be replaced.
     pub(crate) fn missing(server: &Address) -> String {
         let Some(address) = server.control() else {
             let (bytes, most) = (server.bytes(), Address::LONGEST_REPLACEABLE);
@@ -64,55 +121,148 @@ impl Control {
         }
     }
 
-    /// One that another server has made.
-    pub(crate) fn of_another(socket: OwnedFd, address: &Address) -> Self {
-        let file = address.path().and_then(|path| {
-            Some(SocketFile { path: path.to_path_buf(), identity: Identity::of(path).ok()? })
-        });
-        Self { socket, file }
+    /// The socket itself, to pass it on.
+    pub(crate) fn socket(&self) -> Option<Arc<OwnedFd>> {
+        self.lock().clone()
     }
 
-    pub(crate) fn listener(&self) -> io::Result<tokio::net::UnixListener> {
-        tokio::net::UnixListener::from_std(UnixListener::from(self.socket.try_clone()?))
+    /// Closes the socket, and ends the thread that answers there. An abstract name is free after this.
+    pub(crate) fn close(&self) {
+        // Fails only if it was written 2^64 - 2 times already.
+        let _ = rustix::io::write(&self.waker, &1_u64.to_ne_bytes());
+        self.lock().take();
     }
 
-    pub(crate) fn remove(&self) {
-        if let Some(file) = &self.file {
-            file.remove();
+    fn lock(&self) -> MutexGuard<'_, Option<Arc<OwnedFd>>> {
+        self.socket.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Waits for the next asker; `None` once the socket is closed.
+    fn next(&self) -> Option<UnixStream> {
+        loop {
+            let open = self.lock();
+            let socket = open.as_ref()?;
+            if self.is_closing(Some(socket), None) {
+                return None;
+            }
+            match accept(socket) {
+                Ok(asker) => return Some(asker),
+                Err(Errno::AGAIN | Errno::INTR | Errno::CONNABORTED) => {}
+                Err(_) => {
+                    drop(open);
+                    // No descriptor is free, say. A later one may be, and a server that gave up could not
+                    // be replaced any more.
+                    if self.is_closing(None, Some(ACCEPT_PAUSE)) {
+                        return None;
+                    }
+                }
+            }
         }
+    }
+
+    /// Waits until an asker is there or for that long, and tells whether the socket is to be closed.
+    fn is_closing(&self, asker: Option<&Arc<OwnedFd>>, longest: Option<Duration>) -> bool {
+        let longest = longest.and_then(|longest| Timespec::try_from(longest).ok());
+        let mut polled = vec![PollFd::new(&self.waker, PollFlags::IN)];
+        polled.extend(asker.map(|socket| PollFd::new(&**socket, PollFlags::IN)));
+        let _ = rustix::event::poll(&mut polled, longest.as_ref());
+        polled.first().is_some_and(|waker| !waker.revents().is_empty())
     }
 }
 
-/// What is asked at the control socket.
+fn accept(socket: &OwnedFd) -> rustix::io::Result<UnixStream> {
+    // Another server that shares the socket may have made it blocking.
+    rustix::io::ioctl_fionbio(socket, true)?;
+    rustix::net::accept_with(socket, SocketFlags::CLOEXEC).map(UnixStream::from)
+}
+
+/// The thread that answers at a control socket. Dropping this closes the socket and waits for no asker.
+pub(crate) struct Answering(Arc<Control>);
+
+impl Drop for Answering {
+    fn drop(&mut self) {
+        self.0.close();
+    }
+}
+
+/// Answers on a thread of its own until the result is dropped, or the listener has been given to a
+/// successor by `give`.
+///
+/// The server is only known weakly: an asker that takes its time must not hold up the end of the server,
+/// nor keep its lock beyond that.
+pub(crate) fn answer(
+    control: Arc<Control>,
+    give: impl Fn(&UnixStream) -> io::Result<()> + Send + 'static,
+    asked: Weak<dyn Asked>,
+) -> io::Result<Answering> {
+    let answering = Answering(Arc::clone(&control));
+    thread::Builder::new().name("unhang-control".into()).spawn(move || {
+        while let Some(asker) = control.next() {
+            let by = peer::of(asker.as_fd());
+            let answered = answer_one(&asker, &give, &asked);
+            let Some(asked) = asked.upgrade() else { return };
+            match answered {
+                Ok(Question::Waits) => {}
+                Ok(Question::Replace) => return asked.replaced(by),
+                Err(error) => asked.not_replaced(by, &error),
+            }
+        }
+    })?;
+    Ok(answering)
+}
+
+fn answer_one(
+    asker: &UnixStream,
+    give: impl Fn(&UnixStream) -> io::Result<()>,
+    asked: &Weak<dyn Asked>,
+) -> io::Result<Question> {
+    let question = question(asker)?;
+    match question {
+        Question::Replace => give(asker)?,
+        Question::Waits => {
+            let answer = asked.upgrade().and_then(|asked| asked.waits()).ok_or_else(stopping)?;
+            // An asker that leaves before it has read the answer does not want it.
+            let _ = line::write(asker, &answer, Instant::now() + TO_ASK);
+        }
+    }
+    Ok(question)
+}
+
+pub(crate) fn stopping() -> io::Error {
+    io::Error::other("this server is stopping")
+}
+
+/// What can be asked at the control socket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Question {
     Replace,
-    InFlight,
+    Waits,
 }
 
-/// Reads what is asked, by somebody who may.
-pub(crate) fn question(stream: &UnixStream) -> io::Result<Question> {
-    stream.set_nonblocking(false)?;
-    let deadline = Instant::now() + TO_ASK;
-    if let Err(error) = dialog::trust(stream) {
-        let _ = dialog::write(stream, &format!("{error}\n"), deadline);
+/// Reads the question, if the asker may ask. Not a byte is read of one that may not.
+fn question(asker: &UnixStream) -> io::Result<Question> {
+    if let Err(error) = trust(asker) {
+        let complaint = format!("{error}\n");
+        let flags = SendFlags::NOSIGNAL | SendFlags::DONTWAIT;
+        let _ = rustix::net::send(asker, complaint.as_bytes(), flags);
         return Err(error);
     }
-    match dialog::expect(stream, &[ASK, ASK_IN_FLIGHT], deadline) {
+    match line::expect(asker, &[REPLACE, WAITS], Instant::now() + TO_ASK) {
         Ok(0) => Ok(Question::Replace),
-        Ok(_) => Ok(Question::InFlight),
+        Ok(_) => Ok(Question::Waits),
         Err(error) => Err(in_words(error, || format!("it did not ask within {TO_ASK:?}"))),
     }
 }
 
-/// Tells whoever has asked. Who leaves before it has read the answer does not want it.
-pub(crate) fn tell(stream: &UnixStream, answer: &str) {
-    let _ = dialog::write(stream, answer, Instant::now() + TO_ASK);
-}
-
-/// Tells whoever is about to ask that nobody can hear them, so that they do not ask again and again.
-/// Without a wait: there is room for the first line.
-pub(crate) fn tell_at_once(stream: &UnixStream, why: &str) {
-    let flags = SendFlags::NOSIGNAL | SendFlags::DONTWAIT;
-    let _ = rustix::net::send(stream, why.as_bytes(), flags);
+/// Only the same user and root may take part, on either side.
+pub(crate) fn trust(stream: &UnixStream) -> io::Result<()> {
+    let ours = rustix::process::geteuid().as_raw();
+    match peer::of(stream.as_fd()) {
+        Some(peer) if peer.uid == ours || peer.uid == 0 => Ok(()),
+        peer => {
+            let uid = peer.map_or("nobody known".to_owned(), |peer| peer.uid.to_string());
+            let complaint = format!("the other side runs as user {uid}, expected {ours} or root");
+            Err(io::Error::new(io::ErrorKind::PermissionDenied, complaint))
+        }
+    }
 }

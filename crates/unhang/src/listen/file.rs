@@ -5,6 +5,7 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use rustix::fs::{FlockOperation, Mode, OFlags};
 use rustix::io::Errno;
@@ -27,8 +28,8 @@ impl Identity {
     }
 }
 
-/// A socket file that is our own.
-#[derive(Debug)]
+/// A socket file that a server has made.
+#[derive(Clone, Debug)]
 pub(crate) struct SocketFile {
     pub(crate) path: PathBuf,
     pub(crate) identity: Identity,
@@ -36,10 +37,77 @@ pub(crate) struct SocketFile {
 
 impl SocketFile {
     /// Removes it, if the name still leads to it.
-    pub(crate) fn remove(&self) {
+    fn remove(&self) {
         if Identity::of(&self.path).is_ok_and(|now| now == self.identity) {
             // If it cannot be removed it is stale, and the next start clears it away.
             let _ = fs::remove_file(&self.path);
+        }
+    }
+
+    /// Whether a process still has the socket that was bound to it.
+    fn is_alive(&self) -> bool {
+        let address = Address::new(&self.path);
+        address.is_ok_and(|address| matches!(probe(&address), Ok(()) | Err(Errno::PROTOTYPE)))
+    }
+}
+
+/// The files of a listener, and whether they end with it. Dropped after the listener is closed, it removes
+/// them if nobody else has the socket: a child of this process may have inherited it, and serve.
+#[derive(Debug)]
+pub(crate) struct Files {
+    all: Vec<SocketFile>,
+    /// The process that they belong to; [`NOT_OURS`] if they belong to systemd, an old server or a
+    /// successor. A child that was forked has a copy of this, and must not remove its parent's files.
+    owner: AtomicU32,
+}
+
+/// No process has this number.
+const NOT_OURS: u32 = 0;
+
+impl Files {
+    pub(crate) fn ours(all: Vec<SocketFile>) -> Self {
+        Self { all, owner: AtomicU32::new(std::process::id()) }
+    }
+
+    pub(crate) fn not_ours(all: Vec<SocketFile>) -> Self {
+        Self { all, owner: AtomicU32::new(NOT_OURS) }
+    }
+
+    /// One more that shares their fate.
+    pub(crate) fn add(&mut self, file: Option<SocketFile>) {
+        self.all.extend(file);
+    }
+
+    pub(crate) fn are_ours(&self) -> bool {
+        self.owner.load(Ordering::Relaxed) == std::process::id()
+    }
+
+    /// From now on they are this process's.
+    pub(crate) fn take(&self) {
+        self.owner.store(std::process::id(), Ordering::Relaxed);
+    }
+
+    /// The same, unless they are systemd's or another server's: for a child that serves the listener which
+    /// its parent has made.
+    pub(crate) fn inherit(&self) {
+        if self.owner.load(Ordering::Relaxed) != NOT_OURS {
+            self.take();
+        }
+    }
+
+    pub(crate) fn leave(&self) {
+        self.owner.store(NOT_OURS, Ordering::Relaxed);
+    }
+
+    pub(crate) fn remove(&self) {
+        self.all.iter().for_each(SocketFile::remove);
+    }
+}
+
+impl Drop for Files {
+    fn drop(&mut self) {
+        if self.are_ours() {
+            self.all.iter().filter(|file| !file.is_alive()).for_each(SocketFile::remove);
         }
     }
 }
@@ -171,5 +239,42 @@ pub(crate) fn describe(kind: fs::FileType) -> &'static str {
         _ if kind.is_symlink() => "a symbolic link",
         _ if kind.is_fifo() => "a named pipe",
         _ => "a device",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn bound(path: &Path) -> (OwnedFd, SocketFile) {
+        let (socket, file) = bind(&Address::new(path).unwrap(), 0o600).unwrap();
+        (socket, file.unwrap())
+    }
+
+    /// Regression: a child that was forked before its parent served removed the parent's socket when it
+    /// ended.
+    #[test]
+    fn the_files_of_another_process_are_not_removed() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("s");
+        let (socket, file) = bound(&path);
+        drop(socket);
+        let files = Files::ours(vec![file]);
+        files.owner.store(std::process::id() + 1, Ordering::Relaxed);
+        drop(files);
+        assert!(path.exists());
+    }
+
+    #[test]
+    fn a_child_that_serves_what_its_parent_has_made_removes_it() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("s");
+        let (socket, file) = bound(&path);
+        drop(socket);
+        let files = Files::ours(vec![file]);
+        files.owner.store(std::process::id() + 1, Ordering::Relaxed);
+        files.inherit();
+        drop(files);
+        assert!(!path.exists());
     }
 }

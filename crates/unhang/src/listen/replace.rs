@@ -1,16 +1,25 @@
-//! Replacing a running server: it hands its listening descriptor over, so that the socket's file,
-//! its queue and its clients stay where they are.
+//! Both ends of `--replace`: the old server passes its listening descriptor to its successor, so that the
+//! socket's file, its queue and its clients stay where they are.
 //!
-//! The successor connects to `PATH.ctl` and asks; it gets the listener, the control socket and the
-//! lock (`SCM_RIGHTS`, unix(7)); once it can serve, it says so; the old server answers that it has left
-//! it all, and drains. Until then the old one goes on as if nothing had been asked, and the new one
-//! does not serve: whichever of two that share a listener ends first closes it for both.
+//! ```text
+//! successor                            old server
+//! connect to PATH.ctl          ───►
+//! "unhang replace 1"           ───►    is it the same user, or root?
+//!                              ◄───    "<device> <inode>" of the file, with the listener, the control
+//!                                      socket and the lock (`SCM_RIGHTS`, unix(7))
+//! "ready", when it can serve   ───►
+//!                              ◄───    "yours": it drains; or the reason why it goes on
+//! ```
+//!
+//! Until the last line the old server goes on as if nothing had been asked, and the successor does not
+//! serve: of two servers that share a listener, the first to end would close it for both. control.rs has
+//! the words.
 
 use std::fs::File;
 use std::io::{self, IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
 use std::net::Shutdown;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::thread::sleep;
@@ -24,43 +33,42 @@ use rustix::net::{
 
 use crate::error::{Error, ErrorKind};
 use crate::listen::address::Address;
-use crate::listen::control::{ASK, Control};
-use crate::listen::dialog::{self, in_words, within};
+use crate::listen::control::{Control, READY, REPLACE, YOURS, trust};
+use crate::listen::control_line::{self as line, in_words, within};
 use crate::listen::file::{Identity, SocketFile};
-
-/// What it says when it can serve.
-const READY: &str = "ready\n";
-
-/// What the other answers that has left it all. Whatever else it says is why it goes on; and where it
-/// says nothing, it is gone.
-const YOURS: &str = "yours\n";
 
 /// How long either side waits for the other, in all. It takes microseconds; a successor that reads
 /// its own configuration in between may take seconds.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
 
-/// The pause before a server is asked again: whoever ended while it was asked is gone in a moment.
+/// The pause before a server is asked again: a server that ended while it was asked is gone in a moment.
 const AGAIN: Duration = Duration::from_millis(10);
 
-/// The server that still serves.
+/// The server that serves until its successor says that it can.
 #[derive(Debug)]
-pub(crate) struct Predecessor(UnixStream);
+pub(crate) struct OldServer(UnixStream);
 
-/// All that makes a server the one at its address.
+/// All that makes a process the server at its address.
 #[derive(Debug)]
-pub(crate) struct Estate {
+pub(crate) struct ListenerParts {
     pub(crate) socket: OwnedFd,
-    /// Its file, unless the name is abstract.
+    /// The socket's file; an abstract name has none.
     pub(crate) file: Option<SocketFile>,
-    /// Where a successor asks for all this.
     pub(crate) control: Option<Control>,
-    /// Dropped last: until the file is gone nobody else may begin.
     pub(crate) lock: Option<File>,
 }
 
-impl Predecessor {
-    /// Says that this one can serve, and waits until the other has left it everything. An error where
-    /// that one goes on.
+/// What the old server passes.
+pub(crate) struct Given<'a> {
+    pub(crate) socket: BorrowedFd<'a>,
+    pub(crate) file: Option<Identity>,
+    pub(crate) control: BorrowedFd<'a>,
+    pub(crate) lock: Option<BorrowedFd<'a>>,
+}
+
+impl OldServer {
+    /// Says that this server can serve, and waits until the old one has left it everything. An error if
+    /// the old one goes on.
     pub(crate) fn take_leave(&self, address: &Address) -> Result<(), Error> {
         self.take_leave_within(address, PATIENCE)
     }
@@ -68,22 +76,21 @@ impl Predecessor {
     fn take_leave_within(&self, address: &Address, patience: Duration) -> Result<(), Error> {
         let stream = &self.0;
         let deadline = Instant::now() + patience;
-        // Where it has given this one up, or is gone, what it said before is still to be read.
-        let _ = dialog::write(stream, READY, deadline);
-        let mut word = dialog::read_line(stream, deadline);
+        // If the old server is gone, what it said before is still to be read.
+        let _ = line::write(stream, READY, deadline);
+        let mut word = line::read_line(stream, deadline);
         let late = matches!(&word, Err(error) if error.kind() == io::ErrorKind::TimedOut);
         if late {
-            // From here on it cannot say it any more, and goes on; or it has just done so.
+            // From here on the old server cannot say it any more, and goes on; or it has just said it.
             let _ = stream.shutdown(Shutdown::Read);
-            word = dialog::read_line(stream, deadline);
+            word = line::read_line(stream, deadline);
         }
         match word.unwrap_or_default() {
             word if word == YOURS.as_bytes() => Ok(()),
             word if word.is_empty() && late => {
                 Err(Error::new(address, ErrorKind::NotHandedOver { waited: patience }))
             }
-            // It has died, and this one has all that it had. So it may be with one that is older than
-            // this answer, and has left.
+            // The old server has died, and this one has all that it had.
             word if word.is_empty() => Ok(()),
             word => {
                 let why = String::from_utf8_lossy(&word).trim_end().to_owned();
@@ -93,15 +100,15 @@ impl Predecessor {
     }
 }
 
-/// Asks the server at the address for its socket. `None` where there is nobody to ask.
-pub(crate) fn ask(address: &Address) -> Result<Option<(Estate, Predecessor)>, Error> {
+/// Asks the server at the address for its socket. `None` if nobody answers there.
+pub(crate) fn ask(address: &Address) -> Result<Option<(ListenerParts, OldServer)>, Error> {
     ask_within(address, PATIENCE)
 }
 
 fn ask_within(
     address: &Address,
     patience: Duration,
-) -> Result<Option<(Estate, Predecessor)>, Error> {
+) -> Result<Option<(ListenerParts, OldServer)>, Error> {
     let Some(control) = address.control() else { return Ok(None) };
     let failed = |error: io::Error| match error.kind() {
         io::ErrorKind::TimedOut => {
@@ -113,14 +120,14 @@ fn ask_within(
     loop {
         let Some(stream) = connect(&control, deadline).map_err(failed)? else { return Ok(None) };
         match receive(address, &control, stream, deadline) {
-            // By now another may serve, or nobody.
+            // By now another server may serve, or none.
             Err(error) if has_ended(&error) && Instant::now() < deadline => sleep(AGAIN),
             answer => return answer.map(Some).map_err(failed),
         }
     }
 }
 
-/// Whether the server that was asked has ended, or has been replaced by another, without a word.
+/// Whether the server that was asked has ended, or was replaced by another, without a word.
 fn has_ended(error: &io::Error) -> bool {
     use io::ErrorKind::{BrokenPipe, ConnectionReset, UnexpectedEof};
     matches!(error.kind(), BrokenPipe | ConnectionReset | UnexpectedEof)
@@ -131,7 +138,7 @@ fn connect(control: &Address, deadline: Instant) -> io::Result<Option<UnixStream
     let socket = rustix::net::socket_with(AddressFamily::UNIX, kind, SocketFlags::CLOEXEC, None)?;
     let stream = UnixStream::from(socket);
     let address = control.to_kernel()?;
-    // Not for ever: the queue of a server that is stopped may be full.
+    // With a deadline: the queue of a server that is stopped may be full.
     match within(&stream, deadline, || Ok(rustix::net::connect(&stream, &address)?)) {
         Ok(()) => Ok(Some(stream)),
         Err(error) => match Errno::from_io_error(&error) {
@@ -146,11 +153,11 @@ pub(crate) fn receive(
     control: &Address,
     stream: UnixStream,
     deadline: Instant,
-) -> io::Result<(Estate, Predecessor)> {
-    // Whoever may write to the folder could have put a socket of theirs there.
-    dialog::trust(&stream)?;
-    // One that does not hear it may have said why.
-    let _ = dialog::write(&stream, ASK, deadline);
+) -> io::Result<(ListenerParts, OldServer)> {
+    // A user that may write to the directory could have put a socket of its own there.
+    trust(&stream)?;
+    // A server that does not hear it may have said why.
+    let _ = line::write(&stream, REPLACE, deadline);
 
     let mut text = [0; 128];
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(3))];
@@ -179,13 +186,13 @@ pub(crate) fn receive(
     if lock.is_none() && address.path().is_some() {
         return Err(io::Error::other("expected its lock, got only its sockets"));
     }
-    let estate = Estate {
+    let parts = ListenerParts {
         socket,
         file: file(address, &text),
-        control: Some(Control::of_another(control_socket, control)),
+        control: Some(Control::of_old_server(control_socket, control)?),
         lock,
     };
-    Ok((estate, Predecessor(stream)))
+    Ok((parts, OldServer(stream)))
 }
 
 /// Reads `<device> <inode>`: only the server that made the file knows which one is its own.
@@ -195,35 +202,34 @@ pub(crate) fn file(address: &Address, text: &str) -> Option<SocketFile> {
     Some(SocketFile { path: PathBuf::from(address.path()?), identity })
 }
 
-/// Gives everything to whoever has asked, and waits until it can serve. An error, and nothing has
-/// changed, when it cannot.
-pub(crate) fn give(estate: &Estate, stream: &UnixStream, patience: Duration) -> io::Result<()> {
-    let Some(control) = &estate.control else { return Err(Errno::BADF.into()) };
+/// Gives everything to the successor that has asked, and waits until it can serve. An error, and nothing
+/// has changed, if it does not come to serve.
+pub(crate) fn give(given: &Given<'_>, stream: &UnixStream, patience: Duration) -> io::Result<()> {
     let deadline = Instant::now() + patience;
-    let mut descriptors = vec![estate.socket.as_fd(), control.socket.as_fd()];
-    descriptors.extend(estate.lock.as_ref().map(AsFd::as_fd));
+    let mut descriptors = vec![given.socket, given.control];
+    descriptors.extend(given.lock);
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(3))];
     let mut rights = SendAncillaryBuffer::new(&mut space);
     rights.push(SendAncillaryMessage::ScmRights(&descriptors));
-    let text = match &estate.file {
-        Some(file) => format!("{} {}\n", file.identity.device, file.identity.inode),
+    let text = match given.file {
+        Some(Identity { device, inode }) => format!("{device} {inode}\n"),
         None => "no file\n".to_owned(),
     };
     let buffers = &[IoSlice::new(text.as_bytes())];
     within(stream, deadline, || {
         Ok(rustix::net::sendmsg(stream, buffers, &mut rights, SendFlags::NOSIGNAL)?)
     })?;
-    if let Err(error) = dialog::expect(stream, &[READY], deadline) {
+    if let Err(error) = line::expect(stream, &[READY], deadline) {
         let error = in_words(error, || format!("it did not serve within {patience:?}"));
         if error.kind() == io::ErrorKind::TimedOut {
-            // For the one that comes too late.
+            // For a successor that comes too late.
             let why = format!("its successor did not serve within {patience:?}\n");
-            let _ = dialog::write(stream, &why, deadline);
+            let _ = line::write(stream, &why, deadline);
         }
         return Err(error);
     }
-    // Where that fails it has given up, and does not serve.
-    dialog::write(stream, YOURS, deadline)
+    // If that fails the successor has given up, and does not serve.
+    line::write(stream, YOURS, deadline)
 }
 
 #[cfg(test)]

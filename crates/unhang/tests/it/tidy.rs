@@ -1,6 +1,7 @@
 //! Who may use whom: reads the `use` lines and paths of the sources, so that the walls between the
 //! rooms stand without a crate for each.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -25,8 +26,13 @@ const RULES: &[(&str, &[&str], &str)] = &[
     ),
     (
         "unhang/src/listen.rs",
-        &["crate::server", "crate::connection"],
-        "the socket file does not know who serves it",
+        &["crate::server", "crate::serve", "crate::client"],
+        "the listener does not know what serves it",
+    ),
+    (
+        "unhang/src/listen",
+        &["crate::server", "crate::serve", "crate::client", "tokio"],
+        "the listener does not know what serves it, nor on which runtime",
     ),
     (
         "unhang/src/client.rs",
@@ -126,6 +132,87 @@ fn every_room_uses_only_what_it_may() {
         }
     }
     assert!(broken.is_empty(), "{broken:#?}");
+}
+
+/// The files and directories in which no file may import another that imports it, by whatever way round.
+const WITHOUT_CIRCLES: &[&str] =
+    &["unhang/src/listen", "unhang-cli/src/cmd/bench", "unhang-cli/src/cmd/serve/", "soak/src"];
+
+#[test]
+fn no_files_import_each_other_in_a_circle() {
+    let crates = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
+    let mut circles = Vec::new();
+    for name in ["unhang", "unhang-cli", "soak"] {
+        let imports = imports(&crates.join(name).join("src"));
+        for (from, all) in &imports {
+            let back = all.iter().filter(|to| reaches(&imports, to, from));
+            circles.extend(back.map(|to| format!("{name}/src/{from} ↔ {name}/src/{to}")));
+        }
+    }
+    circles.retain(|circle| {
+        let within = |place: &&str| circle.split(" ↔ ").all(|file| file.starts_with(*place));
+        WITHOUT_CIRCLES.iter().any(within)
+    });
+    assert!(circles.is_empty(), "{circles:#?}");
+}
+
+/// For each file, without its `.rs`, the files that its code names by their modules.
+fn imports(root: &Path) -> BTreeMap<String, BTreeSet<String>> {
+    let name = |file: &Path| {
+        let file = file.strip_prefix(root).unwrap().with_extension("");
+        file.to_str().unwrap().to_owned()
+    };
+    let files: BTreeMap<_, _> = sources(root).into_iter().map(|file| (name(&file), file)).collect();
+    let named = |module: &str, path: &str| {
+        let mut place: Vec<_> = module.split('/').collect();
+        let words: Vec<_> = path.split("::").collect();
+        let mut words = &words[..];
+        match words {
+            ["crate", rest @ ..] => {
+                place.clear();
+                words = rest;
+            }
+            ["self", rest @ ..] => words = rest,
+            _ => {
+                while let ["super", rest @ ..] = words {
+                    place.pop();
+                    words = rest;
+                }
+            }
+        }
+        place.extend(words);
+        // The file that declares what is named, or a module above it that re-exports it.
+        (1..=place.len())
+            .rev()
+            .map(|length| place[..length].join("/"))
+            .find(|it| files.contains_key(it))
+    };
+    let all = files.iter().map(|(module, file)| {
+        let text = fs::read_to_string(file).unwrap();
+        let code = text.split("#[cfg(test)]").next().unwrap();
+        let lines = code.lines().filter(|line| !line.trim_start().starts_with("//"));
+        let paths = lines.flat_map(|line| {
+            line.split(|one: char| !(one.is_alphanumeric() || one == '_' || one == ':'))
+        });
+        let paths = paths.filter(|path| path.contains("::"));
+        let found = paths.filter_map(|path| named(module, path)).filter(|found| found != module);
+        (module.clone(), found.collect())
+    });
+    all.collect()
+}
+
+/// Whether one file imports the other, itself or by the files that it imports.
+fn reaches(imports: &BTreeMap<String, BTreeSet<String>>, from: &str, to: &str) -> bool {
+    let (mut next, mut seen) = (vec![from], BTreeSet::new());
+    while let Some(file) = next.pop() {
+        if file == to {
+            return true;
+        }
+        if seen.insert(file) {
+            next.extend(imports[file].iter().map(String::as_str));
+        }
+    }
+    false
 }
 
 #[test]

@@ -4,6 +4,7 @@ mod columns;
 mod exchange;
 mod hint;
 mod lines;
+mod paint;
 mod writer;
 
 use std::cell::RefCell;
@@ -16,7 +17,8 @@ use unhang::{Address, Cause, Ended, Event};
 
 use crate::units::Mode;
 use hint::Hint;
-use lines::{Line, Paint};
+use lines::Line;
+use paint::Paint;
 use writer::Writer;
 
 /// The form of what is printed.

@@ -1,5 +1,7 @@
 //! Each side of a replacement, with another that does not do its part.
 
+use std::os::fd::AsFd;
+
 use super::*;
 use crate::error::{Phase, Whose};
 use crate::listen::control::MODE;
@@ -35,11 +37,24 @@ fn a_server_that_does_not_answer_is_called_so() {
     }
 }
 
-fn estate(address: &Address) -> Estate {
+/// An old server that gives its parts, with or without its lock.
+fn give_parts(
+    address: &Address,
+    with_lock: bool,
+    stream: &UnixStream,
+    patience: Duration,
+) -> io::Result<()> {
     let path = address.path().unwrap();
     let lock = file::lock(address, path).unwrap();
     let (socket, file) = file::bind(address, 0o600).unwrap();
-    Estate { socket, file, control: Control::new(address), lock: Some(lock) }
+    let control = Control::new(address).unwrap().unwrap().socket().unwrap();
+    let given = Given {
+        socket: socket.as_fd(),
+        file: file.as_ref().map(|file| file.identity),
+        control: control.as_fd(),
+        lock: with_lock.then(|| lock.as_fd()),
+    };
+    give(&given, stream, patience)
 }
 
 /// Both served, and whichever stopped first closed the socket for the other.
@@ -48,11 +63,11 @@ fn a_successor_that_comes_too_late_is_told_and_does_not_serve() {
     let folder = tempfile::tempdir().unwrap();
     let address = Address::new(folder.path().join("s")).unwrap();
     let (ours, theirs) = UnixStream::pair().unwrap();
-    let error = give(&estate(&address), &ours, Duration::from_millis(50)).unwrap_err();
+    let error = give_parts(&address, true, &ours, Duration::from_millis(50)).unwrap_err();
     assert_eq!(error.to_string(), "it did not serve within 50ms");
     drop(ours);
-    dialog::read_line(&theirs, Instant::now() + PATIENCE).unwrap();
-    let error = Predecessor(theirs).take_leave(&address).unwrap_err();
+    line::read_line(&theirs, Instant::now() + PATIENCE).unwrap();
+    let error = OldServer(theirs).take_leave(&address).unwrap_err();
     assert_eq!((error.phase(), error.whose()), (Phase::Setup, Whose::Caller));
     let said = error.to_string();
     assert!(said.contains("goes on, as its successor did not serve within 50ms"), "{said}");
@@ -62,23 +77,23 @@ fn a_successor_that_comes_too_late_is_told_and_does_not_serve() {
 fn of_a_server_that_does_not_answer_its_successor_exactly_one_goes_on() {
     let address = Address::new("/nonexistent/app.sock").unwrap();
     let (ours, theirs) = UnixStream::pair().unwrap();
-    let successor = Predecessor(theirs);
+    let successor = OldServer(theirs);
     let left = successor.take_leave_within(&address, Duration::from_millis(50));
     let error = left.unwrap_err();
     assert_eq!(error.whose(), Whose::Server);
     assert!(error.to_string().contains("did not answer within 50ms"), "{error}");
     // It goes on now, and finds that it has been asked in time.
     let deadline = Instant::now() + PATIENCE;
-    assert_eq!(dialog::expect(&ours, &[READY], deadline).unwrap(), 0);
-    assert!(dialog::write(&ours, YOURS, deadline).is_err(), "it would leave it to nobody");
+    assert_eq!(line::expect(&ours, &[READY], deadline).unwrap(), 0);
+    assert!(line::write(&ours, YOURS, deadline).is_err(), "it would leave it to nobody");
 }
 
 #[test]
 fn who_has_its_answer_serves_however_late_it_is() {
     let address = Address::new("/nonexistent/app.sock").unwrap();
     let (ours, theirs) = UnixStream::pair().unwrap();
-    dialog::write(&ours, YOURS, Instant::now() + PATIENCE).unwrap();
-    Predecessor(theirs).take_leave_within(&address, Duration::ZERO).unwrap();
+    line::write(&ours, YOURS, Instant::now() + PATIENCE).unwrap();
+    OldServer(theirs).take_leave_within(&address, Duration::ZERO).unwrap();
 }
 
 /// It did, and others could take the lock that it had not.
@@ -87,10 +102,9 @@ fn a_successor_that_gets_no_lock_does_not_serve() {
     let folder = tempfile::tempdir().unwrap();
     let address = Address::new(folder.path().join("s")).unwrap();
     let (ours, theirs) = UnixStream::pair().unwrap();
-    let whole = estate(&address);
-    let estate = Estate { lock: None, ..whole };
-    let given = std::thread::spawn(move || give(&estate, &ours, PATIENCE));
     let control = address.control().unwrap();
+    let giver = address.clone();
+    let given = std::thread::spawn(move || give_parts(&giver, false, &ours, PATIENCE));
     let received = receive(&address, &control, theirs, Instant::now() + PATIENCE);
     let error = received.unwrap_err();
     assert!(error.to_string().contains("expected its lock"), "{error}");

@@ -5,7 +5,7 @@ use serde::Serialize;
 use unhang::{Cause, Ended, Exchange, State};
 
 use super::columns::{left, number, right, size, span};
-use super::lines::Paint;
+use super::paint::Paint;
 
 /// For people.
 pub(super) fn write_text(exchange: &Exchange, paint: &Paint, text: &mut String) {

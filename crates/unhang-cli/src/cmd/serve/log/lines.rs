@@ -4,7 +4,6 @@ use std::fmt::{self, Write as _};
 use std::io;
 use std::time::Duration;
 
-use anstyle::{AnsiColor, Reset, Style};
 use rustix::io::Errno;
 use serde_json::json;
 use unhang::backend::Notice;
@@ -12,6 +11,7 @@ use unhang::{Address, Exchange, Lost, Peer};
 
 use super::super::clock;
 use super::exchange;
+use super::paint::Paint;
 use crate::units::{Mode, Span};
 
 pub(super) enum Line<'a> {
@@ -167,31 +167,6 @@ impl Line<'_> {
         object["time"] = time.into();
         // Into a string, which cannot fail.
         let _ = writeln!(text, "{object}");
-    }
-}
-
-/// Colours, for people who want them.
-#[derive(Clone, Default)]
-pub(super) struct Paint {
-    pub(super) good: String,
-    pub(super) bad: String,
-    dim: String,
-    /// Ends each of them.
-    pub(super) end: String,
-}
-
-impl Paint {
-    /// Decided once: to take the colours out of every line again would cost more than to write it.
-    pub(super) fn for_stdout() -> Self {
-        match anstream::AutoStream::choice(&std::io::stdout()) {
-            anstream::ColorChoice::Never => Self::default(),
-            _ => Self {
-                good: AnsiColor::Green.on_default().to_string(),
-                bad: AnsiColor::Red.on_default().to_string(),
-                dim: Style::new().dimmed().to_string(),
-                end: Reset.to_string(),
-            },
-        }
     }
 }
 

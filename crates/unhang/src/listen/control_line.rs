@@ -1,14 +1,11 @@
-//! What two servers, or a server and whoever asks it, say to each other: lines, and one deadline for
-//! all of a wait, however many pieces the other side makes of it.
+//! Control lines: how a line is read and written at the control socket. One deadline holds for a whole
+//! line, however many pieces the other side makes of it.
 
 use std::io::{self, ErrorKind, Read};
-use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
 use std::time::{Duration, Instant};
 
 use rustix::net::SendFlags;
-
-use crate::peer;
 
 /// The longest line; the longest that is expected has 19 bytes.
 const LONGEST: usize = 256;
@@ -90,19 +87,6 @@ pub(crate) fn in_words(error: io::Error, late: impl FnOnce() -> String) -> io::E
     match error.kind() {
         ErrorKind::TimedOut => io::Error::new(error.kind(), late()),
         _ => error,
-    }
-}
-
-/// Only the same user and root may take part.
-pub(crate) fn trust(stream: &UnixStream) -> io::Result<()> {
-    let ours = rustix::process::geteuid().as_raw();
-    match peer::of(stream.as_fd()) {
-        Some(peer) if peer.uid == ours || peer.uid == 0 => Ok(()),
-        peer => {
-            let uid = peer.map_or("nobody known".to_owned(), |peer| peer.uid.to_string());
-            let complaint = format!("the other side runs as user {uid}, expected {ours} or root");
-            Err(io::Error::new(ErrorKind::PermissionDenied, complaint))
-        }
     }
 }
 
