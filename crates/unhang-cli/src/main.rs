@@ -1,6 +1,7 @@
 //! The command `unhang`: parse, dispatch, exit code.
 
 mod cmd;
+mod connection;
 mod data;
 mod exit;
 mod shell;

@@ -1,8 +1,10 @@
 //! `unhang bench`: against a server that does it right, and against those that do not.
 
 mod bad_servers;
+mod descriptors;
 mod drain;
 mod good_server;
+mod listener;
 mod output;
 mod unreachable;
 mod usage;

@@ -80,7 +80,7 @@ impl Drain {
         tally: &mut Tally,
         warden: &mut Warden,
     ) -> Result<Option<Round>, String> {
-        let held = warden.hold(&server.processes())?;
+        let held = warden.hold(server.handles())?;
         let mut waiting = Vec::with_capacity(self.clients);
         while waiting.len() < self.clients {
             if watch.stop.load(Ordering::Relaxed) {

@@ -1,16 +1,17 @@
 //! One exchange on a socket that does not block: connect, write, read to the end.
 
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd};
 use std::time::Instant;
 
 use rustix::event::epoll::EventFlags;
 use rustix::io::Errno;
 use rustix::net::sockopt::socket_error;
-use rustix::net::{RecvFlags, SendFlags, Shutdown, recv, send, shutdown};
+use rustix::net::{SendFlags, Shutdown, send, shutdown};
 
 use super::reply::{Expected, Reply};
 use super::tally::Ended;
 use super::target::{Connected, Target};
+use crate::connection::{Connection, Read};
 
 /// What every exchange of a run sends, and what it must get.
 #[derive(Clone, Debug)]
@@ -23,7 +24,7 @@ pub(super) struct Script {
 
 #[derive(Debug)]
 pub(super) struct Exchange {
-    socket: OwnedFd,
+    socket: Connection,
     /// What its latency is counted from.
     pub(super) since: Instant,
     pub(super) deadline: Instant,
@@ -32,6 +33,8 @@ pub(super) struct Exchange {
     sent: Option<usize>,
     /// A write was told so. The kernel says it once, and to reads then that this is the end.
     was_reset: bool,
+    /// The server took no more of the request before its end.
+    was_cut: bool,
     reply: Reply,
 }
 
@@ -60,7 +63,8 @@ impl Exchange {
         };
         let reply = Reply::default();
         let sent = Some(0);
-        Ok(Self { socket, since, deadline, is_connected, sent, was_reset: false, reply })
+        let (was_reset, was_cut) = (false, false);
+        Ok(Self { socket, since, deadline, is_connected, sent, was_reset, was_cut, reply })
     }
 
     /// Writes as much as can be written now, and reads nothing: after a connect there is nothing.
@@ -104,6 +108,7 @@ impl Exchange {
                 // The server takes no more. What it had to say first can be read all the same.
                 Err(error) => {
                     self.sent = None;
+                    self.was_cut = true;
                     self.was_reset = error == Errno::CONNRESET;
                 }
             }
@@ -112,10 +117,12 @@ impl Exchange {
 
     fn read(&mut self, expected: &Expected, buffer: &mut [u8]) -> Step {
         for _ in 0..PIECES {
-            match recv(&self.socket, &mut *buffer, RecvFlags::empty()) {
-                Ok((0, _)) if self.was_reset => return Step::Done(Ended::Reset),
-                Ok((0, _)) => return Step::Done(self.reply.at_end(expected)),
-                Ok((count, _)) => self.reply.take(&buffer[..count], expected),
+            match self.socket.read(buffer) {
+                Ok(Read::Bytes(0)) if self.was_reset => return Step::Done(Ended::Reset),
+                Ok(Read::Bytes(0)) => return Step::Done(self.judged(self.reply.at_end(expected))),
+                Ok(Read::Bytes(count)) => self.reply.take(&buffer[..count], expected),
+                // To read it could hold up all clients of this thread.
+                Ok(Read::Descriptor) => return Step::Done(Ended::Wrong),
                 Err(Errno::INTR) => {}
                 Err(Errno::AGAIN) => return Step::Waits,
                 Err(_) => return Step::Done(Ended::Reset),
@@ -142,8 +149,17 @@ impl Exchange {
             return Step::ConnectFailed(Errno::TIMEDOUT);
         }
         match self.read(expected, buffer) {
-            Step::Waits => Step::Done(self.reply.at_deadline(expected)),
+            Step::Waits => Step::Done(self.judged(self.reply.at_deadline(expected))),
             step => step,
+        }
+    }
+
+    /// An answer to a part of the request is none to the request.
+    fn judged(&self, ended: Ended) -> Ended {
+        let is_cut = self.was_cut || self.sent.is_some();
+        match ended {
+            Ended::Answered | Ended::NotClosed if is_cut => Ended::RequestCut,
+            ended => ended,
         }
     }
 }
@@ -170,12 +186,13 @@ mod tests {
         let (target, request) = (Target::Tcp(address), b"ping\n".to_vec());
         let script = Script { target, request, half_close: true, expected: Expected::Any };
         let mut exchange = Exchange {
-            socket: own,
+            socket: Connection::over_tcp(own),
             since: Instant::now(),
             deadline: Instant::now(),
             is_connected: false,
             sent: Some(0),
             was_reset: false,
+            was_cut: false,
             reply: Reply::default(),
         };
         let step = exchange.go_on(&script, &mut [0; 64]);

@@ -9,10 +9,10 @@ use std::time::{Duration, Instant};
 use rustix::buffer::spare_capacity;
 use rustix::event::{Timespec, epoll};
 use rustix::io::Errno;
-use rustix::net::{RecvFlags, recv};
 
 use super::driver::{PAUSE, Watch};
 use super::target::{Connected, Target};
+use crate::connection::{Connection, Read};
 
 /// How often it looks whether all is over.
 const GLANCE: Timespec = Timespec { tv_sec: 0, tv_nsec: 50_000_000 };
@@ -21,7 +21,7 @@ const GLANCE: Timespec = Timespec { tv_sec: 0, tv_nsec: 50_000_000 };
 pub(super) struct Idle<'a> {
     target: &'a Target,
     watch: &'a Watch,
-    sockets: Vec<Option<OwnedFd>>,
+    sockets: Vec<Option<Connection>>,
     epoll: OwnedFd,
     /// How many the server has closed. Others were opened in their place.
     pub(super) closed: AtomicU64,
@@ -84,9 +84,10 @@ impl<'a> Idle<'a> {
     fn look(&mut self, nth: usize) {
         let Some(socket) = &self.sockets[nth] else { return };
         // What the server tells them they do not mind: that it closes, they do.
-        match recv(socket, &mut [0; 4096], RecvFlags::empty()) {
-            Ok((0, _)) => {}
-            Ok(_) | Err(Errno::AGAIN | Errno::INTR) => return,
+        match socket.read(&mut [0; 4096]) {
+            // One with a descriptor cannot be read any further: closed, and another opened.
+            Ok(Read::Bytes(0) | Read::Descriptor) => {}
+            Ok(Read::Bytes(_)) | Err(Errno::AGAIN | Errno::INTR) => return,
             Err(_) => {}
         }
         self.sockets[nth] = None;

@@ -137,7 +137,7 @@ fn usage(server: &Server, before: Used, rounds: &[Round]) -> Result<Usage, Strin
     server.settle();
     let after = server.used()?;
     Ok(Usage {
-        pids: server.pids().to_vec(),
+        pids: server.pids(),
         processes: after.processes,
         cpu: match rounds {
             [] => after.cpu.saturating_sub(before.cpu),

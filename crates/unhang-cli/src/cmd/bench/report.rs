@@ -252,6 +252,7 @@ fn meaning_of_answered() -> &'static str {
 fn meaning(ended: Ended) -> &'static str {
     match ended {
         Ended::Answered => "answered and closed",
+        Ended::RequestCut => "answered, and took only a part of the request",
         Ended::Refused => "refused: one line, ERR …, and closed",
         Ended::NotClosed => "answered, and not closed in time: the classic hang",
         Ended::TimedOut => "not answered in time",

@@ -1,25 +1,28 @@
 //! The server's processes: who they are, what they use, and to stop them and let them go on.
 
+mod listener;
+mod process;
 mod stat;
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::io;
 use std::os::fd::AsFd;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use nix::sys::socket::{getsockopt, sockopt::PeerCredentials};
 use nix::time::{clock_getcpuclockid, clock_gettime};
 use nix::unistd::Pid;
 use rustix::io::Errno;
-use rustix::process::{Signal, kill_process};
+use rustix::process::Signal;
 
+pub(super) use process::Process;
 use stat::Stat;
 
 /// The processes that were named, and with them all that descend from them.
 #[derive(Clone, Debug)]
 pub(super) struct Server {
-    roots: Vec<i32>,
+    roots: Vec<Process>,
 }
 
 /// What they have used in all their life.
@@ -40,43 +43,58 @@ const LOOK: Duration = Duration::from_micros(200);
 
 impl Server {
     pub(super) fn new(pids: &[i32]) -> Result<Self, String> {
-        for &pid in pids {
-            check(pid)?;
-        }
         // One that is named twice has used no more for that.
-        let mut roots = pids.to_vec();
-        roots.sort_unstable();
-        roots.dedup();
-        Ok(Self { roots })
+        let pids: BTreeSet<_> = pids.iter().copied().collect();
+        let roots = pids.into_iter().map(|pid| {
+            check(pid)?;
+            Process::open(pid).map_err(|error| match error {
+                Errno::SRCH => no_process(pid),
+                error => format!("cannot hold pid {pid} by a pidfd: {}", io::Error::from(error)),
+            })
+        });
+        Ok(Self { roots: roots.collect::<Result<_, _>>()? })
     }
 
-    /// Who listens behind a connection, as the kernel noted it at `listen`.
+    /// The process that listens behind a connection.
     pub(super) fn behind(socket: impl AsFd) -> Result<Self, String> {
-        let peer = getsockopt(&socket, PeerCredentials)
-            .map_err(|error| format!("the kernel does not say who listens: {error}"))?;
-        match peer.pid() {
-            0 => Err("who listens is in another pid namespace".to_owned()),
-            1 => {
-                Err("who listens is pid 1, which has made the socket for somebody else".to_owned())
-            }
-            pid => Self::new(&[pid]),
-        }
-        .map_err(|why| format!("{why}: name the server by --pid"))
+        let found = listener::behind(socket).and_then(|process| {
+            check(process.pid())?;
+            Ok(Self { roots: vec![process] })
+        });
+        found.map_err(|why| format!("{why}: name the server by --pid"))
     }
 
-    pub(super) fn pids(&self) -> &[i32] {
-        &self.roots
+    pub(super) fn pids(&self) -> Vec<i32> {
+        self.roots.iter().map(Process::pid).collect()
     }
 
     /// All of them, parents first.
     pub(super) fn processes(&self) -> Vec<i32> {
+        let descendants = self.descendants().into_iter().map(|stat| stat.pid);
+        self.pids().into_iter().chain(descendants).collect()
+    }
+
+    /// All of them, parents first, so that each can be sent a signal.
+    pub(super) fn handles(&self) -> Vec<Process> {
+        let descendants = self.descendants().into_iter().filter_map(|seen| {
+            let process = Process::open(seen.pid).ok()?;
+            // It may have ended since it was seen, and its number be another's.
+            let now = Stat::of(seen.pid)?;
+            (now.started == seen.started).then_some(process)
+        });
+        self.roots.iter().cloned().chain(descendants).collect()
+    }
+
+    fn descendants(&self) -> Vec<Stat> {
         let all = Stat::of_all();
-        let mut found = self.roots.clone();
-        let mut known: BTreeSet<i32> = found.iter().copied().collect();
-        let mut looked_at = 0;
-        while let Some(&parent) = found.get(looked_at) {
+        let mut parents = self.pids();
+        let mut known: BTreeSet<i32> = parents.iter().copied().collect();
+        let (mut found, mut looked_at) = (Vec::new(), 0);
+        while let Some(&parent) = parents.get(looked_at) {
             let children = all.iter().filter(|process| process.parent == parent);
-            found.extend(children.map(|child| child.pid).filter(|pid| known.insert(*pid)));
+            let new: Vec<_> = children.filter(|child| known.insert(child.pid)).copied().collect();
+            parents.extend(new.iter().map(|child| child.pid));
+            found.extend(new);
             looked_at += 1;
         }
         found
@@ -84,8 +102,8 @@ impl Server {
 
     /// Or why nobody knows: what one of them has used that has ended is gone with it.
     pub(super) fn used(&self) -> Result<Used, String> {
-        if let Some(gone) = self.roots.iter().find(|pid| clock(**pid).is_none()) {
-            return Err(format!("pid {gone} has ended"));
+        if let Some(gone) = self.roots.iter().find(|root| root.has_ended()) {
+            return Err(format!("pid {} has ended", gone.pid()));
         }
         let processes = self.processes();
         let mut used = Used { processes: processes.len(), ..Used::default() };
@@ -104,28 +122,29 @@ impl Server {
     }
 
     /// Stops all of their threads.
-    pub(super) fn stop(processes: &[i32]) -> Result<(), String> {
-        for (nth, &pid) in processes.iter().enumerate() {
-            match send(pid, Signal::STOP) {
+    pub(super) fn stop(processes: &[Process]) -> Result<(), String> {
+        for (nth, process) in processes.iter().enumerate() {
+            match process.send(Signal::STOP) {
                 Ok(()) => {}
-                // A child that has ended since they were listed; the first is who was named.
+                // A child that has ended since they were listed; the first was named.
                 Err(Errno::SRCH) if nth > 0 => {}
                 Err(error) => {
-                    let error = std::io::Error::from(error);
+                    let (pid, error) = (process.pid(), io::Error::from(error));
                     return Err(format!("cannot stop the server, pid {pid}: {error}"));
                 }
             }
         }
-        match await_all(processes, STOP, |state| matches!(state, 'T' | 't' | 'Z' | 'X')) {
+        let pids: Vec<_> = processes.iter().map(Process::pid).collect();
+        match await_all(&pids, STOP, |state| matches!(state, 'T' | 't' | 'Z' | 'X')) {
             true => Ok(()),
-            false => Err(format!("pid {} does not stop within {STOP:?}", list(processes))),
+            false => Err(format!("pid {} does not stop within {STOP:?}", list(&pids))),
         }
     }
 
-    pub(super) fn go_on(processes: &[i32]) {
-        for &pid in processes {
-            // Fails only where it is gone, or was never ours to stop.
-            let _ = send(pid, Signal::CONT);
+    pub(super) fn go_on(processes: &[Process]) {
+        for process in processes {
+            // Fails only if it is gone, or was never ours to stop.
+            let _ = process.send(Signal::CONT);
         }
     }
 }
@@ -137,7 +156,7 @@ fn check(pid: i32) -> Result<(), String> {
     }
     // A thread that is not the first has an entry in /proc, too, and no clock of a process.
     if Stat::of(pid).is_none() || clock(pid).is_none() {
-        return Err(format!("there is no process {pid} any more"));
+        return Err(no_process(pid));
     }
     let mut one_of_us = i32::try_from(std::process::id()).unwrap_or_default();
     while one_of_us > 1 {
@@ -149,8 +168,8 @@ fn check(pid: i32) -> Result<(), String> {
     Ok(())
 }
 
-fn send(pid: i32, signal: Signal) -> rustix::io::Result<()> {
-    rustix::process::Pid::from_raw(pid).map_or(Ok(()), |pid| kill_process(pid, signal))
+fn no_process(pid: i32) -> String {
+    format!("there is no process {pid} any more")
 }
 
 /// In nanoseconds, of all threads and of those that have ended: `utime` in /proc counts in ticks
@@ -202,7 +221,7 @@ mod tests {
     #[test]
     fn what_a_child_uses_counts_while_it_lives_and_when_it_has_ended() {
         let us = i32::try_from(std::process::id()).unwrap();
-        let server = Server { roots: vec![us] };
+        let server = Server { roots: vec![Process::open(us).unwrap()] };
         let before = server.used().unwrap();
         let spin = "i=0; while [ $i -lt 100000 ]; do i=$((i+1)); done; read -r end";
         let mut child = std::process::Command::new("sh")

@@ -11,6 +11,8 @@ use rustix::io::Errno;
 pub(super) enum Ended {
     /// The reply that was expected, and the end.
     Answered,
+    /// A reply, and the server took only a part of the request.
+    RequestCut,
     /// One line, `ERR …`, and the end.
     Refused,
     /// The reply, and no end in time: the classic hang.
@@ -30,8 +32,9 @@ pub(super) enum Ended {
 }
 
 impl Ended {
-    pub(super) const ALL: [Self; 9] = [
+    pub(super) const ALL: [Self; 10] = [
         Self::Answered,
+        Self::RequestCut,
         Self::Refused,
         Self::NotClosed,
         Self::TimedOut,
@@ -46,6 +49,7 @@ impl Ended {
     pub(super) fn name(self) -> &'static str {
         match self {
             Self::Answered => "answered",
+            Self::RequestCut => "request_cut",
             Self::Refused => "refused",
             Self::NotClosed => "not_closed",
             Self::TimedOut => "timed_out",
@@ -183,7 +187,7 @@ mod tests {
         for (nth, ended) in Ended::ALL.into_iter().enumerate() {
             assert_eq!(all.of(ended), nth as u64 + 1, "{}", ended.name());
         }
-        assert_eq!(all.exchanges(), 45);
+        assert_eq!(all.exchanges(), 55);
         assert!(!all.is_clean());
     }
 

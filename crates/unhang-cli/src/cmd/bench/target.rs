@@ -3,7 +3,7 @@
 use std::ffi::OsStr;
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::AsFd;
 use std::os::unix::ffi::OsStrExt;
 
 use rustix::io::Errno;
@@ -11,6 +11,8 @@ use rustix::net::{
     AddressFamily, SocketAddrUnix, SocketFlags, SocketType, connect, getsockname, socket_with,
 };
 use unhang::Address;
+
+use crate::connection::Connection;
 
 #[derive(Clone, Debug)]
 pub(super) enum Target {
@@ -50,11 +52,11 @@ fn tcp(place: &str) -> Result<SocketAddr, String> {
     }
 }
 
-/// A socket that does not block, and how far its connecting got.
+/// How far connecting got.
 pub(super) enum Connected {
-    Yes(OwnedFd),
+    Yes(Connection),
     /// Writable when it is connected or has failed: only with TCP.
-    Soon(OwnedFd),
+    Soon(Connection),
 }
 
 impl Target {
@@ -67,14 +69,18 @@ impl Target {
         };
         let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
         let socket = socket_with(family, SocketType::STREAM, flags, None)?;
+        let connection = match self {
+            Self::Unix { .. } => Connection::to_unix_socket(socket),
+            Self::Tcp(_) => Connection::over_tcp(socket),
+        };
         let result = match self {
-            Self::Unix { to_kernel, .. } => connect(&socket, to_kernel),
-            Self::Tcp(address) => connect(&socket, address),
+            Self::Unix { to_kernel, .. } => connect(&connection, to_kernel),
+            Self::Tcp(address) => connect(&connection, address),
         };
         match result {
-            Ok(()) if self.is_itself(&socket) => Err(Errno::CONNREFUSED),
-            Ok(()) => Ok(Connected::Yes(socket)),
-            Err(Errno::INPROGRESS) => Ok(Connected::Soon(socket)),
+            Ok(()) if self.is_itself(&connection) => Err(Errno::CONNREFUSED),
+            Ok(()) => Ok(Connected::Yes(connection)),
+            Err(Errno::INPROGRESS) => Ok(Connected::Soon(connection)),
             Err(error) => Err(error),
         }
     }

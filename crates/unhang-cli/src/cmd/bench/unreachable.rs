@@ -1,7 +1,7 @@
 //! Nobody can be connected to: why, and what to do.
 
 use std::fmt;
-use std::os::unix::fs::FileTypeExt;
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::time::Duration;
 
 use rustix::io::Errno;
@@ -59,6 +59,11 @@ impl Unreachable<'_> {
             Errno::CONNREFUSED if address.path().is_none() => {
                 (ErrorKind::NobodyListens, "Start the server, or correct the name.")
             }
+            Errno::CONNREFUSED if is_deleted_file(address) => (
+                ErrorKind::DeletedFile,
+                "Its server has made a new file since: mount the directory that the socket is in, not the \
+                 socket itself.",
+            ),
             Errno::CONNREFUSED => (
                 ErrorKind::NobodyListens,
                 "Its server died and left the file behind: start it again.",
@@ -84,6 +89,12 @@ impl Unreachable<'_> {
 fn is_other_file(address: &Address) -> bool {
     let file = address.path().and_then(|path| path.metadata().ok());
     file.is_some_and(|file| !file.file_type().is_socket())
+}
+
+/// As it is with a socket file that is mounted into a container, after its server has started again.
+fn is_deleted_file(address: &Address) -> bool {
+    let file = address.path().and_then(|path| path.metadata().ok());
+    file.is_some_and(|file| file.nlink() == 0)
 }
 
 #[cfg(test)]

@@ -4,14 +4,16 @@
 //! The server sees these requests: the user names the data, and knows what it does with it.
 
 use std::fmt::{self, Display};
-use std::io::{self, ErrorKind, Read, Write};
-use std::net::Shutdown;
-use std::os::unix::net::UnixStream;
+use std::io::{self, ErrorKind, Write};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
 use rustix::io::Errno;
-use rustix::net::{self, AddressFamily, SocketAddrUnix, SocketFlags, SocketType, sockopt};
+use rustix::net::{
+    self, AddressFamily, Shutdown, SocketAddrUnix, SocketFlags, SocketType, sockopt,
+};
+
+use crate::connection::{Connection, Read};
 
 /// How a request ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -118,7 +120,7 @@ fn converse(path: &Path, data: &[u8], answer: &mut Answer) -> io::Result<()> {
         _ => {}
     }
     if answer.manner == Manner::HalfClose {
-        stream.shutdown(Shutdown::Write)?;
+        net::shutdown(&stream, Shutdown::Write)?;
     }
     let mut bytes = [0; 4096];
     loop {
@@ -126,37 +128,41 @@ fn converse(path: &Path, data: &[u8], answer: &mut Answer) -> io::Result<()> {
         if left.is_zero() {
             return Ok(());
         }
-        stream.set_read_timeout(Some(left))?;
+        sockopt::set_socket_timeout(&stream, sockopt::Timeout::Recv, Some(left))?;
         match stream.read(&mut bytes) {
-            Ok(0) => {
+            Ok(Read::Descriptor) => return Err(io::Error::other(DESCRIPTOR)),
+            Ok(Read::Bytes(0)) => {
                 answer.end = Some((End::Closed, began.elapsed()));
                 return Ok(());
             }
-            Ok(count) => {
+            Ok(Read::Bytes(count)) => {
                 answer.first.get_or_insert_with(|| began.elapsed());
                 answer.bytes += count;
             }
-            Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {
-                return Ok(());
-            }
-            Err(error) if error.kind() == ErrorKind::Interrupted => {}
-            Err(error) if error.kind() == ErrorKind::ConnectionReset => {
+            Err(Errno::AGAIN) => return Ok(()),
+            Err(Errno::INTR) => {}
+            Err(Errno::CONNRESET) => {
                 answer.end = Some((End::Reset, began.elapsed()));
                 return Ok(());
             }
-            Err(error) => return Err(error),
+            Err(error) => return Err(error.into()),
         }
     }
 }
 
+/// On kernels before Linux 6.16, which cannot refuse it.
+const DESCRIPTOR: &str =
+    "it passes a file descriptor along with its reply, which can hold up whoever reads it";
+
 /// The deadline for sending is one for connecting, too: where the accept queue is full, `connect()`
 /// would wait for ever.
-fn connect(path: &Path) -> io::Result<UnixStream> {
+fn connect(path: &Path) -> io::Result<Connection> {
     let flags = SocketFlags::CLOEXEC;
     let socket = net::socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;
+    let socket = Connection::to_unix_socket(socket);
     sockopt::set_socket_timeout(&socket, sockopt::Timeout::Send, Some(PATIENCE))?;
     match net::connect(&socket, &SocketAddrUnix::new(path)?) {
-        Ok(()) => Ok(socket.into()),
+        Ok(()) => Ok(socket),
         Err(Errno::AGAIN) => {
             let why = format!("not accepted within {PATIENCE:?}: its accept queue is full");
             Err(io::Error::new(ErrorKind::TimedOut, why))

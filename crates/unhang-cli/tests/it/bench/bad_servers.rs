@@ -54,6 +54,23 @@ fn who_answers_and_never_closes_is_the_classic_hang() {
     assert!(table.contains("1 answered, and not closed in time: the classic hang"), "{table}");
 }
 
+/// It counted as answered.
+#[test]
+fn who_answers_to_a_part_of_the_request_has_not_answered_it() {
+    let place = Place::new();
+    serve(&place, |_, mut stream| {
+        take(&mut stream);
+        stream.shutdown(Shutdown::Read).unwrap();
+        stream.write_all(b"pong\n").unwrap();
+        stream.shutdown(Shutdown::Write).unwrap();
+        // A close with the rest unread would be a reset.
+        Some(stream)
+    });
+    let flags = ["--count", "2", "--request-bytes", "4MiB"];
+    let (report, code) = bench(&place.socket, &flags);
+    assert_eq!((ends(&report), code), (vec![("request_cut", 2)], 1), "{report:#}");
+}
+
 #[test]
 fn who_never_answers_has_timed_out() {
     let place = Place::new();

@@ -40,7 +40,8 @@ fn the_object_has_these_keys() {
                queue_full rate request_bytes schema server server_unknown target timeout_s \
                warm_up_s";
     assert_eq!(keys(""), top.split_whitespace().collect::<Vec<_>>());
-    let ended = "answered connect_failed empty not_closed refused reset short timed_out wrong";
+    let ended = "answered connect_failed empty not_closed refused request_cut reset short timed_out \
+                 wrong";
     assert_eq!(keys("/ended"), ended.split_whitespace().collect::<Vec<_>>());
     let latency = ["count", "max", "mean", "min", "p50", "p90", "p99", "p99_9"];
     assert_eq!(keys("/latency_ns"), latency);
@@ -165,7 +166,7 @@ fn a_server_that_took_the_socket_over_is_to_be_named() {
     let (report, code) = bench(&place.socket, &["--count", "10"]);
     assert_eq!((ends(&report), code), (vec![("answered", 10)], 0));
     let why = report["server_unknown"].as_str().unwrap();
-    assert!(why.contains("any more: name the server by --pid"), "{why}");
+    assert!(why.contains("has ended: name the server by --pid"), "{why}");
     let pid = new.pid().to_string();
     let (report, _) = bench(&place.socket, &["--count", "10", "--pid", &pid]);
     assert_eq!(report["server"]["pids"][0], new.pid());

@@ -30,7 +30,7 @@ fn flags_that_make_no_sense_are_refused_with_what_was_expected() {
         (&["--count", "5", "--for", "1s"], "cannot be used with"),
         (&["--drain", "5", "--rate", "5"], "cannot be used with"),
         (&["--rounds", "5"], "--drain"),
-        (&["--request", r"a\q"], r"expected \n, \r, \t, \\ or \xNN"),
+        (&["--request", r"a\q"], r"expected \n, \r, \t, \0, \\ or \xNN"),
         (&["--request", ""], "expected a request of at least one byte, or --half-close"),
         (&["--expect", ""], "expected at least one byte for --expect"),
         (&["--expect", "a", "--reply-bytes", "1"], "cannot be used with"),

@@ -6,10 +6,13 @@ use std::os::fd::AsRawFd;
 use std::os::unix::net::{UnixDatagram, UnixListener, UnixStream};
 use std::path::Path;
 use std::process::Output;
+use std::time::Instant;
 
 use super::finds;
 use crate::support::daemon::Daemon;
 use crate::support::hang::{Stage, User, users};
+use crate::support::passing;
+use crate::support::programs::missing;
 
 pub(super) fn attempt(stage: &Stage, arguments: &[&str]) -> (Option<i32>, String) {
     let output = stage.why(&[&["--for", "100ms", "--try"], arguments].concat());
@@ -141,6 +144,27 @@ fn a_probe_tells_how_a_server_ends_its_replies() {
     let _server = Daemon::serve(&path, &["--until", "half-close"]);
     assert!(probe(&stage, &path).1.contains("it needs the end of the request"));
     assert!(probe(&stage, &stage.path("missing")).1.contains("cannot be asked"));
+}
+
+/// It held the probe, as the kernel closes what was passed on the thread that reads.
+#[test]
+fn a_server_that_passes_a_connection_that_lingers_does_not_hold_up_a_probe() {
+    let stage = Stage::new(User::Me);
+    passing::serve(&stage.place.socket, b"OK\n");
+    let began = Instant::now();
+    let (code, text) = probe(&stage, &stage.place.socket);
+    assert_eq!(code, Some(0), "{text}");
+    assert!(text.starts_with("PROBE it answers, and closes\n"), "{text}");
+
+    if missing("strace", "strace") {
+        return;
+    }
+    // The first of three is on a kernel before Linux 6.16; the other calls set deadlines.
+    let mut command = passing::without_passrights("1");
+    let output = command.args(["why", "--probe", "hello"]).arg(&stage.place.socket).output();
+    let text = String::from_utf8(output.unwrap().stdout).unwrap();
+    assert!(text.contains("passes a file descriptor along with its reply"), "{text}");
+    assert!(began.elapsed() < passing::LINGER);
 }
 
 /// The error of `connect()` was all that was said.

@@ -4,7 +4,7 @@ use std::io::{self, Write};
 use std::os::unix::process::CommandExt;
 use std::process::{Child, ChildStdin, Command, Stdio};
 
-use super::super::server::{Server, list};
+use super::super::server::{Process, Server, list};
 
 /// A shell that knows who is stopped. When our end of its pipe closes, be it that we were killed,
 /// it lets them go on.
@@ -33,11 +33,12 @@ impl Warden {
     }
 
     /// Stops them, until what it gives is dropped.
-    pub(super) fn hold(&mut self, processes: &[i32]) -> Result<Held<'_>, String> {
-        self.tell(&list(processes)).map_err(|error| format!("cannot tell the shell: {error}"))?;
+    pub(super) fn hold(&mut self, processes: Vec<Process>) -> Result<Held<'_>, String> {
+        let pids: Vec<_> = processes.iter().map(Process::pid).collect();
+        self.tell(&list(&pids)).map_err(|error| format!("cannot tell the shell: {error}"))?;
         // Before they stop: one that cannot be stopped must not leave the others so.
-        let held = Held { warden: self, processes: processes.to_vec() };
-        Server::stop(processes)?;
+        let held = Held { warden: self, processes };
+        Server::stop(&held.processes)?;
         Ok(held)
     }
 
@@ -56,7 +57,7 @@ impl Drop for Warden {
 /// As long as this lives, they are stopped.
 pub(super) struct Held<'a> {
     warden: &'a mut Warden,
-    processes: Vec<i32>,
+    processes: Vec<Process>,
 }
 
 impl Drop for Held<'_> {

@@ -9,6 +9,8 @@ pub(super) struct Stat {
     pub(super) pid: i32,
     pub(super) parent: i32,
     state: char,
+    /// When it began, in ticks since the machine did: no other with its number has the same.
+    pub(super) started: u64,
     /// The processor time of the children that have ended, in whole ticks.
     pub(super) reaped: Duration,
 }
@@ -35,12 +37,13 @@ impl Stat {
         let (_, rest) = text.rsplit_once(") ")?;
         let columns: Vec<_> = rest.split_ascii_whitespace().collect();
         let ticks = |column: usize| columns.get(column)?.parse::<u64>().ok();
-        // `cutime` and `cstime` are columns 16 and 17 of all; `rest` begins with the third.
+        // `cutime` and `cstime` are columns 16 and 17 of all, `starttime` is 22; `rest` begins with the third.
         let millis = (ticks(13)? + ticks(14)?) * 1_000 / ticks_per_second;
         Some(Self {
             pid: pid.parse().ok()?,
             state: columns.first()?.chars().next()?,
             parent: columns.get(1)?.parse().ok()?,
+            started: ticks(19)?,
             reaped: Duration::from_millis(millis),
         })
     }
@@ -78,7 +81,7 @@ mod tests {
         let text = "42 (a) R (b) S 7 42 42 0 -1 4194560 1 2 3 4 11 12 150 25 20 0 1 0 99";
         let stat = Stat::parse(text, 100).unwrap();
         let reaped = Duration::from_millis(1_750);
-        assert_eq!(stat, Stat { pid: 42, parent: 7, state: 'S', reaped });
+        assert_eq!(stat, Stat { pid: 42, parent: 7, state: 'S', started: 99, reaped });
         assert_eq!(Stat::parse("42 (cut", 100), None);
     }
 
