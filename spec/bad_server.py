@@ -537,7 +537,8 @@ def handle(handler, peer, argument):
 
 
 def ready():
-    print("ready", flush=True)
+    # In one write: with PYTHONUNBUFFERED, print() makes two, and a reader that left after the first breaks the second.
+    os.write(1, b"ready\n")
 
 
 def end_with_stdin():
