@@ -4,19 +4,23 @@
 
 mod functions;
 mod goroutines;
+mod http;
 mod inlined;
 mod layout;
+mod lines;
 #[cfg(test)]
 mod tests;
 
 use std::cell::Cell;
 use std::time::Instant;
 
+use super::location::{Frame, Location};
 use super::memory::{Address, Memory, steady};
 use super::program;
-use super::reader::Reader;
+use super::reader::{Handler, Reader};
 use functions::Functions;
 use goroutines::Goroutines;
+use http::Http;
 use layout::Layout;
 
 /// `pdNil` and `pdReady` (netpoll.go): nobody waits; the latter when something has come meanwhile.
@@ -47,7 +51,9 @@ pub(crate) fn readers(
     let layout = Layout::of(&layout::version(&memory.bytes(build_info.start, 256)?)?)?;
     let functions = Functions::find(&memory, &image, layout)?;
     let goroutines = Goroutines::find(&memory, &functions, layout)?;
-    let poll = Poll { memory: &memory, goroutines, layout, owners: Cell::default() };
+    let http = Http::new(&memory, &goroutines);
+    let poll =
+        Poll { memory: &memory, goroutines: &goroutines, http, layout, owners: Cell::default() };
     let reader = |&(fd, epoll_data): &(u32, u64)| {
         in_time()?;
         steady(|| poll.reader(fd, epoll_data))
@@ -58,7 +64,8 @@ pub(crate) fn readers(
 /// The runtime's network poller.
 struct Poll<'a> {
     memory: &'a Memory,
-    goroutines: Goroutines<'a>,
+    goroutines: &'a Goroutines<'a>,
+    http: Http<'a>,
     layout: Layout,
     /// How many goroutines could own a connection: counted once for all of them. Whoever has one
     /// that is older than this look was there when it was counted.
@@ -78,15 +85,44 @@ impl Poll<'_> {
                 Reader::Nobody { handlers: self.possible_owners()? }
             }
             ABOUT_TO_WAIT => return Err("a goroutine is about to read".to_owned()),
-            goroutine => {
-                let (goroutine, frames) = self.goroutines.waiting(Address(goroutine))?;
-                Reader::Waiting { goroutine, frames }
-            }
+            goroutine => self.waiting(Address(goroutine), fd)?,
         };
         // Who has come or gone meanwhile was perhaps seen half here and half there.
         match waits()? {
             after if after == before => Ok(reader),
             _ => Err("its goroutines are running".to_owned()),
+        }
+    }
+
+    /// net/http has goroutines that read without waiting for what a client might say.
+    fn waiting(&self, at: Address, fd: u32) -> Result<Reader, String> {
+        let waiting = self.goroutines.waiting(at)?;
+        let frames = waiting.names();
+        let has = |name: &str| frames.iter().any(|frame| frame == name);
+        if has("net/http.(*connReader).backgroundRead") {
+            let handler = self.http.handler(at).map(|handler| Handler {
+                goroutine: handler.id,
+                selects: handler.selects,
+                location: location(self.goroutines.lines(&handler)),
+            });
+            return Ok(Reader::Handled { handler });
+        }
+        let is_idle = has("net/http.(*conn).readRequest")
+            || has("bufio.(*Reader).Peek") && has("net/http.(*conn).serve")
+            || frames.iter().any(|frame| frame.ends_with("http2readFrameHeader"))
+            || frames.iter().any(|frame| frame.ends_with("/http2.readFrameHeader"));
+        // In a client's pool.
+        let is_idle = is_idle
+            || has("net/http.(*persistConn).readLoop")
+                && has("bufio.(*Reader).Peek")
+                && !self.http.is_asked(at, fd)?;
+        match is_idle {
+            true => Ok(Reader::KeptAlive { goroutine: waiting.id }),
+            false => Ok(Reader::Waiting {
+                goroutine: waiting.id,
+                location: location(self.goroutines.lines(&waiting)),
+                frames,
+            }),
         }
     }
 
@@ -98,4 +134,74 @@ impl Poll<'_> {
         self.owners.set(Some(owners));
         Ok(owners)
     }
+}
+
+/// Names the innermost call in the program's own code.
+fn location(stack: Vec<Frame>) -> Location {
+    let own = stack.iter().find(|frame| !is_library(frame));
+    let is_library = own.is_none();
+    let nothing = Frame { file: "?".to_owned(), line: None, function: "?".to_owned() };
+    let Frame { file, line, function } = own.or(stack.first()).cloned().unwrap_or(nothing);
+    let language = "Go".to_owned();
+    Location { language, file, line, function, is_library, stack, ..Location::default() }
+}
+
+/// The first words of the paths of Go's own packages; other paths begin with a module's name.
+const OWN_PACKAGES: &[&str] = &[
+    "archive",
+    "bufio",
+    "bytes",
+    "cmp",
+    "compress",
+    "container",
+    "context",
+    "crypto",
+    "database",
+    "debug",
+    "embed",
+    "encoding",
+    "errors",
+    "expvar",
+    "flag",
+    "fmt",
+    "go",
+    "hash",
+    "html",
+    "image",
+    "index",
+    "internal",
+    "io",
+    "iter",
+    "log",
+    "maps",
+    "math",
+    "mime",
+    "net",
+    "os",
+    "path",
+    "plugin",
+    "reflect",
+    "regexp",
+    "runtime",
+    "slices",
+    "sort",
+    "strconv",
+    "strings",
+    "structs",
+    "sync",
+    "syscall",
+    "testing",
+    "text",
+    "time",
+    "unicode",
+    "unique",
+    "unsafe",
+    "vendor",
+    "weak",
+];
+
+/// A module that was fetched lies in `NAME@VERSION`, and one that was copied below `vendor/`.
+fn is_library(Frame { file, function, .. }: &Frame) -> bool {
+    let first = function.split(['/', '.']).next().unwrap_or_default();
+    OWN_PACKAGES.contains(&first) || file.contains('@') || file.contains("/vendor/")
 }

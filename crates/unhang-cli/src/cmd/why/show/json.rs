@@ -128,6 +128,8 @@ fn says(report: ServerReport) -> Value {
 
 fn end(facts: &Facts, end: &End) -> Value {
     let unread = facts.details.unread.get(&end.inode);
+    let reader = facts.details.readers.get(&end.inode);
+    let place = reader.and_then(|reader| reader.as_ref().ok()?.as_ref()?.location());
     let mut shut = Vec::new();
     shut.extend(end.shut_read.then_some("read"));
     shut.extend(end.shut_write.then_some("write"));
@@ -141,6 +143,7 @@ fn end(facts: &Facts, end: &End) -> Value {
         "does": end.does,
         "waits": end.waits,
         "since_s": end.since.map(|since| since.as_secs_f64()),
+        "goroutine": place.map(location),
     })
 }
 

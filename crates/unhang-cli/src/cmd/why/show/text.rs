@@ -128,6 +128,11 @@ impl<'a> Text<'a> {
                 _ => {}
             }
         }
+        let reader = self.facts.details.readers.get(&end.inode);
+        let place = reader.and_then(|reader| reader.as_ref().ok()?.as_ref()?.location());
+        if let (Some(place), Some((held, _))) = (place, once_each(&end.holders).first()) {
+            self.places(f, held, std::slice::from_ref(place))?;
+        }
         if let Some(bytes) = self.facts.details.unread.get(&end.inode) {
             writeln!(f, "    unread: \"{}\"", bytes.escape_ascii())?;
         }

@@ -29,6 +29,12 @@ pub(super) fn need(facts: &Facts, client: &Endpoint<'_>) -> Need {
     {
         return Need::Direct;
     }
+    // A connection in a pool, which nobody asked anything on.
+    if let Some(Ok(Some(Reader::KeptAlive { .. }))) =
+        facts.details.readers.get(&client.socket.inode)
+    {
+        return Need::None;
+    }
     match client.reading_loop() {
         Some(one) if one.sleeper.is_none_or(|sleeper| sleeper.activity != Activity::Still) => {
             Need::None

@@ -7,7 +7,8 @@ mod server_report;
 use std::time::Duration;
 
 use super::*;
-use crate::cmd::why::ask::reader::Reader;
+use crate::cmd::why::ask::location::Location;
+use crate::cmd::why::ask::reader::{Handler, Reader};
 use crate::cmd::why::facts::{Activity, Facts};
 use crate::cmd::why::see::process::Process;
 use crate::cmd::why::see::process::call::{Call, Watch};
@@ -151,7 +152,7 @@ fn go_server() -> World {
 
 fn waits(frames: &[&str]) -> Reader {
     let frames = frames.iter().map(|frame| (*frame).to_owned()).collect();
-    Reader::Waiting { goroutine: 21, frames }
+    Reader::Waiting { goroutine: 21, frames, location: Location::default() }
 }
 
 #[test]
@@ -163,6 +164,33 @@ fn what_a_go_program_reads_for_is_told_by_its_frames() {
     says(&world(line), Code::ServerWaitsDelimiter, Certainty::Certain, true);
     let plain = waits(&["net.(*conn).Read", "main.handle"]);
     says(&world(plain), Code::BothWaiting, Certainty::Certain, true);
+}
+
+/// It reads so many bytes, and was said to wait for a newline.
+#[test]
+fn a_go_program_that_reads_a_number_of_bytes_waits_for_no_delimiter() {
+    let reader = waits(&["net.(*conn).Read", "bufio.(*Reader).Read", "io.ReadFull", "main.handle"]);
+    let world = go_server().reader(Ok(Some(reader)));
+    says(&world, Code::BothWaiting, Certainty::Certain, true);
+}
+
+/// Each kept-alive connection was said to hang, with certainty.
+#[test]
+fn a_connection_that_net_http_keeps_for_the_next_request_is_idle() {
+    let idle = || Reader::KeptAlive { goroutine: 21 };
+    says_nothing(&go_server().reader(Ok(Some(idle()))));
+}
+
+#[test]
+fn a_handler_of_net_http_that_does_not_answer_hangs_unless_it_waits_for_events() {
+    let handled = |selects| {
+        let handler = Handler { goroutine: 21, selects, location: Location::default() };
+        go_server().reader(Ok(Some(Reader::Handled { handler: Ok(handler) })))
+    };
+    says(&handled(false), Code::HandlerBlocked, Certainty::Likely, true);
+    says(&handled(true), Code::HandlerBlocked, Certainty::Likely, false);
+    let unknown = Reader::Handled { handler: Err("not known".to_owned()) };
+    says(&go_server().reader(Ok(Some(unknown))), Code::HandlerBlocked, Certainty::Likely, false);
 }
 
 #[test]

@@ -6,7 +6,7 @@ use super::need::{Need, need};
 use super::nobody_reads;
 use super::unread_bytes::stopped;
 use super::words::{holders, lasting, source};
-use crate::cmd::why::ask::reader::Reader;
+use crate::cmd::why::ask::reader::{Handler, Reader};
 use crate::cmd::why::endpoint::{Endpoint, Loop, WaitingThread};
 use crate::cmd::why::facts::Facts;
 
@@ -52,8 +52,12 @@ fn inode(end: &Endpoint<'_>) -> u32 {
 /// the runtime under it to say, where there is one.
 fn watched(facts: &Facts, server: &Endpoint<'_>, need: Need, one: Loop<'_>) -> Option<Verdict> {
     match facts.details.readers.get(&inode(server)) {
-        Some(Ok(Some(Reader::Waiting { goroutine, frames }))) => {
+        Some(Ok(Some(Reader::Waiting { goroutine, frames, .. }))) => {
             goroutine_waits(server, need, *goroutine, frames)
+        }
+        Some(Ok(Some(Reader::KeptAlive { .. }))) => None,
+        Some(Ok(Some(Reader::Handled { handler }))) => {
+            Some(handler_runs(server, need, handler.as_ref().map_err(String::as_str)))
         }
         Some(Ok(Some(Reader::Nobody { handlers }))) => Some(nobody_reads(server, *handlers, need)),
         Some(Err(why)) => both_waiting(server, need, None, Some(one))
@@ -106,6 +110,39 @@ fn both_waiting(
     Some(verdict.inferred("nothing lies unread at either end").fix(fix))
 }
 
+/// What reads until a delimiter. `bufio.(*Reader).Read` does not: it reads so many bytes.
+const DELIMITED: &[&str] = &[
+    "bufio.(*Reader).ReadString",
+    "bufio.(*Reader).ReadBytes",
+    "bufio.(*Reader).ReadSlice",
+    "bufio.(*Reader).ReadLine",
+    "bufio.(*Reader).collect",
+    "bufio.(*Scanner)",
+];
+
+/// net/http has the request, and what has its handler does not answer.
+fn handler_runs(server: &Endpoint<'_>, need: Need, handler: Result<&Handler, &str>) -> Verdict {
+    let name = holders(server);
+    let fact = "net/http has read the request, and its handler runs";
+    let headline = format!("{name} has the request, and its handler has not answered");
+    let verdict = Verdict::new(Code::HandlerBlocked, Certainty::Likely, headline)
+        .fact(source::GO, fact)
+        .fix("server: give the handler a deadline: http.TimeoutHandler, or a context in each call");
+    match handler {
+        Ok(Handler { goroutine, selects, location }) => {
+            let stack: Vec<_> = location.stack.iter().map(|one| &*one.function).collect();
+            let stack = format!("goroutine {goroutine}: {}", stack.join(" < "));
+            let verdict = verdict.fact(source::GO, stack);
+            match selects {
+                // Events are sent so, and one that has none to send yet does not hang.
+                true => verdict.fault(false).inferred("it may wait for an event on purpose"),
+                false => verdict.fault(need >= Need::Sole),
+            }
+        }
+        Err(why) => verdict.fault(false).inferred(why.to_owned()),
+    }
+}
+
 /// The frames tell what the handler reads for.
 fn goroutine_waits(
     server: &Endpoint<'_>,
@@ -122,7 +159,7 @@ fn goroutine_waits(
         let headline = format!("{name} reads until the end, and the client has not half-closed");
         Verdict::new(Code::ServerWaitsEof, certainty, headline)
             .fix("client: shutdown(SHUT_WR) after the request. server: read one message instead")
-    } else if has(&["bufio.(*Reader).Read", "bufio.(*Scanner)", "bufio.(*Reader).collect"]) {
+    } else if has(DELIMITED) {
         let headline = format!("{name} reads until a delimiter that the client has not sent");
         Verdict::new(Code::ServerWaitsDelimiter, certainty, headline)
             .fix("client: end the request with a newline, or whatever the server splits at")

@@ -6,15 +6,20 @@ use std::collections::HashMap;
 use std::ops::Range;
 
 use super::super::elf::Image;
+use super::super::escape;
+use super::super::location::Frame;
 use super::super::memory::{Address, Memory};
 use super::inlined::Inlined;
 use super::layout::{LONGEST_NAME, Layout};
+use super::lines::Lines;
 
 /// Offsets in `moduledata` (symtab.go), the same from 1.19 to 1.27. Slices have their length and
 /// capacity behind the pointer.
 mod module {
     pub(super) const PC_HEADER: u64 = 0;
     pub(super) const NAMES: u64 = 8;
+    pub(super) const UNITS: u64 = 32;
+    pub(super) const FILES: u64 = 56;
     pub(super) const PC_TABLE: u64 = 80;
     pub(super) const TABLE: u64 = 104;
     pub(super) const INDEX: u64 = 128;
@@ -49,6 +54,7 @@ pub(super) struct Functions<'a> {
     /// Where the variables lie that hold pointers and are zero at first.
     bss: Range<Address>,
     inlined: Option<Inlined<'a>>,
+    lines: Lines<'a>,
     /// Many goroutines are in the same places.
     known: RefCell<HashMap<Address, Option<Function>>>,
 }
@@ -57,8 +63,17 @@ pub(super) struct Functions<'a> {
 pub(super) struct Function {
     pub(super) name: String,
     pub(super) entry: Address,
-    /// Those that are inlined there, innermost first.
-    pub(super) inlined: Vec<String>,
+    /// Where its `_func` lies.
+    about: Address,
+    /// Those that are inlined there, innermost first, and at which byte each is called.
+    inlined: Vec<(String, u64)>,
+}
+
+impl Function {
+    /// The function and those that are inlined there, innermost first.
+    pub(super) fn names(&self) -> impl Iterator<Item = &String> {
+        self.inlined.iter().map(|(name, _)| name).chain([&self.name])
+    }
 }
 
 impl<'a> Functions<'a> {
@@ -109,6 +124,12 @@ impl<'a> Functions<'a> {
             text: place(module::TEXT)?,
             bss: place(module::BSS)?..place(module::BSS_END)?,
             inlined,
+            lines: Lines {
+                memory,
+                units: place(module::UNITS)?,
+                files: place(module::FILES)?,
+                pc_table: place(module::PC_TABLE)?,
+            },
             known: RefCell::default(),
         };
         let fits = (1..MOST_FUNCTIONS).contains(&functions.count)
@@ -140,6 +161,23 @@ impl<'a> Functions<'a> {
         search(self.memory, self.bss.clone(), length, found)
     }
 
+    /// The calls at an address of the function, innermost first, with the lines that they are at.
+    pub(super) fn calls(&self, function: &Function, pc: Address) -> Vec<Frame> {
+        let mut offset = pc.0.wrapping_sub(function.entry.0);
+        let call = |name: &str, offset| {
+            let (file, line) = self.lines.at(function.about, offset).unzip();
+            let function = escape::name(name.as_bytes());
+            Frame { file: file.unwrap_or_else(|| "?".to_owned()), line, function }
+        };
+        let mut calls = Vec::new();
+        for (name, called_at) in &function.inlined {
+            calls.push(call(name, offset));
+            offset = *called_at;
+        }
+        calls.push(call(&function.name, offset));
+        calls
+    }
+
     fn look_up(&self, pc: Address) -> Result<Function, String> {
         let (mut low, mut high) = (0, self.count);
         while high - low > 1 {
@@ -157,7 +195,8 @@ impl<'a> Functions<'a> {
         // The function itself is known even where these are not.
         let inlined = self.inlined.as_ref().map(|inlined| inlined.at(about, entry, pc));
         let inlined = inlined.and_then(Result::ok).unwrap_or_default();
-        Ok(Function { name: self.memory.c_string(name, LONGEST_NAME)?, entry, inlined })
+        let name = self.memory.c_string(name, LONGEST_NAME)?;
+        Ok(Function { name, entry, about, inlined })
     }
 
     fn entry(&self, number: u64) -> Result<Address, String> {

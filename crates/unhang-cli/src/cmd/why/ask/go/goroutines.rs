@@ -1,7 +1,8 @@
 //! A Go program's goroutines and their stacks.
 
+use super::super::location::Frame;
 use super::super::memory::{Address, Memory};
-use super::functions::Functions;
+use super::functions::{Function, Functions};
 use super::layout::Layout;
 
 /// The low bits of `atomicstatus` (runtime2.go); above them is whether the collector looks at it.
@@ -48,6 +49,37 @@ struct Goroutine {
     bp: Address,
 }
 
+/// A goroutine that waits.
+pub(super) struct Waiting {
+    pub(super) id: u64,
+    /// Innermost first; how the runtime parks it is left out.
+    calls: Vec<Call>,
+    /// It waits in a `select` with more than one case.
+    pub(super) selects: bool,
+}
+
+impl Waiting {
+    /// Its functions, innermost first.
+    pub(super) fn names(&self) -> Vec<String> {
+        self.calls.iter().flat_map(|call| call.function.names()).cloned().collect()
+    }
+}
+
+/// The calls of one goroutine.
+pub(super) struct Calls(Vec<Call>);
+
+impl Calls {
+    pub(super) fn has(&self, name: &str) -> bool {
+        self.0.iter().any(|call| call.function.names().any(|one| one == name))
+    }
+}
+
+/// A function that has not returned, and where in it the goroutine is.
+struct Call {
+    pc: Address,
+    function: Function,
+}
+
 impl<'a> Goroutines<'a> {
     /// Finds `runtime.allgs` among the program's variables: the longest slice of goroutines that
     /// begins with the main one. While the collector runs, it has a slice of the first of them.
@@ -81,41 +113,85 @@ impl<'a> Goroutines<'a> {
             }))
     }
 
-    /// The number of a waiting goroutine, and its functions, innermost first.
-    pub(super) fn waiting(&self, at: Address) -> Result<(u64, Vec<String>), String> {
+    /// A goroutine that waits, and its calls.
+    pub(super) fn waiting(&self, at: Address) -> Result<Waiting, String> {
         let goroutine = self.read(at)?;
         if goroutine.status != status::WAITING || goroutine.id == 0 {
             return Err("the goroutine that reads does not wait".to_owned());
         }
-        let frames = self.frames(&goroutine)?;
+        let calls = self.calls(&goroutine)?;
         let after = self.read(at)?;
         if (after.id, after.sp, after.pc) != (goroutine.id, goroutine.sp, goroutine.pc) {
             return Err("the goroutine that reads is running".to_owned());
         }
-        let is_parking = |name: &String| {
+        let is_parking = |call: &Call| {
+            let name = &call.function.name;
             name.starts_with("runtime.") || name.starts_with("internal/poll.runtime_")
         };
-        let frames: Vec<_> = frames.into_iter().skip_while(is_parking).collect();
-        match frames.is_empty() {
+        let selects = calls.iter().any(|call| call.function.name == "runtime.selectgo");
+        let calls: Vec<_> = calls.into_iter().skip_while(is_parking).collect();
+        match calls.is_empty() {
             true => Err("the stack of the goroutine that reads does not fit".to_owned()),
-            false => Ok((goroutine.id, frames)),
+            false => Ok(Waiting { id: goroutine.id, calls, selects }),
         }
+    }
+
+    /// A waiting goroutine's stack and calls, of all those for which `is_wanted` holds, which is told
+    /// the function that each began with.
+    pub(super) fn each_waiting(
+        &self,
+        most: usize,
+        is_wanted: impl Fn(&str) -> bool,
+        mut take: impl FnMut(Address, &Calls, &[u8]),
+    ) -> Result<(), String> {
+        let mut taken = 0;
+        for at in self.every()? {
+            let Ok(goroutine) = self.read(at) else { continue };
+            if goroutine.status != status::WAITING {
+                continue;
+            }
+            let start = self.functions.at(goroutine.start_pc)?;
+            if !start.is_some_and(|function| is_wanted(&function.name)) {
+                continue;
+            }
+            let (Ok(calls), Ok(stack)) =
+                (self.calls(&goroutine), self.stack(&goroutine, MOST_STACK))
+            else {
+                continue;
+            };
+            take(at, &Calls(calls), &stack);
+            taken += 1;
+            if taken == most {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// What lies on its stack.
+    pub(super) fn words(&self, at: Address) -> Result<Vec<u64>, String> {
+        let stack = self.stack(&self.read(at)?, MOST_STACK)?;
+        Ok(stack.chunks_exact(8).map(|one| word(one, 0)).collect())
     }
 
     /// How many goroutines may one day do something with a connection that none of them reads now.
     pub(super) fn possible_owners(&self) -> Result<usize, String> {
+        let mut owners = 0;
+        for at in self.every()? {
+            let goroutine = self.read(at)?;
+            owners += usize::from(self.may_own(&goroutine)?);
+        }
+        Ok(owners)
+    }
+
+    fn every(&self) -> Result<Vec<Address>, String> {
         let count = self.memory.u64(self.all + 8)?;
         if count > MOST_GOROUTINES {
             return Err(format!("it has more than {MOST_GOROUTINES} goroutines"));
         }
         let length = usize::try_from(count * 8).map_err(|_| "its goroutines do not fit")?;
         let all = self.memory.bytes(self.memory.follow(self.all)?, length)?;
-        let mut owners = 0;
-        for pointer in all.chunks_exact(8) {
-            let goroutine = self.read(Address(word(pointer, 0)))?;
-            owners += usize::from(self.may_own(&goroutine)?);
-        }
-        Ok(owners)
+        Ok(all.chunks_exact(8).map(|pointer| Address(word(pointer, 0))).collect())
     }
 
     fn may_own(&self, goroutine: &Goroutine) -> Result<bool, String> {
@@ -135,35 +211,49 @@ impl<'a> Goroutines<'a> {
         if !stands.contains(&goroutine.status) {
             return Ok(true);
         }
-        let waits_for_others = |name: &String| {
+        let waits_for_others = |call: &Call| {
             // The next connection, or `select {}`.
-            ["internal/poll.(*FD).Accept", "runtime.block"].contains(&&**name)
+            let waits = ["internal/poll.(*FD).Accept", "runtime.block"];
+            call.function.names().any(|name| waits.contains(&&**name))
         };
         // One that has moved on meanwhile might, too.
-        Ok(!self.frames(goroutine).is_ok_and(|frames| frames.iter().any(waits_for_others)))
+        Ok(!self.calls(goroutine).is_ok_and(|calls| calls.iter().any(waits_for_others)))
+    }
+
+    /// Its calls with the lines that they are at, those that are inlined too.
+    pub(super) fn lines(&self, waiting: &Waiting) -> Vec<Frame> {
+        let calls = waiting.calls.iter();
+        calls.flat_map(|call| self.functions.calls(&call.function, call.pc)).collect()
+    }
+
+    /// The lower part of its stack, where the innermost calls are.
+    fn stack(&self, goroutine: &Goroutine, most: u64) -> Result<Vec<u8>, String> {
+        let end = goroutine.stack_end.min(goroutine.sp + most);
+        let size = end.0.checked_sub(goroutine.sp.0).ok_or(TORN)?;
+        self.memory.bytes(goroutine.sp, usize::try_from(size).map_err(|_| TORN)?)
     }
 
     /// Follows the frame pointers up the stack: each leads to the caller's, and behind it lies where
     /// the function returns to.
-    fn frames(&self, goroutine: &Goroutine) -> Result<Vec<String>, String> {
+    fn calls(&self, goroutine: &Goroutine) -> Result<Vec<Call>, String> {
         let end = goroutine.stack_end.min(goroutine.sp + MOST_STACK);
         let above = |place: Address| place.0.checked_sub(goroutine.sp.0)?.try_into().ok();
-        let stack = self.memory.bytes(goroutine.sp, above(end).ok_or(TORN)?)?;
-        let mut frames = Vec::new();
+        let stack = self.stack(goroutine, MOST_STACK)?;
+        let mut calls = Vec::new();
         let (mut pc, mut bp) = (goroutine.pc, goroutine.bp);
-        while frames.len() < MOST_FRAMES {
+        while calls.len() < MOST_FRAMES {
             // It is where the call returns to: the call itself lies before.
-            let function = self.functions.at(Address(pc.0.wrapping_sub(1)))?.ok_or(TORN)?;
+            let at = Address(pc.0.wrapping_sub(1));
+            let function = self.functions.at(at)?.ok_or(TORN)?;
             if function.name == "runtime.goexit" {
-                return Ok(frames);
+                return Ok(calls);
             }
-            frames.extend(function.inlined);
-            frames.push(function.name);
+            calls.push(Call { pc: at, function });
             let frame = above(bp).and_then(|offset: usize| stack.get(offset..)?.get(..16));
             let Some(frame) = frame else {
                 // Higher up than is looked at, or nowhere.
                 return if bp >= end && end < goroutine.stack_end {
-                    Ok(frames)
+                    Ok(calls)
                 } else {
                     Err(TORN.to_owned())
                 };
@@ -173,7 +263,7 @@ impl<'a> Goroutines<'a> {
             // Only upwards: a torn stack must not lead in a circle.
             bp = if caller > bp { caller } else { Address::default() };
         }
-        Ok(frames)
+        Ok(calls)
     }
 
     fn read(&self, at: Address) -> Result<Goroutine, String> {
@@ -194,7 +284,7 @@ impl<'a> Goroutines<'a> {
 }
 
 /// Eight bytes at the offset; zero where there are none.
-fn word(bytes: &[u8], at: usize) -> u64 {
+pub(super) fn word(bytes: &[u8], at: usize) -> u64 {
     bytes
         .get(at..)
         .and_then(|bytes| bytes.first_chunk())

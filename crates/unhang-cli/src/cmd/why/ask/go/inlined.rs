@@ -16,7 +16,7 @@ const MOST_PC_DATA: u32 = 32;
 /// How deep the compiler puts functions into each other, at most.
 const DEEPEST: usize = 32;
 /// How much of a function's table is read. Larger ones are of functions of many thousand lines.
-const LONGEST_TABLE: usize = 64 << 10;
+pub(super) const LONGEST_TABLE: usize = 64 << 10;
 
 /// The part of a program's table of functions that is about inlined ones.
 pub(super) struct Inlined<'a> {
@@ -29,13 +29,14 @@ pub(super) struct Inlined<'a> {
 }
 
 impl Inlined<'_> {
-    /// The inlined functions at an address of a function, innermost first. `about` is its `_func`.
+    /// The inlined functions at an address of a function, innermost first, each with how many bytes
+    /// into the function it is called. `about` is its `_func`.
     pub(super) fn at(
         &self,
         about: Address,
         entry: Address,
         pc: Address,
-    ) -> Result<Vec<String>, String> {
+    ) -> Result<Vec<(String, u64)>, String> {
         let data = about + self.shape.func_size;
         let pc_data = self.memory.u32(about + PC_DATA_COUNT)?;
         let func_data = self.memory.u8(about + (self.shape.func_size - 1))?;
@@ -58,8 +59,9 @@ impl Inlined<'_> {
             };
             let call = tree + index * self.shape.call_size;
             let name = self.names + u64::from(self.memory.u32(call + self.shape.name)?);
-            names.push(self.memory.c_string(name, LONGEST_NAME)?);
+            let name = self.memory.c_string(name, LONGEST_NAME)?;
             offset = u64::from(self.memory.u32(call + self.shape.parent_pc)?);
+            names.push((name, offset));
         }
         Ok(names)
     }
@@ -68,7 +70,7 @@ impl Inlined<'_> {
 /// What a table of values by address has for so many bytes into the function: pairs of by how much
 /// the value changes, the sign in its lowest bit, and for how many bytes it then holds (`step` in
 /// symtab.go).
-fn value(table: &[u8], offset: u64) -> Option<i64> {
+pub(super) fn value(table: &[u8], offset: u64) -> Option<i64> {
     let mut bytes = table.iter().copied();
     let (mut value, mut end) = (-1_i64, 0_u64);
     while end <= offset {

@@ -19,6 +19,8 @@ use super::*;
 const BUILDS: &[(&str, &[&str])] =
     &[("plain", &[]), ("stripped", &["-ldflags=-s -w"]), ("pie", &["-buildmode=pie"])];
 
+const SOURCE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/src/cmd/why/ask/go/tests/main.go");
+
 /// The server in `tests/main.go`, built once by each Go and in each way.
 fn servers() -> &'static [PathBuf] {
     static SERVERS: OnceLock<Vec<PathBuf>> = OnceLock::new();
@@ -39,12 +41,11 @@ fn build(go: &Path, (name, flags): &(&str, &[&str])) -> PathBuf {
     let directory = std::env::current_exe().unwrap().with_file_name("go-servers");
     std::fs::create_dir_all(&directory).unwrap();
     let server = directory.join(format!("{version}-{name}"));
-    let source = concat!(env!("CARGO_MANIFEST_DIR"), "/src/cmd/why/ask/go/tests/main.go");
     let status = Command::new(go)
         .args(["build", "-o"])
         .arg(&server)
         .args(*flags)
-        .arg(source)
+        .arg(SOURCE)
         .envs([("GOPROXY", "off"), ("GOTOOLCHAIN", "local"), ("CGO_ENABLED", "0")])
         .status()
         .unwrap();
@@ -89,7 +90,7 @@ impl Server {
 
     fn await_waiting(&self, fd: u32, function: &str) -> (u64, Vec<String>) {
         await_ok(function, || match self.reader(fd) {
-            Ok(Reader::Waiting { goroutine, frames })
+            Ok(Reader::Waiting { goroutine, frames, .. })
                 if frames.iter().any(|frame| frame == function) =>
             {
                 Ok((goroutine, frames))
@@ -228,9 +229,82 @@ fn a_busy_server_gives_what_is_so_or_nothing() {
                     }
                     // While the collector moves its stack, the main one is not seen to wait.
                     Ok(Reader::Nobody { handlers }) => assert!((1..=2).contains(&handlers)),
+                    Ok(other) => panic!("{other:?}"),
                     Err(why) => assert!(RUNNING.iter().any(|known| why.contains(known)), "{why}"),
                 }
             }
+        });
+    }
+}
+
+/// The reader of each was said to wait for the client, with certainty: it only notices if the client
+/// leaves.
+#[test]
+fn a_handler_of_net_http_is_found_with_its_line() {
+    for program in servers() {
+        let mut server = Server::start(program, "http");
+        let ask = |page: &str| format!("GET {page} HTTP/1.1\r\nHost: x\r\n\r\n").into_bytes();
+        let clients: Vec<_> =
+            ["/lock", "/events", "/lock"].map(|page| server.connect(&ask(page))).into();
+        for (nth, (_, fd)) in clients.iter().enumerate() {
+            let handler = await_ok("its handler runs", || match server.reader(*fd) {
+                Ok(Reader::Handled { handler: Ok(handler) }) => Ok(handler),
+                other => Err(format!("{other:?}")),
+            });
+            let expected = if nth == 1 { "main.page" } else { "main.work" };
+            assert_eq!(handler.location.function, expected);
+            assert_eq!(handler.selects, nth == 1);
+            let source = std::fs::read_to_string(SOURCE).unwrap();
+            let line = source.lines().position(|line| match nth {
+                1 => line.trim() == "select {",
+                _ => line.contains("The line that is to be named."),
+            });
+            let line = u32::try_from(line.unwrap() + 1).unwrap();
+            assert_eq!(handler.location.line, Some(line), "{handler:?}");
+            assert!(handler.location.file.ends_with("go/tests/main.go"), "{handler:?}");
+            let serve =
+                handler.location.stack.iter().any(|one| one.function.ends_with("(*conn).serve"));
+            assert!(serve && !handler.location.is_library, "{handler:?}");
+        }
+        // Each has its own.
+        let goroutine = |fd| match server.reader(fd) {
+            Ok(Reader::Handled { handler: Ok(handler) }) => handler.goroutine,
+            other => panic!("{other:?}"),
+        };
+        assert_ne!(goroutine(clients[0].1), goroutine(clients[2].1));
+    }
+}
+
+#[test]
+fn a_connection_that_is_kept_for_the_next_request_is_told_from_one_that_waits() {
+    for program in servers() {
+        let mut server = Server::start(program, "http");
+        let mut command = Command::new(program);
+        command.arg("ask").arg(server.directory.path().join("s")).stdout(Stdio::piped());
+        let mut client = Ended::spawn(&mut command);
+        let mut output = BufReader::new(client.output());
+        let asks = [descriptor(&mut output, "dialed "), descriptor(&mut output, "dialed ")];
+        let of_client = |fd| {
+            let data = epoll_data(client.pid(), fd).ok_or("it is not in an epoll")?;
+            one_reader(client.pid(), fd, data)?.ok_or_else(|| "it is not Go".to_owned())
+        };
+        await_ok("it keeps one for later", || match of_client(asks[1]) {
+            Ok(Reader::KeptAlive { .. }) => Ok(()),
+            other => Err(format!("{other:?}")),
+        });
+        await_ok("it waits for a reply on the other", || match of_client(asks[0]) {
+            Ok(Reader::Waiting { frames, .. }) => Ok(frames),
+            other => Err(format!("{other:?}")),
+        });
+        let mut accepted = || descriptor(&mut server.output, "accepted ");
+        let [waits, kept] = [accepted(), accepted()];
+        await_ok("its server is at work", || match server.reader(waits) {
+            Ok(Reader::Handled { handler }) => handler,
+            other => Err(format!("{other:?}")),
+        });
+        await_ok("its server waits for the next request", || match server.reader(kept) {
+            Ok(Reader::KeptAlive { .. }) => Ok(()),
+            other => Err(format!("{other:?}")),
         });
     }
 }

@@ -3,9 +3,11 @@ package main
 
 import (
 	"bufio"
+	"context"
 	"fmt"
 	"io"
 	"net"
+	"net/http"
 	"os"
 	"os/signal"
 	"sync"
@@ -52,7 +54,75 @@ func accept(listener net.Listener, handle func(net.Conn)) {
 	}
 }
 
+//go:noinline
+func page(w http.ResponseWriter, r *http.Request) {
+	switch r.URL.Path {
+	case "/lock":
+		work()
+	case "/events":
+		select {
+		case <-r.Context().Done():
+		case <-make(chan int):
+		}
+	}
+	io.WriteString(w, "OK\n")
+}
+
+//go:noinline
+func work() {
+	mutex.Lock() // The line that is to be named.
+	mutex.Unlock()
+}
+
+func serve(listener net.Listener) {
+	server := http.Server{
+		Handler: http.HandlerFunc(page),
+		ConnContext: func(c context.Context, connection net.Conn) context.Context {
+			printDescriptor("accepted", connection)
+			return c
+		},
+	}
+	server.Serve(listener)
+}
+
+// Asks for a page that never comes, and for one that does, whose connection it keeps.
+func ask(path string) {
+	dialed := make(chan bool, 9)
+	transport := http.Transport{
+		DialContext: func(context.Context, string, string) (net.Conn, error) {
+			connection, err := net.Dial("unix", path)
+			if err == nil {
+				printDescriptor("dialed", connection)
+				dialed <- true
+			}
+			return connection, err
+		},
+	}
+	client := http.Client{Transport: &transport}
+	get := func(page string) {
+		reply, err := client.Get("http://localhost" + page)
+		if err != nil {
+			panic(err)
+		}
+		io.ReadAll(reply.Body)
+		reply.Body.Close()
+	}
+	go get("/lock")
+	<-dialed
+	get("/")
+	select {}
+}
+
+// As text, since File() would make a second descriptor.
+func printDescriptor(what string, connection net.Conn) {
+	raw, _ := connection.(*net.UnixConn).SyscallConn()
+	raw.Control(func(fd uintptr) { fmt.Println(what, fd) })
+}
+
 func main() {
+	if os.Args[1] == "ask" {
+		ask(os.Args[2])
+	}
 	signal.Notify(make(chan os.Signal, 1), os.Interrupt)
 	mutex.Lock()
 	listener, err := net.Listen("unix", os.Args[2])
@@ -70,5 +140,7 @@ func main() {
 		select {}
 	case "main handles":
 		accept(listener, handle)
+	case "http":
+		serve(listener)
 	}
 }
