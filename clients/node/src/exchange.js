@@ -280,7 +280,7 @@ export class Exchange {
     const timeout = this.#deadline.timeout;
     const address = this.#address;
     const late = (message, next, phase) => new TimeoutError(message, next, { address, reply, phase, timeout });
-    if (this.#sending) {
+    if (this.#sending || this.#sendError !== undefined) {
       return late(
         `the server at ${address} did not take the whole request within ${time(timeout)}: ${this.#sent} of`
           + ` ${this.#request.length} bytes`,

@@ -228,7 +228,7 @@ class Exchange:
         reply = bytes(self.reply)
         timeout = self.deadline.timeout
         within = f"within {seconds(timeout)}"
-        if self.sending:
+        if self.sending or self.send_errno is not None:
             return Timeout(
                 f"the server at {self.address} did not take the whole request {within}: {self.sent} of"
                 f" {len(self.request)} bytes",

@@ -1,0 +1,3 @@
+module unhang
+
+go 1.19
