@@ -11,7 +11,7 @@ use rustix::io::Errno;
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 
 #[derive(Clone, Debug)]
-pub(in crate::cmd::bench) struct Process {
+pub(crate) struct Process {
     pid: i32,
     handle: Arc<OwnedFd>,
 }
@@ -24,7 +24,7 @@ impl Process {
         Ok(Self { pid, handle })
     }
 
-    pub(in crate::cmd::bench) fn pid(&self) -> i32 {
+    pub(crate) fn pid(&self) -> i32 {
         self.pid
     }
 
