@@ -2,11 +2,13 @@
 //! every input; cargo-fuzz runs them from `fuzz_targets/`, and the program beside this file without
 //! it.
 
+mod http;
 mod in_flight;
 mod sock_diag;
 mod units;
 
-pub use unhang::fuzzing::{address, error_line, exchange, framing, handover, tables};
+pub use unhang::fuzzing::{address, error_line, exchange, framing, handover, tables, wires};
+pub use http::http;
 pub use in_flight::in_flight;
 pub use sock_diag::sock_diag;
 pub use units::units;
@@ -15,14 +17,16 @@ pub use units::units;
 pub type Target = (&'static str, fn(&[u8]));
 
 /// All of them.
-pub const TARGETS: [Target; 9] = [
+pub const TARGETS: [Target; 11] = [
     ("address", address),
     ("error_line", error_line),
     ("exchange", exchange),
     ("framing", framing),
     ("handover", handover),
+    ("http", http),
     ("in_flight", in_flight),
     ("sock_diag", sock_diag),
     ("tables", tables),
     ("units", units),
+    ("wires", wires),
 ];

@@ -10,6 +10,7 @@ mod framing;
 mod handover;
 mod input;
 mod tables;
+mod wires;
 
 pub use address::address;
 pub use error_line::error_line;
@@ -17,3 +18,4 @@ pub use exchange::exchange;
 pub use framing::framing;
 pub use handover::handover;
 pub use tables::tables;
+pub use wires::{Read, http_requests, wires};

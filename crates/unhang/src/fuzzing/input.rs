@@ -33,7 +33,7 @@ impl<'a> Input<'a> {
         self.take(usize::MAX)
     }
 
-    pub(super) fn choose<T: Copy, const N: usize>(&mut self, choices: [T; N]) -> T {
-        choices[usize::from(self.byte()) % N]
+    pub(super) fn choose<T: Clone, const N: usize>(&mut self, choices: [T; N]) -> T {
+        choices[usize::from(self.byte()) % N].clone()
     }
 }

@@ -230,7 +230,7 @@ fn word(bytes: &[u8], at: usize) -> u32 {
 }
 
 /// Of six bytes: a table, or a crate, would not be felt.
-fn crc32(bytes: &[u8]) -> u32 {
+pub(crate) fn crc32(bytes: &[u8]) -> u32 {
     !bytes.iter().fold(!0, |sum: u32, byte| {
         (0..8).fold(sum ^ u32::from(*byte), |sum, _| {
             (sum >> 1) ^ (0xedb8_8320 & (sum & 1).wrapping_neg())

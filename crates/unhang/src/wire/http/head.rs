@@ -156,21 +156,34 @@ fn names_a_version(head: &[u8]) -> bool {
         && matches!(digits, Some([major, b'.', minor]) if major.is_ascii_digit() && minor.is_ascii_digit())
 }
 
-/// RFC 9112, section 3.2. A fragment is no part of a target; readers differ in whether they drop it.
+/// RFC 9112, section 3.2. Readers differ in what they make of a fragment and of bytes beyond ASCII, and
+/// refuse some that RFC 3986 does not allow; clients escape all of these.
 fn check_target(method: &str, target: &str) -> Result<(), Violation> {
     if method == "CONNECT" {
         return Err(violation(Kind::Unsupported, "CONNECT is not spoken here"));
     }
-    let form = target.starts_with('/')
-        || target == "*" && method == "OPTIONS"
-        || ["http://", "https://"].iter().any(|scheme| {
-            target.get(..scheme.len()).is_some_and(|start| start.eq_ignore_ascii_case(scheme))
-                && target.len() > scheme.len()
-        });
-    let plain = target.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'#');
-    match form && plain {
-        true => Ok(()),
-        false => Err(bad("expected a target such as /path?query in plain ASCII without #")),
+    let path = path(target);
+    let form = path.starts_with('/') || target == "*" && method == "OPTIONS";
+    if form && target.bytes().all(|byte| byte.is_ascii_graphic() && !b"\"#<>`".contains(&byte)) {
+        Ok(())
+    } else {
+        Err(bad("expected a target such as /path?query, with all but plain ASCII escaped"))
+    }
+}
+
+/// What follows the scheme and the host, if the target is a whole URL, as for a proxy.
+fn path(target: &str) -> &str {
+    let Some((scheme, rest)) = target.split_once("://") else { return target };
+    let end = rest.find('/').unwrap_or(rest.len());
+    let (host, path) = rest.split_at(end);
+    let (name, port) = host.split_once(':').unwrap_or((host, "80"));
+    let known = ["http", "https"].iter().any(|known| scheme.eq_ignore_ascii_case(known));
+    let named = !name.is_empty()
+        && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b".-_".contains(&byte));
+    match known && named && port.bytes().all(|byte| byte.is_ascii_digit()) {
+        true if path.is_empty() => "/",
+        true => path,
+        false => target,
     }
 }
 

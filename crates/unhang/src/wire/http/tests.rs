@@ -121,9 +121,12 @@ fn a_request_of_http_1_0_is_the_last() {
 
 #[test]
 fn targets_of_every_form_come_as_they_are() {
-    for (method, target) in
-        [("GET", "/a%20b"), ("OPTIONS", "*"), ("GET", "http://x/a"), ("GET", "HTTPS://x")]
-    {
+    for (method, target) in [
+        ("GET", "/a%20b?c[]={|}://"),
+        ("OPTIONS", "*"),
+        ("GET", "http://x:80/a"),
+        ("GET", "HTTPS://x"),
+    ] {
         let input = format!("{method} {target} HTTP/1.1\r\nHost: x\r\n\r\n");
         assert_eq!(requests(&input), [one(method, target, "", true)]);
     }
@@ -207,6 +210,14 @@ fn what_can_be_read_in_two_ways_is_refused() {
         "GET a HTTP/1.1\r\n",
         "GET * HTTP/1.1\r\n",
         "GET http:// HTTP/1.1\r\n",
+        "GET http:///a HTTP/1.1\r\n",
+        "GET http://x?a HTTP/1.1\r\n",
+        "GET http://x:y/ HTTP/1.1\r\n",
+        "GET http://a@x/ HTTP/1.1\r\n",
+        "GET /a<b HTTP/1.1\r\n",
+        "GET /a\"b HTTP/1.1\r\n",
+        "GET /a>b HTTP/1.1\r\n",
+        "GET /a`b HTTP/1.1\r\n",
         "GET ftp://x/ HTTP/1.1\r\n",
         "\nGET / HTTP/1.1\r\n",
         "\x16\x03\x01",
