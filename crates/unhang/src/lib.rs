@@ -50,7 +50,7 @@ mod spare;
 mod standby;
 mod thinking;
 mod waiter;
-#[cfg_attr(not(test), expect(dead_code, reason = "the serving core takes it over"))]
+#[cfg_attr(not(test), expect(dead_code, unused_imports, reason = "the serving core takes it over"))]
 mod wire;
 
 pub use client::{Client, LengthPrefix, Predicate, ReplyEnds, call};

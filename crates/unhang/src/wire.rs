@@ -15,138 +15,21 @@
 //! that the connection ends after this reply: HTTP says so to the client. A [`Violation`] says how
 //! much of the input it took, because a bad request does not always end the connection.
 
+mod decoded;
 pub(crate) mod goridge;
 pub(crate) mod http;
 pub(crate) mod lines;
 pub(crate) mod oneshot;
 mod parts;
+mod refusal;
 
-use std::ops::Range;
-
+pub(crate) use decoded::{Decoded, Patience, Seen, Violation};
 pub(crate) use goridge::Goridge;
 pub(crate) use http::Http;
 pub(crate) use lines::Lines;
 pub(crate) use oneshot::OneShot;
 pub(crate) use parts::{ReplyHead, RequestParts};
-
-/// What the last read showed about the receive queue.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Seen {
-    /// Bytes, and there may be more at once.
-    More,
-    /// Bytes, and then nothing: the queue is dry for now.
-    Dry,
-    /// Still nothing after the settle time.
-    Settled,
-    /// The client has half-closed or closed: nothing will follow.
-    End,
-}
-
-/// What the input has come to.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Decoded {
-    /// A whole request: `body` is where its body lies in the input, `used` how much of the input it
-    /// took in all.
-    Request { body: Range<usize>, used: usize },
-    /// Read on.
-    More,
-    /// Read on, but only for a while: a pause ends the request.
-    Settle(Patience),
-    /// The client is done and has asked nothing more.
-    Over,
-}
-
-/// How long a pause has to be before it ends a request.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Patience {
-    /// What came may have been written by one call, which Linux hands over in one piece.
-    Short,
-    /// What came was surely handed over in several pieces. The client may lie between two of them,
-    /// and a busy machine may let it lie there for long.
-    Long,
-}
-
-/// A request that cannot be read: why, and what that means for the connection.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Violation {
-    pub(crate) kind: Kind,
-    /// What was expected and what came, for the client and the log.
-    pub(crate) reason: String,
-    /// How much of the input is done with. The next request begins after it, if [`Wire::stays_open`]
-    /// says so after [`Wire::refusal`].
-    pub(crate) used: usize,
-}
-
-/// What a client is told that gets no answer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Refusal<'a> {
-    pub(crate) kind: Kind,
-    pub(crate) reason: &'a str,
-}
-
-/// Why there is no answer, as far as a wire has different words for it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Kind {
-    /// The request breaks the protocol, or ends in its middle.
-    Malformed,
-    /// The line is no JSON, in a wire whose errors are JSON-RPC's.
-    NoJson,
-    /// A user that may not ask.
-    NotAllowed,
-    /// The request was not whole at its deadline.
-    RequestLate,
-    /// The request is longer than the limit.
-    TooLong,
-    /// What stands before the body is longer than the limit.
-    HeadTooLong,
-    /// An expectation that the server does not know.
-    Expectation,
-    /// A part of the protocol that the server does not speak.
-    Unsupported,
-    /// A version of the protocol that the server does not speak.
-    Version,
-    /// The handler failed or panicked, or gave a reply that the wire cannot say.
-    HandlerFailed,
-    /// The handler was still running at its deadline.
-    HandlerLate,
-    /// The server has not enough of something.
-    Busy,
-    /// The server is stopping.
-    Stopping,
-}
-
-impl Violation {
-    fn too_long(most: usize, used: usize) -> Self {
-        let reason = format!("the request is longer than {most} bytes");
-        Self { kind: Kind::TooLong, reason, used }
-    }
-}
-
-impl Kind {
-    /// Whether the next request can still be found in the input.
-    fn leaves_the_next(self) -> bool {
-        match self {
-            Self::NoJson
-            | Self::NotAllowed
-            | Self::HandlerFailed
-            | Self::HandlerLate
-            | Self::Busy => true,
-            Self::Malformed
-            | Self::RequestLate
-            | Self::TooLong
-            | Self::HeadTooLong
-            | Self::Expectation
-            | Self::Unsupported
-            | Self::Version
-            | Self::Stopping => false,
-        }
-    }
-}
-
-/// A reply that the wire cannot say, and why: the handler's fault. If nothing of the reply was written,
-/// the client is refused ([`Kind::HandlerFailed`]); else the reply has to be cut.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Unspeakable(pub(crate) String);
+pub(crate) use refusal::{Kind, Refusal, Unspeakable};
 
 /// A protocol in the midst of a connection. The configured one is cloned for each connection, and
 /// an idle connection keeps it: what only a request needs is boxed.
@@ -280,12 +163,6 @@ impl Wire {
             Self::Goridge(wire) => wire.stays_open(),
         }
     }
-}
-
-/// A reason as one line of plain text: control characters become spaces, so that it stays one line and
-/// cannot drive a terminal.
-fn plain(reason: &str) -> String {
-    reason.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
 }
 
 #[cfg(test)]

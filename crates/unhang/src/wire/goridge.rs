@@ -12,7 +12,9 @@
 
 use std::ops::Range;
 
-use super::{Decoded, Kind, Refusal, RequestParts, Seen, Unspeakable, Violation};
+use super::decoded::{Decoded, Seen, Violation};
+use super::parts::RequestParts;
+use super::refusal::{Kind, Refusal, Unspeakable};
 
 /// What comes before the options, and how long the whole header is with the two of an RPC.
 const FIXED: usize = 12;

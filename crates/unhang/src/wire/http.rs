@@ -13,7 +13,9 @@ use chunks::Chunks;
 use head::{Framing, Head, Scan};
 use reply::Body;
 
-use super::{Decoded, Kind, Refusal, ReplyHead, RequestParts, Seen, Unspeakable, Violation, plain};
+use super::decoded::{Decoded, Seen, Violation};
+use super::parts::{ReplyHead, RequestParts};
+use super::refusal::{Kind, Refusal, Unspeakable, plain};
 
 /// HTTP/1.1, as a wire.
 #[derive(Clone, Debug, Default)]

@@ -9,7 +9,8 @@ mod jsonrpc;
 use jsonrpc::Call;
 use memchr::memchr;
 
-use super::{Decoded, Kind, Refusal, Seen, Unspeakable, Violation, plain};
+use super::decoded::{Decoded, Seen, Violation};
+use super::refusal::{Kind, Refusal, Unspeakable, plain};
 
 /// What ends a message.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

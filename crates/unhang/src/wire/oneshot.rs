@@ -5,8 +5,8 @@
 
 use memchr::memchr;
 
-pub(crate) use super::Seen;
-use super::{Decoded, Patience, Violation};
+pub(crate) use super::decoded::Seen;
+use super::decoded::{Decoded, Patience, Violation};
 
 /// Where a request ends. A client that half-closes (`shutdown(SHUT_WR)`) ends it in every mode.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -124,7 +124,7 @@ const ERROR: &str = "ERR ";
 /// Control characters of the reason (a newline above all) become spaces, so that it stays one line
 /// and cannot drive a terminal.
 pub(crate) fn error_line(reason: &str) -> Vec<u8> {
-    format!("{ERROR}{}\n", super::plain(reason)).into_bytes()
+    format!("{ERROR}{}\n", super::refusal::plain(reason)).into_bytes()
 }
 
 /// The reason, if a whole reply is exactly one such line.

@@ -135,8 +135,13 @@ fn every_room_uses_only_what_it_may() {
 }
 
 /// The files and directories in which no file may import another that imports it, by whatever way round.
-const WITHOUT_CIRCLES: &[&str] =
-    &["unhang/src/listen", "unhang-cli/src/cmd/bench", "unhang-cli/src/cmd/serve/", "soak/src"];
+const WITHOUT_CIRCLES: &[&str] = &[
+    "unhang/src/listen",
+    "unhang/src/wire",
+    "unhang-cli/src/cmd/bench",
+    "unhang-cli/src/cmd/serve/",
+    "soak/src",
+];
 
 #[test]
 fn no_files_import_each_other_in_a_circle() {

@@ -4,7 +4,8 @@ use std::ops::Range;
 
 use memchr::memchr;
 
-use super::super::{Kind, Violation};
+use super::super::decoded::Violation;
+use super::super::refusal::Kind;
 
 /// Extensions and trailers, all together, which hardly anybody sends. As many bytes as hyper takes.
 const MOST_EXTRAS: usize = 16 * 1024;

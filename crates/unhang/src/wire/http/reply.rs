@@ -2,7 +2,8 @@
 
 use std::fmt::{self, Write as _};
 
-use super::super::{Kind, ReplyHead, Unspeakable};
+use super::super::parts::ReplyHead;
+use super::super::refusal::{Kind, Unspeakable};
 use super::head::{Head, Version};
 
 /// How the end of a reply's body is known to the client.

@@ -6,7 +6,7 @@ use serde::Deserializer;
 use serde::de::{MapAccess, Visitor};
 use serde_json::value::RawValue;
 
-use super::super::{Kind, Refusal};
+use super::super::refusal::{Kind, Refusal};
 
 /// What a request is to the client that waits for its answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
