@@ -13,6 +13,8 @@ namespace Unhang\Reader;
 final class JsonReader extends ReplyReader
 {
     private const SPACE = " \t\r\n";
+    private const WORDS = ['true', 'false', 'null'];
+    private const NUMBER = '/\A-?[0-9]+(\.[0-9]+)?([eE][+-]?[0-9]+)?\z/';
     private const CLOSES = ['{' => '}', '[' => ']'];
 
     private int $position = 0;
@@ -57,7 +59,7 @@ final class JsonReader extends ReplyReader
     /** Only a number can be whole with nothing behind it. */
     public function wholeAtClose(string $bytes): bool
     {
-        return is_numeric(trim($bytes, self::SPACE));
+        return preg_match(self::NUMBER, trim($bytes, self::SPACE)) === 1;
     }
 
     public function missing(): string
@@ -82,17 +84,21 @@ final class JsonReader extends ReplyReader
     private function bareWord(string $bytes): ?int
     {
         $word = substr($bytes, $this->position, strcspn($bytes, self::SPACE, $this->position));
-        if (in_array($word, ['true', 'false', 'null'], true)) {
-            return $this->position + strlen($word);
+        foreach (self::WORDS as $whole) {
+            if (str_starts_with($word, $whole)) {
+                return $this->position + strlen($whole);
+            }
+            if (str_starts_with($whole, $word) && $this->position + strlen($word) === strlen($bytes)) {
+                return null;
+            }
         }
-        $ended = $this->position + strlen($word) < strlen($bytes);
-        if ($ended && is_numeric($word)) {
-            return $this->position + strlen($word);
+        if ($this->position + strlen($word) < strlen($bytes)) {
+            // Not is_numeric(): it skips white space that JSON does not know.
+            return preg_match(self::NUMBER, $word) === 1
+                ? $this->position + strlen($word)
+                : throw new Malformed('JSON');
         }
-        $mayStill = !$ended
-            && (strspn($word, '0123456789+-.eE') === strlen($word)
-                || array_filter(['true', 'false', 'null'], static fn ($w) => str_starts_with($w, $word)) !== []);
 
-        return $mayStill ? null : throw new Malformed('JSON');
+        return strspn($word, '0123456789+-.eE') === strlen($word) ? null : throw new Malformed('JSON');
     }
 }

@@ -28,9 +28,10 @@ final class Process
     /**
      * @param list<string> $command
      */
-    public function __construct(array $command)
+    public function __construct(array $command, bool $errors = false)
     {
-        $handle = proc_open($command, [['pipe', 'r'], ['pipe', 'w'], STDERR], $this->pipes);
+        $streams = [['pipe', 'r'], ['pipe', 'w'], $errors ? ['redirect', 1] : STDERR];
+        $handle = proc_open($command, $streams, $this->pipes);
         if ($handle === false) {
             throw new \RuntimeException('Cannot start ' . implode(' ', $command));
         }

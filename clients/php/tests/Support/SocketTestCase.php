@@ -60,10 +60,11 @@ abstract class SocketTestCase extends TestCase
 
     /**
      * @param list<string> $command
+     * @param bool         $errors  look for it in what comes on stderr, too
      */
-    protected function start(array $command, string $readyWhen): Process
+    protected function start(array $command, string $readyWhen, bool $errors = false): Process
     {
-        $process = new Process($command);
+        $process = new Process($command, $errors);
         $this->processes[] = $process;
         $process->await($readyWhen);
 

@@ -41,4 +41,18 @@ final class FakeClientTest extends TestCase
         }
         self::assertSame(['a', 'b'], $client->calls());
     }
+
+    public function testAFunctionAnswersItsCallOrAll(): void
+    {
+        $client = new FakeClient('first', static fn (string $message): string => strtoupper($message), 'third');
+        self::assertSame(['first', 'B', 'third'], [$client->call('a'), $client->call('b'), $client->call('c')]);
+
+        $client = FakeClient::answering(static fn (string $message): string => match ($message) {
+            'good' => 'ok',
+            default => throw new TimeoutException('/run/test.sock', Phase::Receive, timeout: 2.0, elapsed: 2.0),
+        });
+        self::assertSame(['ok', 'ok'], [$client->call('good', 0.5), $client->call('good')]);
+        $this->expectException(TimeoutException::class);
+        $client->call('bad');
+    }
 }
