@@ -99,7 +99,7 @@ impl Serve {
         self.check_places()?;
         // Before there is a socket: what cannot answer must let nobody in, nor replace what can.
         let notices = Notices::default();
-        let backend = self.answers.backend(&limits, self.path.as_deref(), &notices)?;
+        let backend = self.answers.backend(&limits, self.path.as_deref(), &notices).await?;
         self.answers.stretch(&mut limits);
         let endpoint = match &self.metrics {
             Some(place) => Some(Endpoint::listen(place, self.replace).await.map_err(|error| {

@@ -2,6 +2,7 @@
 
 mod program;
 mod start;
+mod workers;
 
 use std::ffi::OsStr;
 use std::fs;

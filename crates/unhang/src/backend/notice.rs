@@ -83,6 +83,8 @@ pub enum Why {
     MaxRequests,
     /// A worker that holds more memory than it may, in bytes.
     Memory(u64),
+    /// A worker that has left a request without a reply, or whose request was given up.
+    Unanswered,
     /// A worker that took its request, wrote nothing, and waits for more.
     Silent,
 }
@@ -181,6 +183,7 @@ impl fmt::Display for Why {
             Self::Memory(bytes) => {
                 write!(f, "held {bytes} bytes, more than --max-memory, and was replaced")
             }
+            Self::Unanswered => f.write_str("left its request without a reply, and was ended"),
             Self::Silent => f.write_str(
                 "has read the request and waits for more: it has not flushed its reply (perl \
                  $|=1, python flush=True, stdbuf -oL), or waits for the end of its input (then \

@@ -6,15 +6,15 @@ use std::path::Path;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use clap::Args;
-use unhang::backend::{Command, Notice, Program};
+use clap::{Args, ValueEnum};
+use unhang::backend::{Command, Frames, Notice, Program, Workers};
 use unhang::{Fault, Handler, Limits, Reply, Request};
 
 use super::clock;
 use super::log::Log;
 use crate::cmd::complain;
 use crate::exit;
-use crate::units;
+use crate::units::{self, Size};
 
 /// More processes than a machine has numbers for (`PID_MAX_LIMIT` in the kernel's threads.h).
 const MANY: usize = 1 << 22;
@@ -36,6 +36,41 @@ pub(super) struct Answers {
     /// least]
     #[arg(long, value_name = "N", value_parser = units::count(MANY), requires = "program")]
     processes: Option<usize>,
+    /// So many of that program live on and answer one request after another: "ID request" in, "ID
+    /// reply" out, a line each; or as many as there are processors
+    #[arg(
+        long,
+        value_name = "N|auto",
+        value_parser = count_or_auto,
+        requires = "program",
+        conflicts_with = "processes"
+    )]
+    workers: Option<usize>,
+    /// With --workers: requests and replies are lines, or counted bytes ("ID LENGTH", a newline, the
+    /// bytes)
+    #[arg(long, value_name = "FRAMES", value_enum, requires = "workers", default_value_t)]
+    frames: Framing,
+    /// A worker is replaced after so many replies [default: never]
+    #[arg(long, value_name = "N", value_parser = units::count(u64::MAX), requires = "workers")]
+    max_requests: Option<u64>,
+    /// A worker is replaced after a reply with more memory than this [default: never]
+    #[arg(long, value_name = "SIZE", requires = "workers")]
+    max_memory: Option<Size>,
+}
+
+/// How requests and replies of workers are delimited.
+#[derive(Clone, Copy, Debug, Default, ValueEnum)]
+enum Framing {
+    #[default]
+    Lines,
+    Bytes,
+}
+
+fn count_or_auto(text: &str) -> Result<usize, String> {
+    match text {
+        "auto" => Ok(std::thread::available_parallelism().map_or(1, usize::from)),
+        _ => units::count(MANY)(text).map_err(|error| format!("{error}; or auto")),
+    }
 }
 
 /// What answers.
@@ -43,6 +78,7 @@ pub(super) struct Answers {
 pub(super) enum Backend {
     Clock,
     Program(Program),
+    Workers(Workers),
 }
 
 /// Where notices go: to the log as soon as there is one, before that to standard error.
@@ -58,7 +94,7 @@ impl Answers {
     }
 
     /// Makes the backend, or says why it cannot be and gives the exit code. Nobody is let in before.
-    pub(super) fn backend(
+    pub(super) async fn backend(
         &self,
         limits: &Limits,
         socket: Option<&Path>,
@@ -72,6 +108,9 @@ impl Answers {
             complain("serve", error);
             exit::FAILED
         })?;
+        if let Some(count) = self.workers {
+            return self.workers(command, count, limits, socket, notices).await;
+        }
         let mut program = Program::new(command)
             .deadline(limits.handler)
             .queue_deadline(limits.queue)
@@ -84,6 +123,37 @@ impl Answers {
         }
         Ok(Backend::Program(program))
     }
+
+    async fn workers(
+        &self,
+        command: Command,
+        count: usize,
+        limits: &Limits,
+        socket: Option<&Path>,
+        notices: &Notices,
+    ) -> Result<Backend, u8> {
+        let mut workers = Workers::new(command, count)
+            .frames(match self.frames {
+                Framing::Lines => Frames::Lines,
+                Framing::Bytes => Frames::Bytes,
+            })
+            .deadline(limits.handler)
+            .queue_deadline(limits.queue)
+            .notices(notices.listener());
+        if let Some(socket) = socket {
+            workers = workers.serving(socket);
+        }
+        if let Some(most) = self.max_requests {
+            workers = workers.max_requests(most);
+        }
+        if let Some(most) = self.max_memory {
+            workers = workers.max_memory(most.0 as u64);
+        }
+        workers.start().await.map(Backend::Workers).map_err(|error| {
+            complain("serve", error);
+            exit::FAILED
+        })
+    }
 }
 
 impl Backend {
@@ -92,6 +162,7 @@ impl Backend {
         match self {
             Self::Clock => {}
             Self::Program(program) => program.end().await,
+            Self::Workers(workers) => workers.end().await,
         }
     }
 }
@@ -101,6 +172,7 @@ impl Handler for Backend {
         match self {
             Self::Clock => Ok(time().into()),
             Self::Program(program) => program.handle(request).await,
+            Self::Workers(workers) => workers.handle(request).await,
         }
     }
 }

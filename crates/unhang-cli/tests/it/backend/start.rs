@@ -10,7 +10,7 @@ use crate::support::programs::unable;
 use crate::support::{Place, UNHANG};
 
 fn refused(place: &Place, program: &str, expected: &str) {
-    for flags in [&[][..], &["--processes", "2"][..]] {
+    for flags in [&[][..], &["--workers", "2"][..]] {
         let arguments = [flags, &["--", program]].concat();
         let output = serve(place, &arguments).stdin(Stdio::null()).output().unwrap();
         assert_refused(&output, 1, &[expected]);
@@ -73,7 +73,16 @@ fn a_program_on_a_file_system_mounted_noexec_is_refused() {
 
 #[test]
 fn flags_that_contradict_each_other_are_usage_errors() {
-    let contradictions: &[&[&str]] = &[&["--processes", "2"], &["--processes", "0", "--", "cat"]];
+    let contradictions: &[&[&str]] = &[
+        &["--processes", "2"],
+        &["--workers", "2"],
+        &["--workers", "2", "--processes", "2", "--", "cat"],
+        &["--frames", "bytes", "--", "cat"],
+        &["--max-requests", "2", "--", "cat"],
+        &["--max-memory", "1MiB", "--", "cat"],
+        &["--processes", "0", "--", "cat"],
+        &["--workers", "0", "--", "cat"],
+    ];
     let place = Place::new();
     for arguments in contradictions {
         let output = serve(&place, arguments).stdin(Stdio::null()).output().unwrap();
