@@ -11,6 +11,7 @@ mod target;
 mod try_action;
 mod verdict;
 
+use std::collections::HashSet;
 use std::ffi::{OsStr, OsString};
 use std::io::{self, IsTerminal};
 use std::os::unix::ffi::OsStrExt;
@@ -76,6 +77,10 @@ pub(crate) struct Why {
     probe: Option<OsString>,
 }
 
+/// A second look lasts until whoever had waited shortest has waited long, and a little longer: a client
+/// that wakes once a second is then seen to do so.
+const LATER: Duration = Duration::from_millis(100);
+
 impl Why {
     pub(crate) fn run(self) -> ExitCode {
         if let Some(action) = self.action {
@@ -117,8 +122,27 @@ impl Why {
         Ok((text, code))
     }
 
+    /// Looks a second time if somebody has not waited for long: what is the same by then was not just
+    /// about to be answered.
     fn judge(&self, target: &Target) -> Result<(Facts, Vec<Verdict>), Unseen> {
-        let mut facts = gather::gather(target, self.window.0).map_err(Unseen::System)?;
+        let (mut facts, mut verdicts) = self.judge_once(target, self.window.0)?;
+        let in_doubt: Vec<_> =
+            verdicts.iter().filter(|verdict| verdict.is_young && verdict.is_fault).collect();
+        let seen: HashSet<_> = in_doubt.iter().map(|verdict| verdict.key()).collect();
+        if let Some(age) = in_doubt.iter().filter_map(|verdict| verdict.since()).min() {
+            let window = (verdict::LONG + LATER).saturating_sub(age);
+            (facts, verdicts) = self.judge_once(target, self.window.0.max(window))?;
+        }
+        verdicts.retain(|verdict| !verdict.is_young || seen.contains(&verdict.key()));
+        Ok((facts, verdicts))
+    }
+
+    fn judge_once(
+        &self,
+        target: &Target,
+        window: Duration,
+    ) -> Result<(Facts, Vec<Verdict>), Unseen> {
+        let mut facts = gather::gather(target, window).map_err(Unseen::System)?;
         if let Some(amiss) = target.is_amiss(&facts) {
             return Err(Unseen::Nothing(amiss));
         }
@@ -173,7 +197,7 @@ impl Why {
         let Ok((facts, mut verdicts)) = found.and_then(|target| self.judge(&target)) else {
             return String::new();
         };
-        verdicts.retain(|verdict| verdict.is_fault);
+        verdicts.retain(|verdict| verdict.is_fault || verdict.code == Code::OtherType);
         match verdicts.is_empty() {
             true => String::new(),
             false => format!("\n{}", self.text(&facts, &verdicts)),

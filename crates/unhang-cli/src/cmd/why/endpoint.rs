@@ -133,6 +133,19 @@ impl<'a> Endpoint<'a> {
         }
     }
 
+    /// No thread that could take part in an exchange here has run since the look began, so nothing
+    /// passed at this end. A thread that is blocked in this very socket answers for all: what it waits
+    /// for did not come.
+    pub(crate) fn is_still(&self) -> bool {
+        let still = |one: &WaitingThread<'_>| one.activity == Activity::Still;
+        let mut users = self.readers.iter().chain(&self.writers).peekable();
+        if users.peek().is_some() {
+            return users.all(still);
+        }
+        let sleepers = self.loops.iter().filter_map(|one| one.sleeper.as_ref());
+        !self.holders.is_empty() && !self.is_hidden && sleepers.chain(&self.others).all(still)
+    }
+
     /// All of its holders were stopped, and so nothing will happen until they go on.
     pub(crate) fn is_stopped(&self) -> bool {
         !self.holders.is_empty() && self.holders.iter().all(|(process, _)| process.is_stopped())

@@ -19,6 +19,8 @@ pub(crate) struct Facts {
     pub(crate) sockets: HashMap<u32, Socket>,
     /// The inodes of those that listen.
     pub(crate) listening: Vec<u32>,
+    /// How many clients waited in each listener's queue at the first sample.
+    pub(crate) queued_first: HashMap<u32, u32>,
     /// Those that were the same in every sample: same cookie, queues, peer and shutdown.
     pub(crate) steady: HashSet<u32>,
     /// Process and descriptor, by inode. Several where a descriptor was inherited or passed on.
@@ -39,7 +41,7 @@ pub(crate) struct Facts {
 /// How a thread moved between two samples.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Activity {
-    /// In the same call in both, and hardly woke between.
+    /// It has not run between the two, or only as the timeout of its call ran out.
     Still,
     /// On a CPU, or ready for one, in both, and it went to sleep hardly ever.
     Computing,
@@ -61,6 +63,8 @@ pub(crate) struct Connecting {
 pub(crate) enum PathState {
     /// To this very socket.
     Same,
+    /// No more, but this name in the same directory does.
+    Renamed(Vec<u8>),
     /// To another file, under which nobody reaches this listener.
     Other(FileId),
     /// It was deleted; the place where it was, if that is to be seen.
@@ -110,6 +114,12 @@ impl Facts {
         let listens = |socket: &&Socket| socket.state == State::Listening;
         self.listening = sockets.values().filter(listens).map(|socket| socket.inode).collect();
         self.sockets = sockets;
+    }
+
+    /// Notes the queues of the first sample.
+    pub(crate) fn note_queues(&mut self) {
+        let queues = self.listeners().map(|one| (one.inode, one.unread)).collect();
+        self.queued_first = queues;
     }
 
     pub(crate) fn holders(&self, inode: u32) -> impl Iterator<Item = (&Process, u32)> {
@@ -194,31 +204,56 @@ fn is_still(before: &Socket, now: &Socket) -> bool {
     }
 }
 
-/// A thread that sleeps this often in a second has something to do.
+/// A thread that goes to sleep this often in a second does not compute.
 const BUSY_SLEEPS: f64 = 50.0;
 /// A thread that computes gets this share of a CPU, even where it goes to sleep now and then.
 const COMPUTING: f64 = 0.2;
 
-/// How a thread moved from one sample to the next.
+/// What a thread did from one sample to the next.
 pub(crate) fn activity(before: &Thread, now: &Thread, window: Duration) -> Activity {
     let seconds = window.as_secs_f64().max(0.001);
-    #[allow(clippy::cast_precision_loss)]
-    let sleeps = now.sleeps.saturating_sub(before.sleeps) as f64;
-    let hardly_slept = sleeps <= (BUSY_SLEEPS * seconds).max(1.0);
+    let slept = now.sleeps.saturating_sub(before.sleeps);
     let runs = |thread: &Thread| thread.state == 'R';
-    // One that never slept was ready for a CPU all the while, and on a crowded machine got none.
-    let works = now.sleeps == before.sleeps || now.ran - before.ran > COMPUTING * seconds * 1_000.0;
-    if hardly_slept && !runs(before) && !runs(now) && before.call == now.call {
-        Activity::Still
-    } else if hardly_slept && runs(before) && runs(now) && works {
-        Activity::Computing
-    } else {
-        Activity::Moving
+    let stays = !runs(before) && !runs(now) && before.call == now.call;
+    let has_run = slept > 0 || now.ran > before.ran;
+    if stays && (!has_run || is_only_its_timeout(before, now, slept)) {
+        return Activity::Still;
     }
+    #[allow(clippy::cast_precision_loss)]
+    let hardly_slept = slept as f64 <= (BUSY_SLEEPS * seconds).max(1.0);
+    // One that never slept was ready for a CPU all the while, and on a crowded machine got none.
+    let works = slept == 0 || now.ran - before.ran > COMPUTING * seconds * 1_000.0;
+    match hardly_slept && runs(before) && runs(now) && works {
+        true => Activity::Computing,
+        false => Activity::Moving,
+    }
+}
+
+/// It woke only as its own timeout ran out: each time after exactly that long. An answer in between
+/// would have woken it at another moment.
+fn is_only_its_timeout(before: &Thread, now: &Thread, slept: u64) -> bool {
+    /// So late a timer may be on a loaded machine, besides a tenth of its time.
+    const LATE: Duration = Duration::from_millis(15);
+    /// A shorter one is told from an answer by nothing.
+    const SHORTEST: Duration = Duration::from_millis(100);
+    let ran_at = |thread: &Thread| thread.read_at?.checked_sub(thread.since?);
+    let (Some(timeout), Some(first), Some(last)) = (now.timeout, ran_at(before), ran_at(now))
+    else {
+        return false;
+    };
+    let Ok(times) = u32::try_from(slept) else { return false };
+    if before.timeout != now.timeout || timeout < SHORTEST || times == 0 {
+        return false;
+    }
+    let expected = timeout * times;
+    let passed = last.saturating_duration_since(first);
+    passed + LATE >= expected && passed <= expected + LATE * times + expected / 10
 }
 
 #[cfg(test)]
 mod tests {
+    use std::time::Instant;
+
     use super::*;
     use crate::cmd::why::see::process::call::Call;
 
@@ -227,15 +262,42 @@ mod tests {
     }
 
     #[test]
-    fn only_a_thread_that_hardly_wakes_in_one_call_stands_still() {
+    fn only_a_thread_that_has_not_run_stands_still() {
         let half = Duration::from_millis(500);
         let asleep = thread('S', Call::Read(4), 10, 5.0);
         let judged = |now| activity(&asleep, &now, half);
         assert_eq!(judged(thread('S', Call::Read(4), 10, 5.0)), Activity::Still);
-        assert_eq!(judged(thread('S', Call::Read(4), 35, 5.0)), Activity::Still);
-        assert_eq!(judged(thread('S', Call::Read(4), 36, 5.0)), Activity::Moving);
+        // Regression: a thread that answered up to 25 requests in the window was said to sleep.
+        assert_eq!(judged(thread('S', Call::Read(4), 11, 5.1)), Activity::Moving);
+        assert_eq!(judged(thread('S', Call::Read(4), 10, 5.1)), Activity::Moving);
         assert_eq!(judged(thread('S', Call::Read(5), 10, 5.0)), Activity::Moving);
         assert_eq!(judged(thread('R', Call::None, 10, 5.0)), Activity::Moving);
+    }
+
+    /// As curl does, which wakes once a second to see whether its time is up.
+    #[test]
+    fn a_thread_that_wakes_only_at_its_own_timeout_stands_still() {
+        let (began, ms) = (Instant::now() + Duration::from_secs(9), Duration::from_millis);
+        let at = |sleeps: u32, read_at: Duration, since: Duration| Thread {
+            timeout: Some(ms(1_000)),
+            since: Some(since),
+            read_at: Some(began + read_at),
+            ..thread('S', Call::Poll(None), sleeps.into(), sleeps.into())
+        };
+        // It ran 300 ms before the window.
+        let before = at(10, ms(0), ms(300));
+        let judged = |ran_at: u64, times: u32| {
+            let now = at(10 + times, ms(1_500), ms(1_500 - ran_at));
+            activity(&before, &now, ms(1_500))
+        };
+        assert_eq!(judged(700, 1), Activity::Still);
+        assert_eq!(judged(790, 1), Activity::Still);
+        for ran_at in [0, 300, 600, 900, 1_400] {
+            assert_eq!(judged(ran_at, 1), Activity::Moving, "{ran_at}");
+        }
+        assert_eq!(judged(700, 2), Activity::Moving);
+        let other = Thread { timeout: Some(ms(900)), ..at(11, ms(1_500), ms(800)) };
+        assert_eq!(activity(&before, &other, ms(1_500)), Activity::Moving);
     }
 
     #[test]

@@ -33,6 +33,7 @@ pub(crate) fn gather(target: &Target, window: Duration) -> io::Result<Facts> {
     let mut facts = Facts::default();
     let (sockets, hidden) = namespaces.dump()?;
     facts.see(sockets);
+    facts.note_queues();
     facts.visibility = Visibility {
         uid: rustix::process::geteuid().as_raw(),
         namespaces: namespaces.count(),
@@ -96,7 +97,10 @@ fn find_former(facts: &mut Facts) {
         let Some((pid, fd)) = facts.holders.get(&orphan.inode).and_then(|held| held.first()) else {
             continue;
         };
-        if let Ok(Some(name)) = pidfd::peer_name(*pid, *fd, orphan.inode) {
+        // Half of a socketpair has no name, nor had its other half.
+        let is_named = |name: &Vec<u8>| name.iter().any(|byte| *byte != 0);
+        let name = pidfd::peer_name(*pid, *fd, orphan.inode);
+        if let Some(name) = name.ok().flatten().filter(is_named) {
             let listener = facts.listeners().find(|listener| listener.name == name);
             let led_to = || file_id::id_as_seen_by(*pid, &name).ok();
             let file = listener.and_then(|listener| listener.file).or_else(led_to);
@@ -167,6 +171,7 @@ fn awaited(process: &Process, facts: &Facts) -> Vec<u32> {
 /// The second sample of the processes.
 fn look_again(before: &BTreeMap<u32, Process>, window: Duration, facts: &mut Facts) {
     let mut clock = Clock::new();
+    let was_held: Vec<u32> = facts.holders.keys().copied().collect();
     for held in facts.holders.values_mut() {
         held.retain(|(pid, _)| !before.contains_key(pid));
     }
@@ -181,6 +186,12 @@ fn look_again(before: &BTreeMap<u32, Process>, window: Duration, facts: &mut Fac
             hold(*pid, &descriptors.sockets, facts);
         }
         facts.processes.insert(*pid, process);
+    }
+    // Whoever held these closed them after the last look at the sockets, and is no stranger.
+    for inode in was_held {
+        if facts.holders.get(&inode).is_none_or(Vec::is_empty) {
+            facts.steady.remove(&inode);
+        }
     }
 }
 
@@ -243,10 +254,18 @@ fn stands(listener: &Socket, facts: &Facts) -> Option<PathState> {
     match file_id::id_as_seen_by(*pid, &listener.name) {
         Ok(found) if found == bound => Some(PathState::Same),
         _ if is_relative => None,
-        Ok(found) => Some(PathState::Other(found)),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            Some(PathState::Missing(VacantPath::as_seen_by(*pid, &listener.name)))
+        found => {
+            // Many a server binds a name of the moment, and renames it or links it.
+            if let Some(name) = file_id::beside(*pid, &listener.name, bound) {
+                return Some(PathState::Renamed(name));
+            }
+            match found {
+                Ok(found) => Some(PathState::Other(found)),
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                    Some(PathState::Missing(VacantPath::as_seen_by(*pid, &listener.name)))
+                }
+                Err(_) => None,
+            }
         }
-        Err(_) => None,
     }
 }

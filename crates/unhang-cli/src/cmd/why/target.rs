@@ -126,7 +126,7 @@ impl Target {
         facts.listeners().filter(move |listener| match facts.path_states.get(&listener.inode) {
             Some(PathState::Other(now)) => Some(*now) == here && listener.file != here,
             Some(PathState::Missing(place)) => place.is_some() && place.as_ref() == empty,
-            Some(PathState::Same) | None => false,
+            Some(PathState::Same | PathState::Renamed(_)) | None => false,
         })
     }
 }

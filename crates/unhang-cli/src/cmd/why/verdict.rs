@@ -22,7 +22,7 @@ use crate::cmd::why::facts::Facts;
 use crate::cmd::why::target::Target;
 
 pub(crate) use code::Code;
-pub(crate) use finding::{Certainty, End, Evidence, Held, Verdict};
+pub(crate) use finding::{Certainty, End, Evidence, Held, LONG, Verdict};
 pub(crate) use words::name_of;
 
 /// Everything there is to say about what the user asked for; the faults first, the surest of them

@@ -8,7 +8,9 @@ use std::path::Path;
 use std::process::Output;
 use std::time::Instant;
 
-use super::finds;
+use serde_json::Value;
+
+use super::{finds, suspects_where};
 use crate::support::daemon::Daemon;
 use crate::support::hang::{Stage, User, users};
 use crate::support::passing;
@@ -17,6 +19,12 @@ use crate::support::programs::missing;
 pub(super) fn attempt(stage: &Stage, arguments: &[&str]) -> (Option<i32>, String) {
     let output = stage.why(&[&["--for", "100ms", "--try"], arguments].concat());
     (output.status.code(), said(&output))
+}
+
+/// `PID:FD` of an end.
+pub(super) fn end(end: &Value) -> String {
+    let owner = &end["owners"][0];
+    format!("{}:{}", owner["pid"], owner["fd"])
 }
 
 fn said(output: &Output) -> String {
@@ -30,8 +38,7 @@ fn release_ends_the_reply_and_the_server_serves_on() {
         stage.play("serve-forget", "listening");
         stage.play("call", "ready");
         let finding = finds(&stage, "forgotten", "likely");
-        let command = finding["now"][0].as_str().unwrap();
-        let connection = command.strip_prefix("unhang why --try release ").unwrap();
+        let connection = &end(&finding["server"]);
 
         let (code, text) = attempt(&stage, &["release", connection]);
         assert_eq!(code, Some(2), "not confirmed: {text}");
@@ -50,9 +57,8 @@ fn half_close_ends_the_request_of_whoever_waits_for_that() {
     let mut stage = Stage::new(User::Me);
     stage.play("serve-read", "listening");
     stage.play("call-mute", "ready");
-    let finding = finds(&stage, "both_waiting", "certain");
-    let command = finding["now"][0].as_str().unwrap();
-    let connection = command.strip_prefix("unhang why --try half-close ").unwrap();
+    let finding = suspects_where(&stage, "both_waiting", "possible", |_| true);
+    let connection = &end(&finding["clients"][0]);
     let (code, text) = attempt(&stage, &["newline", connection, "--yes"]);
     assert_eq!(code, Some(1), "it reads to the end, so a newline does not help: {text}");
     let (code, text) = attempt(&stage, &["half-close", connection, "--yes"]);
@@ -90,8 +96,7 @@ fn a_client_of_another_netns_is_released_like_any_other() {
     stage.play("serve-forget", "listening");
     stage.play_elsewhere("call", "ready");
     let finding = finds(&stage, "forgotten", "likely");
-    let command = finding["now"][0].as_str().unwrap();
-    let connection = command.strip_prefix("unhang why --try release ").unwrap();
+    let connection = &end(&finding["server"]);
     let (code, text) = attempt(&stage, &["release", connection, "--yes"]);
     assert_eq!(code, Some(0), "{text}");
     assert!(stage.player_mut(1).wait().success());
@@ -174,16 +179,16 @@ fn of_a_socket_that_cannot_be_asked_only_an_error_number_was_told() {
     std::fs::write(stage.path("file"), "").unwrap();
     drop(UnixListener::bind(stage.path("stale")).unwrap());
     let _datagram = UnixDatagram::bind(stage.path("datagram")).unwrap();
-    for (name, words, cure) in [
-        ("missing", "there is no file ", "start the server"),
-        ("file", "is a regular file, not a socket", "find out who made it"),
-        ("stale", "nobody has it open", "start the server"),
-        ("datagram", "is a datagram socket", "SOCK_STREAM or SOCK_DGRAM"),
+    for (name, label, words, cure) in [
+        ("missing", "DEAD", "there is no file ", "start the server"),
+        ("file", "DEAD", "is a regular file, not a socket", "find out who made it"),
+        ("stale", "DEAD", "nobody has it open", "start the server"),
+        ("datagram", "NOTE", "is a datagram socket", "SOCK_STREAM or SOCK_DGRAM"),
     ] {
         let (code, text) = probe(&stage, &stage.path(name));
         assert_eq!(code, Some(1), "{text}");
         assert!(text.starts_with("PROBE it cannot be asked\n"), "{text}");
-        assert!(text.contains("\nDEAD  ") && text.contains(words), "{text}");
+        assert!(text.contains(&format!("\n{label}  ")) && text.contains(words), "{text}");
         assert!(text.contains("\nFIX   ") && text.contains(cure), "{text}");
     }
 }

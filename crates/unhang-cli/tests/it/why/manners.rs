@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
+use super::acting::end;
 use super::{codes, finds, look};
 use crate::support::daemon::Daemon;
 use crate::support::hang::{Stage, User};
@@ -181,8 +182,7 @@ fn a_result_that_could_not_be_written_was_a_panic_or_nothing() {
     stage.play("serve-forget", "listening");
     stage.play("call", "ready");
     let finding = finds(&stage, "forgotten", "likely");
-    let command = finding["now"][0].as_str().unwrap();
-    let connection = command.strip_prefix("unhang why --try release ").unwrap();
+    let connection = &*end(&finding["server"]);
     let idle = stage.path("idle");
     let _listener = UnixListener::bind(&idle).unwrap();
     let idle = idle.to_str().unwrap();

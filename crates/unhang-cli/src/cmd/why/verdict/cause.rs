@@ -68,6 +68,7 @@ fn doing<'a>(
     match &waiter.thread.call {
         Call::Hidden | Call::Ring => Cause::Hidden,
         Call::None => Cause::Moving,
+        Call::Epoll(fd) if is_alone && !watches_sockets(waiter, *fd) => Cause::Blocked(waiter),
         Call::Accept(_) | Call::Epoll(_) | Call::Poll(None) => Cause::Idle,
         Call::Read(fd) | Call::Write(fd) => on_descriptor(facts, endpoint, waiter, *fd, is_alone),
         Call::Poll(Some(watches)) => match watches[..] {
@@ -85,6 +86,16 @@ fn doing<'a>(
         Call::Other("rt_sigtimedwait" | "rt_sigsuspend" | "pause") if !is_alone => Cause::Idle,
         Call::Sleep | Call::FileLock(_) | Call::Child | Call::Other(_) => Cause::Blocked(waiter),
     }
+}
+
+/// The event loop may be woken by a socket. One that is not waits for something within the program, a
+/// signal or a timer, as a server process of `PostgreSQL`'s that waits for a lock.
+fn watches_sockets(waiter: WaitingThread<'_>, fd: u32) -> bool {
+    let Some(descriptors) = &waiter.process.descriptors else { return true };
+    let Some(epoll) = descriptors.epolls.iter().find(|epoll| epoll.fd == fd) else { return true };
+    let is_socket =
+        |inode: u64| u32::try_from(inode).is_ok_and(|one| descriptors.find(one).is_some());
+    epoll.watched.iter().any(|one| is_socket(one.inode))
 }
 
 fn on_descriptor<'a>(

@@ -1,7 +1,7 @@
 //! The names of all findings.
 
 /// The stable name of a finding. `docs/why.md` describes each.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) enum Code {
     Ok,
     NotAccepted,
@@ -108,13 +108,11 @@ impl Code {
         }
     }
 
-    /// Nobody can be served here at all, or an end is gone: as opposed to somebody who waits.
+    /// Nobody can be served here at all, as opposed to somebody who waits.
     pub(super) fn is_dead(self) -> bool {
         matches!(
             self,
-            Self::ServerClosed
-                | Self::ClientGone
-                | Self::StaleFile
+            Self::StaleFile
                 | Self::ReplacedFile
                 | Self::BoundNotListening
                 | Self::OtherType

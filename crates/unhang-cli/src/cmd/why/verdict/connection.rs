@@ -1,7 +1,8 @@
 //! One connection: which of its two ends keeps the other waiting.
 
+use super::cause::{self, Cause};
 use super::code::Code;
-use super::finding::{Certainty, Verdict};
+use super::finding::{Certainty, LONG, Verdict};
 use super::words::{bytes, end, holders, name_of, source};
 use super::{seen, server_report};
 use crate::cmd::why::endpoint::Endpoint;
@@ -15,7 +16,7 @@ pub(super) fn judge(facts: &Facts, server: &Socket) -> Option<Verdict> {
     }
     let at_server = Endpoint::of(facts, server);
     if server.is_orphan() {
-        return Some(client_gone(&at_server));
+        return client_gone(facts, &at_server);
     }
     let client = facts.sockets.get(&server.peer_inode()?);
     let Some(client) = client else {
@@ -29,22 +30,42 @@ pub(super) fn judge(facts: &Facts, server: &Socket) -> Option<Verdict> {
     }
     let at_client = Endpoint::of(facts, client);
     let verdict = match facts.details.reports.get(&server.inode) {
-        Some(word) => server_report::judge(facts, *word, &at_server, &at_client),
+        Some(report) => server_report::judge(facts, *report, &at_server, &at_client),
         None => seen::judge(facts, &at_server, &at_client),
     };
-    verdict.map(|mut verdict| {
-        verdict.now.extend(remedy(verdict.code, &at_server, &at_client));
-        verdict.clients = vec![end(&at_client)];
-        verdict.server = Some(end(&at_server));
-        verdict
+    let verdict = stands_still(verdict?, &at_server, &at_client)?;
+    Some(with_ends(verdict, &at_server, &at_client))
+}
+
+/// An exchange takes both ends: while each of them has run, a request may have come and its answer
+/// gone, however alike the two look in every sample.
+fn stands_still(verdict: Verdict, server: &Endpoint<'_>, client: &Endpoint<'_>) -> Option<Verdict> {
+    if server.is_still() || client.is_still() || verdict.code == Code::OwnerNotVisible {
+        return Some(verdict);
+    }
+    // A client that has run has not waited all the while. Of a hidden one that is not known.
+    client.is_hidden.then(|| {
+        let headline = &verdict.headline;
+        Verdict::unseen(format!("{headline}; whether for more than a moment may not be seen"))
     })
 }
 
-/// What helps this one client without a restart.
-fn remedy(code: Code, server: &Endpoint<'_>, client: &Endpoint<'_>) -> Option<String> {
-    let (action, end) = match code {
-        Code::Forgotten | Code::AnsweredNotClosed | Code::FdLeaked => ("release", server),
-        Code::BothWaiting | Code::ServerWaitsEof => ("half-close", client),
+fn with_ends(mut verdict: Verdict, server: &Endpoint<'_>, client: &Endpoint<'_>) -> Verdict {
+    verdict.now.extend(remedy(&verdict, server, client));
+    verdict.clients = vec![end(client)];
+    verdict.server = Some(end(server));
+    // A server may take a moment for its answer.
+    verdict.is_young = verdict.since().is_some_and(|since| since < LONG);
+    verdict
+}
+
+/// What helps this one client without a restart. It interferes with the conversation, so it is told
+/// only if the cause is certain: it would cut short a client that waits on purpose.
+fn remedy(verdict: &Verdict, server: &Endpoint<'_>, client: &Endpoint<'_>) -> Option<String> {
+    let (action, end) = match verdict.code {
+        _ if !verdict.is_fault || verdict.certainty < Certainty::Certain => return None,
+        Code::AnsweredNotClosed | Code::FdLeaked => ("release", server),
+        Code::ServerWaitsEof => ("half-close", client),
         Code::ServerWaitsDelimiter => ("newline", client),
         _ => return None,
     };
@@ -60,7 +81,13 @@ pub(super) fn judge_left(facts: &Facts, client: &Socket, former: &Former) -> Opt
     let at_client = Endpoint::of(facts, client);
     let name = holders(&at_client);
     let headline = format!("the server has closed the connection; {name} still holds its end");
+    if !at_client.is_still() && !at_client.is_hidden {
+        return None;
+    }
     let mut verdict = Verdict::new(Code::ServerClosed, Certainty::Certain, headline)
+        // The end of the stream would have woken a client that waits: a pool keeps it for later.
+        .fault(false)
+        .doubt("closed: certain · nobody is known to wait")
         .fact(source::DIAG, "shut in both directions, and nobody holds the other end")
         .fact(source::PEER, format!("it was connected to {}", name_of(&former.name)));
     if client.unread > 0 {
@@ -74,10 +101,16 @@ pub(super) fn judge_left(facts: &Facts, client: &Socket, former: &Former) -> Opt
     Some(verdict)
 }
 
-fn client_gone(at_server: &Endpoint<'_>) -> Verdict {
+/// None: it is at work, perhaps still on what the client asked for.
+fn client_gone(facts: &Facts, at_server: &Endpoint<'_>) -> Option<Verdict> {
+    let is_idle = matches!(cause::of(facts, at_server).0, Cause::Idle);
+    if !at_server.is_still() || !is_idle {
+        return None;
+    }
     let name = holders(at_server);
     let headline = format!("the client has left; {name} still holds its end");
     let mut verdict = Verdict::new(Code::ClientGone, Certainty::Certain, headline)
+        .fault(false)
         .fact(source::DIAG, "shut in both directions, and nobody holds the other end");
     if at_server.socket.unread > 0 {
         let text = format!("{} of its request lie unread", bytes(at_server.socket.unread));
@@ -88,5 +121,5 @@ fn client_gone(at_server: &Endpoint<'_>) -> Verdict {
          that is kept costs a descriptor",
     );
     verdict.server = Some(end(at_server));
-    verdict
+    Some(verdict)
 }

@@ -15,8 +15,9 @@ pub(super) fn judge(facts: &Facts, target: &Target) -> Vec<Verdict> {
     match target {
         Target::File(file) => {
             let displaced = target.displaced(facts);
-            let mut verdicts: Vec<_> =
-                displaced.filter_map(|old| path_state(facts, &Endpoint::of(facts, old))).collect();
+            let mut verdicts: Vec<_> = displaced
+                .filter_map(|old| path_state(facts, &Endpoint::of(facts, old), true))
+                .collect();
             // Of a server that is there it is not said that it should be started.
             if file.empty.is_none() || verdicts.is_empty() {
                 verdicts.extend(by_path(facts, file));
@@ -136,6 +137,8 @@ fn with_server(facts: &Facts, mut verdict: Verdict, socket: &Socket) -> Verdict 
 fn datagram(path: &str) -> Verdict {
     let headline = format!("{path} is a datagram socket: a stream client cannot connect to it");
     Verdict::new(Code::OtherType, Certainty::Certain, headline)
+        // Its own clients know that.
+        .fault(false)
         .fact(source::DIAG, "bound by a datagram socket")
         .fix("client and server must agree: SOCK_STREAM or SOCK_DGRAM")
 }

@@ -5,6 +5,9 @@ use std::time::Duration;
 use super::code::Code;
 use crate::cmd::why::ask::server::waits::ServerReport;
 
+/// A server may take this long for an answer, and nobody says yet that its client waits in vain.
+pub(crate) const LONG: Duration = Duration::from_secs(1);
+
 /// How sure a verdict is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Certainty {
@@ -72,6 +75,8 @@ pub(crate) struct Verdict {
     pub(crate) headline: String,
     /// What exactly is certain, where that is not the whole headline.
     pub(crate) doubt: Option<String>,
+    /// Nobody has waited for long yet: another look tells whether somebody does.
+    pub(crate) is_young: bool,
     /// Several in a queue, one on a connection.
     pub(crate) clients: Vec<End>,
     pub(crate) server: Option<End>,
@@ -90,6 +95,7 @@ impl Verdict {
             is_fault: certainty >= Certainty::Likely,
             headline: headline.into(),
             doubt: None,
+            is_young: false,
             clients: Vec::new(),
             server: None,
             evidence: Vec::new(),
@@ -144,7 +150,12 @@ impl Verdict {
     pub(crate) fn since(&self) -> Option<Duration> {
         let ends = self.clients.iter().chain(&self.server);
         let seen = ends.filter(|end| end.waits.is_some()).filter_map(|end| end.since).max();
-        seen.or(self.report.map(|report| report.waited))
+        seen.max(self.report.map(|report| report.waited))
+    }
+
+    /// What is the same of it in another look: the code, and the cookies of its ends.
+    pub(crate) fn key(&self) -> (Code, Vec<u64>) {
+        (self.code, self.clients.iter().chain(&self.server).map(|end| end.cookie).collect())
     }
 
     /// The word that the screen begins with.
@@ -152,7 +163,9 @@ impl Verdict {
         match self.code {
             Code::Ok => "OK",
             Code::OwnerNotVisible => "UNSEEN",
+            Code::ClientGone => "LEAK",
             code if code.is_dead() && self.is_fault => "DEAD",
+            code if code.is_dead() => "NOTE",
             _ if self.is_fault => "HUNG",
             _ => "MAYBE",
         }

@@ -55,6 +55,7 @@ fn to_an_idle_child(facts: &Facts, server: &Endpoint<'_>) -> Option<Verdict> {
     let listener = facts.listener_of(server.socket)?.inode;
     let is_idle = |(process, _): &(&Process, u32)| {
         !accepts(process, listener)
+            && !watches(process, server.socket.inode)
             && !process.threads.is_empty()
             && process.threads.iter().all(|thread| {
                 facts.activity(thread) == Activity::Still && awaits(facts, process, thread, parent)
@@ -121,6 +122,13 @@ fn accepts(process: &Process, listener: u32) -> bool {
             .any(|epoll| epoll.fd == *fd && epoll.watches(listener).is_some()),
         _ => false,
     })
+}
+
+/// An event loop of the process's own has the connection: it was given on purpose, as to a child that
+/// serves one client.
+fn watches(process: &Process, inode: u32) -> bool {
+    let epolls = process.descriptors.iter().flat_map(|all| &all.epolls);
+    epolls.into_iter().any(|epoll| epoll.watches(inode).is_some())
 }
 
 /// The thread waits for what another process has to say: at a pipe or a socket whose other end that

@@ -2,8 +2,8 @@
 
 use super::cause::{self, Cause};
 use super::code::Code;
-use super::finding::{Certainty, End, Evidence, Held, Verdict};
-use super::unread_bytes::{LONG, stopped};
+use super::finding::{Certainty, End, Evidence, Held, LONG, Verdict};
+use super::unread_bytes::stopped;
 use super::words::{self, end, lasting, name_of, source, thread_does, who};
 use crate::cmd::why::endpoint::Endpoint;
 use crate::cmd::why::facts::{Activity, Connecting, Facts, PathState};
@@ -16,43 +16,50 @@ pub(super) fn judge(facts: &Facts, target: &Target, listener: &Socket) -> Vec<Ve
     let mut verdicts = Vec::new();
     // Who asks by path asks about the file that is there now.
     if !matches!(target, Target::File(_)) {
-        verdicts.extend(path_state(facts, &endpoint));
+        verdicts.extend(path_state(facts, &endpoint, false));
     }
     verdicts.extend(queue(facts, &endpoint));
     verdicts
 }
 
-/// Its name does not lead to it any more.
-pub(super) fn path_state(facts: &Facts, endpoint: &Endpoint<'_>) -> Option<Verdict> {
-    match facts.path_states.get(&endpoint.socket.inode)? {
-        PathState::Same => None,
-        PathState::Other(_) => Some(replaced(endpoint)),
-        PathState::Missing(_) => {
-            let name = words::holders(endpoint);
-            let path = name_of(&endpoint.socket.name);
-            let headline = format!("{name} listens on {path}, which was deleted");
-            let verdict = Verdict::new(Code::NoSuchFile, Certainty::Certain, headline)
-                .fact(source::FILE, format!("no file {path}"))
-                .inferred("nobody can connect to it any more")
-                .fix("let only the server itself remove its socket; restart it");
-            Some(with_server(verdict, endpoint))
-        }
-    }
-}
-
-/// It listens under a name that now leads to another file.
-fn replaced(endpoint: &Endpoint<'_>) -> Verdict {
+/// Its name does not lead to it any more. That alone keeps nobody waiting, as a link, another mount or
+/// a rename to another directory may: so it is a fault only for a user who asks about that name.
+pub(super) fn path_state(
+    facts: &Facts,
+    endpoint: &Endpoint<'_>,
+    is_asked: bool,
+) -> Option<Verdict> {
     let name = words::holders(endpoint);
     let path = name_of(&endpoint.socket.name);
-    let headline = format!(
-        "{name} still listens on a deleted {path}: another file is there, and clients go to that"
-    );
+    let verdict = match facts.path_states.get(&endpoint.socket.inode)? {
+        PathState::Same | PathState::Renamed(_) => return None,
+        PathState::Other(now) => {
+            let is_served = facts.listeners().any(|one| one.file == Some(*now));
+            replaced(endpoint, &name, &path).fault(is_asked && !is_served)
+        }
+        PathState::Missing(_) => {
+            let headline = format!(
+                "{name} listens, but its name {path} is gone; it may have another elsewhere"
+            );
+            Verdict::new(Code::NoSuchFile, Certainty::Certain, headline)
+                .fault(is_asked)
+                .fact(source::FILE, format!("no file {path}, nor another name of it beside"))
+                .fix("if that name was deleted: let only the server remove its socket; restart it")
+        }
+    };
+    Some(with_server(verdict, endpoint))
+}
+
+/// It was bound to a name that now leads to another file.
+fn replaced(endpoint: &Endpoint<'_>, name: &str, path: &str) -> Verdict {
+    let headline =
+        format!("{name} listens on a socket whose name {path} now leads to another file");
     let bound = endpoint.socket.file.map_or(0, |file| file.inode);
-    let verdict = Verdict::new(Code::ReplacedFile, Certainty::Certain, headline)
+    Verdict::new(Code::ReplacedFile, Certainty::Certain, headline)
         .fact(source::DIAG, format!("it is bound to inode {bound}"))
         .fact(source::FILE, format!("{path} is another inode"))
-        .fix("end the old server; before binding, prove that nobody listens (a lock, a probe)");
-    with_server(verdict, endpoint)
+        .inferred("clients of that name go to the other; this one may have a name elsewhere")
+        .fix("an old server that has not ended: end it; before binding, prove that nobody listens")
 }
 
 fn with_server(mut verdict: Verdict, endpoint: &Endpoint<'_>) -> Verdict {
@@ -64,34 +71,38 @@ fn with_server(mut verdict: Verdict, endpoint: &Endpoint<'_>) -> Verdict {
 fn queue(facts: &Facts, endpoint: &Endpoint<'_>) -> Option<Verdict> {
     let listener = endpoint.socket;
     let is_told = !listener.pending.is_empty();
-    if listener.unread == 0 || !facts.is_steady(listener.inode) {
+    // Only clients that have been there since the first sample were left waiting. They are the first
+    // in the queue still, as nobody was accepted.
+    let first = facts.queued_first.get(&listener.inode).copied().unwrap_or_default();
+    let first = first.min(listener.unread) as usize;
+    if first == 0 || !facts.is_steady(listener.inode) {
         return None;
     }
+    let queued = listener.pending.get(..first).unwrap_or(&listener.pending);
     // Nobody is known to be in his place; but nobody is accepted by threads that stand still.
     if !is_told && !stands_still(facts, endpoint) {
         return endpoint.is_hidden.then(|| {
-            let (length, name) = (listener.unread, words::holders(endpoint));
+            let name = words::holders(endpoint);
             Verdict::unseen(format!(
-                "whether {name} accepts any of {length} clients may not be seen"
+                "whether {name} accepts any of {first} clients may not be seen"
             ))
         });
     }
-    let pending = listener.pending.iter().filter_map(|inode| facts.sockets.get(inode));
+    let pending = queued.iter().filter_map(|inode| facts.sockets.get(inode));
     let mut clients: Vec<End> = pending.map(|client| end(&Endpoint::of(facts, client))).collect();
     let blocked: Vec<_> = facts.connecting.iter().filter(|one| leads_to(one, listener)).collect();
     clients.extend(blocked.iter().map(|one| connecting_end(facts, one)));
 
-    let left = listener.pending.iter().filter(|client| **client == LEFT).count();
-    let inside = if is_told { listener.pending.len() - left } else { listener.unread as usize };
+    let left = queued.iter().filter(|client| **client == LEFT).count();
+    let inside = if is_told { queued.len() - left } else { first };
     let waiting = inside + blocked.len();
     let mut verdict = why(facts, endpoint, waiting);
-    if verdict.certainty < Certainty::Certain {
-        // It is at work: not to have accepted for a moment is no fault.
-        let waits_long = |end: &End| end.since.is_some_and(|since| since >= LONG);
-        if !clients.iter().any(waits_long) {
-            return None;
-        }
+    let ages: Vec<_> = clients.iter().filter_map(|end| end.since).collect();
+    if verdict.certainty < Certainty::Certain && ages.is_empty() {
+        return None;
     }
+    // Not to have accepted for a moment is no fault.
+    verdict.is_young = !ages.is_empty() && ages.iter().all(|since| *since < LONG);
     let (length, backlog) = (listener.unread, listener.in_flight);
     let full = if length > backlog { ": full" } else { "" };
     let left = if left > 0 { format!(", {left} of them have left") } else { String::new() };

@@ -60,7 +60,15 @@ pub(super) fn by_cause(
             .inferred("nothing lies unread: it has read the request, or none was sent")
     };
     Some(match cause {
-        Cause::Moving => return None,
+        Cause::Moving => {
+            let headline =
+                format!("{name} is at work, and has not answered: whether it will is not known");
+            return at_work(server, need).then(|| {
+                Verdict::new(Code::HandlerBlocked, Certainty::Possible, headline)
+                    .inferred("nothing lies unread: it has read the request, or none was sent")
+                    .fix("look again with --for 5s; server: a deadline for each request")
+            });
+        }
         Cause::Hidden => {
             Verdict::unseen(format!("what {name} does instead of answering may not be seen"))
         }
@@ -92,6 +100,11 @@ pub(super) fn by_cause(
         }
         Cause::Backend(waiter, inode) => backend(facts, server, waiter, inode, certainty),
     })
+}
+
+/// One program with one connection left for long is told of; of many, most will be idle.
+fn at_work(server: &Endpoint<'_>, need: Need) -> bool {
+    need == Need::Direct && server.sleeping_loops().next().is_none()
 }
 
 pub(super) fn doing(waiter: WaitingThread<'_>) -> Evidence {

@@ -3,11 +3,11 @@
 
 use super::cause::{self, Cause};
 use super::code::Code;
-use super::finding::{Certainty, Verdict};
+use super::finding::{Certainty, LONG, Verdict};
 use super::need::{Need, need};
 use super::nobody_reads::{by_cause, doing};
 use super::seen;
-use super::unread_bytes::{LONG, client_not_reading};
+use super::unread_bytes::client_not_reading;
 use super::words::{age, holders, source};
 use crate::cmd::why::ask::server::waits::{ServerReport, Stage, Until};
 use crate::cmd::why::endpoint::{Endpoint, WaitingThread};

@@ -1,9 +1,7 @@
 //! Bytes lie in a queue and nobody takes them out.
 
-use std::time::Duration;
-
 use super::code::Code;
-use super::finding::{Certainty, Verdict};
+use super::finding::{Certainty, LONG, Verdict};
 use super::words::{bytes, holders, lasting, source, thread_does, who};
 use crate::cmd::why::endpoint::{Endpoint, Loop};
 use crate::cmd::why::facts::Activity;
@@ -35,9 +33,6 @@ fn is_at_work(end: &Endpoint<'_>) -> bool {
     end.sleeping_loops().next().is_none()
         && end.others.iter().any(|one| one.activity == Activity::Moving)
 }
-
-/// A server that is at work, and leaves a client waiting for this long, does not come to it.
-pub(super) const LONG: Duration = Duration::from_secs(1);
 
 /// Somebody has waited at this end for that long.
 pub(super) fn waits_long(end: &Endpoint<'_>) -> bool {

@@ -76,15 +76,17 @@ fn both_waiting(
     if need == Need::Shared || need == Need::Sole && reader.is_none() {
         return None;
     }
+    // The server will be told that no more comes, and waits for more all the same.
+    let has_said_all = server.socket.shut_read;
     let certainty = match one {
-        _ if need == Need::Sole => Certainty::Possible,
+        _ if need == Need::Sole || !has_said_all => Certainty::Possible,
         Some(one) if one.registration.is_of_a_runtime() => Certainty::Likely,
         _ => Certainty::Certain,
     };
     let name = holders(server);
     let mut verdict =
         Verdict::new(Code::BothWaiting, certainty, "each side waits for the other to speak")
-            .doubt("waiting: certain · cause: unknown");
+            .doubt("waiting: certain · that somebody waits in vain: not known");
     verdict = match (reader, one) {
         (Some(reader), _) => {
             let lasting = lasting(reader.thread.since);
@@ -101,11 +103,12 @@ fn both_waiting(
             .doubt("the client waits: certain · whether a task of the server reads: not visible")
             .inferred("such a loop watches every connection, also one that no task reads");
     }
-    let fix = if server.socket.shut_read {
+    let fix = if has_said_all {
         "the client has half-closed and so said all: server: answer, and close"
     } else {
-        "either the request is not whole in the server's eyes (a newline, a length, a half-close \
-         is missing) or it was answered and the server keeps the connection open"
+        "one of four: the client waits on purpose, as a subscriber does; the server is still at the \
+         answer, in a task that is not seen; it was answered, and the server keeps the connection \
+         open; or the request is not whole in its eyes (a newline, a length, a half-close is missing)"
     };
     Some(verdict.inferred("nothing lies unread at either end").fix(fix))
 }
@@ -155,12 +158,14 @@ fn goroutine_waits(
         |names: &[&str]| frames.iter().any(|frame| names.iter().any(|name| frame.contains(name)));
     let stack = format!("goroutine {goroutine}: {}", frames.join(" < "));
     let certainty = if need == Need::Direct { Certainty::Certain } else { Certainty::Likely };
-    let verdict = if has(&["io.ReadAll", "ioutil.ReadAll", "io.Copy"]) {
+    let verdict = if has(&["io.ReadAll", "ioutil.ReadAll"]) {
         let headline = format!("{name} reads until the end, and the client has not half-closed");
         Verdict::new(Code::ServerWaitsEof, certainty, headline)
             .fix("client: shutdown(SHUT_WR) after the request. server: read one message instead")
     } else if has(DELIMITED) {
         let headline = format!("{name} reads until a delimiter that the client has not sent");
+        // A client that has said all and waits to be told something later looks the same.
+        let certainty = certainty.min(Certainty::Likely);
         Verdict::new(Code::ServerWaitsDelimiter, certainty, headline)
             .fix("client: end the request with a newline, or whatever the server splits at")
     } else {

@@ -128,7 +128,7 @@ pub(super) fn call(process: &Process, thread: &Thread) -> String {
         Call::Connect(_, Some(name)) => format!("waits in connect() to {}", name_of(name)),
         Call::Connect(fd, None) => format!("waits in connect() at fd {fd}"),
         Call::Poll(_) => "waits in poll()".to_owned(),
-        Call::Epoll(_) => "waits in epoll_wait()".to_owned(),
+        Call::Epoll(_) => "waits in epoll_wait() for something else".to_owned(),
         Call::Futex => "waits for a lock, or for another thread".to_owned(),
         Call::Sleep => "sleeps".to_owned(),
         Call::FileLock(fd) => format!("waits for a lock on {}", on(fd)),

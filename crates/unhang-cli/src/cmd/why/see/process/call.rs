@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::os::unix::fs::FileExt;
+use std::time::Duration;
 
 use syscalls::Sysno;
 
@@ -59,17 +60,45 @@ impl Memory for Option<File> {
 /// Reads the line `NUMBER 0xARGUMENT… 0xSP 0xPC`, `-1 0xSP 0xPC` or `running`. `sleeps_in` names the
 /// kernel function that it sleeps in, where the line alone does not tell.
 pub(crate) fn parse(line: &str, sleeps_in: impl Fn() -> String, memory: &impl Memory) -> Call {
-    let mut words = line.split_ascii_whitespace();
-    let Some(number) = words.next().and_then(|word| word.parse::<usize>().ok()) else {
-        return Call::None;
+    let Some((number, arguments)) = numbers(line) else { return Call::None };
+    let Some(call) = Sysno::new(number) else { return Call::Other("a system call") };
+    decode(call.name(), &arguments, sleeps_in, memory)
+}
+
+/// After how long the call returns by itself, at the latest. None: never, or it is not known.
+pub(crate) fn timeout(line: &str, memory: &impl Memory) -> Option<Duration> {
+    let (number, arguments) = numbers(line)?;
+    let millis = |argument: u64| {
+        // An `int`; below zero it waits for ever.
+        let millis = i32::from_ne_bytes(descriptor(argument).to_ne_bytes());
+        Some(Duration::from_millis(u64::try_from(millis).ok()?))
     };
+    let timespec = |address: u64| {
+        let bytes = memory.read(address, 16).filter(|_| address != 0)?;
+        let seconds = u64::from_ne_bytes(*bytes.first_chunk()?);
+        let nanos = u64::from_ne_bytes(*bytes.get(8..)?.first_chunk()?);
+        Duration::from_secs(seconds).checked_add(Duration::from_nanos(nanos))
+    };
+    match Sysno::new(number)?.name() {
+        "poll" => millis(arguments[2]),
+        "epoll_wait" | "epoll_pwait" => millis(arguments[3]),
+        "ppoll" => timespec(arguments[2]),
+        "epoll_pwait2" => timespec(arguments[3]),
+        "pselect6" => timespec(arguments[4]),
+        _ => None,
+    }
+}
+
+/// The call's number and its arguments. None: it is in no call.
+fn numbers(line: &str) -> Option<(usize, [u64; 6])> {
+    let mut words = line.split_ascii_whitespace();
+    let number = words.next()?.parse().ok()?;
     let mut arguments = [0; 6];
     for (argument, word) in arguments.iter_mut().zip(words) {
         let digits = word.strip_prefix("0x").unwrap_or(word);
         *argument = u64::from_str_radix(digits, 16).unwrap_or(0);
     }
-    let Some(call) = Sysno::new(number) else { return Call::Other("a system call") };
-    decode(call.name(), &arguments, sleeps_in, memory)
+    Some((number, arguments))
 }
 
 fn decode(
@@ -230,6 +259,24 @@ mod tests {
             Watch { fd: 4, reads: false, writes: true },
         ];
         assert_eq!(call("pselect6", "0x5 0x8 0x10", &sets), Call::Poll(Some(watched)));
+    }
+
+    #[test]
+    fn after_how_long_a_call_returns_by_itself_is_read_from_its_arguments() {
+        let timeout = |name: &str, arguments: &str| {
+            let number: Sysno = name.parse().unwrap();
+            let memory: Vec<u8> =
+                [0_u64, 0, 2, 500_000_000].iter().flat_map(|word| word.to_ne_bytes()).collect();
+            super::timeout(&format!("{} {arguments}", number.id()), &Bytes(memory))
+        };
+        assert_eq!(timeout("poll", "0x0 0x1 0x3e8"), Some(Duration::from_secs(1)));
+        assert_eq!(timeout("epoll_wait", "0x3 0x0 0x1 0x64"), Some(Duration::from_millis(100)));
+        assert_eq!(timeout("poll", "0x0 0x1 0xffffffff"), None);
+        assert_eq!(timeout("ppoll", "0x0 0x1 0x10"), Some(Duration::from_millis(2_500)));
+        assert_eq!(timeout("pselect6", "0x1 0x0 0x0 0x0 0x0"), None);
+        assert_eq!(timeout("pselect6", "0x1 0x0 0x0 0x0 0x999"), None);
+        assert_eq!(timeout("read", "0x1 0x0 0x0"), None);
+        assert_eq!(super::timeout("running", &None), None);
     }
 
     #[test]

@@ -15,8 +15,8 @@ use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity, sched_yield};
 /// What the kernel's scheduler notes of a thread.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub(crate) struct Sched {
-    /// When it last ran, in milliseconds of its CPU's clock.
-    pub(crate) last_ran: f64,
+    /// When it last ran, in milliseconds of its CPU's clock. None where the kernel has not noted it, as happens to some threads that were moved.
+    pub(crate) last_ran: Option<f64>,
     /// How long it has run in all, in milliseconds.
     pub(crate) ran: f64,
     /// How often it went to sleep by itself.
@@ -32,7 +32,8 @@ impl Sched {
         };
         let millis = |name| value(name)?.parse().ok().filter(|millis: &f64| millis.is_finite());
         Some(Self {
-            last_ran: millis("se.exec_start")?,
+            // Zero is what a thread has that has never been noted: not known.
+            last_ran: Some(millis("se.exec_start")?).filter(|at| *at > 0.0),
             ran: millis("se.sum_exec_runtime")?,
             sleeps: value("nr_voluntary_switches")?.parse().ok()?,
         })
@@ -82,7 +83,7 @@ fn read_on(cpu: usize) -> Option<(f64, Instant)> {
     sched_yield();
     let text = fs::read_to_string("/proc/thread-self/sched").ok()?;
     let now = Instant::now();
-    Some((Sched::parse(&text)?.last_ran, now))
+    Some((Sched::parse(&text)?.last_ran?, now))
 }
 
 #[cfg(test)]
@@ -100,8 +101,15 @@ nr_voluntary_switches                        :                    7
 
     #[test]
     fn the_three_notes_are_read() {
-        let expected = Sched { last_ran: 3_442_857.338_575, ran: 0.998_052, sleeps: 7 };
+        let expected = Sched { last_ran: Some(3_442_857.338_575), ran: 0.998_052, sleeps: 7 };
         assert_eq!(Sched::parse(SAMPLE), Some(expected));
+    }
+
+    /// Some sleepers were said to have slept since the machine was started.
+    #[test]
+    fn a_thread_that_the_kernel_has_noted_nothing_of_slept_for_a_time_that_is_not_known() {
+        let text = SAMPLE.replace("3442857.338575", "0.000000");
+        assert_eq!(Sched::parse(&text).unwrap().last_ran, None);
     }
 
     #[test]
@@ -139,7 +147,7 @@ nr_voluntary_switches                        :                    7
         }
         let text = fs::read_to_string(format!("{directory}/sched")).unwrap();
         let sched = Sched::parse(&text).unwrap();
-        let since = Clock::new().since(cpu, sched.last_ran).unwrap();
+        let since = Clock::new().since(cpu, sched.last_ran.unwrap()).unwrap();
         let most = began.elapsed() + Duration::from_secs(10);
         assert!(since > least && since < most, "{since:?}, expected {least:?} to {most:?}");
         drop(wake);

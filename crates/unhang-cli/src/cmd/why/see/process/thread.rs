@@ -3,7 +3,7 @@
 use std::fs::{self, File};
 use std::io::Read;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::call::{self, Call};
 use super::descriptors::Descriptors;
@@ -17,8 +17,12 @@ pub(crate) struct Thread {
     pub(crate) call: Call,
     /// What the call's descriptor leads to, where that is not a socket.
     pub(crate) on: Option<String>,
+    /// After how long the call returns by itself.
+    pub(crate) timeout: Option<Duration>,
     /// How long ago it last ran.
     pub(crate) since: Option<Duration>,
+    /// When that was read.
+    pub(crate) read_at: Option<Instant>,
     /// How long it has run, in milliseconds.
     pub(crate) ran: f64,
     /// How often it has gone to sleep by itself.
@@ -58,13 +62,15 @@ impl Calls {
         Self { memory: File::open(directory.join("mem")).ok(), directory, is_native }
     }
 
-    fn of_thread(&self, task: &Path) -> Call {
+    /// The call of a thread, and after how long it returns by itself.
+    fn of_thread(&self, task: &Path) -> (Call, Option<Duration>) {
         let line = match fs::read_to_string(task.join("syscall")) {
             Ok(line) if self.is_native => line,
-            _ => return Call::Hidden,
+            _ => return (Call::Hidden, None),
         };
         let sleeps_in = || fs::read_to_string(task.join("wchan")).unwrap_or_default();
-        call::parse(&line, sleeps_in, &self.memory)
+        let call = call::parse(&line, sleeps_in, &self.memory);
+        (call, call::timeout(&line, &self.memory))
     }
 }
 
@@ -76,21 +82,32 @@ fn read(
 ) -> Option<Thread> {
     let tid = task.file_name()?.to_str()?.parse().ok()?;
     let stat = Stat::parse(&fs::read(task.join("stat")).ok()?)?;
-    let call = process.of_thread(task);
+    let (call, timeout) = process.of_thread(task);
     let sched = fs::read_to_string(task.join("sched")).ok();
     let sched = sched.and_then(|text| Sched::parse(&text));
+    let age = age(stat.started);
+    let slept = sched.and_then(|sched| clock.since(stat.cpu, sched.last_ran?));
     Some(Thread {
         tid,
         state: stat.state,
         on: target(&call, &process.directory, descriptors),
         call,
-        since: sched.and_then(|sched| clock.since(stat.cpu, sched.last_ran)),
+        timeout,
+        since: slept.map(|slept| age.map_or(slept, |age| slept.min(age))),
+        read_at: Some(Instant::now()),
         ran: sched.map_or(stat.ran, |sched| sched.ran),
         sleeps: match sched {
             Some(sched) => sched.sleeps,
             None => sleeps(&fs::read_to_string(task.join("status")).unwrap_or_default()),
         },
     })
+}
+
+/// How long ago a thread began, which no sleep of it is longer than.
+fn age(started: Duration) -> Option<Duration> {
+    let now = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
+    let now = Duration::new(now.tv_sec.try_into().ok()?, now.tv_nsec.try_into().ok()?);
+    now.checked_sub(started)
 }
 
 /// The file, pipe or device that a call is about.
@@ -121,6 +138,8 @@ pub(crate) struct Stat {
     pub(crate) flags: u64,
     /// Milliseconds on a CPU, to the tick.
     ran: f64,
+    /// When it began, since the machine was started.
+    started: Duration,
     /// The CPU it last ran on.
     pub(crate) cpu: usize,
 }
@@ -147,6 +166,7 @@ impl Stat {
             parent: u32::try_from(number(4)?).ok()?,
             flags: number(9)?,
             ran,
+            started: Duration::from_millis(number(22)?.saturating_mul(MILLIS_A_TICK)),
             cpu: usize::try_from(number(39)?).ok()?,
         })
     }

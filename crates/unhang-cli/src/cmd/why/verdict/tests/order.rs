@@ -21,6 +21,7 @@ fn a_process_that_holds_an_end_twice_was_named_twice() {
 #[test]
 fn without_clients_the_findings_came_in_an_order_of_their_own() {
     let mut world = World::new();
+    world.process(3_000, &(100..150).map(|inode| (inode, inode)).collect::<Vec<_>>());
     for inode in 100..150 {
         let left = Socket {
             name: b"/s".to_vec(),
