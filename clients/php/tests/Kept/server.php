@@ -4,7 +4,8 @@
  * A server of lines that keeps its connections: php server.php PATH. It answers "N LINE", with N the number of the
  * connection, so that a test sees which one was used. Some lines ask for more:
  *
- *     slow LINE      the answer comes half a second later
+ *     hold LINE      the answer comes just before the next line that anybody sends is answered
+ *     never          no answer comes
  *     meet N         the answer comes once N connections have said so
  *     deaf           after the answer, the server reads no more, as `unhang serve` ends an idle connection
  *     refuse         answers ERR
@@ -16,7 +17,6 @@
 declare(strict_types=1);
 
 const LIFE = 60;
-const LATER = 0.5;
 
 $listener = stream_socket_server("unix://$argv[1]") ?: exit(1);
 echo "ready\n";
@@ -25,7 +25,7 @@ echo "ready\n";
 $peers = [];
 $buffers = [];
 $accepted = 0;
-$due = [];
+$held = [];
 
 /** They stay open, and nobody looks at them: to a reader they would have ended. */
 $deaf = [];
@@ -37,14 +37,13 @@ $answer = static function (int $number, string $line) use (&$peers): void {
     }
 };
 
-/** In order: a line behind a slow one waits for it. */
-$queues = [];
-
-$handle = static function (int $number, string $line) use (&$peers, &$due, &$met, &$deaf, $answer): void {
+$handle = static function (int $number, string $line) use (&$peers, &$held, &$met, &$deaf, $answer): void {
     $words = explode(' ', $line);
     switch ($words[0]) {
-        case 'slow':
-            $due[$number] = [microtime(true) + LATER, "$number $line"];
+        case 'hold':
+            $held[$number] = "$number $line";
+            break;
+        case 'never':
             break;
         case 'meet':
             $met[] = $number;
@@ -74,14 +73,13 @@ $handle = static function (int $number, string $line) use (&$peers, &$due, &$met
 for ($end = time() + LIFE; time() < $end;) {
     $read = [...array_values($peers), $listener, STDIN];
     $none = null;
-    stream_select($read, $none, $none, 0, 10_000);
+    stream_select($read, $none, $none, 1);
     if (in_array(STDIN, $read, true)) {
         exit;
     }
     if (in_array($listener, $read, true)) {
         $peers[++$accepted] = stream_socket_accept($listener);
         $buffers[$accepted] = '';
-        $queues[$accepted] = [];
         stream_set_blocking($peers[$accepted], false);
     }
     foreach ($peers as $number => $peer) {
@@ -95,18 +93,10 @@ for ($end = time() + LIFE; time() < $end;) {
         }
         $lines = explode("\n", $buffers[$number] . $bytes);
         $buffers[$number] = array_pop($lines);
-        array_push($queues[$number], ...$lines);
-    }
-    foreach ($queues as $number => &$queue) {
-        while ($queue !== [] && !isset($due[$number])) {
-            $handle($number, array_shift($queue));
-        }
-    }
-    unset($queue);
-    foreach ($due as $number => [$at, $line]) {
-        if (microtime(true) >= $at) {
-            $answer($number, $line);
-            unset($due[$number]);
+        foreach ($lines as $line) {
+            array_map($answer, array_keys($held), $held);
+            $held = [];
+            $handle($number, $line);
         }
     }
 }

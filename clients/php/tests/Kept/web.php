@@ -18,7 +18,7 @@ $client = new Client((string) getenv('SOCKET'), timeout: 20, wire: Wire::lines()
 $die = $_GET['die'] ?? '';
 
 if ($die !== '') {
-    // Half of the time that a slow answer takes; the signal comes while the call waits.
+    // The signal comes while the call waits: the answer is held back until the next call.
     pcntl_async_signals(true);
     pcntl_signal(SIGALRM, static function () use ($die): void {
         match ($die) {
