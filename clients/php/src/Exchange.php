@@ -4,10 +4,9 @@ declare(strict_types=1);
 
 namespace Unhang;
 
+use Unhang\Connect\Attempts;
 use Unhang\Connect\Connections;
 use Unhang\Connect\Opened;
-use Unhang\Exception\ConnectException;
-use Unhang\Exception\ConnectFailure;
 use Unhang\Exception\ConnectionLostException;
 use Unhang\Exception\NotClosedException;
 use Unhang\Exception\Phase;
@@ -35,12 +34,6 @@ final class Exchange
     /** Bytes asked for at a time: a long reply in few system calls, a short one without much memory. */
     private const READ_SIZE = 64 * 1024;
 
-    /** Seconds. A busy server takes the next connection within about a millisecond. */
-    private const FIRST_PAUSE = 0.001;
-
-    /** Seconds. Twenty attempts a second cost nothing, and a free place is still found soon. */
-    private const LONGEST_PAUSE = 0.05;
-
     /** After the deadline: enough for what one socket holds, and an end to a server that sends without one. */
     private const LAST_READS = 64;
 
@@ -48,13 +41,9 @@ final class Exchange
     private ?Opened $connection = null;
     private readonly ReplyReader $reader;
 
-    /** By the deadline's clock, which other calls may share. */
-    private readonly float $begunAt;
+    private Attempts $attempts;
 
-    /** By the deadline's clock: when to try again to connect. */
-    private float $tryAt = 0.0;
-    private float $pause = self::FIRST_PAUSE;
-    private bool $tried = false;
+    /** A connection that was kept has failed before it took anything. */
     private bool $anew = false;
 
     private int $sent = 0;
@@ -76,7 +65,7 @@ final class Exchange
         private readonly int $maxReply,
     ) {
         $this->reader = $wire->reader($maxReply);
-        $this->begunAt = $deadline->elapsed();
+        $this->attempts = new Attempts($connections, $deadline);
     }
 
     /**
@@ -90,7 +79,8 @@ final class Exchange
                 return true;
             }
             if ($this->connection === null) {
-                return $this->connect();
+                $this->connection = $this->attempts->next($this->anew);
+                return $this->connection !== null;
             }
             $sent = $this->sending && $this->send();
             $received = $this->receiving && $this->receive();
@@ -149,7 +139,7 @@ final class Exchange
     {
         $left = $this->deadline->remaining();
         if ($this->connection === null) {
-            return min($left, max(0.0, $this->tryAt - $this->deadline->elapsed()));
+            return min($left, $this->attempts->patience());
         }
         $silence = $this->silenceLeft();
 
@@ -169,26 +159,6 @@ final class Exchange
         if ($this->outcome === null) {
             $this->finish($this->sending || $this->receiving ? $this->late() : $this->conclusion());
         }
-    }
-
-    private function connect(): bool
-    {
-        if ($this->deadline->elapsed() < $this->tryAt) {
-            return false;
-        }
-        $this->tried = true;
-        $this->connection = $this->connections->open($this->anew);
-        if ($this->connection !== null) {
-            return true;
-        }
-        if ($this->connections->connector->errno !== Errno::EAGAIN) {
-            throw $this->connectFailure();
-        }
-        // A random share of the pause, or all the clients that wait would come back in step.
-        $this->tryAt = $this->deadline->elapsed() + $this->pause * random_int(500, 1000) / 1000;
-        $this->pause = min(2 * $this->pause, self::LONGEST_PAUSE);
-
-        return false;
     }
 
     private function send(): bool
@@ -220,7 +190,7 @@ final class Exchange
             // connection may carry it; that one is not "reused", so this happens once.
             $this->abandon();
             $this->anew = true;
-            $this->tried = false;
+            $this->attempts = new Attempts($this->connections, $this->deadline);
             return;
         }
         // The server reads no more, but what it said before is still there to be received.
@@ -341,31 +311,6 @@ final class Exchange
         return $silence === null ? null : $this->heardAt + $silence - $this->deadline->elapsed();
     }
 
-    private function connectFailure(): ConnectException
-    {
-        $connector = $this->connections->connector;
-        // The kernel says "refused" for a file that is no socket, too.
-        $refused = $connector->errno === Errno::ECONNREFUSED;
-        $impostor = $refused ? $connector->address->impostor() : null;
-
-        return new ConnectException(
-            $this->path(),
-            match ($connector->errno) {
-                Errno::ENOENT, Errno::ENOTDIR => ConnectFailure::NoSuchFile,
-                Errno::ECONNREFUSED => $impostor ? ConnectFailure::NotAStreamSocket : ConnectFailure::NobodyListens,
-                Errno::EACCES => ConnectFailure::PermissionDenied,
-                Errno::EPROTOTYPE => ConnectFailure::NotAStreamSocket,
-                Errno::EAGAIN => ConnectFailure::QueueFull,
-                Errno::EMFILE, Errno::ENFILE => ConnectFailure::NoDescriptorLeft,
-                default => ConnectFailure::Other,
-            },
-            $connector->errno,
-            $impostor ? "it is $impostor" : $connector->error,
-            $this->deadline->elapsed() - $this->begunAt,
-            deletedFile: $refused && $connector->address->isDeleted(),
-        );
-    }
-
     private function lost(): ConnectionLostException|RequestNotTakenException
     {
         $length = strlen($this->request);
@@ -389,8 +334,8 @@ final class Exchange
         $elapsed = $this->deadline->elapsed();
         $timeout = $this->deadline->timeout;
         if ($this->connection === null) {
-            return $this->tried
-                ? $this->connectFailure()
+            return $this->attempts->hasTried()
+                ? $this->attempts->failure()
                 : new TimeoutException($this->path(), Phase::Connect, $timeout, $elapsed);
         }
         if ($this->reader instanceof CloseReader && !$this->sending && $this->received !== '') {

@@ -36,11 +36,14 @@ final class Connector
     {
         $name = self::hasSockets() ? $this->address->forSockets() : null;
 
-        return $name === null ? $this->stream(STREAM_CLIENT_CONNECT) : $this->socket($name);
+        $stream = $name === null ? $this->stream(STREAM_CLIENT_CONNECT) : $this->socket($name);
+
+        return $stream === null ? null : self::prepare($stream, refused: $name !== null);
     }
 
     /**
-     * A stream that outlives the script: the one of this address, if the worker has one.
+     * A stream that outlives the script: the one of this address, if the worker has one. One that was not used before
+     * has to be prepared.
      *
      * @return resource|null
      */
@@ -50,13 +53,34 @@ final class Connector
     }
 
     /**
+     * @param resource $stream
+     * @param bool     $refused passed descriptors are refused already
+     *
+     * @return resource
+     */
+    public static function prepare($stream, bool $refused = false)
+    {
+        stream_set_blocking($stream, false);
+        // Else PHP reads 8 KiB at a time into a buffer of its own.
+        stream_set_read_buffer($stream, 0);
+        if (!$refused && self::hasSockets()) {
+            // A moment late: streams cannot do it before they connect.
+            Quietly::run(static function () use ($stream): void {
+                socket_set_option(socket_import_stream($stream), SOL_SOCKET, self::SO_PASSRIGHTS, 0);
+            });
+        }
+
+        return $stream;
+    }
+
+    /**
      * By ext/sockets, because streams cannot set an option before they connect.
      *
      * @return resource|null
      */
     private function socket(string $name)
     {
-        $stream = Quietly::run(function () use ($name) {
+        return Quietly::run(function () use ($name) {
             $socket = socket_create(AF_UNIX, SOCK_STREAM, 0);
             if ($socket === false) {
                 return $this->failed(socket_last_error());
@@ -70,8 +94,6 @@ final class Connector
 
             return socket_export_stream($socket) ?: null;
         });
-
-        return $stream === null ? null : self::prepared($stream);
     }
 
     /**
@@ -87,26 +109,6 @@ final class Connector
             $this->errno = $this->errno ?: self::shortOfDescriptors();
             return null;
         }
-        if (self::hasSockets()) {
-            // A moment late: streams cannot do it before they connect.
-            Quietly::run(static function () use ($stream): void {
-                socket_set_option(socket_import_stream($stream), SOL_SOCKET, self::SO_PASSRIGHTS, 0);
-            });
-        }
-
-        return self::prepared($stream);
-    }
-
-    /**
-     * @param resource $stream
-     *
-     * @return resource
-     */
-    private static function prepared($stream)
-    {
-        stream_set_blocking($stream, false);
-        // Else PHP reads 8 KiB at a time into a buffer of its own.
-        stream_set_read_buffer($stream, 0);
 
         return $stream;
     }

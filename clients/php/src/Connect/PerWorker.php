@@ -45,7 +45,7 @@ final class PerWorker extends Connections
             if (!$used || (!$anew && $mark === self::AT_REST && $this->isOurs($url) && Opened::isQuiet($stream))) {
                 self::$busy[$url] = true;
                 self::$owner[$url] = (int) getmypid();
-                return new Opened($stream, reused: $used, kept: true);
+                return new Opened($used ? $stream : Connector::prepare($stream), reused: $used, kept: true);
             }
             fclose($stream);
             unset(self::$owner[$url]);

@@ -7,7 +7,7 @@ namespace Unhang\Tests\Fault;
 use PHPUnit\Framework\Attributes\RequiresPhpExtension;
 
 /**
- * The code in docs/php.md is code that runs.
+ * The code in docs/php.md and in the README is code that runs.
  */
 final class DocsTest extends FaultTestCase
 {
@@ -17,6 +17,30 @@ final class DocsTest extends FaultTestCase
         self::assertGreaterThan(3, count($snippets));
         foreach ($snippets as $snippet) {
             self::assertNotEmpty(token_get_all("<?php $snippet", TOKEN_PARSE));
+        }
+    }
+
+    /**
+     * What a newcomer pastes first must work with the server that the README is about: it answers and never closes.
+     */
+    public function testTheReadmesFirstCall(): void
+    {
+        $servers = ["OK\n" => 'a line', 'OK' => 'no line'];
+        foreach ($servers as $reply => $name) {
+            $this->serve('sends-this-and-keeps', $this->path($name), base64_encode($reply));
+            self::assertSame($reply, $this->readmesReply($this->path($name)));
+        }
+    }
+
+    private function readmesReply(string $path): string
+    {
+        $log = ini_set('error_log', $this->path('log'));
+        try {
+            $snippet = self::snippets('README.md')[0];
+            self::assertStringContainsString("'/run/odc.sock'", $snippet);
+            return eval(str_replace("'/run/odc.sock'", var_export($path, true), $snippet) . "\nreturn \$reply;");
+        } finally {
+            ini_set('error_log', (string) $log);
         }
     }
 
@@ -77,9 +101,9 @@ final class DocsTest extends FaultTestCase
     /**
      * @return list<string>
      */
-    private static function snippets(): array
+    private static function snippets(string $file = 'docs/php.md'): array
     {
-        preg_match_all('/^```php\n(.*?)^```/ms', (string) file_get_contents(dirname(__DIR__, 4) . '/docs/php.md'), $m);
+        preg_match_all('/^```php\n(.*?)^```/ms', (string) file_get_contents(dirname(__DIR__, 4) . "/$file"), $m);
 
         return $m[1];
     }
