@@ -13,6 +13,7 @@ import errno
 import hashlib
 import json
 import os
+import random
 import select
 import socket
 import struct
@@ -339,6 +340,44 @@ def lines_unasked(peer, argument):
     lines(peer, argument)
 
 
+@mode
+def lines_chaos(peer, argument):
+    """answers each line with itself, at random late, in pieces, cut short, with "ERR", closed before or after, or never"""
+    for line in lines_of(peer):
+        if not chaos(peer, line, b"ERR busy\n"):
+            return
+
+
+def chaos(peer, reply, refusal):
+    """Sends the reply in a random bad way; False: the connection is to be closed."""
+    way = random.randrange(10)
+    if way == 0:
+        return False
+    if way == 1:
+        peer.sendall(reply[: random.randrange(len(reply))])
+        return False
+    if way == 2:
+        peer.sendall(reply)
+        return False
+    if way == 3:
+        peer.sendall(refusal)
+        return True
+    if way == 4:
+        time.sleep(random.uniform(0, 0.2))
+    if way == 5:
+        for byte in reply:
+            peer.sendall(bytes([byte]))
+            time.sleep(random.uniform(0, 0.01))
+        return True
+    if way == 6:
+        at = random.randrange(len(reply))
+        peer.sendall(reply[:at])
+        time.sleep(random.uniform(0, 0.2))
+        reply = reply[at:]
+    peer.sendall(reply)
+    return True
+
+
 # Several exchanges on a connection: HTTP/1.1
 
 
@@ -458,6 +497,14 @@ def http_unasked(peer, argument):
         peer.sendall(http_reply(said(method, target, body)))
         time.sleep(0.05)
         peer.sendall(http_reply(b"idle", "408 Request Timeout"))
+
+
+@mode
+def http_chaos(peer, argument):
+    """answers "METHOD TARGET BODY" as lines-chaos does, with 503 in place of the ERR line"""
+    for method, target, body in http_requests(peer):
+        if not chaos(peer, http_reply(said(method, target, body)), http_reply(b"busy\n", "503 Busy")):
+            return
 
 
 # What is wrong before any connection: these run in place of the accept loop

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math/rand"
 	"net"
 	"net/http"
 	"os"
@@ -14,6 +15,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -334,6 +336,60 @@ func TestGoroutinesGetTheirOwnAnswers(t *testing.T) {
 	}
 }
 
+// A server that does everything wrong but answer twice, and impatient callers: no answer reaches another call.
+func TestChaos(t *testing.T) {
+	lines := &Lines{Path: serve(t, "lines-chaos")}
+	defer lines.Close()
+	client := &HTTP{Path: serve(t, "http-chaos")}
+	defer client.Close()
+	asks := map[string]func(context.Context, string) (string, error){
+		"lines": func(ctx context.Context, name string) (string, error) {
+			reply, err := lines.Call(ctx, []byte(name))
+			return string(reply), err
+		},
+		"http": func(ctx context.Context, name string) (string, error) {
+			response, err := client.Do(ctx, "POST", "/", nil, []byte(name))
+			if err != nil {
+				return "", err
+			}
+			if response.Status == 503 {
+				return name, nil
+			}
+			return strings.TrimPrefix(string(response.Body), "POST / "), nil
+		},
+	}
+	for via, ask := range asks {
+		var group sync.WaitGroup
+		var answered int32
+		for worker := 0; worker < 8; worker++ {
+			group.Add(1)
+			go func(worker int) {
+				defer group.Done()
+				for i := 0; i < 60; i++ {
+					ctx, cancel := context.WithCancel(background)
+					patience := []time.Duration{20, 100, 1000}[rand.Intn(3)] * time.Millisecond
+					time.AfterFunc(patience, cancel)
+					name := fmt.Sprintf("%s %d %d", via, worker, i)
+					reply, err := ask(ctx, name)
+					cancel()
+					switch {
+					case err == nil && reply == name:
+						atomic.AddInt32(&answered, 1)
+					case err == nil:
+						t.Errorf("%q got %q", name, reply)
+					case !errors.Is(err, Cancelled) && !errors.Is(err, ConnectionLost) && !errors.Is(err, ServerError):
+						t.Error(err)
+					}
+				}
+			}(worker)
+		}
+		group.Wait()
+		if answered == 0 {
+			t.Errorf("%s: no answer", via)
+		}
+	}
+}
+
 func TestIdleEndThatComesWithTheRequest(t *testing.T) {
 	lines := &Lines{Path: serve(t, "lines"), Timeout: patience}
 	defer lines.Close()
@@ -420,6 +476,41 @@ func echoes(t *testing.T, path string) {
 	}
 	if len(client.pool.idle) != 1 {
 		t.Errorf("%d idle connections", len(client.pool.idle))
+	}
+}
+
+func TestUnhangServe(t *testing.T) {
+	program := os.Getenv("UNHANG_BIN")
+	if program == "" {
+		t.Skip("UNHANG_BIN does not say where unhang is")
+	}
+	path := filepath.Join(t.TempDir(), "s")
+	command := exec.Command(program, "serve", path, "--max-request", "100B")
+	stdout, err := command.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := command.Start(); err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		_ = command.Process.Signal(syscall.SIGTERM)
+		_, _ = io.Copy(io.Discard, stdout)
+		_ = command.Wait()
+	}()
+	if _, err := stdout.Read(make([]byte, 100)); err != nil { // its first line says that it listens
+		t.Fatal(err)
+	}
+	client := Client{Path: path, Timeout: patience}
+	if reply, err := client.Call(background, []byte("hello")); err != nil || !bytes.HasPrefix(reply, []byte("OK")) {
+		t.Errorf("%q, %v", reply, err)
+	}
+	for _, size := range []int{101, 3_000_000} {
+		_, err := client.Call(background, make([]byte, size))
+		var e *Error
+		if !errors.As(err, &e) || e.Reason != "the request is longer than 100 bytes" {
+			t.Error(err)
+		}
 	}
 }
 

@@ -28,10 +28,9 @@ export function oneLine(text) {
 function characterSize(bytes, at) {
   const first = bytes[at];
   const size = first < 0x80 ? 1 : first < 0xc2 ? 0 : first < 0xe0 ? 2 : first < 0xf0 ? 3 : first < 0xf5 ? 4 : 0;
-  // Decoding finds what the first byte does not tell: a character cut short, or one that UTF-8 forbids.
-  const text = bytes.toString('utf8', at, at + size);
-  const isReplaced = text === '\ufffd' && bytes.readUIntBE(at, Math.min(3, bytes.length - at)) !== 0xefbfbd;
-  return Buffer.byteLength(text) === size && !isReplaced ? size : 0;
+  // Decoding and encoding again finds what the first byte does not tell: a character cut short, or one that UTF-8 forbids.
+  const character = bytes.subarray(at, at + size);
+  return size > 0 && Buffer.from(character.toString()).equals(character) ? size : 0;
 }
 
 function escaped(character) {

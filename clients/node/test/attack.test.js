@@ -192,6 +192,38 @@ test('many at a time, each its own answer', async (t) => {
   client.close();
 });
 
+for (const via of ['lines', 'http']) {
+  test(`${via}: no answer reaches another call, whatever the server does but answer twice`, async (t) => {
+    const path = await serve(t, `${via}-chaos`);
+    const client = via === 'lines' ? new LineClient(path) : new HttpClient(path);
+    const ask = async (name, options) => {
+      if (via === 'lines') {
+        return String(await client.call(name, options));
+      }
+      const response = await client.request('POST', '/', { ...options, body: name });
+      return response.status === 503 ? name : String(response.body).slice('POST / '.length);
+    };
+    let answered = 0;
+    const caller = async (number) => {
+      for (let count = 0; count < 60; count += 1) {
+        const patience = [20, 100, 1000][Math.floor(3 * Math.random())];
+        const options = count % 2 === 0 ? { timeout: patience } : { signal: AbortSignal.timeout(patience) };
+        const name = `${number}-${count}`;
+        const outcome = await ask(name, options).catch((error) => error);
+        if (typeof outcome === 'string') {
+          assert.equal(outcome, name);
+          answered += 1;
+        } else if (outcome.name !== 'TimeoutError') {
+          assert.ok(['connection_lost', 'server_error'].includes(outcome.kind), String(outcome));
+        }
+      }
+    };
+    await Promise.all(Array.from({ length: 8 }, (_, number) => caller(number)));
+    client.close();
+    assert.ok(answered > 0);
+  });
+}
+
 test('a late second answer that lies in the socket at the next call goes to nobody', async (t) => {
   const client = new LineClient(await serve(t, 'lines-twice-late'), { timeout: PATIENCE });
   assert.equal(String(await client.call('a')), 'a');
@@ -254,6 +286,22 @@ test("a server of Node's net with its defaults, half-closed and not", async (t) 
     return true;
   });
   assert.equal(String(await new Client(path, { timeout: PATIENCE, halfClose: false }).call('hello\n')), 'answer');
+});
+
+const unhang = process.env.UNHANG_BIN;
+test('unhang serve', { skip: !unhang && 'UNHANG_BIN does not say where unhang is' }, async (t) => {
+  const path = join(temporaryDirectory(t), 's');
+  const server = spawn(unhang, ['serve', path, '--max-request', '100B'], { stdio: ['ignore', 'pipe', 'inherit'] });
+  t.after(async () => {
+    server.kill();
+    await once(server, 'close');
+  });
+  await once(server.stdout, 'data'); // its first line says that it listens
+  const client = new Client(path, { timeout: PATIENCE });
+  assert.match(String(await client.call('hello')), /^OK/);
+  for (const size of [101, 3_000_000]) {
+    await assert.rejects(client.call(Buffer.alloc(size)), { reason: 'the request is longer than 100 bytes' });
+  }
 });
 
 test("Node's http", async (t) => {

@@ -6,6 +6,7 @@ import http.server
 import os
 import pathlib
 import pickle
+import random
 import resource
 import shutil
 import signal
@@ -16,6 +17,7 @@ import sys
 import threading
 import time
 import unittest
+from concurrent.futures import ThreadPoolExecutor
 from unittest import mock
 
 import unhang
@@ -339,6 +341,68 @@ class SharedTest(SocketTestCase):
         self.assertEqual(inheritable, [False])
 
 
+class ChaosTest(SocketTestCase):
+    """A server that does everything wrong but answer twice, and impatient callers: no answer reaches another call."""
+
+    def impatient(self, ask):
+        """`ask(name, timeout)` gives what should be the name. Gives how many answers came."""
+        answered = []
+
+        def caller(number):
+            for count in range(60):
+                name = f"{number}-{count}"
+                try:
+                    if ask(name, random.choice([0.02, 0.1, 1])) == name:
+                        answered.append(name)
+                    else:
+                        crossed.append(name)
+                except unhang.UnhangError as error:
+                    self.assertIn(error.kind, ("timeout", "connection_lost", "server_error"))
+
+        crossed = []
+        with ThreadPoolExecutor(8) as pool:
+            for future in [pool.submit(caller, number) for number in range(8)]:
+                future.result()
+        self.assertEqual(crossed, [])
+        self.assertGreater(len(answered), 0)
+
+    def test_lines(self):
+        self.serve("lines-chaos")
+        with unhang.LineClient(self.path) as client:
+            self.impatient(lambda name, timeout: client.call(name, timeout=timeout).decode())
+
+    def test_http(self):
+        self.serve("http-chaos")
+
+        def ask(name, timeout):
+            response = client.request("POST", "/", body=name, timeout=timeout)
+            return name if response.status == 503 else response.body.decode()[len("POST / ") :]
+
+        with unhang.HttpClient(self.path) as client:
+            self.impatient(ask)
+
+    def test_asyncio_cancelled_at_random(self):
+        self.serve("lines-chaos")
+
+        async def caller(client, number):
+            for count in range(60):
+                name = f"{number}-{count}".encode()
+                call = asyncio.ensure_future(client.call(name, timeout=1))
+                done, _ = await asyncio.wait([call], timeout=random.choice([0.02, 0.1, 1]))
+                if not done:
+                    call.cancel()
+                try:
+                    self.assertEqual(await call, name)
+                except (asyncio.CancelledError, unhang.UnhangError):
+                    pass
+
+        async def all_callers():
+            async with aio.LineClient(self.path) as client:
+                await asyncio.gather(*(caller(client, number) for number in range(8)))
+
+        asyncio.run(all_callers())
+
+
 class AsyncioTest(SocketTestCase):
     def test_many_at_a_time(self):
         self.serve("lines-late", "0.1")
@@ -482,6 +546,23 @@ class RealServersTest(SocketTestCase):
                 body = bytes([number]) * (number * 1000)
                 response = client.request("POST", f"/{number}", body=body)
                 self.assertEqual((response.status, response.body), (200, body))
+
+    def test_unhang_serve(self):
+        program = os.environ.get("UNHANG_BIN")
+        if not program:
+            self.skipTest("UNHANG_BIN does not say where unhang is")
+        command = [program, "serve", self.path, "--max-request", "100B"]
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, stdin=subprocess.DEVNULL)
+        self.addCleanup(process.stdout.close)
+        self.addCleanup(process.wait)
+        self.addCleanup(process.terminate)
+        self.assertIn(b"listening", process.stdout.readline())
+        client = unhang.Client(self.path, timeout=PATIENCE)
+        self.assertTrue(client.call("hello").startswith(b"OK"))
+        for size in (101, 3_000_000):
+            with self.assertRaises(unhang.ServerError) as caught:
+                client.call(b"x" * size)
+            self.assertEqual(caught.exception.reason, "the request is longer than 100 bytes")
 
     def test_http_server_of_python(self):
         server = HttpServer(self.path, HttpHandler)
