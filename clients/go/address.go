@@ -32,6 +32,11 @@ func checkAddress(path string) error {
 	return nil
 }
 
+// shownAddress is for messages. A file may have any name: what is not UTF-8 or would harm a terminal is escaped.
+func shownAddress(path string) string {
+	return oneLine([]byte(path))
+}
+
 func isAbstract(path string) bool {
 	return strings.HasPrefix(path, "@")
 }

@@ -77,6 +77,13 @@ func TestServerIsGone(t *testing.T) {
 	}
 }
 
+func TestNameThatIsNoText(t *testing.T) {
+	e := fails(t, NoSuchFile, t.TempDir()+"/\xff\x1b[2J")
+	if !strings.Contains(e.Error(), `/\xff\x1b[2J (`) || !strings.HasSuffix(e.Address, `/\xff\x1b[2J`) {
+		t.Error(e)
+	}
+}
+
 func TestDatagramSocket(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "s")
 	socket, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: path, Net: "unixgram"})

@@ -48,8 +48,8 @@ func (c Client) Call(ctx context.Context, request []byte) ([]byte, error) {
 	// Never used twice: a late reply would be taken for the answer to the next call.
 	defer connection.close()
 	exchange := exchange{
-		connection: connection, path: c.Path, request: request, scanner: c.Ends.scanner(settings.maxReply), deadline: deadline,
-		halfClose: !c.NoHalfClose, maxReply: settings.maxReply,
+		connection: connection, path: shownAddress(c.Path), request: request, scanner: c.Ends.scanner(settings.maxReply),
+		deadline: deadline, halfClose: !c.NoHalfClose, maxReply: settings.maxReply,
 	}
 	found, err := exchange.run(ctx)
 	if err != nil {

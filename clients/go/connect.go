@@ -38,11 +38,11 @@ type connection struct {
 // connect tries again while the accept queue is full. The error is an *Error.
 func connect(ctx context.Context, path string, deadline deadline) (*connection, error) {
 	if deadline.timeout <= 0 {
-		return nil, tooLateToBegin(path)
+		return nil, tooLateToBegin(shownAddress(path))
 	}
 	for pause := firstPause; ; pause *= 2 {
 		if ctx.Err() == context.Canceled {
-			return nil, cancelled(path, nil, false, ctx)
+			return nil, cancelled(shownAddress(path), nil, false, ctx)
 		}
 		made, err := attempt(path)
 		if err == nil {
@@ -196,7 +196,7 @@ func connectFailure(path string, err error, elapsed time.Duration) *Error {
 	case inPlace != "":
 		found = "it is " + inPlace
 	case errno == 0:
-		found = err.Error()
+		found = shownAddress(err.Error())
 	}
 	kind, advice := connectAdvice(path, errno, inPlace != "", elapsed)
 	fault := FaultSetup
@@ -204,8 +204,8 @@ func connectFailure(path string, err error, elapsed time.Duration) *Error {
 		fault = FaultServer
 	}
 	return &Error{
-		Kind: kind, Fault: fault, Address: path, Advice: advice, Err: err,
-		message: fmt.Sprintf("cannot connect to %s (%s)", path, found),
+		Kind: kind, Fault: fault, Address: shownAddress(path), Advice: advice, Err: err,
+		message: fmt.Sprintf("cannot connect to %s (%s)", shownAddress(path), found),
 	}
 }
 

@@ -70,7 +70,7 @@ type Error struct {
 	Fault Fault
 	// MayHaveRun is false only if the server cannot have seen the request; then repeating it is safe.
 	MayHaveRun bool
-	// Address is the socket as it was given.
+	// Address is the socket, escaped if its name needs it.
 	Address string
 	// Reply has the bytes that had come.
 	Reply []byte

@@ -14,7 +14,7 @@ import (
 // It sends and receives at the same time: a server that answers while it reads would wait for us as we wait for it.
 type exchange struct {
 	connection *connection
-	path       string
+	path       string // as messages show it
 	request    []byte
 	scanner    scanner
 	traits     traits

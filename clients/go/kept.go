@@ -36,7 +36,8 @@ func (p *pool) call(ctx context.Context, path string, s settings, request []byte
 			}
 		}
 		exchange := exchange{
-			connection: connection, path: path, request: request, scanner: newScanner(), deadline: deadline, maxReply: s.maxReply,
+			connection: connection, path: shownAddress(path), request: request, scanner: newScanner(), deadline: deadline,
+			maxReply: s.maxReply,
 		}
 		found, err := exchange.run(ctx)
 		if exchange.isClean() && err == nil {
@@ -59,7 +60,7 @@ func checkUnasked(c *connection, path string) error {
 	}
 	said := make([]byte, readSize)
 	if n, err := c.receiveNow(said); err == nil && n > 0 {
-		return unasked(path, said[:n])
+		return unasked(shownAddress(path), said[:n])
 	}
 	return nil // its end or a reset, which the exchange will tell
 }

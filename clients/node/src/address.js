@@ -3,6 +3,7 @@
 import { statSync } from 'node:fs';
 
 import { InvalidArgumentError } from './errors.js';
+import { oneLine } from './shown.js';
 
 // unix(7): sun_path has 108 bytes, one of them a NUL: behind a path, in front of an abstract name.
 const MAX_BYTES = 107;
@@ -13,7 +14,9 @@ export class Address {
     if (typeof path !== 'string') {
       throw new InvalidArgumentError(`the socket's path must be a string, but it is a ${typeof path}`, 'Give a path or "@name".');
     }
-    this.shown = path;
+    // A file may have any name: what would harm a terminal is escaped.
+    this.shown = oneLine(Buffer.from(path));
+    this.path = path;
     this.isAbstract = path.startsWith('@');
     const name = this.isAbstract ? path.slice(1) : path;
     if (name === '') {
@@ -30,14 +33,14 @@ export class Address {
     }
     if (/^[a-z0-9+.-]+:\/\//i.test(name)) {
       throw new InvalidArgumentError(
-        `the socket's path must be a plain path, but it is the URL "${path}"`,
+        `the socket's path must be a plain path, but it is the URL "${this.shown}"`,
         'Leave out its scheme.',
       );
     }
     const bytes = Buffer.byteLength(name);
     if (bytes > MAX_BYTES) {
       throw new InvalidArgumentError(
-        `the socket's path may have at most ${MAX_BYTES} bytes, but "${path}" has ${bytes}`,
+        `the socket's path may have at most ${MAX_BYTES} bytes, but "${this.shown}" has ${bytes}`,
         'Use a shorter one, or a path relative to the working directory.',
       );
     }

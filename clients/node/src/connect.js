@@ -152,7 +152,7 @@ const PADDED =
 /** Whether somebody has just this abstract name: proc(5), /proc/net/unix, which shows it with "@" in front. */
 function isBound(address) {
   try {
-    return readFileSync('/proc/net/unix', 'utf8').split('\n').some((line) => line.endsWith(` ${address.shown}`));
+    return readFileSync('/proc/net/unix', 'utf8').split('\n').some((line) => line.endsWith(` ${address.path}`));
   } catch {
     return false;
   }

@@ -4,6 +4,7 @@
 
 import { Malformed, TooLarge, beginsErrorLine, found } from './ends.js';
 import { InvalidArgumentError } from './errors.js';
+import { quoted } from './shown.js';
 
 const MAX_HEAD = 64 * 1024;
 const MAX_HEADERS = 100;
@@ -18,11 +19,11 @@ const OURS = ['content-length', 'transfer-encoding', 'connection', 'upgrade', 'e
 /** Throws InvalidArgumentError for what would be read as something else than one request. */
 export function requestBytes(method, target, headers, body) {
   if (typeof method !== 'string' || !TOKEN.test(method) || method === 'CONNECT') {
-    throw new InvalidArgumentError(`no HTTP method for this client: ${JSON.stringify(method)}`, "Say 'GET' or 'POST'.");
+    throw new InvalidArgumentError(`no HTTP method for this client: ${quoted(method)}`, "Say 'GET' or 'POST'.");
   }
   if (typeof target !== 'string' || !/^[!-~]+$/.test(target)) {
     throw new InvalidArgumentError(
-      `an HTTP target has only visible ASCII, but it is ${JSON.stringify(target)}`,
+      `an HTTP target has only visible ASCII, but it is ${quoted(target)}`,
       'Encode it by encodeURI().',
     );
   }
@@ -34,14 +35,14 @@ export function requestBytes(method, target, headers, body) {
   for (const [name, value] of pairs) {
     if (!TOKEN.test(name) || OURS.includes(name.toLowerCase())) {
       throw new InvalidArgumentError(
-        `not a header to be set here: ${JSON.stringify(name)}`,
+        `not a header to be set here: ${quoted(name)}`,
         'The client says itself how long the body is.',
       );
     }
     // Latin-1 has no more: other characters would be cut to one byte, perhaps a line break.
     if (!/^[\x01-\x09\x0b\x0c\x0e-\xff]*$/.test(value)) {
       throw new InvalidArgumentError(
-        `a header's value is Latin-1 without a line break or NUL, but it is ${JSON.stringify(value)}`,
+        `a header's value is Latin-1 without a line break or NUL, but it is ${quoted(value)}`,
         'Encode it.',
       );
     }
@@ -113,7 +114,7 @@ class HttpScanner {
       if (this.#at === 0 && beginsErrorLine(buffer)) {
         return undefined;
       }
-      throw new Malformed(`no HTTP reply begins with ${JSON.stringify(prefix)}`);
+      throw new Malformed(`no HTTP reply begins with ${quoted(prefix, 'latin1')}`);
     }
     const end = buffer.indexOf('\r\n\r\n', Math.max(this.#at, this.#looked - 3), 'latin1');
     this.#looked = buffer.length;
@@ -183,7 +184,7 @@ class HttpScanner {
 function chunkSize(line) {
   const digits = line.split(';', 1)[0].replace(/[ \t]+$/, '');
   if (!/^[0-9A-Fa-f]+$/.test(digits)) {
-    throw new Malformed(`no size of a chunk: ${JSON.stringify(digits.slice(0, 40))}`);
+    throw new Malformed(`no size of a chunk: ${quoted(digits.slice(0, 40), 'latin1')}`);
   }
   return Number.parseInt(digits, 16);
 }
@@ -192,7 +193,7 @@ function parseHead(raw, method, maxReply) {
   const [first, ...lines] = raw.split('\r\n');
   const statusLine = STATUS_LINE.exec(first);
   if (statusLine === null) {
-    throw new Malformed(`no status line: ${JSON.stringify(first.slice(0, 80))}`);
+    throw new Malformed(`no status line: ${quoted(first.slice(0, 80), 'latin1')}`);
   }
   if (lines.length > MAX_HEADERS) {
     throw new Malformed(`more than ${MAX_HEADERS} headers`);
@@ -209,10 +210,10 @@ function parseHead(raw, method, maxReply) {
     throw new Malformed('its length is said twice');
   }
   if (codings.length > 1 || (codings.length === 1 && codings[0] !== 'chunked')) {
-    throw new Malformed(`a transfer coding other than chunked: ${JSON.stringify(codings)}`);
+    throw new Malformed(`a transfer coding other than chunked: ${quoted(codings, 'latin1')}`);
   }
   if (lengths.length === 1 && !/^[0-9]+$/.test(lengths[0])) {
-    throw new Malformed(`no length: ${JSON.stringify(lengths[0].slice(0, 40))}`);
+    throw new Malformed(`no length: ${quoted(lengths[0].slice(0, 40), 'latin1')}`);
   }
 
   const closes = values('connection').some((value) => value.toLowerCase().split(',').some((one) => one.trim() === 'close'));
@@ -240,7 +241,7 @@ function parseHeader(line) {
   const value = line.slice(colon + 1);
   // A name with a space at either end, or a line that begins with one (folded), is no token.
   if (!TOKEN.test(name) || /[\r\n\0]/.test(value)) {
-    throw new Malformed(`no header: ${JSON.stringify(line.slice(0, 80))}`);
+    throw new Malformed(`no header: ${quoted(line.slice(0, 80), 'latin1')}`);
   }
   return [name, value.replace(/^[ \t]+|[ \t]+$/g, '')];
 }

@@ -49,3 +49,8 @@ function byteEscape(byte) {
 export function time(milliseconds) {
   return milliseconds < 1000 ? `${Math.round(milliseconds)} ms` : `${Math.round(milliseconds) / 1000} s`;
 }
+
+/** A stranger's text in quotes. `encoding` is how the string stands for bytes. */
+export function quoted(text, encoding = 'utf8') {
+  return `"${oneLine(Buffer.from(String(text), encoding))}"`;
+}

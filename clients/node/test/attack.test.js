@@ -43,6 +43,11 @@ test('nothing at the path', async (t) => {
   assert.match((await fails(`${path}.d`, 'not_a_stream_socket')).message, /a directory/);
 });
 
+test('a name that would harm a terminal', async (t) => {
+  const error = await fails(`${temporaryDirectory(t)}/\u202e\x1b[2J`, 'no_such_file');
+  assert.ok(error.message.includes('/\\u{202e}\\x1b[2J ('), error.message);
+});
+
 test('the server is gone', async (t) => {
   const path = join(temporaryDirectory(t), 's');
   const code = 'import socket, sys; s = socket.socket(socket.AF_UNIX); s.bind(sys.argv[1])';

@@ -62,6 +62,11 @@ class ConnectTest(SocketTestCase):
             server.bind(self.path)
             self.fails("not_a_stream_socket")
 
+    def test_a_name_that_is_no_text(self):
+        """Its message must be printable: to print what os.fsdecode() makes of such a name is an error."""
+        error = self.fails("no_such_file", os.fsencode(self.directory) + b"/\xff\x1b[2J")
+        self.assertIn("\\xff\\x1b[2J", str(error).encode().decode())
+
     def test_an_abstract_name(self):
         self.path = f"@unhang-test-{os.getpid()}-{time.monotonic_ns()}"
         self.serve("echo")
@@ -330,6 +335,31 @@ class SharedTest(SocketTestCase):
         self.assertEqual(client.call("slow-parent"), b"slow-parent")
         for child in children:
             self.assertEqual(os.waitpid(child, 0)[1], 0)
+
+    def test_a_forked_child_does_not_hide_the_close_from_the_server(self):
+        with socket.socket(socket.AF_UNIX) as listener:
+            listener.bind(self.path)
+            listener.listen()
+            client = unhang.LineClient(self.path, timeout=PATIENCE)
+            asked = threading.Thread(target=client.call, args=("a",))
+            asked.start()
+            server, _ = listener.accept()
+            self.addCleanup(server.close)
+            server.recv(100)
+            server.sendall(b"a\n")
+            asked.join()
+            held, release = os.pipe()
+            child = os.fork()
+            if child == 0:  # it has the idle connection, too, and lives on
+                os.close(release)
+                os.read(held, 1)
+                os._exit(0)
+            client.close()
+            server.settimeout(PATIENCE)
+            self.assertEqual(server.recv(100), b"")
+            os.close(release)
+            os.close(held)
+            os.waitpid(child, 0)
 
     def test_a_child_does_not_keep_the_connection_open(self):
         """The server's end must see the close, although a child that was started meanwhile lives on."""

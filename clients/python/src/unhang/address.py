@@ -8,6 +8,7 @@ import stat
 from typing import Optional, Union
 
 from .errors import InvalidArgument
+from .shown import one_line
 
 PathLike = Union[str, bytes, "os.PathLike[str]", "os.PathLike[bytes]"]
 
@@ -19,9 +20,9 @@ class Address:
     """A socket's path, or ``@name`` for an abstract socket."""
 
     def __init__(self, path: PathLike) -> None:
-        # Surrogates stand for bytes that are not UTF-8: the file system has such names.
         written = os.fsencode(path)
-        self.shown = os.fsdecode(written)
+        # A file may have any name: what is not UTF-8 or would harm a terminal is escaped.
+        self.shown = one_line(written)
         self.is_abstract = written.startswith(b"@")
         name = written[1:] if self.is_abstract else written
         if not name:

@@ -78,6 +78,12 @@ class Connection:
         return False
 
     def close(self) -> None:
+        if self.pid == os.getpid():
+            # A child of fork() may have the descriptor, too: without this the server would see no end until it exits.
+            try:
+                self.sock.shutdown(socket.SHUT_RDWR)
+            except OSError:
+                pass  # the server has gone
         if self.takes_descriptors and not self.drained:
             # What lies unread may hold descriptors; closing them may block. Nobody waits for this thread.
             try:

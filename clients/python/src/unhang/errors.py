@@ -13,7 +13,7 @@ class UnhangError(Exception):
     ``kind``: one word for logs and metrics; the same in the clients of all languages.
     ``fault``: "caller" (this code), "setup" (path, permissions, limits), "server", or "unclear".
     ``may_have_run``: False only if the server cannot have seen the request; then repeating it is safe.
-    ``address``: the socket as it was given. ``reply``: the bytes that had come. ``errno``: the system's, or None.
+    ``address``: the socket, escaped if its name needs it. ``reply``: the bytes that had come. ``errno``: the system's, or None.
     ``advice``: what to do next; part of the message, too.
     """
 
