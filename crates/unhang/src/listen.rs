@@ -8,12 +8,12 @@ pub(crate) mod owner;
 pub(crate) mod replace;
 pub(crate) mod watcher;
 
-use std::fs::{self, File};
+use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, TryLockError, Weak};
 use std::time::{Duration, Instant};
 
@@ -175,6 +175,23 @@ impl Bind {
     }
 }
 
+/// No client can pass descriptors: the kernel refuses them.
+const NEVER: u8 = 0;
+/// Only those that connected before the kernel was told to refuse them. They come first.
+const AT_FIRST: u8 = 1;
+/// The kernel cannot refuse them.
+const ALWAYS: u8 = 2;
+
+/// A client that was taken from the accept queue.
+#[derive(Debug)]
+pub(crate) struct Accepted {
+    pub(crate) socket: OwnedFd,
+    /// Whether it has to be read by [`passed_descriptors::peek`], and closed by
+    /// [`passed_descriptors::close_elsewhere`].
+    #[cfg_attr(not(test), expect(dead_code, reason = "the new core reads it"))]
+    pub(crate) may_bring_descriptors: bool,
+}
+
 /// A listening socket. Dropping it removes its file, if that is still its own and no other process has the
 /// socket.
 #[derive(Debug)]
@@ -186,6 +203,10 @@ pub struct Listener {
     backlog: Option<i32>,
     /// Whether nobody can connect any more. Locked while a successor is asked whether it comes to serve.
     closed: Arc<Mutex<bool>>,
+    /// Whether a successor has it, too.
+    is_shared: AtomicBool,
+    /// Which clients may have passed descriptors along: [`ALWAYS`], [`AT_FIRST`] or [`NEVER`].
+    passing: AtomicU8,
     // Dropped in this order: the files are removed if nobody has the socket any more, and until they are
     // gone no other process may begin.
     control: Option<Arc<Control>>,
@@ -209,8 +230,7 @@ impl Listener {
         };
         socket.set_nonblocking(true).map_err(failed)?;
         let address = Address::of_socket(&socket.local_addr().map_err(failed)?);
-        let listens = rustix::net::sockopt::socket_acceptconn(&socket);
-        if !listens.map_err(|error| failed(error.into()))? {
+        if !is_listening(&socket) {
             // Nobody could connect, and nothing would ever say so.
             let complaint = "it does not listen: whoever passes it must have called listen()";
             let complaint = io::Error::other(complaint);
@@ -221,7 +241,12 @@ impl Listener {
     }
 
     fn new(parts: ListenerParts, address: Address, ours: bool) -> Self {
-        passed_descriptors::refuse(&parts.socket);
+        let passing = match passed_descriptors::refuse(&parts.socket) {
+            false => ALWAYS,
+            // Its clients may have connected before.
+            true if is_listening(&parts.socket) => AT_FIRST,
+            true => NEVER,
+        };
         let control_file = parts.control.as_ref().and_then(|control| control.file.clone());
         let all = parts.file.iter().cloned().chain(control_file).collect();
         Self {
@@ -229,6 +254,8 @@ impl Listener {
             old_server: None,
             backlog: None,
             closed: Arc::default(),
+            is_shared: AtomicBool::new(false),
+            passing: AtomicU8::new(passing),
             control: parts.control.map(Arc::new),
             socket: parts.socket,
             file: parts.file,
@@ -249,7 +276,32 @@ impl Listener {
 
     /// Takes a connection from the accept queue, non-blocking like the listener itself.
     pub(crate) fn accept(&self) -> rustix::io::Result<OwnedFd> {
-        rustix::net::accept_with(&self.socket, SocketFlags::CLOEXEC | SocketFlags::NONBLOCK)
+        self.accept_client().map(|client| client.socket)
+    }
+
+    /// The same, and tells whether the client may have passed descriptors along.
+    pub(crate) fn accept_client(&self) -> rustix::io::Result<Accepted> {
+        // Before the accept: once a client is accepted that cannot pass any, one that was accepted before it
+        // may still have to be looked at.
+        let passing = self.passing.load(Ordering::Acquire);
+        if self.is_shared.load(Ordering::Relaxed) {
+            // The flag is the socket's, and another process that has it may clear it (O_NONBLOCK, fcntl(2)).
+            rustix::io::ioctl_fionbio(&self.socket, true)?;
+        }
+        let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+        let socket = rustix::net::accept_with(&self.socket, flags)?;
+        let may_bring_descriptors = match passing {
+            NEVER => false,
+            AT_FIRST if passed_descriptors::are_refused(&socket) => {
+                self.passing.store(NEVER, Ordering::Release);
+                false
+            }
+            _ => {
+                passed_descriptors::refuse(&socket);
+                true
+            }
+        };
+        Ok(Accepted { socket, may_bring_descriptors })
     }
 
     /// Whether a client is in the accept queue.
@@ -315,6 +367,7 @@ impl Listener {
                     control: control.as_fd(),
                     lock: self.lock.as_ref().map(AsFd::as_fd),
                 };
+                self.is_shared.store(true, Ordering::Relaxed);
                 replace::give(&given, successor, replace::PATIENCE)
             }
             // Nobody could connect to it any more. The successor is told nothing, asks again, and finds no
@@ -350,6 +403,8 @@ impl Listener {
             self.files.remove();
             // Fails only on a socket that does not listen, and then there is no door.
             let _ = rustix::net::shutdown(&self.socket, Shutdown::Read);
+        } else {
+            self.is_shared.store(true, Ordering::Relaxed);
         }
         Some(self.is_ours())
     }
@@ -369,16 +424,25 @@ impl Listener {
         self.file.as_ref()
     }
 
+    /// By descriptor, and not by name: another user that may write to the directory could have put a file of
+    /// somebody else's there meanwhile.
     fn set_owner(&self, wanted: &Bind) -> Result<(), Error> {
-        let Some(path) = self.address.path() else { return Ok(()) };
+        let Some(file) = &self.file else { return Ok(()) };
+        let failed = |step: &str| {
+            let step = format!("give the socket its {step}");
+            move |error: io::Error| Error::setup(&self.address, step, error)
+        };
+        // The umask has narrowed the mode at the bind. First this: afterwards the file may be another user's.
+        file.set_mode(wanted.mode).map_err(failed("mode"))?;
         if wanted.owner.is_some() || wanted.group.is_some() {
-            std::os::unix::fs::chown(path, wanted.owner, wanted.group)
-                .map_err(|error| Error::setup(&self.address, "give the socket its owner", error))?;
+            file.set_owner(wanted.owner, wanted.group).map_err(failed("owner"))?;
         }
-        // The umask has narrowed the mode at the bind: widen it, now that the group is right.
-        fs::set_permissions(path, fs::Permissions::from_mode(wanted.mode))
-            .map_err(|error| Error::setup(&self.address, "give the socket its mode", error))
+        Ok(())
     }
+}
+
+fn is_listening(socket: impl AsFd) -> bool {
+    rustix::net::sockopt::socket_acceptconn(socket).unwrap_or(false)
 }
 
 impl AsFd for Listener {
@@ -434,5 +498,29 @@ mod tests {
         let listener = Bind::new(&path).listen().unwrap();
         drop(listener);
         assert!(!path.exists(), "nobody has it");
+    }
+
+    /// What was passed before the listener refused descriptors is in the socket all the same.
+    #[test]
+    fn of_an_inherited_listener_the_clients_that_came_first_may_bring_descriptors() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("s");
+        let inherited = UnixListener::bind(&path).unwrap();
+        let _before = [(); 2].map(|()| UnixStream::connect(&path).unwrap());
+        let listener = Listener::inherited(inherited).unwrap();
+        let _after = [(); 2].map(|()| UnixStream::connect(&path).unwrap());
+        let all = [(); 4].map(|()| listener.accept_client().unwrap().may_bring_descriptors);
+        let can_refuse = passed_descriptors::refuse(UnixStream::pair().unwrap().0);
+        assert_eq!(all, if can_refuse { [true, true, false, false] } else { [true; 4] });
+    }
+
+    #[test]
+    fn no_client_of_a_listener_of_our_own_brings_descriptors() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("s");
+        let listener = Bind::new(&path).listen().unwrap();
+        let _client = UnixStream::connect(&path).unwrap();
+        let can_refuse = passed_descriptors::refuse(UnixStream::pair().unwrap().0);
+        assert_eq!(listener.accept_client().unwrap().may_bring_descriptors, !can_refuse);
     }
 }

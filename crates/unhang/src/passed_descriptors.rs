@@ -8,10 +8,11 @@
 //! ([`close_elsewhere`]).
 
 use std::io::{self, IoSliceMut};
-use std::os::fd::{AsFd, IntoRawFd, OwnedFd};
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use nix::sys::socket::setsockopt;
-use nix::{libc, setsockopt_impl, sockopt_impl};
+use nix::sys::socket::{getsockopt, setsockopt};
+use nix::{getsockopt_impl, libc, setsockopt_impl, sockopt_impl};
 use rustix::net::{RecvAncillaryBuffer, RecvFlags, ReturnFlags, Shutdown};
 
 /// Linux 6.16, include/uapi/asm-generic/socket.h: whether the peers of a socket, or of those that it
@@ -21,7 +22,7 @@ const SO_PASSRIGHTS: libc::c_int = 83;
 #[cfg(any(target_arch = "sparc", target_arch = "sparc64"))]
 const SO_PASSRIGHTS: libc::c_int = 92;
 
-sockopt_impl!(PassRights, SetOnly, libc::SOL_SOCKET, SO_PASSRIGHTS, bool);
+sockopt_impl!(PassRights, Both, libc::SOL_SOCKET, SO_PASSRIGHTS, bool);
 
 /// Lets a peer that passes a descriptor to this socket, or to one that it accepts, get an error (EPERM).
 /// A client must call it before `connect()`, a server before `listen()`: a descriptor that was passed
@@ -30,7 +31,25 @@ sockopt_impl!(PassRights, SetOnly, libc::SOL_SOCKET, SO_PASSRIGHTS, bool);
 /// Whether the kernel can: older ones answer ENOPROTOOPT, and then [`peek`] has to look at all that is
 /// read.
 pub fn refuse(socket: impl AsFd) -> bool {
-    setsockopt(&socket, PassRights, &false).is_ok()
+    let refused = setsockopt(&socket, PassRights, &false).is_ok();
+    if !refused {
+        // A read skips a byte that was sent out of band, closes what came with it, and [`peek`] does not see
+        // it (`manage_oob`, net/unix/af_unix.c). In line it is a byte as any other.
+        let _ = rustix::net::sockopt::set_socket_oobinline(&socket, true);
+    }
+    refused
+}
+
+/// Takes the descriptors of this peer again.
+pub(crate) fn allow(socket: impl AsFd) {
+    // If the kernel does not know the option, nothing was refused.
+    let _ = setsockopt(&socket, PassRights, &true);
+}
+
+/// Whether a peer of this socket gets that error. One that connected before its listener refused
+/// descriptors does not, and may have passed some.
+pub(crate) fn are_refused(socket: impl AsFd) -> bool {
+    getsockopt(&socket, PassRights) == Ok(false)
 }
 
 /// What can be read now.
@@ -69,9 +88,43 @@ pub fn close_elsewhere(socket: OwnedFd) {
     if rustix::io::ioctl_fionread(&socket).is_ok_and(|unread| unread == 0) {
         return;
     }
-    let socket = socket.into_raw_fd();
-    // The number, not the descriptor itself: a thread that cannot be started would close what it was given.
-    // Then it stays open, which costs one descriptor; to close it here could cost the deadline.
-    let closer = std::thread::Builder::new().name("closer".into());
-    let _ = closer.spawn(move || nix::unistd::close(socket));
+    let mut closer = closer();
+    closer.waiting.push(socket);
+    if closer.threads < CLOSERS {
+        // If no thread can be started, it stays open until the next one is. To close it here could cost a
+        // deadline.
+        let thread = std::thread::Builder::new().name("closer".into()).spawn(close_all);
+        closer.threads += usize::from(thread.is_ok());
+    }
+}
+
+/// How many sockets wait for a thread that closes them.
+pub(crate) fn waiting_to_be_closed() -> usize {
+    closer().waiting.len()
+}
+
+/// Threads that close at a time. A close takes microseconds, but for those of a hostile peer, of which each
+/// costs a thread for as long as that peer likes; more threads than this would cost the machine.
+const CLOSERS: usize = 32;
+
+struct Closer {
+    threads: usize,
+    waiting: Vec<OwnedFd>,
+}
+
+fn closer() -> MutexGuard<'static, Closer> {
+    static CLOSER: Mutex<Closer> = Mutex::new(Closer { threads: 0, waiting: Vec::new() });
+    CLOSER.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn close_all() {
+    loop {
+        let mut closer = closer();
+        let Some(socket) = closer.waiting.pop() else {
+            closer.threads -= 1;
+            return;
+        };
+        drop(closer);
+        drop(socket);
+    }
 }

@@ -9,6 +9,7 @@ mod half_close;
 mod idle_crowd;
 mod memory;
 mod more_after;
+mod passed;
 mod queue_full;
 mod silent;
 mod slow_writer;

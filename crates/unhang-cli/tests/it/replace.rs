@@ -3,6 +3,7 @@
 use std::io::{Read, Write};
 use std::os::unix::fs::MetadataExt;
 use std::os::unix::net::{UnixListener, UnixStream};
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -11,6 +12,7 @@ use rustix::process::{Resource, Signal};
 
 use crate::support::daemon::Daemon;
 use crate::support::peer::Peer;
+use crate::support::programs::unable;
 use crate::support::{PATIENCE, Place, UNHANG, await_some};
 
 fn inode(path: &Path) -> u64 {
@@ -334,4 +336,31 @@ fn who_comes_while_a_server_stops_with_a_successor_that_is_slow_is_served() {
     }
     drop(slow);
     assert!(server.wait().success());
+}
+
+/// Regression: in a user namespace that maps nobody, the server and every other user have the same number, and
+/// any of them was given the listener.
+#[test]
+fn a_user_that_the_namespace_does_not_map_is_not_given_the_socket() {
+    if !rustix::process::getuid().is_root() {
+        return unable("only root can ask as another user");
+    }
+    let name = format!("unhang-unmapped-{}", std::process::id());
+    let mut command = Command::new("unshare");
+    command.args(["--user", UNHANG, "serve", &format!("@{name}")]);
+    let server = Daemon::start(&mut command, "listening");
+    // It may have been told before it could ask.
+    let ask = "import socket, sys
+s = socket.socket(socket.AF_UNIX)
+s.connect('\\0' + sys.argv[1])
+try:
+    s.sendall(b'unhang replace 1\\n')
+except BrokenPipeError:
+    pass
+print(s.recv(500).decode())";
+    let mut asks = Command::new("/usr/bin/python3");
+    asks.args(["-c", ask, &format!("{name}.ctl")]).uid(12_345).gid(12_345);
+    let told = String::from_utf8(asks.output().unwrap().stdout).unwrap();
+    assert!(told.contains("runs as user 65534") && told.contains("it could be anybody"), "{told}");
+    server.await_line("not replaced");
 }

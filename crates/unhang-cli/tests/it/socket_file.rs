@@ -240,7 +240,7 @@ fn a_missing_folder_is_named() {
     let place = Place::new();
     let (code, said) = refused(&place.folder.path().join("missing/s"), &[]);
     assert_eq!(code, Some(1), "{said}");
-    assert!(said.contains("missing") && said.contains("Create the folder"), "{said}");
+    assert!(said.contains("missing") && said.contains("Create the directory"), "{said}");
 }
 
 #[test]

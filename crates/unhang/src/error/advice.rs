@@ -94,7 +94,15 @@ fn after_setup(step: &str, source: &io::Error) -> &'static str {
         ("take the socket over from its server", io::ErrorKind::PermissionDenied, _) => {
             "Start it as the same user as the server that runs there."
         }
-        (_, io::ErrorKind::NotFound, _) => "Create the folder first.",
+        (step, io::ErrorKind::NotFound, _) if step.contains("descriptor") => {
+            "There is no /dev/null, which it opens: mount /dev, or make it (mknod /dev/null c 1 3)."
+        }
+        (step, io::ErrorKind::NotFound, _) if step.starts_with("use the directory") => {
+            "Create the directory first."
+        }
+        (step, io::ErrorKind::WouldBlock, _) if step.starts_with("lock ") => {
+            "Another process has a lease on that file (see /proc/locks): stop it, or remove the file."
+        }
         (_, io::ErrorKind::PermissionDenied, _) => {
             "It takes write permission on the folder, and on the .lock file beside the socket."
         }

@@ -22,8 +22,8 @@ use crate::limits::ACCEPT_PAUSE;
 use crate::listen::address::{Address, CONTROL};
 use crate::listen::control_line::{self as line, in_words};
 use crate::listen::file::{self, Identity, SocketFile};
-use crate::passed_descriptors;
-use crate::peer;
+use crate::passed_descriptors::{self, close_elsewhere};
+use crate::peer::{self, is_nobody};
 
 /// A successor asks for the listener. The number is the version of all that follows.
 pub(crate) const REPLACE: &str = "unhang replace 1\n";
@@ -46,6 +46,10 @@ const TO_ASK: Duration = Duration::from_secs(1);
 /// Nobody but the same user, and root, can connect to a control socket that is a file.
 pub(crate) const MODE: u32 = 0o600;
 
+/// So many strangers may wait to be closed before no more are accepted: each holds a descriptor. More than
+/// none wait only if their descriptors cannot be refused, and take their time to be closed.
+const STRANGERS: usize = 16;
+
 /// What the server does when it is asked at its control socket.
 pub(crate) trait Asked: Send + Sync {
     /// Where a request ends (`until newline`), and a line for each connection that waits; `None` if the
@@ -66,6 +70,7 @@ pub(crate) struct Control {
     socket: Mutex<Option<Arc<OwnedFd>>>,
     /// An eventfd. It ends the wait of [`Control::next`], which waits while it holds the lock above.
     waker: OwnedFd,
+    refuses_descriptors: bool,
     pub(crate) file: Option<SocketFile>,
 }
 
@@ -100,9 +105,10 @@ impl Control {
 
     fn of(socket: OwnedFd, file: Option<SocketFile>) -> io::Result<Self> {
         // Before the first asker connects. Anybody can connect to an abstract name.
-        passed_descriptors::refuse(&socket);
+        let refuses_descriptors = passed_descriptors::refuse(&socket);
         let waker = rustix::event::eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
-        Ok(Self { socket: Mutex::new(Some(Arc::new(socket))), waker, file })
+        let socket = Mutex::new(Some(Arc::new(socket)));
+        Ok(Self { socket, waker, refuses_descriptors, file })
     }
 
     /// Why the server at this address, which nobody answers for, cannot be replaced.
@@ -130,7 +136,11 @@ impl Control {
     pub(crate) fn close(&self) {
         // Fails only if it was written 2^64 - 2 times already.
         let _ = rustix::io::write(&self.waker, &1_u64.to_ne_bytes());
-        self.lock().take();
+        let Some(socket) = self.lock().take().filter(|_| !self.refuses_descriptors) else { return };
+        // To close the socket would close the askers in its queue, too.
+        while let Ok(asker) = accept(&socket) {
+            close_elsewhere(asker.into());
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, Option<Arc<OwnedFd>>> {
@@ -140,6 +150,12 @@ impl Control {
     /// Waits for the next asker; `None` once the socket is closed.
     fn next(&self) -> Option<UnixStream> {
         loop {
+            if passed_descriptors::waiting_to_be_closed() > STRANGERS {
+                if self.is_closing(None, Some(ACCEPT_PAUSE)) {
+                    return None;
+                }
+                continue;
+            }
             let open = self.lock();
             let socket = open.as_ref()?;
             if self.is_closing(Some(socket), None) {
@@ -200,6 +216,7 @@ pub(crate) fn answer(
         while let Some(asker) = control.next() {
             let by = peer::of(asker.as_fd());
             let answered = answer_one(&asker, &give, &asked);
+            close_elsewhere(asker.into());
             let Some(asked) = asked.upgrade() else { return };
             match answered {
                 Ok(Question::Waits) => {}
@@ -254,10 +271,19 @@ fn question(asker: &UnixStream) -> io::Result<Question> {
     }
 }
 
-/// Only the same user and root may take part, on either side.
+/// Only the same user and root may take part, on either side. A user id that stands for several users is
+/// neither, even if this process itself has it.
 pub(crate) fn trust(stream: &UnixStream) -> io::Result<()> {
     let ours = rustix::process::geteuid().as_raw();
     match peer::of(stream.as_fd()) {
+        Some(peer) if is_nobody(peer.uid) => {
+            let uid = peer.uid;
+            let complaint = format!(
+                "the other side runs as user {uid}, which here stands for every user that this user \
+                 namespace does not map: it could be anybody"
+            );
+            Err(io::Error::new(io::ErrorKind::PermissionDenied, complaint))
+        }
         Some(peer) if peer.uid == ours || peer.uid == 0 => Ok(()),
         peer => {
             let uid = peer.map_or("nobody known".to_owned(), |peer| peer.uid.to_string());

@@ -2,12 +2,12 @@
 
 use std::fs::{self, File};
 use std::io;
-use std::os::fd::OwnedFd;
-use std::os::unix::fs::{FileTypeExt, MetadataExt};
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use rustix::fs::{FlockOperation, Mode, OFlags};
+use rustix::fs::{AtFlags, FlockOperation, Gid, Mode, OFlags, Uid};
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketFlags, SocketType};
 
@@ -42,6 +42,41 @@ impl SocketFile {
             // If it cannot be removed it is stale, and the next start clears it away.
             let _ = fs::remove_file(&self.path);
         }
+    }
+
+    /// Gives it these permission bits.
+    pub(crate) fn set_mode(&self, mode: u32) -> io::Result<()> {
+        let (file, _) = self.open()?;
+        // An O_PATH descriptor is no file to fchmod(2): its link in /proc leads to the very file.
+        let link = format!("/proc/self/fd/{}", file.as_raw_fd());
+        fs::set_permissions(link, fs::Permissions::from_mode(mode))
+    }
+
+    /// Gives it to this user and group. Only a file that this process has just made is given away.
+    pub(crate) fn set_owner(&self, user: Option<u32>, group: Option<u32>) -> io::Result<()> {
+        let (file, found) = self.open()?;
+        if found.uid() != rustix::process::geteuid().as_raw() || found.nlink() != 1 {
+            return Err(io::Error::other(format!(
+                "the file there belongs to user {} and has {} names: expected our own, with one",
+                found.uid(),
+                found.nlink()
+            )));
+        }
+        let (user, group) = (user.map(Uid::from_raw), group.map(Gid::from_raw));
+        Ok(rustix::fs::chownat(file, "", user, group, AtFlags::EMPTY_PATH)?)
+    }
+
+    /// Opens the file itself, and no other that has its name by now.
+    fn open(&self) -> io::Result<(File, fs::Metadata)> {
+        let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let file = File::from(rustix::fs::open(&self.path, flags, Mode::empty())?);
+        let found = file.metadata()?;
+        let identity = Identity { device: found.dev(), inode: found.ino() };
+        if identity != self.identity || !found.file_type().is_socket() {
+            let complaint = "another process has put another file there, which is left as it is";
+            return Err(io::Error::other(complaint));
+        }
+        Ok((file, found))
     }
 
     /// Whether a process still has the socket that was bound to it.
@@ -143,19 +178,49 @@ pub(crate) fn lock(address: &Address, path: &Path) -> Result<File, Error> {
         Some(folder) => folder,
         None => return Err(Error::new(address, ErrorKind::Occupied { by: "the root folder" })),
     };
-    let mode = fs::metadata(folder)
-        .map_err(|error| Error::setup(address, format!("use the folder {}", shown(folder)), error))?
-        .mode();
+    let unusable = |error| {
+        let step = format!("use the directory {}", shown(folder));
+        Error::setup(address, step, error)
+    };
+    let directory = fs::metadata(folder).map_err(unusable)?;
+    if directory.is_dir() && directory.nlink() == 0 {
+        let complaint = "it was deleted, and takes no new file. Change to another one";
+        return Err(unusable(io::Error::other(complaint)));
+    }
+    let mode = directory.mode();
     if mode & 0o1002 == 0o0002 {
         return Err(Error::new(address, ErrorKind::UnsafeFolder { mode: mode & 0o7777 }));
     }
 
     let name = lock_name(path);
-    let failed = |error: Errno| Error::setup(address, format!("lock {}", shown(&name)), error);
-    let flags = OFlags::RDWR | OFlags::CREATE | OFlags::CLOEXEC | OFlags::NOFOLLOW;
+    let failed = |error: Errno| match error {
+        // The directory is there.
+        Errno::NOENT => {
+            let complaint = "its file system takes no new file, as /proc. Choose another directory";
+            unusable(io::Error::other(complaint))
+        }
+        _ => Error::setup(address, format!("lock {}", shown(&name)), error),
+    };
+    // NONBLOCK: the open waits up to 45 s for a process that has a lease on the file (`F_SETLEASE`,
+    // fcntl(2)), or for the other end of a named pipe.
+    let flags = OFlags::RDWR
+        | OFlags::CREATE
+        | OFlags::CLOEXEC
+        | OFlags::NOFOLLOW
+        | OFlags::NONBLOCK
+        | OFlags::NOCTTY;
     loop {
         let file =
             File::from(rustix::fs::open(&name, flags, Mode::RUSR | Mode::WUSR).map_err(failed)?);
+        let kind = file
+            .metadata()
+            .map_err(|error| failed(Errno::from_io_error(&error).unwrap_or(Errno::IO)))?;
+        if !kind.is_file() {
+            let complaint =
+                format!("it is {}, expected a regular file", describe(kind.file_type()));
+            let step = format!("lock {}", shown(&name));
+            return Err(Error::setup(address, step, io::Error::other(complaint)));
+        }
         match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
             Ok(()) => {}
             Err(Errno::AGAIN) => {
@@ -276,5 +341,42 @@ mod tests {
         files.inherit();
         drop(files);
         assert!(!path.exists());
+    }
+
+    /// Regression: root's `serve --owner alice` in a directory of alice's gave her any file that she put in
+    /// the place of the socket before the chown, and opened it to its group.
+    #[test]
+    fn a_file_that_was_put_in_the_place_of_the_socket_keeps_its_owner_and_mode() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("s");
+        let other = directory.path().join("other");
+        fs::write(&other, "").unwrap();
+        fs::set_permissions(&other, fs::Permissions::from_mode(0o600)).unwrap();
+        let (_socket, file) = bound(&path);
+        let (_another, _) = bound(&directory.path().join("another"));
+
+        let swaps: [&dyn Fn(); 3] = [
+            &|| fs::rename(&other, &path).unwrap(),
+            &|| std::os::unix::fs::symlink("other", &path).unwrap(),
+            &|| fs::rename(directory.path().join("another"), &path).unwrap(),
+        ];
+        for swap in swaps {
+            fs::remove_file(&path).unwrap();
+            swap();
+            let before = fs::metadata(&path).map(|file| (file.mode(), file.uid())).ok();
+            assert!(file.set_mode(0o666).is_err());
+            assert!(file.set_owner(Some(12_345), None).is_err());
+            assert_eq!(fs::metadata(&path).map(|file| (file.mode(), file.uid())).ok(), before);
+        }
+    }
+
+    #[test]
+    fn a_socket_with_another_name_is_not_given_away() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("s");
+        let (_socket, file) = bound(&path);
+        fs::hard_link(&path, directory.path().join("link")).unwrap();
+        let error = file.set_owner(Some(12_345), None).unwrap_err();
+        assert!(error.to_string().contains("has 2 names"), "{error}");
     }
 }

@@ -36,6 +36,7 @@ use crate::listen::address::Address;
 use crate::listen::control::{Control, READY, REPLACE, YOURS, trust};
 use crate::listen::control_line::{self as line, in_words, within};
 use crate::listen::file::{Identity, SocketFile};
+use crate::passed_descriptors::{self, close_elsewhere};
 
 /// How long either side waits for the other, in all. It takes microseconds; a successor that reads
 /// its own configuration in between may take seconds.
@@ -136,6 +137,8 @@ fn has_ended(error: &io::Error) -> bool {
 fn connect(control: &Address, deadline: Instant) -> io::Result<Option<UnixStream>> {
     let kind = SocketType::STREAM;
     let socket = rustix::net::socket_with(AddressFamily::UNIX, kind, SocketFlags::CLOEXEC, None)?;
+    // A stranger could listen there: its descriptors are taken only once it is known who it is.
+    passed_descriptors::refuse(&socket);
     let stream = UnixStream::from(socket);
     let address = control.to_kernel()?;
     // With a deadline: the queue of a server that is stopped may be full.
@@ -155,7 +158,11 @@ pub(crate) fn receive(
     deadline: Instant,
 ) -> io::Result<(ListenerParts, OldServer)> {
     // A user that may write to the directory could have put a socket of its own there.
-    trust(&stream)?;
+    if let Err(error) = trust(&stream) {
+        close_elsewhere(stream.into());
+        return Err(error);
+    }
+    passed_descriptors::allow(&stream);
     // A server that does not hear it may have said why.
     let _ = line::write(&stream, REPLACE, deadline);
 

@@ -1,7 +1,7 @@
 //! What becomes of a successor whose predecessor does not do its part.
 
 use std::fs::File;
-use std::io::{BufRead, BufReader, IoSlice, Write};
+use std::io::{BufRead, BufReader, IoSlice, IoSliceMut, Write};
 use std::mem::MaybeUninit;
 use std::os::fd::AsFd;
 use std::os::unix::fs::MetadataExt;
@@ -10,7 +10,10 @@ use std::path::PathBuf;
 use std::sync::mpsc::channel;
 
 use rustix::fs::{FlockOperation, flock};
-use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags};
+use rustix::net::{
+    RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer,
+    SendAncillaryMessage, SendFlags,
+};
 use tempfile::TempDir;
 use unhang::{Bind, ErrorKind, Event, Listener, Phase, Server, Whose};
 
@@ -163,4 +166,36 @@ fn who_finds_a_server_that_cannot_be_replaced_is_told_why() {
     let path = folder.path().join(named(103));
     let (_stop, _served) = serve(Server::bind(&path).unwrap());
     Bind::new(&path).replace(true).listen().unwrap();
+}
+
+/// Regression: a successor that made the listener blocking hung its old server in the next accept, deaf to
+/// SIGTERM.
+#[test]
+fn a_successor_that_makes_the_listener_blocking_does_not_hold_the_old_server() {
+    let folder = TempDir::new().unwrap();
+    let path = folder.path().join("s");
+    let (_stop, old) = serve(Server::bind(&path).unwrap());
+    assert_eq!(ask(&path, "hello"), "hello");
+    let mut stream = connect(&folder.path().join("s.ctl"));
+    stream.write_all(b"unhang replace 1\n").unwrap();
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(3))];
+    let mut ancillary = RecvAncillaryBuffer::new(&mut space);
+    let mut text = [0; 128];
+    let buffers = &mut [IoSliceMut::new(&mut text)];
+    let flags = RecvFlags::CMSG_CLOEXEC;
+    rustix::net::recvmsg(&stream, buffers, &mut ancillary, flags).unwrap();
+    let messages = ancillary.drain().filter_map(|message| match message {
+        RecvAncillaryMessage::ScmRights(descriptors) => Some(descriptors),
+        _ => None,
+    });
+    let given: Vec<_> = messages.flatten().collect();
+    let listener = &given[0];
+    rustix::io::ioctl_fionbio(listener, false).unwrap();
+    stream.write_all(b"ready\n").unwrap();
+    assert_eq!(line(&mut stream), "yours\n");
+    rustix::io::ioctl_fionbio(listener, false).unwrap();
+    let ended = old.recv_timeout(PATIENCE);
+    // An old server that hangs in accept is woken by this.
+    drop(UnixStream::connect(&path));
+    ended.unwrap().unwrap();
 }

@@ -11,6 +11,7 @@ use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
 use super::refused;
 use crate::support::daemon::Daemon;
 use crate::support::hang::copy_program;
+use crate::support::programs::{missing, unable};
 use crate::support::{Place, UNHANG};
 
 const NOBODY: u32 = 65_534;
@@ -91,4 +92,78 @@ fn who_may_not_is_told_what_it_takes() {
         assert_eq!(output.status.code(), Some(1), "{said}");
         assert!(said.contains(expected) && !said.contains("write permission"), "{said}");
     }
+}
+
+/// Regression: a write lease on the lock's file held the start up for 45 s, without a word.
+#[test]
+fn a_lease_on_the_lock_is_not_waited_for() {
+    if missing("python3", "python3") {
+        return;
+    }
+    let place = Place::new();
+    let lease = "import fcntl, os, signal, sys, time
+signal.signal(signal.SIGIO, signal.SIG_IGN)
+file = os.open(sys.argv[1], os.O_RDWR | os.O_CREAT)
+fcntl.fcntl(file, fcntl.F_SETLEASE, fcntl.F_WRLCK)
+print('ready', flush=True)
+time.sleep(600)";
+    let mut command = Command::new("python3");
+    let _holder = Daemon::start(
+        command.args(["-c", lease]).arg(place.socket.with_extension("lock")),
+        "ready",
+    );
+    let (code, said) = refused(&place.socket, &[]);
+    assert_eq!(code, Some(1), "{said}");
+    assert!(said.contains("s.lock") && said.contains("has a lease on that file"), "{said}");
+}
+
+#[test]
+fn a_lock_that_is_no_regular_file_is_told() {
+    let place = Place::new();
+    let lock = place.socket.with_extension("lock");
+    assert!(Command::new("mkfifo").arg(&lock).status().unwrap().success());
+    let (code, said) = refused(&place.socket, &[]);
+    assert_eq!(code, Some(1), "{said}");
+    assert!(said.contains("it is a named pipe, expected a regular file"), "{said}");
+}
+
+/// Regression: "Create the folder first".
+#[test]
+fn a_directory_that_takes_no_file_is_told_from_one_that_is_missing() {
+    for path in ["/proc/x.sock", "/proc/self/x.sock", "/sys/x.sock"] {
+        let (code, said) = refused(path.as_ref(), &[]);
+        assert_eq!(code, Some(1), "{said}");
+        assert!(!said.contains("Create the"), "{said}");
+        assert!(said.contains("takes no new file") || said.contains("ermission"), "{path}: {said}");
+    }
+    let place = Place::new();
+    let gone = place.folder.path().join("gone");
+    fs::create_dir(&gone).unwrap();
+    for name in ["s", "./s", "../gone/s"] {
+        let mut command = Command::new("sh");
+        let steps = "cd \"$1\" && rmdir \"$1\"; exec \"$2\" serve \"$3\"";
+        command.args(["-c", steps, "sh"]).arg(&gone).args([UNHANG, name]);
+        let output = command.stdin(Stdio::null()).output().unwrap();
+        let said = String::from_utf8(output.stderr).unwrap();
+        let expected =
+            if name.starts_with("..") { "Create the directory" } else { "it was deleted" };
+        assert!(said.contains(expected), "{name}: {said}");
+        fs::create_dir(&gone).unwrap();
+    }
+}
+
+/// Regression: "cannot keep a spare descriptor … Create the folder first".
+#[test]
+fn a_start_without_dev_null_says_so() {
+    let place = Place::new();
+    let mut command = Command::new("unshare");
+    command.args(["--user", "--map-root-user", "--mount", "sh", "-c"]);
+    command.args(["mount -t tmpfs none /dev && exec \"$@\"", "sh", UNHANG, "serve"]);
+    let output = command.arg(&place.socket).stdin(Stdio::null()).output().unwrap();
+    let said = String::from_utf8(output.stderr).unwrap();
+    if said.contains("unshare") || said.contains("mount:") {
+        return unable("no mount namespace can be made here");
+    }
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert!(said.contains("There is no /dev/null"), "{said}");
 }

@@ -9,15 +9,19 @@ use super::PATIENCE;
 
 pub(crate) struct Peer(UnixStream);
 
-impl Peer {
-    pub(crate) fn connect(path: &Path) -> Self {
-        let stream = UnixStream::connect(path).unwrap();
+impl From<UnixStream> for Peer {
+    fn from(stream: UnixStream) -> Self {
         // A server that leaves us hanging fails the test instead of hanging it.
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
         stream.set_write_timeout(Some(PATIENCE)).unwrap();
         Self(stream)
     }
+}
 
+impl Peer {
+    pub(crate) fn connect(path: &Path) -> Self {
+        Self::from(UnixStream::connect(path).unwrap())
+    }
     /// Connects, writes and reads to the end, as a plain client does.
     pub(crate) fn ask(path: &Path, message: &[u8]) -> Vec<u8> {
         let mut peer = Self::connect(path);

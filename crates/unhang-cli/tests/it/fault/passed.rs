@@ -1,0 +1,106 @@
+//! Clients that pass descriptors (`SCM_RIGHTS`) which the kernel closes on the thread that reads them: a TCP
+//! connection with `SO_LINGER` makes that close wait for as long as its sender likes.
+
+use std::fs;
+use std::io::Write;
+use std::os::linux::net::SocketAddrExt;
+use std::os::unix::net::{SocketAddr, UnixStream};
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use crate::support::daemon::Daemon;
+use crate::support::peer::Peer;
+use crate::support::programs::{find_for_all, unable};
+use crate::support::{Place, UNHANG};
+
+/// Neither root nor the user that serves.
+const STRANGER: u32 = 12_345;
+
+/// The kernels that a test is run as: this one, and one before Linux 6.16, which cannot refuse descriptors.
+#[derive(Clone, Copy, Debug)]
+enum Kernel {
+    This,
+    Old,
+}
+
+/// `unhang serve`, under a kernel of that age.
+fn serve(kernel: Kernel, python: &Path, name: &str, flags: &[&str]) -> Daemon {
+    let mut command = match kernel {
+        Kernel::This => Command::new(UNHANG),
+        Kernel::Old => {
+            let mut command = Command::new(python);
+            command.arg(program("old_kernel.py")).arg(UNHANG);
+            command
+        }
+    };
+    Daemon::start(command.arg("serve").arg(name).args(flags), "listening")
+}
+
+fn program(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/programs").join(name)
+}
+
+/// A client of another user that passes a descriptor, and stays. The program lies where that user may read.
+fn passes(python: &Path, place: &Place, name: &str, flags: &[&str]) -> Daemon {
+    let copy = place.folder.path().join("pass_descriptor.py");
+    if !copy.exists() {
+        fs::copy(program("pass_descriptor.py"), &copy).unwrap();
+        let all = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+        fs::set_permissions(place.folder.path(), all).unwrap();
+    }
+    let mut command = Command::new(python);
+    command.arg(copy).arg(name).args(flags);
+    if rustix::process::getuid().is_root() {
+        command.uid(STRANGER).gid(STRANGER);
+    }
+    Daemon::spawn(&mut command)
+}
+
+/// Regression: at `@NAME.ctl`, where any user can connect, a stranger's descriptor stopped the thread that
+/// kept all deadlines for as long as the stranger liked; neither the next asker nor SIGTERM was heard.
+#[test]
+fn a_stranger_that_passes_descriptors_to_an_abstract_control_socket_holds_up_nobody() {
+    if !rustix::process::getuid().is_root() {
+        return unable("only root can start a client as another user");
+    }
+    let Some(python) = find_for_all("python3", "python3") else { return };
+    for kernel in [Kernel::This, Kernel::Old] {
+        let place = Place::new();
+        let name = format!("unhang-passed-{}-{kernel:?}", std::process::id());
+        let server = serve(kernel, &python, &format!("@{name}"), &[]);
+        let control = format!("@{name}.ctl");
+        let strangers =
+            [&["oob"][..], &[], &[]].map(|flags| passes(&python, &place, &control, flags));
+        // What they say does not matter: they may have been closed before they could pass any.
+        strangers.iter().for_each(|stranger| drop(stranger.await_line("")));
+
+        let address = SocketAddr::from_abstract_name(format!("{name}.ctl")).unwrap();
+        let mut asks = UnixStream::connect_addr(&address).unwrap();
+        asks.write_all(b"unhang in-flight 1\n").unwrap();
+        assert_eq!(Peer::from(asks).read_to_end(), b"until dry\n", "{kernel:?}");
+        let address = SocketAddr::from_abstract_name(&name).unwrap();
+        let mut client = UnixStream::connect_addr(&address).unwrap();
+        client.write_all(b"hello\n").unwrap();
+        assert!(Peer::from(client).read_to_end().starts_with(b"OK+ at "), "{kernel:?}");
+        let (status, _) = server.stop();
+        assert!(status.success(), "{kernel:?}");
+        // The name is free again.
+        drop(serve(kernel, &python, &format!("@{name}"), &[]));
+    }
+}
+
+/// What a test of an old kernel relies on.
+#[test]
+fn descriptors_are_refused_unless_the_kernel_is_old() {
+    if !unhang::passed_descriptors::refuse(UnixStream::pair().unwrap().0) {
+        return unable("this kernel is older than Linux 6.16");
+    }
+    let Some(python) = find_for_all("python3", "python3") else { return };
+    for (kernel, said) in [(Kernel::This, "refused"), (Kernel::Old, "passed")] {
+        let place = Place::new();
+        let name = place.socket.to_str().unwrap();
+        let _server = serve(kernel, &python, name, &["--mode", "0666"]);
+        passes(&python, &place, name, &[]).await_line(said);
+    }
+}

@@ -1,0 +1,55 @@
+"""A client that passes descriptors whose close would wait: pass_descriptor.py PATH [oob]
+
+PATH may be @name for an abstract socket. Says `refused` if the kernel refuses them, or `passed`. Either way it
+sends "hello\\n" and then waits until it is killed; `oob` sends the byte with the descriptor out of band."""
+
+import array
+import errno
+import socket
+import struct
+import sys
+import time
+
+LINGER = 90
+
+
+def lingering():
+    """A TCP connection with bytes to send that the other end never takes, so that its close lingers."""
+    listener = socket.create_server(("127.0.0.1", 0))
+    sender = socket.create_connection(listener.getsockname())
+    receiver, _ = listener.accept()
+    sender.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, LINGER))
+    sender.setblocking(False)
+    try:
+        while True:
+            sender.send(bytes(16384))
+    except BlockingIOError:
+        return sender, receiver
+
+
+def main():
+    path, flags = sys.argv[1], socket.MSG_OOB if "oob" in sys.argv[2:] else 0
+    address = "\0" + path[1:] if path.startswith("@") else path
+    client = socket.socket(socket.AF_UNIX)
+    client.connect(address)
+    passed, _other_end = lingering()
+    rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", [passed.fileno()]))]
+    try:
+        client.sendmsg([b"h"], rights, flags)
+        said, rest = "passed", b"ello\n"
+    except OSError as error:
+        said = "refused" if error.errno == errno.EPERM else str(error)
+        rest = b"hello\n"
+        passed.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    try:
+        client.sendall(rest)
+    except OSError:
+        # The server has closed already.
+        pass
+    print(said, flush=True)
+    # The close waits in the process that has the last copy: let that be the server.
+    passed.close()
+    time.sleep(600)
+
+
+main()
