@@ -41,6 +41,9 @@ impl fmt::Display for Span {
     }
 }
 
+/// More than any machine has memory, and less than a Rust value may have (`isize::MAX`).
+const MOST: usize = (isize::MAX as usize) / 8;
+
 /// A number of bytes, as `64KiB` or `1MiB`.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Size(pub(crate) usize);
@@ -51,8 +54,15 @@ impl FromStr for Size {
     fn from_str(text: &str) -> Result<Self, String> {
         let expected =
             || format!("expected a number of bytes, as 512, 64KiB or 1MiB, got {text:?}");
+        // The parser takes "inf" and "NaN" for numbers, and anything above 16 EiB for just that.
+        if !text.starts_with(|first: char| first.is_ascii_digit()) {
+            return Err(expected());
+        }
         let size: ByteSize = text.parse().map_err(|_| expected())?;
-        usize::try_from(size.as_u64()).map(Self).map_err(|_| expected())
+        match usize::try_from(size.as_u64()) {
+            Ok(bytes) if bytes <= MOST => Ok(Self(bytes)),
+            _ => Err(format!("expected a size of less than {}, got {text:?}", Self(MOST + 1))),
+        }
     }
 }
 
@@ -175,6 +185,13 @@ mod tests {
             let size: Size = text.parse().unwrap();
             assert_eq!(size.0, bytes, "{text}");
             assert_eq!(size.to_string(), text);
+        }
+        for text in ["99999999999999999999GB", "16EiB", "18446744073709551615"] {
+            let error = text.parse::<Size>().unwrap_err();
+            assert!(error.contains("less than 1EiB") && error.contains(text), "{error}");
+        }
+        for text in ["18446744073709551616", "inf", "NaN", "-1", "+1", "", " 1", "GB", "infGB"] {
+            assert!(text.parse::<Size>().unwrap_err().contains("64KiB"), "{text}");
         }
         assert!("big".parse::<Size>().unwrap_err().contains("64KiB"));
     }

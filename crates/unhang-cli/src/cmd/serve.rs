@@ -5,6 +5,7 @@ mod clock;
 mod flags;
 mod log;
 mod metrics;
+mod namespace;
 mod systemd;
 
 use std::path::{Path, PathBuf};
@@ -27,6 +28,7 @@ use log::{Form, Log};
 use metrics::Metrics;
 use metrics::accept_queue::AcceptQueue;
 use metrics::endpoint::{self, Endpoint};
+use systemd::Inherited;
 
 /// Serve a socket: a program of yours answers every message, or the time does
 #[derive(Args, Debug)]
@@ -97,6 +99,10 @@ impl Serve {
         let (stopped, early) = (termination(), termination());
         let mut limits = self.bounds.limits().map_err(misused)?;
         self.check_places()?;
+        self.allowed.check().map_err(misused)?;
+        if let Some(weakness) = self.bounds.weakness() {
+            complain("serve", weakness);
+        }
         // Before there is a socket: what cannot answer must let nobody in, nor replace what can.
         let notices = Notices::default();
         let backend = self.answers.backend(&limits, self.path.as_deref(), &notices).await?;
@@ -112,9 +118,14 @@ impl Serve {
         if let Some(waits) = endpoint.as_ref().and_then(Endpoint::waits) {
             complain("serve", waits);
         }
+        if let Some(reached) = endpoint.as_ref().and_then(Endpoint::reached_by) {
+            complain("serve", reached);
+        }
         let notify = Arc::new(systemd::Notify::from_env());
         let log = Arc::new(Log::start(self.log, self.quiet, listener.address()));
         notices.go_to(&log);
+        let counting = Arc::clone(&log);
+        tokio::spawn(async move { counting.count_lines().await });
         let serves = {
             let (log, address) = (Arc::clone(&log), listener.address().clone());
             let notify = Arc::clone(&notify);
@@ -194,6 +205,22 @@ impl Serve {
             complain("serve", format_args!("cannot use the socket that was passed: {error}"));
             exit::FAILED
         })?;
+        let inherited = match inherited {
+            Inherited::Nothing => None,
+            Inherited::Socket(socket) => Some(socket),
+            Inherited::ToAnother(pid) => {
+                let us = std::process::id();
+                let what = format_args!(
+                    "a socket was passed to process {pid}, and this is process {us}: if a script \
+                     between systemd and this starts it, let it do so with exec"
+                );
+                if self.path.is_none() {
+                    return Err(misused(what));
+                }
+                complain("serve", what);
+                None
+            }
+        };
         let listener = match (&self.path, inherited) {
             (Some(path), None) if self.replace => {
                 let listener = take_over(self.file.bind(path).replace(true), early).await?;

@@ -82,3 +82,46 @@ fn for_machines_the_names_of_an_exchange_are_in_order() {
     let time = record["time"].as_str().unwrap();
     assert_eq!(time.parse::<jiff::Timestamp>().unwrap().to_string(), time);
 }
+
+/// Regression: a user that was refused in a loop wrote megabytes of log a second; at an abstract control socket
+/// any user could, even with --quiet.
+#[test]
+fn of_a_user_that_is_refused_in_a_loop_one_line_a_second_is_written() {
+    const CALLS: u64 = 500;
+    let place = Place::new();
+    let server = Daemon::serve(&place.socket, &["--allow-uid", "12345", "--log", "json"]);
+    for _ in 0..CALLS {
+        assert_eq!(Peer::connect(&place.socket).read_to_end(), b"ERR not allowed\n");
+    }
+    let control = place.socket.with_extension("ctl");
+    for _ in 0..CALLS {
+        drop(Peer::connect(&control));
+    }
+    // The last of them was seen once this is answered: they are answered one after the other.
+    let mut asks = Peer::connect(&control);
+    asks.write(b"unhang in-flight 1\n");
+    asks.read_to_end();
+    let (_, lines) = server.stop();
+    let lines = lines.iter().map(|line| serde_json::from_str::<Value>(line).unwrap());
+    let (mut written, mut counted) = ([0; 2], [0; 2]);
+    for line in lines {
+        let which = |kind: &Value| match kind.as_str() {
+            Some("not_allowed") => Some(0),
+            Some("not_replaced") => Some(1),
+            _ => None,
+        };
+        let kind = if line["event"] == "exchange" { &line["cause"] } else { &line["event"] };
+        if let Some(which) = which(kind) {
+            written[which] += 1;
+        }
+        if let Some(which) = which(&line["of"]) {
+            written[which] += 1;
+            counted[which] += line["count"].as_u64().unwrap() - 1;
+        }
+    }
+    for which in [0, 1] {
+        let (written, counted) = (written[which], counted[which]);
+        assert_eq!(written + counted, CALLS, "{written} lines tell of all");
+        assert!(written < CALLS / 10, "{written} lines");
+    }
+}

@@ -4,6 +4,9 @@ use std::collections::HashMap;
 use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::os::unix::net::UnixStream;
+use std::process::{Command, Stdio};
+
+use rustix::process::Signal;
 
 use crate::support::daemon::Daemon;
 use crate::support::peer::Peer;
@@ -38,6 +41,46 @@ fn scrape(address: &str) -> HashMap<String, f64> {
 /// A port that is free now; that another program takes it before we do is unlikely enough.
 fn free_address() -> String {
     std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string()
+}
+
+/// Regression: a web page whose name leads to this machine could let its reader's browser ask here.
+#[test]
+fn over_tcp_only_an_address_and_localhost_are_answered() {
+    let place = Place::new();
+    let address = free_address();
+    let _server = Daemon::serve(&place.socket, &["--metrics", &address]);
+    let ask = |request: &str| {
+        let mut stream = TcpStream::connect(&address).unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        stream.write_all(request.as_bytes()).unwrap();
+        std::io::read_to_string(stream).unwrap()
+    };
+    for host in ["evil.example", "evil.example:9090", "127.0.0.1.evil.example"] {
+        let said = ask(&format!("GET /metrics HTTP/1.1\r\nHost: {host}\r\n\r\n"));
+        assert!(said.starts_with("HTTP/1.1 421 "), "{said}");
+        assert!(said.contains("expected an address or localhost") && said.contains(host), "{said}");
+    }
+    let said = ask("GET http://evil.example/metrics HTTP/1.1\r\nHost: localhost\r\n\r\n");
+    assert!(said.starts_with("HTTP/1.1 421 "), "{said}");
+    let said = ask(&format!("GET /metrics HTTP/1.1\r\nHost: {address}\r\n\r\n"));
+    assert!(said.starts_with("HTTP/1.1 200 "), "{said}");
+    let said = ask("GET /metrics HTTP/1.0\r\n\r\n");
+    assert!(said.starts_with("HTTP/1.0 200 "), "{said}");
+}
+
+/// Regression: not a word.
+#[test]
+fn an_address_that_is_not_of_this_machine_alone_is_said_to_be_so() {
+    for (ip, is_said) in [("0.0.0.0", true), ("[::]", true), ("127.0.0.1", false)] {
+        let place = Place::new();
+        let port = free_address().rsplit_once(':').unwrap().1.to_owned();
+        let mut command = Command::new(UNHANG);
+        command.arg("serve").arg(&place.socket).args(["--metrics", &format!("{ip}:{port}")]);
+        let mut server = Daemon::start(command.stderr(Stdio::piped()), "listening");
+        server.signal(Signal::TERM);
+        assert!(server.wait().success());
+        assert_eq!(server.stderr().contains("not of this machine alone"), is_said, "{ip}");
+    }
 }
 
 #[test]

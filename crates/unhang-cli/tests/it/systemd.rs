@@ -10,7 +10,7 @@ use rustix::process::Signal;
 
 use crate::support::daemon::Daemon;
 use crate::support::peer::Peer;
-use crate::support::programs::missing;
+use crate::support::programs::{missing, unable};
 use crate::support::{PATIENCE, Place, UNHANG, await_some, root};
 
 /// What a service said to systemd, as far as the word that is waited for.
@@ -145,6 +145,75 @@ fn a_passed_socket_is_served_and_left_to_systemd_with_whoever_waits_in_it() {
     assert!(place.socket.exists(), "it is systemd's");
 }
 
+/// Regression: a script between systemd and the server kept the socket for itself, and the server said that
+/// it got neither a path nor a socket; with a path it served that, without a word.
+#[test]
+fn a_socket_that_was_passed_to_another_process_is_told_with_its_number() {
+    let place = Place::new();
+    let serve = || {
+        let mut command = Command::new(UNHANG);
+        command
+            .arg("serve")
+            .env("LISTEN_PID", "4711")
+            .env("LISTEN_FDS", "1")
+            .stderr(Stdio::piped());
+        command
+    };
+    let output = serve().output().unwrap();
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(2), "{said}");
+    assert!(said.contains("passed to process 4711") && said.contains("with exec"), "{said}");
+
+    let mut server = Daemon::start(serve().arg(&place.socket), "listening");
+    server.signal(Signal::TERM);
+    assert!(server.wait().success());
+    assert!(server.stderr().contains("passed to process 4711"));
+    for (name, value) in [("LISTEN_PID", "me"), ("LISTEN_FDS", "-1")] {
+        let output = serve().env(name, value).output().unwrap();
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert!(said.contains(name) && said.contains(value), "{said}");
+    }
+}
+
+/// Regression: with the unit's PrivateUsers=yes all users but root had one number: --allow-uid refused them
+/// all, and --max-per-uid let one shut out the others.
+#[test]
+fn the_unit_lets_the_service_tell_its_clients_apart() {
+    let unit = std::fs::read_to_string(root().join("dist/unhang.service")).unwrap();
+    assert!(unit.lines().any(|line| line == "PrivateUsers=no"), "{unit}");
+}
+
+#[test]
+fn a_user_that_the_namespace_does_not_map_cannot_be_let_in() {
+    let inside = |flags: &[&str]| {
+        let mut command = Command::new("unshare");
+        command.args(["--user", "--map-root-user", UNHANG, "serve", "@unhang-not-mapped"]);
+        command.args(flags).stderr(Stdio::piped()).stdout(Stdio::piped());
+        command
+    };
+    if !Command::new("unshare")
+        .args(["--user", "true"])
+        .status()
+        .is_ok_and(|status| status.success())
+    {
+        return unable("no user namespace can be made here");
+    }
+    for (flags, expected) in [
+        (["--allow-uid", "1000"], "does not map 1000"),
+        (["--allow-gid", "1000"], "does not map 1000"),
+        (["--allow-uid", "65534"], "does not map 65534"),
+    ] {
+        let output = inside(&flags).output().unwrap();
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(2), "{said}");
+        assert!(said.contains(expected) && said.contains("PrivateUsers=no"), "{said}");
+    }
+    let mut server = Daemon::start(&mut inside(&["--max-per-uid", "3"]), "listening");
+    server.signal(Signal::TERM);
+    assert!(server.wait().success());
+    assert!(server.stderr().contains("count as one"));
+}
+
 #[test]
 fn without_a_path_and_without_systemd_it_says_what_it_expected() {
     let output = Command::new(UNHANG).arg("serve").output().unwrap();
@@ -200,6 +269,9 @@ fn the_unit_files_are_valid_and_leave_little_exposed() {
     };
     let files = [folder.join("unhang.service"), folder.join("unhang.socket")];
     let said = analyze(&["verify"], &[&files[0], &files[1]]);
+    // systemd knows it from 258 on, and older ones serve without it.
+    let is_new = |line: &&str| line.contains("AcceptFileDescriptors");
+    let said = said.lines().filter(|line| !is_new(line)).collect::<Vec<_>>().join("\n");
     assert!(!said.contains("unhang."), "{said}");
     // Of 10, where 0 is best; systemd itself calls up to 2 "OK".
     analyze(&["security", "--offline=true", "--threshold=20"], &[&files[0]]);

@@ -7,6 +7,7 @@ use std::path::Path;
 use clap::{Args, ValueEnum};
 use unhang::{Bind, Limits, Until};
 
+use super::namespace::IdMap;
 use crate::units::{self, Mode, Size, Span};
 
 /// More connections than a process may have descriptors, by far.
@@ -134,6 +135,35 @@ impl File {
             .map(|it| format!("--group {it}: it has {gid}"));
         let missed: Vec<_> = [mode, owner, group].into_iter().flatten().collect();
         (!missed.is_empty()).then(|| missed.join(", "))
+    }
+}
+
+impl Allowed {
+    /// An error if one of them is nobody that could come.
+    pub(super) fn check(&self) -> Result<(), String> {
+        let users = IdMap::of_users();
+        let groups = IdMap::of_groups();
+        let users = self.allow_uid.iter().map(|id| ("--allow-uid", "user", users.says(*id)));
+        let groups = self.allow_gid.iter().map(|id| ("--allow-gid", "group", groups.says(*id)));
+        for (flag, what, says) in users.chain(groups) {
+            if let Some(why) = says {
+                return Err(format!(
+                    "{flag}: {why}. Let this process see all {what}s; in a systemd unit, \
+                     PrivateUsers=no"
+                ));
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Bounds {
+    /// What they mean less than they seem to.
+    pub(super) fn weakness(&self) -> Option<&'static str> {
+        (self.max_per_uid.is_some() && !IdMap::of_users().is_whole()).then_some(
+            "--max-per-uid: this user namespace does not map all users. Those that it does not map \
+             count as one, who can shut all of them out. In a systemd unit, set PrivateUsers=no",
+        )
     }
 }
 

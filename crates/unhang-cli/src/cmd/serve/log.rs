@@ -3,6 +3,7 @@
 mod columns;
 mod exchange;
 mod hint;
+mod limiter;
 mod lines;
 mod paint;
 mod writer;
@@ -17,6 +18,7 @@ use unhang::{Address, Cause, Ended, Event};
 
 use crate::units::Mode;
 use hint::Hint;
+use limiter::{Kind, Limiter, WINDOW};
 use lines::Line;
 use paint::Paint;
 use writer::Writer;
@@ -47,6 +49,7 @@ pub(crate) struct Log {
     quiet: bool,
     writer: Writer,
     hint: Hint,
+    limiter: Limiter,
     answered: AtomicU64,
     refused: AtomicU64,
     other: AtomicU64,
@@ -66,6 +69,7 @@ impl Log {
             quiet,
             writer: Writer::start(crate::stdio::Stdout, dropped),
             hint: Hint::new(address),
+            limiter: Limiter::default(),
             answered: AtomicU64::new(0),
             refused: AtomicU64::new(0),
             other: AtomicU64::new(0),
@@ -77,6 +81,8 @@ impl Log {
     }
 
     pub(crate) fn event(&self, event: &Event<'_>) {
+        let is_shown =
+            Kind::of(event).is_none_or(|kind| self.is_quiet(event) || self.limiter.admits(kind));
         match event {
             Event::Exchange(exchange) => {
                 let tally = match exchange.ended {
@@ -85,11 +91,12 @@ impl Log {
                     _ => &self.other,
                 };
                 tally.fetch_add(1, Ordering::Relaxed);
-                if !self.quiet || is_fault(&exchange.ended) {
+                if is_shown && !self.is_quiet(event) {
                     self.say(&Line::Exchange(exchange, self.hint.command(&exchange.ended)));
                     self.hint(&exchange.ended);
                 }
             }
+            _ if !is_shown => {}
             Event::AcceptFailed(error) => self.say(&Line::AcceptFailed(error)),
             Event::Replaced { by } => self.say(&Line::Replaced { by: *by }),
             Event::NotReplaced { by, error } => self.say(&Line::NotReplaced { by: *by, error }),
@@ -102,6 +109,33 @@ impl Log {
         }
     }
 
+    /// Whether nothing is said of it.
+    fn is_quiet(&self, event: &Event<'_>) -> bool {
+        matches!(event, Event::Exchange(exchange) if self.quiet && !is_fault(&exchange.ended))
+    }
+
+    /// For ever: once a second, says how many lines were held back.
+    pub(crate) async fn count_lines(&self) {
+        loop {
+            self.limiter.has_counts().await;
+            loop {
+                tokio::time::sleep(WINDOW).await;
+                if !self.say_counts() {
+                    break;
+                }
+            }
+        }
+    }
+
+    /// Whether there may be more.
+    fn say_counts(&self) -> bool {
+        let (counts, go_on) = self.limiter.take();
+        for (Kind { what, uid }, count) in counts {
+            self.say(&Line::More { what, uid, count });
+        }
+        go_on
+    }
+
     /// What a backend has to say of its processes.
     pub(crate) fn notice(&self, notice: &Notice) {
         if is_worth_a_line(notice) {
@@ -111,6 +145,7 @@ impl Log {
 
     /// Says that all is over, and waits a moment until it is written.
     pub(crate) fn stopped(&self) {
+        self.say_counts();
         let line = Line::Stopped {
             answered: self.answered.load(Ordering::Relaxed),
             refused: self.refused.load(Ordering::Relaxed),

@@ -1,6 +1,8 @@
 //! systemd's side of a service: a socket that it holds for us, and what it wants to hear. Outside
 //! of systemd all of this does nothing.
 
+mod variables;
+
 use std::env;
 use std::ffi::OsStr;
 use std::io;
@@ -14,15 +16,27 @@ use listenfd::ListenFd;
 use sd_notify::NotifyState;
 use tokio::time::sleep;
 
+use variables::Passed;
+
+/// What systemd, or a program that does as it does, has passed.
+pub(crate) enum Inherited {
+    Nothing,
+    Socket(UnixListener),
+    /// It was passed to this process, and not to ours.
+    ToAnother(u32),
+}
+
 /// The one socket that was passed to us (`LISTEN_FDS`, `sd_listen_fds(3)`).
-pub(crate) fn inherited() -> io::Result<Option<UnixListener>> {
-    let mut sockets = ListenFd::from_env();
-    match sockets.len() {
-        0 => Ok(None),
-        1 => sockets.take_unix_listener(0),
-        count => Err(io::Error::other(format!(
-            "expected one socket, got {count}: give each service a socket unit of its own"
-        ))),
+pub(crate) fn inherited() -> io::Result<Inherited> {
+    let (pid, count) = (env::var_os("LISTEN_PID"), env::var_os("LISTEN_FDS"));
+    let passed = variables::passed(pid.as_deref(), count.as_deref(), std::process::id());
+    match passed.map_err(io::Error::other)? {
+        Passed::Nothing => Ok(Inherited::Nothing),
+        Passed::ToAnother(pid) => Ok(Inherited::ToAnother(pid)),
+        Passed::ToUs => {
+            let socket = ListenFd::from_env().take_unix_listener(0)?;
+            Ok(socket.map_or(Inherited::Nothing, Inherited::Socket))
+        }
     }
 }
 

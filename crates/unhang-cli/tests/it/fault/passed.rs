@@ -73,7 +73,9 @@ fn a_stranger_that_passes_descriptors_to_an_abstract_control_socket_holds_up_nob
         let strangers =
             [&["oob"][..], &[], &[]].map(|flags| passes(&python, &place, &control, flags));
         // What they say does not matter: they may have been closed before they could pass any.
-        strangers.iter().for_each(|stranger| drop(stranger.await_line("")));
+        for stranger in &strangers {
+            stranger.await_line("");
+        }
 
         let address = SocketAddr::from_abstract_name(format!("{name}.ctl")).unwrap();
         let mut asks = UnixStream::connect_addr(&address).unwrap();

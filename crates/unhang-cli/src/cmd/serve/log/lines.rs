@@ -43,6 +43,12 @@ pub(super) enum Line<'a> {
         refused: u64,
         other: u64,
     },
+    /// So many lines of a kind were held back in the last second.
+    More {
+        what: &'static str,
+        uid: Option<u32>,
+        count: u64,
+    },
     Dropped {
         count: u64,
     },
@@ -103,6 +109,13 @@ impl Line<'_> {
             Self::Draining { open, within } => {
                 write!(text, "stopping; {open} under way may take {}", Span(*within))
             }
+            Self::More { what, uid, count } => {
+                write!(text, "{bad}{count} more{end}   {}", what.replace('_', " "))?;
+                if let Some(uid) = uid {
+                    write!(text, ", all of uid {uid},")?;
+                }
+                text.write_str(" in the last second")
+            }
             Self::Stopped { answered, refused, other } => write!(
                 text,
                 "stopped; {answered} answered, {refused} refused, {other} ended otherwise"
@@ -162,6 +175,9 @@ impl Line<'_> {
                 "refused": refused,
                 "other": other,
             }),
+            Self::More { what, uid, count } => {
+                json!({ "event": "more_lines", "of": what, "uid": uid, "count": count })
+            }
             Self::Dropped { count } => json!({ "event": "dropped_lines", "count": count }),
         };
         object["time"] = time.into();

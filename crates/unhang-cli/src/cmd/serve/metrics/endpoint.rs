@@ -4,13 +4,14 @@ mod place;
 
 use std::convert::Infallible;
 use std::io;
+use std::net::{Ipv4Addr, Ipv6Addr};
 use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::time::Duration;
 
 use http_body_util::Full;
 use hyper::body::{Bytes, Incoming};
-use hyper::header::{ALLOW, CONTENT_TYPE, HeaderValue};
+use hyper::header::{ALLOW, CONTENT_TYPE, HOST, HeaderValue};
 use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -74,6 +75,18 @@ impl Endpoint {
         })
     }
 
+    /// What whoever starts it should know of who can read the counters.
+    pub(crate) fn reached_by(&self) -> Option<String> {
+        let Place::Tcp(address) = &self.place else { return None };
+        (!address.ip().to_canonical().is_loopback()).then(|| {
+            format!(
+                "--metrics {address} is not of this machine alone: everybody who reaches it can read the \
+                 counters. 127.0.0.1:{} is",
+                address.port()
+            )
+        })
+    }
+
     /// For ever, unless it turns out that it cannot listen; then it says why.
     pub(crate) async fn serve(self, metrics: Arc<Metrics>) -> String {
         let (mut door, mut pause) = (self.door, PAUSE);
@@ -131,10 +144,10 @@ impl Door {
             let metrics = Arc::clone(&metrics);
             let accepted = match &self.socket {
                 Socket::Tcp(listener) => listener.accept().await.map(|(stream, _)| {
-                    tokio::spawn(answer(stream, metrics, place));
+                    tokio::spawn(answer(stream, Via::Tcp, metrics, place));
                 }),
                 Socket::Unix(listener) => listener.accept().await.map(|(stream, _)| {
-                    tokio::spawn(answer(stream, metrics, place));
+                    tokio::spawn(answer(stream, Via::Unix, metrics, place));
                 }),
             };
             // The kernel's failure or the client's: the next may succeed.
@@ -166,12 +179,13 @@ const LONGEST: Duration = Duration::from_secs(2);
 
 async fn answer(
     stream: impl AsyncRead + AsyncWrite + Unpin,
+    via: Via,
     metrics: Arc<Metrics>,
     _place: OwnedSemaphorePermit,
 ) {
     let respond = |request: Request<Incoming>| {
         let metrics = Arc::clone(&metrics);
-        async move { Ok::<_, Infallible>(response(&request, metrics).await) }
+        async move { Ok::<_, Infallible>(response(&request, via, metrics).await) }
     };
     let connection = hyper::server::conn::http1::Builder::new()
         .timer(TokioTimer::new())
@@ -181,11 +195,51 @@ async fn answer(
     let _ = tokio::time::timeout(DEADLINE, connection).await;
 }
 
+/// How a scrape comes.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Via {
+    Tcp,
+    /// Not even a browser that was told to would come this way.
+    Unix,
+}
+
+/// The name in a request that is not just the address which it was sent to. A web page from elsewhere can let
+/// its reader's browser ask here, once its own name leads here (DNS rebinding); but it asks by that name.
+fn foreign_host<B>(request: &Request<B>) -> Option<String> {
+    let headers = request.headers().get_all(HOST).iter();
+    let named = headers.map(|host| String::from_utf8_lossy(host.as_bytes()).into_owned());
+    let asked = request.uri().authority().map(|authority| authority.as_str().to_owned());
+    named.chain(asked).find(|host| !is_address(host))
+}
+
+/// Whether it is an address or `localhost`, with a port or without.
+fn is_address(host: &str) -> bool {
+    let without_port = match host.rsplit_once(':') {
+        Some((name, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => name,
+        _ => host,
+    };
+    let name = without_port.strip_prefix('[').and_then(|name| name.strip_suffix(']'));
+    let is_v6 = |name: &str| name.parse::<Ipv6Addr>().is_ok();
+    name.is_some_and(is_v6)
+        || without_port.parse::<Ipv4Addr>().is_ok()
+        || without_port.eq_ignore_ascii_case("localhost")
+}
+
 const OPEN_METRICS: HeaderValue =
     HeaderValue::from_static("application/openmetrics-text; version=1.0.0; charset=utf-8");
 
-async fn response(request: &Request<Incoming>, metrics: Arc<Metrics>) -> Response<Full<Bytes>> {
+async fn response(
+    request: &Request<Incoming>,
+    via: Via,
+    metrics: Arc<Metrics>,
+) -> Response<Full<Bytes>> {
     let mut response = Response::default();
+    if let Some(host) = foreign_host(request).filter(|_| via == Via::Tcp) {
+        *response.status_mut() = StatusCode::MISDIRECTED_REQUEST;
+        *response.body_mut() =
+            Full::from(format!("expected an address or localhost as the Host, got {host:?}\n"));
+        return response;
+    }
     match (request.method(), request.uri().path()) {
         // On a thread of its own: handlers share this one, and the kernel searches all sockets.
         (&Method::GET, "/metrics") => match spawn_blocking(move || metrics.text()).await {
@@ -205,4 +259,31 @@ async fn response(request: &Request<Incoming>, metrics: Arc<Metrics>) -> Respons
         }
     }
     response
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_an_address_and_localhost_are_no_foreign_host() {
+        for own in
+            ["127.0.0.1", "127.0.0.1:9090", "10.1.2.3:80", "[::1]:9090", "[::1]", "LocalHost:1"]
+        {
+            assert!(is_address(own), "{own}");
+        }
+        for foreign in [
+            "evil.example",
+            "evil.example:9090",
+            "",
+            ":9090",
+            "::1",
+            "127.0.0.1.evil.example",
+            "127.0.0.1:9090@evil.example",
+            "localhost.evil.example",
+            "evil.example:",
+        ] {
+            assert!(!is_address(foreign), "{foreign}");
+        }
+    }
 }
