@@ -1,9 +1,11 @@
 //! `unhang why`: who hangs on whom, since when, why, and the cure.
 
 mod ask;
+mod deadline;
 mod endpoint;
 mod facts;
 mod gather;
+mod helper;
 mod probe;
 mod see;
 mod show;
@@ -24,7 +26,9 @@ use clap::builder::{OsStringValueParser, TypedValueParser};
 use crate::exit;
 use crate::units::{self, Span};
 use ask::{details, server};
+use deadline::Deadline;
 use facts::Facts;
+use helper::{Helper, answers};
 use probe::Probe;
 use show::json;
 use show::output::{self, Unseen, complain};
@@ -60,6 +64,9 @@ pub(crate) struct Why {
     /// How long to look: only what stands still all the while hangs
     #[arg(long = "for", value_name = "DURATION", value_parser = units::deadline, default_value = "500ms")]
     window: Span,
+    /// How long the whole look may take, besides --for: what is not reached by then is named
+    #[arg(long, value_name = "DURATION", value_parser = units::deadline, default_value = "3s")]
+    deadline: Span,
     /// Pass over who has waited for less
     #[arg(long, value_name = "DURATION", default_value = "0s")]
     min: Span,
@@ -75,6 +82,9 @@ pub(crate) struct Why {
     /// Send this on connections of its own, and see how the server ends its replies
     #[arg(long, value_name = "DATA", conflicts_with_all = ["watch", "json"], requires = "target")]
     probe: Option<OsString>,
+    /// Read for another `unhang why` what might not answer
+    #[arg(long, hide = true, exclusive = true)]
+    helper: bool,
 }
 
 /// A second look lasts until whoever had waited shortest has waited long, and a little longer: a client
@@ -83,6 +93,10 @@ const LATER: Duration = Duration::from_millis(100);
 
 impl Why {
     pub(crate) fn run(self) -> ExitCode {
+        if self.helper {
+            // Its parent notices that it ended, and has nobody to tell why.
+            return answers::serve().map_or(exit::FAILED, |()| exit::DONE).into();
+        }
         if let Some(action) = self.action {
             return self.attempt(action);
         }
@@ -110,7 +124,7 @@ impl Why {
     fn look(&self) -> Result<(String, u8), Unseen> {
         let target = Target::look(self.target.as_ref()).map_err(Unseen::Nothing)?;
         let (facts, mut verdicts) = self.judge(&target)?;
-        let code = code(&verdicts);
+        let code = code(&facts, &verdicts);
         if !matches!(target, Target::All) || self.json || self.verbose {
             verdicts.extend(verdict::all_is_well(&facts, &target, &verdicts));
         }
@@ -125,13 +139,16 @@ impl Why {
     /// Looks a second time if somebody has not waited for long: what is the same by then was not just
     /// about to be answered.
     fn judge(&self, target: &Target) -> Result<(Facts, Vec<Verdict>), Unseen> {
-        let (mut facts, mut verdicts) = self.judge_once(target, self.window.0)?;
+        let deadline = Deadline::after(self.window.0 + self.deadline.0);
+        let (mut facts, mut verdicts) = self.judge_once(target, self.window.0, deadline)?;
         let in_doubt: Vec<_> =
             verdicts.iter().filter(|verdict| verdict.is_young && verdict.is_fault).collect();
         let seen: HashSet<_> = in_doubt.iter().map(|verdict| verdict.key()).collect();
         if let Some(age) = in_doubt.iter().filter_map(|verdict| verdict.since()).min() {
             let window = (verdict::LONG + LATER).saturating_sub(age);
-            (facts, verdicts) = self.judge_once(target, self.window.0.max(window))?;
+            let window = self.window.0.max(window);
+            let deadline = Deadline::after(window + deadline.left());
+            (facts, verdicts) = self.judge_once(target, window, deadline)?;
         }
         verdicts.retain(|verdict| !verdict.is_young || seen.contains(&verdict.key()));
         Ok((facts, verdicts))
@@ -141,23 +158,27 @@ impl Why {
         &self,
         target: &Target,
         window: Duration,
+        deadline: Deadline,
     ) -> Result<(Facts, Vec<Verdict>), Unseen> {
-        let mut facts = gather::gather(target, window).map_err(Unseen::System)?;
+        let helper = Helper::new(deadline);
+        let mut facts = gather::gather(target, window, &helper).map_err(Unseen::System)?;
         if let Some(amiss) = target.is_amiss(&facts) {
             return Err(Unseen::Nothing(amiss));
         }
-        server::ask_servers(&mut facts, target);
-        details::ask_readers(&mut facts, target);
+        server::ask_servers(&mut facts, target, &helper);
+        details::ask_readers(&mut facts, target, &helper);
         let mut verdicts = verdict::judge(&facts, target);
         verdicts.retain(|verdict| !is_younger(verdict, self.min.0));
-        details::look(&mut facts, &verdicts, self.show_data);
+        details::look(&mut facts, &verdicts, self.show_data, &helper);
+        facts.passed_over = helper.passed_over();
         Ok((facts, verdicts))
     }
 
     fn attempt(&self, action: Action) -> ExitCode {
         let attempt = || {
             let (asked, target) = try_action::target(self.target.as_ref())?;
-            let facts = gather::gather(&target, self.window.0);
+            let helper = Helper::new(Deadline::after(self.window.0 + self.deadline.0));
+            let facts = gather::gather(&target, self.window.0, &helper);
             let facts = facts.map_err(|error| Refusal::Failed(error.to_string()))?;
             try_action::attempt(&facts, &asked, action, self.yes)
         };
@@ -205,7 +226,7 @@ impl Why {
     }
 
     fn text(&self, facts: &Facts, verdicts: &[Verdict]) -> String {
-        if verdicts.is_empty() {
+        if verdicts.is_empty() && facts.passed_over.is_empty() {
             return format!("OK    nothing hangs: {} Unix sockets\n", facts.sockets.len());
         }
         Text { facts, verdicts, verbose: self.verbose }.to_string()
@@ -217,10 +238,12 @@ fn is_younger(verdict: &Verdict, least: Duration) -> bool {
     verdict.since().is_some_and(|since| since < least)
 }
 
-fn code(verdicts: &[Verdict]) -> u8 {
+fn code(facts: &Facts, verdicts: &[Verdict]) -> u8 {
     if verdicts.iter().any(|verdict| verdict.is_fault) {
         exit::FAULT
-    } else if verdicts.iter().any(|verdict| verdict.code == Code::OwnerNotVisible) {
+    } else if !facts.passed_over.is_empty()
+        || verdicts.iter().any(|verdict| verdict.code == Code::OwnerNotVisible)
+    {
         exit::NOT_ALLOWED
     } else {
         exit::DONE

@@ -1,5 +1,7 @@
 //! What the kernel's answers say. Pure bytes.
 
+use serde::{Deserialize, Serialize};
+
 /// One socket, as it was at the moment of the dump.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Socket {
@@ -62,7 +64,7 @@ pub(crate) enum Peer {
 }
 
 /// What a path leads to, in the kernel's own numbers.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub(crate) struct FileId {
     /// The lower half of it is all that this interface has room for.
     pub(crate) inode: u32,

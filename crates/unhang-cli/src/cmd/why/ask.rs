@@ -6,14 +6,14 @@
 pub(crate) mod details;
 mod elf;
 mod escape;
-mod go;
+pub(crate) mod go;
 pub(crate) mod location;
 mod memory;
 mod php;
 mod program;
 mod python;
 pub(crate) mod reader;
-mod scripts;
+pub(crate) mod scripts;
 pub(crate) mod server;
 #[cfg(test)]
 mod test_support;

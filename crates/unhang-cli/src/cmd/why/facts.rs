@@ -7,9 +7,9 @@ use std::time::Duration;
 use crate::cmd::why::ask::location::Location;
 use crate::cmd::why::ask::reader::Reader;
 use crate::cmd::why::ask::server::waits::ServerReport;
+use crate::cmd::why::see::path_state::PathState;
 use crate::cmd::why::see::process::Process;
 use crate::cmd::why::see::process::thread::Thread;
-use crate::cmd::why::see::vacant_path::VacantPath;
 use crate::sock_diag::{FileId, Kind, LEFT, Socket, State};
 
 /// What `verdict` judges. It holds no open file and asks nobody.
@@ -28,6 +28,8 @@ pub(crate) struct Facts {
     pub(crate) processes: BTreeMap<u32, Process>,
     /// Processes whose descriptors this user may not see.
     pub(crate) hidden: HashSet<u32>,
+    /// Processes that were not looked at, or not wholly, and why.
+    pub(crate) passed_over: BTreeMap<u32, String>,
     /// How each thread moved between the samples.
     pub(crate) activities: HashMap<u32, Activity>,
     /// Threads blocked in `connect()`, and the file their address leads to.
@@ -56,19 +58,6 @@ pub(crate) struct Connecting {
     pub(crate) since: Option<Duration>,
     pub(crate) name: Vec<u8>,
     pub(crate) file: Option<FileId>,
-}
-
-/// What a listener's name leads to, as its own process sees it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum PathState {
-    /// To this very socket.
-    Same,
-    /// No more, but this name in the same directory does.
-    Renamed(Vec<u8>),
-    /// To another file, under which nobody reaches this listener.
-    Other(FileId),
-    /// It was deleted; the place where it was, if that is to be seen.
-    Missing(Option<VacantPath>),
 }
 
 /// What it takes a closer look to learn: taken only of connections that seem to hang.

@@ -7,17 +7,16 @@ use std::io;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::cmd::why::facts::{
-    Connecting, Facts, Former, PathState, Visibility, activity, unchanged,
-};
+use crate::cmd::why::facts::{Connecting, Facts, Former, Visibility, activity, unchanged};
+use crate::cmd::why::helper::Helper;
+use crate::cmd::why::helper::question::Question;
 use crate::cmd::why::see::capabilities;
-use crate::cmd::why::see::file_id;
 use crate::cmd::why::see::namespaces::Namespaces;
+use crate::cmd::why::see::path_state::PathState;
 use crate::cmd::why::see::pidfd;
 use crate::cmd::why::see::process::call::Call;
 use crate::cmd::why::see::process::sched::Clock;
 use crate::cmd::why::see::process::{self, Process};
-use crate::cmd::why::see::vacant_path::VacantPath;
 use crate::cmd::why::target::Target;
 use crate::sock_diag::{Kind, Socket, State};
 
@@ -25,7 +24,7 @@ use crate::sock_diag::{Kind, Socket, State};
 const SAMPLES: u32 = 4;
 
 /// Watches the system for the length of the window.
-pub(crate) fn gather(target: &Target, window: Duration) -> io::Result<Facts> {
+pub(crate) fn gather(target: &Target, window: Duration, helper: &Helper) -> io::Result<Facts> {
     // Without the number: ENOENT from here does not mean what it does from the kernel's sockets.
     let unreadable = |error| io::Error::other(format!("/proc cannot be read: {error}"));
     let pids = process::pids().map_err(unreadable)?;
@@ -43,11 +42,11 @@ pub(crate) fn gather(target: &Target, window: Duration) -> io::Result<Facts> {
         samples: SAMPLES as usize,
         window,
     };
-    find_holders(&pids, &mut facts);
-    find_former(&mut facts);
-    find_path_states(&mut facts);
+    find_holders(&pids, &mut facts, helper);
+    find_former(&mut facts, helper);
+    find_path_states(&mut facts, helper);
 
-    let before = involved(target, &mut facts);
+    let before = involved(target, &mut facts, helper);
     let began = Instant::now();
     facts.steady = facts.sockets.keys().copied().collect();
     for _ in 1..SAMPLES {
@@ -57,15 +56,24 @@ pub(crate) fn gather(target: &Target, window: Duration) -> io::Result<Facts> {
         facts.steady.retain(|inode| same.contains(inode));
         facts.see(sockets);
     }
-    look_again(&before, began.elapsed(), &mut facts);
-    find_heirs(target, &mut facts);
-    find_connecting(&mut facts);
+    look_again(&before, began.elapsed(), &mut facts, helper);
+    find_heirs(target, &mut facts, helper);
+    find_connecting(&mut facts, helper);
+    facts.passed_over = helper.passed_over();
+    // What these hold is not known, as of those that this user may not see.
+    let unread = facts.passed_over.keys().filter(|pid| !facts.processes.contains_key(pid));
+    let unread: Vec<_> = unread.copied().collect();
+    facts.hidden.extend(unread);
     Ok(facts)
 }
 
 /// Who holds which socket, and who does not let this user see it.
-fn find_holders(pids: &[u32], facts: &mut Facts) {
+fn find_holders(pids: &[u32], facts: &mut Facts, helper: &Helper) {
     for pid in pids {
+        if helper.deadline().is_over() {
+            helper.pass_over(*pid);
+            continue;
+        }
         match process::sockets(*pid) {
             Ok(sockets) => hold(*pid, &sockets, facts),
             Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
@@ -88,7 +96,7 @@ fn hold(pid: u32, sockets: &[(u32, u32)], facts: &mut Facts) {
 }
 
 /// Asks each end whose server is gone what it was connected to; the kernel tells only its holder.
-fn find_former(facts: &mut Facts) {
+fn find_former(facts: &mut Facts, helper: &Helper) {
     let orphans = facts.sockets.values().filter(|socket| {
         socket.is_orphan() && socket.name.is_empty() && facts.queue_of(socket.inode).is_none()
     });
@@ -102,7 +110,7 @@ fn find_former(facts: &mut Facts) {
         let name = pidfd::peer_name(*pid, *fd, orphan.inode);
         if let Some(name) = name.ok().flatten().filter(is_named) {
             let listener = facts.listeners().find(|listener| listener.name == name);
-            let led_to = || file_id::id_as_seen_by(*pid, &name).ok();
+            let led_to = || helper.file(*pid, &name);
             let file = listener.and_then(|listener| listener.file).or_else(led_to);
             former.insert(orphan.inode, Former { name, file });
         }
@@ -112,7 +120,7 @@ fn find_former(facts: &mut Facts) {
 
 /// The processes to look into: all who hold an end that the user asks about, and whoever those
 /// wait for, to the end of every chain.
-fn involved(target: &Target, facts: &mut Facts) -> BTreeMap<u32, Process> {
+fn involved(target: &Target, facts: &mut Facts, helper: &Helper) -> BTreeMap<u32, Process> {
     let concerned = facts.sockets.values().filter(|socket| {
         let connects = socket.state == State::Unconnected
             && socket.kind != Kind::Datagram
@@ -142,7 +150,7 @@ fn involved(target: &Target, facts: &mut Facts) -> BTreeMap<u32, Process> {
         let holders = facts.holders.get(&inode).into_iter().flatten();
         let pids: Vec<u32> = holders.map(|held| held.0).filter(|pid| seen.insert(*pid)).collect();
         for pid in pids {
-            let Some(process) = process::read(pid, &mut clock) else { continue };
+            let Some(process) = process::read(pid, &mut clock, helper) else { continue };
             ends.extend(awaited(&process, facts));
             facts.processes.insert(pid, process);
         }
@@ -169,14 +177,19 @@ fn awaited(process: &Process, facts: &Facts) -> Vec<u32> {
 }
 
 /// The second sample of the processes.
-fn look_again(before: &BTreeMap<u32, Process>, window: Duration, facts: &mut Facts) {
+fn look_again(
+    before: &BTreeMap<u32, Process>,
+    window: Duration,
+    facts: &mut Facts,
+    helper: &Helper,
+) {
     let mut clock = Clock::new();
     let was_held: Vec<u32> = facts.holders.keys().copied().collect();
     for held in facts.holders.values_mut() {
         held.retain(|(pid, _)| !before.contains_key(pid));
     }
     for (pid, was) in before {
-        let Some(process) = process::read(*pid, &mut clock) else { continue };
+        let Some(process) = process::read(*pid, &mut clock, helper) else { continue };
         for thread in &process.threads {
             if let Some(was) = was.threads.iter().find(|was| was.tid == thread.tid) {
                 facts.activities.insert(thread.tid, activity(was, thread, window));
@@ -197,7 +210,7 @@ fn look_again(before: &BTreeMap<u32, Process>, window: Duration, facts: &mut Fac
 
 /// What nobody holds who was looked at is perhaps with somebody who came meanwhile: a child, or
 /// whoever it was handed over to.
-fn find_heirs(target: &Target, facts: &mut Facts) {
+fn find_heirs(target: &Target, facts: &mut Facts, helper: &Helper) {
     let is_unheld = |inode: &u32| {
         facts.holders(*inode).next().is_none()
             && facts.sockets.get(inode).is_some_and(|socket| target.concerns(facts, socket))
@@ -207,6 +220,10 @@ fn find_heirs(target: &Target, facts: &mut Facts) {
         return;
     }
     for pid in process::pids().unwrap_or_default() {
+        if helper.deadline().is_over() {
+            helper.pass_over(pid);
+            continue;
+        }
         for (_, inode) in process::sockets(pid).unwrap_or_default() {
             if unheld.contains(&inode) {
                 facts.steady.remove(&inode);
@@ -215,7 +232,7 @@ fn find_heirs(target: &Target, facts: &mut Facts) {
     }
 }
 
-fn find_connecting(facts: &mut Facts) {
+fn find_connecting(facts: &mut Facts, helper: &Helper) {
     let mut connecting = Vec::new();
     for process in facts.processes.values() {
         for thread in &process.threads {
@@ -227,7 +244,7 @@ fn find_connecting(facts: &mut Facts) {
                 fd: *fd,
                 inode,
                 since: thread.since,
-                file: file_id::id_as_seen_by(process.pid, name).ok(),
+                file: helper.file(process.pid, name),
                 name: name.clone(),
             });
         }
@@ -235,37 +252,14 @@ fn find_connecting(facts: &mut Facts) {
     facts.connecting = connecting;
 }
 
-fn find_path_states(facts: &mut Facts) {
-    let mut standing = HashMap::new();
+fn find_path_states(facts: &mut Facts, helper: &Helper) {
+    let mut states = HashMap::new();
     for listener in facts.listeners() {
-        if let Some(found) = stands(listener, facts) {
-            standing.insert(listener.inode, found);
-        }
+        let holder = facts.holders.get(&listener.inode).and_then(|held| held.first());
+        let (Some(bound), Some((pid, _))) = (listener.file, holder) else { continue };
+        let (pid, name) = (*pid, listener.name.clone());
+        let state = helper.ask(pid, &Question::PathState { pid, name, bound });
+        states.extend(state.flatten().map(|state: PathState| (listener.inode, state)));
     }
-    facts.path_states = standing;
-}
-
-/// None where the listener's own view of the files may not be seen, or is not known: it may have
-/// left the directory that it gave a relative name in.
-fn stands(listener: &Socket, facts: &Facts) -> Option<PathState> {
-    let bound = listener.file?;
-    let is_relative = listener.name.first() != Some(&b'/');
-    let (pid, _) = facts.holders.get(&listener.inode)?.first()?;
-    match file_id::id_as_seen_by(*pid, &listener.name) {
-        Ok(found) if found == bound => Some(PathState::Same),
-        _ if is_relative => None,
-        found => {
-            // Many a server binds a name of the moment, and renames it or links it.
-            if let Some(name) = file_id::beside(*pid, &listener.name, bound) {
-                return Some(PathState::Renamed(name));
-            }
-            match found {
-                Ok(found) => Some(PathState::Other(found)),
-                Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                    Some(PathState::Missing(VacantPath::as_seen_by(*pid, &listener.name)))
-                }
-                Err(_) => None,
-            }
-        }
-    }
+    facts.path_states = states;
 }

@@ -6,6 +6,7 @@ pub(crate) mod capabilities;
 pub(crate) mod file;
 pub(crate) mod file_id;
 pub(crate) mod namespaces;
+pub(crate) mod path_state;
 pub(crate) mod pidfd;
 pub(crate) mod process;
 pub(crate) mod vacant_path;

@@ -4,8 +4,9 @@ use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-use crate::cmd::why::facts::{Facts, PathState};
+use crate::cmd::why::facts::Facts;
 use crate::cmd::why::see::file::SocketFile;
+use crate::cmd::why::see::path_state::PathState;
 use crate::sock_diag::{FileId, Socket};
 
 /// As written on the command line.

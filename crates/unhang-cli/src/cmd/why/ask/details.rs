@@ -4,8 +4,10 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use super::{go, scripts};
+use super::reader::Reader;
 use crate::cmd::why::facts::Facts;
+use crate::cmd::why::helper::Helper;
+use crate::cmd::why::helper::question::Question;
 use crate::cmd::why::see::pidfd;
 use crate::cmd::why::target::Target;
 use crate::cmd::why::verdict::{Code, End, Verdict};
@@ -19,7 +21,7 @@ const PATIENCE: Duration = Duration::from_secs(1);
 
 /// Asks the Go runtimes about the connections they hold. Before anything is judged, as a Go program
 /// watches even what it has forgotten.
-pub(crate) fn ask_readers(facts: &mut Facts, target: &Target) {
+pub(crate) fn ask_readers(facts: &mut Facts, target: &Target, helper: &Helper) {
     let is_candidate = |socket: &&Socket| {
         let peer = socket.peer_inode().and_then(|peer| facts.sockets.get(&peer));
         facts.is_accepted(socket)
@@ -44,7 +46,11 @@ pub(crate) fn ask_readers(facts: &mut Facts, target: &Target) {
     }
     let until = Instant::now() + PATIENCE;
     for (pid, Ends { inodes, registered }) in by_process {
-        let readers: Vec<_> = match go::readers(pid, &registered, until) {
+        let left = until.saturating_duration_since(Instant::now()).min(helper.deadline().left());
+        let millis = u64::try_from(left.as_millis()).unwrap_or(0);
+        let answer: Option<Readers> =
+            helper.ask(pid, &Question::Readers { pid, registered, millis });
+        let readers: Vec<_> = match answer.unwrap_or_else(|| Err(NOT_LOOKED_AT.to_owned())) {
             Ok(Some(readers)) => readers.into_iter().map(|reader| reader.map(Some)).collect(),
             Ok(None) => inodes.iter().map(|_| Ok(None)).collect(),
             Err(why) => inodes.iter().map(|_| Err(why.clone())).collect(),
@@ -52,6 +58,11 @@ pub(crate) fn ask_readers(facts: &mut Facts, target: &Target) {
         facts.details.readers.extend(inodes.into_iter().zip(readers));
     }
 }
+
+/// What the helper answers about a process's descriptors.
+type Readers = Result<Option<Vec<Result<Reader, String>>>, String>;
+
+const NOT_LOOKED_AT: &str = "it was not looked at";
 
 /// Those that one process holds, and what the runtime has to be asked about each.
 #[derive(Default)]
@@ -69,11 +80,15 @@ fn runtime_watches(facts: &Facts, inode: u32) -> Option<(u32, u32, u64)> {
 }
 
 /// Where the scripts are at the ends of what was found, and, where asked for, what lies unread.
-pub(crate) fn look(facts: &mut Facts, verdicts: &[Verdict], show_data: bool) {
+pub(crate) fn look(facts: &mut Facts, verdicts: &[Verdict], show_data: bool, helper: &Helper) {
     let found = verdicts.iter().filter(|one| one.code != Code::OwnerNotVisible).take(MOST);
     for end in found.flat_map(|verdict| verdict.clients.iter().chain(&verdict.server)).take(MOST) {
         for held in &end.holders {
-            let place = || scripts::locations(held.pid, show_data);
+            let place = || {
+                let answer =
+                    helper.ask(held.pid, &Question::Locations { pid: held.pid, show_data });
+                answer.unwrap_or_else(|| Err(NOT_LOOKED_AT.to_owned()))
+            };
             facts.details.places.entry(held.pid).or_insert_with(place);
         }
         if show_data && end.unread > 0 {

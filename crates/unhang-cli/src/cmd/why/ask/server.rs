@@ -3,13 +3,15 @@
 //!
 //! Whatever does not fit is not known, and what the kernel shows is judged as of any other server.
 
-mod client;
+pub(crate) mod client;
 pub(crate) mod waits;
 
 use std::collections::{HashMap, HashSet};
 use std::time::{Duration, Instant};
 
 use crate::cmd::why::facts::{Facts, is_same_address};
+use crate::cmd::why::helper::Helper;
+use crate::cmd::why::helper::question::{Control, Question};
 use crate::cmd::why::see::process;
 use crate::cmd::why::target::Target;
 use crate::sock_diag::Socket;
@@ -23,7 +25,7 @@ const PATIENCE: Duration = Duration::from_millis(300);
 const PATIENCE_FOR_ALL: Duration = Duration::from_secs(1);
 
 /// Asks the servers of those connections that are going to be judged.
-pub(crate) fn ask_servers(facts: &mut Facts, target: &Target) {
+pub(crate) fn ask_servers(facts: &mut Facts, target: &Target, helper: &Helper) {
     let until = Instant::now() + PATIENCE_FOR_ALL;
     let mut reports = HashMap::new();
     let is_control = |socket: &&Socket| socket.name.ends_with(CONTROL);
@@ -35,7 +37,8 @@ pub(crate) fn ask_servers(facts: &mut Facts, target: &Target) {
         let Some((control, pid)) = control_of(facts, &controls, listener) else { continue };
         let ends = ends(facts, target, listener, pid);
         if !ends.is_empty() {
-            reports.extend(ask(control, pid, &ends, until.min(Instant::now() + PATIENCE)));
+            let patience = until.saturating_duration_since(Instant::now()).min(PATIENCE);
+            reports.extend(ask(helper, control, pid, &ends, patience));
         }
     }
     facts.details.reports = reports;
@@ -78,12 +81,17 @@ fn ends(facts: &Facts, target: &Target, listener: &Socket, pid: u32) -> HashMap<
 }
 
 fn ask(
+    helper: &Helper,
     control: &Socket,
     pid: u32,
     ends: &HashMap<u32, u32>,
-    until: Instant,
+    patience: Duration,
 ) -> HashMap<u32, ServerReport> {
-    let said = client::ask(control, pid, until).and_then(|bytes| waits::parse(&bytes));
+    let control = Control { name: control.name.clone(), inode: control.inode, file: control.file };
+    let millis = u64::try_from(patience.as_millis()).unwrap_or(0);
+    let said: Option<Option<Vec<u8>>> =
+        helper.ask(pid, &Question::Control { pid, control, millis });
+    let said = said.flatten().and_then(|bytes| waits::parse(&bytes));
     // Between the last look and the answer a descriptor may have become another connection's.
     let (Some(said), Ok(now)) = (said, process::sockets(pid)) else { return HashMap::new() };
     let now: HashSet<(u32, u32)> = now.into_iter().collect();

@@ -11,9 +11,10 @@ pub(crate) mod thread;
 
 use std::fs;
 use std::io;
-use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 
+use crate::cmd::why::helper::Helper;
+use crate::cmd::why::helper::question::{Program, Question};
 use descriptors::{Descriptors, links};
 use epoll::Epoll;
 use sched::Clock;
@@ -86,7 +87,11 @@ pub(crate) fn is_kernel_thread(pid: u32) -> bool {
 }
 
 /// All of one process; None where it has ended.
-pub(crate) fn read(pid: u32, clock: &mut Clock) -> Option<Process> {
+pub(crate) fn read(pid: u32, clock: &mut Clock, helper: &Helper) -> Option<Process> {
+    if helper.deadline().is_over() {
+        helper.pass_over(pid);
+        return None;
+    }
     let directory = PathBuf::from(format!("/proc/{pid}"));
     let stat = thread::Stat::parse(&fs::read(directory.join("stat")).ok()?)?;
     let descriptors = match links(pid) {
@@ -98,7 +103,7 @@ pub(crate) fn read(pid: u32, clock: &mut Clock) -> Option<Process> {
         }),
         Err(_) => None,
     };
-    let program = fs::metadata(directory.join("exe")).ok();
+    let program: Option<Program> = helper.ask(pid, &Question::Program { pid }).flatten();
     let (limit, hard_limit) =
         limits(&fs::read_to_string(directory.join("limits")).unwrap_or_default());
     Some(Process {
@@ -106,8 +111,8 @@ pub(crate) fn read(pid: u32, clock: &mut Clock) -> Option<Process> {
         parent: stat.parent,
         name: stat.name,
         uid: uid(&fs::read_to_string(directory.join("status")).unwrap_or_default()),
-        program: program.map(|file| (file.dev(), file.ino())),
-        threads: thread::read_all(pid, descriptors.as_ref(), clock),
+        program: program.map(|file| (file.device, file.inode)),
+        threads: thread::read_all(pid, program, descriptors.as_ref(), clock, helper),
         descriptors,
         limit,
         hard_limit,
@@ -130,7 +135,10 @@ fn limits(limits: &str) -> (Option<u64>, Option<u64>) {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
+    use crate::cmd::why::deadline::Deadline;
 
     #[test]
     fn the_limits_and_the_effective_user_are_taken() {
@@ -146,7 +154,8 @@ mod tests {
         use std::os::fd::AsRawFd;
         let (one, _other) = std::os::unix::net::UnixStream::pair().unwrap();
         let pid = std::process::id();
-        let process = read(pid, &mut Clock::new()).unwrap();
+        let helper = Helper::new(Deadline::after(Duration::from_secs(60)));
+        let process = read(pid, &mut Clock::new(), &helper).unwrap();
         let fd = u32::try_from(one.as_raw_fd()).unwrap();
         let descriptors = process.descriptors.as_ref().unwrap();
         let inode = descriptors.inode(fd).unwrap();
@@ -154,6 +163,6 @@ mod tests {
         assert!(descriptors.next >= 4 && !process.is_at_limit());
         assert!(process.threads.iter().any(|thread| thread.tid == pid));
         assert!(process.program.is_some() && !process.is_stopped());
-        assert!(!is_kernel_thread(pid) && read(u32::MAX, &mut Clock::new()).is_none());
+        assert!(!is_kernel_thread(pid) && read(u32::MAX, &mut Clock::new(), &helper).is_none());
     }
 }

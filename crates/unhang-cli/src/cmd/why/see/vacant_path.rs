@@ -6,12 +6,13 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{Mode, OFlags, open};
+use serde::{Deserialize, Serialize};
 
 use super::file_id::{id_as_seen_by, id_of};
 use crate::sock_diag::FileId;
 
 /// The nearest directory that is there, in the kernel's own numbers, and the names below it.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct VacantPath {
     directory: FileId,
     below: PathBuf,

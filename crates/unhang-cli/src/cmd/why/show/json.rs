@@ -20,6 +20,7 @@ pub(crate) fn render(facts: &Facts, target: &Target, verdicts: &[Verdict], exit:
         "schema": SCHEMA,
         "target": asked(target),
         "exit": exit,
+        "not_looked_at": not_looked_at(facts),
         "visibility": {
             "uid": facts.visibility.uid,
             "netns_seen": facts.visibility.namespaces - facts.visibility.hidden_namespaces,
@@ -60,6 +61,12 @@ fn asked(target: &Target) -> Value {
 
 fn device(id: FileId) -> String {
     format!("{}:{}", id.major, id.minor)
+}
+
+/// Processes that were passed over, as they did not let themselves be read or time was up.
+fn not_looked_at(facts: &Facts) -> Vec<Value> {
+    let one = |(pid, why): (&u32, &String)| json!({ "pid": pid, "why": why });
+    facts.passed_over.iter().map(one).collect()
 }
 
 /// With a path, its own; without, those that clients wait for.

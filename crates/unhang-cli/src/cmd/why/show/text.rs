@@ -173,6 +173,19 @@ impl<'a> Text<'a> {
     fn visibility(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let visibility = &self.facts.visibility;
         let is_unseen = |verdict: &Verdict| verdict.code == Code::OwnerNotVisible;
+        let passed_over = &self.facts.passed_over;
+        for (pid, why) in
+            passed_over.iter().take(if self.verbose { passed_over.len() } else { SHOWN })
+        {
+            writeln!(f, "\nnot looked at: process {pid}: {why}")?;
+        }
+        if passed_over.len() > SHOWN && !self.verbose {
+            writeln!(
+                f,
+                "not looked at: {} more processes: -v shows all",
+                passed_over.len() - SHOWN
+            )?;
+        }
         let cure = capabilities::cure(visibility).filter(|_| self.verdicts.iter().any(is_unseen));
         if let Some(cure) = cure {
             writeln!(f, "\nTo see more: {cure}")?;

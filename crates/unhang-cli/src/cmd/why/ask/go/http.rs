@@ -9,6 +9,8 @@ use super::goroutines::{Goroutines, Waiting, word};
 
 /// How many goroutines are looked at: more requests at once than most machines bear.
 const MOST: usize = 16 << 10;
+/// As much of a `connReader` as is searched for its `conn`.
+const READER: usize = 64;
 /// As much of a `conn` as is searched for its `connReader`: `r` is its tenth word (server.go).
 const CONNECTION: usize = 128;
 /// As much of a `persistConn` as is searched for its `conn`, its twelfth word (transport.go).
@@ -37,12 +39,15 @@ impl<'a> Http<'a> {
     /// serving goroutine has on its stack.
     pub(super) fn handler(&self, notices: Address) -> Result<Waiting, String> {
         let serving = self.serving()?;
-        for reader in self.goroutines.words(notices)? {
-            let Ok(Some(connection)) = self.memory.pointer(Address(reader)) else { continue };
-            let Some(Some(at)) = serving.get(&connection.0) else { continue };
-            let leads_back = self.memory.bytes(connection, CONNECTION)?;
-            if leads_back.chunks_exact(8).any(|at| word(at, 0) == reader) {
-                return self.goroutines.waiting(*at);
+        for reader in self.goroutines.words(notices)?.into_iter().filter(|word| is_pointer(*word)) {
+            // `conn` is the first word of a `connReader` until 1.25, and further down since.
+            for connection in words(&self.memory.up_to(Address(reader), READER).unwrap_or_default())
+            {
+                let Some(Some(at)) = serving.get(&connection) else { continue };
+                let leads_back = self.memory.up_to(Address(connection), CONNECTION)?;
+                if words(&leads_back).any(|word| word == reader) {
+                    return self.goroutines.waiting(*at);
+                }
             }
         }
         Err("which goroutine has the handler is not known".to_owned())
@@ -64,8 +69,7 @@ impl<'a> Http<'a> {
 
     fn leads_to(&self, client: Address, fd: u32) -> bool {
         let bytes = self.memory.bytes(client, CLIENT).unwrap_or_default();
-        let fields = bytes.chunks_exact(8).map(|at| word(at, 0)).filter(|word| is_pointer(*word));
-        fields.into_iter().any(|connection| {
+        pointers(&bytes).any(|connection| {
             let descriptor = self.memory.u64(Address(connection)).ok().filter(|at| is_pointer(*at));
             let number = descriptor.and_then(|at| self.memory.u64(Address(at) + DESCRIPTOR).ok());
             number == Some(u64::from(fd))
@@ -109,8 +113,12 @@ impl<'a> Http<'a> {
     }
 }
 
-fn pointers(stack: &[u8]) -> impl Iterator<Item = u64> {
-    stack.chunks_exact(8).map(|at| word(at, 0)).filter(|word| is_pointer(*word))
+fn words(bytes: &[u8]) -> impl Iterator<Item = u64> {
+    bytes.chunks_exact(8).map(|at| word(at, 0))
+}
+
+fn pointers(bytes: &[u8]) -> impl Iterator<Item = u64> {
+    words(bytes).filter(|word| is_pointer(*word))
 }
 
 /// What may be a pointer: a program's own half of all addresses, but for its very beginning. Go's heap

@@ -123,17 +123,17 @@ fn a_busy_program_gives_what_is_so_or_nothing() {
         while True:\n    for n in range(1000):\n        work(n)\n";
     for python in pythons() {
         let (_directory, _, running) = run(&python, BUSY);
-        await_ok("it runs", || scripts::locations(running.pid(), false));
-        let mut seen = 0;
-        for _ in 0..50 {
-            let Ok(found) = scripts::locations(running.pid(), false) else { continue };
+        let mut looks = 0;
+        // A thread that never stands still is seldom seen whole.
+        await_ok("it was seen", || {
+            let found = scripts::locations(running.pid(), false)?;
             for place in found.iter().filter(|place| !place.is_library) {
                 assert!(["work", "<module>"].contains(&&*place.function), "{place:?}");
                 assert!(place.line.is_none_or(|line| line <= 7), "{place:?}");
-                seen += 1;
             }
-        }
-        assert!(seen > 0);
+            looks += 1;
+            (looks >= 10).then_some(()).ok_or_else(|| format!("{looks} times"))
+        });
     }
 }
 

@@ -1,5 +1,8 @@
 //! Asks at a control socket. Nothing here waits for long: a server that is stopped, or at something
 //! else, says nothing, and that is an answer too.
+//!
+//! Only the helper does this. A server may pass descriptors that nobody asked for, and though none is
+//! taken, the kernel closes them on our behalf: that lasts as long as their owner likes (`SO_LINGER`).
 
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::PathBuf;
@@ -10,8 +13,9 @@ use rustix::net::{
     self, AddressFamily, RecvFlags, SendFlags, SocketAddrUnix, SocketFlags, SocketType,
 };
 
+use crate::cmd::why::helper::question::Control;
 use crate::cmd::why::see::file_id;
-use crate::sock_diag::{Diag, Socket};
+use crate::sock_diag::Diag;
 
 /// With the version of the answer.
 const ASK: &[u8] = b"unhang in-flight 1\n";
@@ -21,7 +25,7 @@ const LONGEST: usize = 1 << 20;
 
 /// The bytes that come until the end. None: nobody answered in time, or who answers is not to be
 /// told.
-pub(super) fn ask(control: &Socket, server: u32, until: Instant) -> Option<Vec<u8>> {
+pub(crate) fn ask(control: &Control, server: u32, until: Instant) -> Option<Vec<u8>> {
     let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
     let socket = net::socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None).ok()?;
     connect(&socket, control, server)?;
@@ -46,7 +50,7 @@ pub(super) fn ask(control: &Socket, server: u32, until: Instant) -> Option<Vec<u
 
 /// To this very socket, and no other that has its name by now, or in our view of the files. Where its
 /// queue is full, that fails at once.
-fn connect(socket: &OwnedFd, control: &Socket, server: u32) -> Option<()> {
+fn connect(socket: &OwnedFd, control: &Control, server: u32) -> Option<()> {
     let Some(id) = control.file else {
         // Of an abstract name there is one in each network namespace; the kernel tells of ours.
         Diag::open().ok()?.queues(control.inode).ok()?;

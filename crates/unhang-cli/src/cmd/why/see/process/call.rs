@@ -1,7 +1,5 @@
 //! In which system call a thread is: `/proc/PID/task/TID/syscall`, and what its arguments point to.
 
-use std::fs::File;
-use std::os::unix::fs::FileExt;
 use std::time::Duration;
 
 use syscalls::Sysno;
@@ -47,14 +45,6 @@ pub(crate) struct Watch {
 pub(crate) trait Memory {
     /// None where it cannot be read in full.
     fn read(&self, address: u64, length: usize) -> Option<Vec<u8>>;
-}
-
-impl Memory for Option<File> {
-    fn read(&self, address: u64, length: usize) -> Option<Vec<u8>> {
-        let mut bytes = vec![0; length];
-        self.as_ref()?.read_exact_at(&mut bytes, address).ok()?;
-        Some(bytes)
-    }
 }
 
 /// Reads the line `NUMBER 0xARGUMENT… 0xSP 0xPC`, `-1 0xSP 0xPC` or `running`. `sleeps_in` names the
@@ -215,7 +205,7 @@ mod tests {
     #[test]
     fn outside_of_every_call_it_runs() {
         for line in ["running", "-1 0x7ff 0x7ff", "", "x"] {
-            assert_eq!(parse(line, String::new, &None), Call::None, "{line}");
+            assert_eq!(parse(line, String::new, &Bytes(Vec::new())), Call::None, "{line}");
         }
     }
 
@@ -276,7 +266,7 @@ mod tests {
         assert_eq!(timeout("pselect6", "0x1 0x0 0x0 0x0 0x0"), None);
         assert_eq!(timeout("pselect6", "0x1 0x0 0x0 0x0 0x999"), None);
         assert_eq!(timeout("read", "0x1 0x0 0x0"), None);
-        assert_eq!(super::timeout("running", &None), None);
+        assert_eq!(super::timeout("running", &Bytes(Vec::new())), None);
     }
 
     #[test]

@@ -1,13 +1,14 @@
 //! A process's threads: in which state each is, in which call, and since when.
 
-use std::fs::{self, File};
-use std::io::Read;
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use super::call::{self, Call};
+use super::call::{self, Call, Memory};
 use super::descriptors::Descriptors;
 use super::sched::{Clock, Sched};
+use crate::cmd::why::helper::Helper;
+use crate::cmd::why::helper::question::{Program, Question};
 
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Thread {
@@ -32,11 +33,17 @@ pub(crate) struct Thread {
 /// All that can be seen of a process's threads; those that end meanwhile are left out.
 pub(crate) fn read_all(
     pid: u32,
+    program: Option<Program>,
     descriptors: Option<&Descriptors>,
     clock: &mut Clock,
+    helper: &Helper,
 ) -> Vec<Thread> {
     let Ok(tasks) = fs::read_dir(format!("/proc/{pid}/task")) else { return Vec::new() };
-    let process = Calls::of(pid);
+    let process = Calls {
+        directory: PathBuf::from(format!("/proc/{pid}")),
+        memory: ProcessMemory { pid, helper },
+        is_native: program.is_some_and(|program| program.is_native),
+    };
     tasks
         .filter_map(Result::ok)
         .filter_map(|task| read(&task.path(), &process, descriptors, clock))
@@ -44,24 +51,32 @@ pub(crate) fn read_all(
 }
 
 /// What it takes to tell the calls of one process's threads.
-struct Calls {
+struct Calls<'a> {
     directory: PathBuf,
-    memory: Option<File>,
+    memory: ProcessMemory<'a>,
     /// The numbers of calls are those of a 64-bit program: others have a table of their own.
     is_native: bool,
 }
 
-impl Calls {
-    fn of(pid: u32) -> Self {
-        const CLASS_64: u8 = 2;
-        let directory = PathBuf::from(format!("/proc/{pid}"));
-        let mut start = [0; 5];
-        let program = File::open(directory.join("exe"));
-        let read = program.and_then(|mut file| file.read_exact(&mut start));
-        let is_native = read.is_ok() && (start[4] == CLASS_64) == cfg!(target_pointer_width = "64");
-        Self { memory: File::open(directory.join("mem")).ok(), directory, is_native }
-    }
+/// A process's memory, which the helper reads: what a call's arguments lead to is the process's to
+/// choose, and may lie on a file system that never answers.
+struct ProcessMemory<'a> {
+    pid: u32,
+    helper: &'a Helper,
+}
 
+impl Memory for ProcessMemory<'_> {
+    fn read(&self, at: u64, length: usize) -> Option<Vec<u8>> {
+        if length == 0 {
+            return Some(Vec::new());
+        }
+        let answer: Option<Option<Vec<u8>>> =
+            self.helper.ask(self.pid, &Question::Memory { pid: self.pid, at, length });
+        answer.flatten()
+    }
+}
+
+impl Calls<'_> {
     /// The call of a thread, and after how long it returns by itself.
     fn of_thread(&self, task: &Path) -> (Call, Option<Duration>) {
         let line = match fs::read_to_string(task.join("syscall")) {
@@ -70,13 +85,17 @@ impl Calls {
         };
         let sleeps_in = || fs::read_to_string(task.join("wchan")).unwrap_or_default();
         let call = call::parse(&line, sleeps_in, &self.memory);
-        (call, call::timeout(&line, &self.memory))
+        let timeout = call::timeout(&line, &self.memory);
+        match self.memory.helper.has_passed_over(self.memory.pid) {
+            true => (Call::Hidden, None),
+            false => (call, timeout),
+        }
     }
 }
 
 fn read(
     task: &Path,
-    process: &Calls,
+    process: &Calls<'_>,
     descriptors: Option<&Descriptors>,
     clock: &mut Clock,
 ) -> Option<Thread> {
