@@ -43,7 +43,7 @@ pub(crate) const HELP: &str = "\
 Exit codes of serve and call (why and bench have their own):
   0  done: answered and closed, or stopped as asked
   1  failed: could not serve; the connection was lost; the reply was too large; the server took
-     only a part of the request
+     only a part of the request; --wire http: a status from 400 on
   2  the arguments make no sense
   3  could not connect: no such file, nobody listens, permission, not a socket, queue full
   4  no answer in time; or standard input did not end, or nobody read the reply, in time

@@ -2,8 +2,12 @@
 
 mod connect;
 mod exchange;
+#[doc(hidden)]
+pub mod frame;
+mod pool;
 mod reply_ends;
 mod socket;
+mod wire;
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -13,8 +17,10 @@ use tokio::time::Instant;
 use crate::Address;
 use crate::error::{Error, ErrorKind};
 use crate::limits;
-use exchange::Exchange;
+use exchange::{Ended, Exchange};
+use pool::Pool;
 pub use reply_ends::{LengthPrefix, Predicate, ReplyEnds};
+pub use wire::ClientWire;
 
 /// Sends `message` and returns the reply, with the defaults of [`Client`].
 ///
@@ -30,7 +36,8 @@ pub async fn call(name: impl AsRef<Path>, message: impl AsRef<[u8]>) -> Result<V
     Client::new(name).call(message).await
 }
 
-/// Calls a service behind a Unix socket, one connection per call.
+/// Calls a service behind a Unix socket: one connection for each call, or with [`ClientWire::Lines`] and
+/// [`ClientWire::Http`] connections that are kept for the next call, also of clones of the client.
 ///
 /// ```no_run
 /// use std::time::Duration;
@@ -58,6 +65,8 @@ pub struct Client {
     half_close: bool,
     wait: bool,
     max_reply: usize,
+    wire: ClientWire,
+    pool: Pool,
 }
 
 impl Client {
@@ -71,6 +80,8 @@ impl Client {
             half_close: true,
             wait: false,
             max_reply: limits::MAX_REPLY,
+            wire: ClientWire::default(),
+            pool: Pool::default(),
         }
     }
 
@@ -80,7 +91,14 @@ impl Client {
         Self { deadline, ..self }
     }
 
-    /// Where the reply ends; [`ReplyEnds::AtClose`] unless set.
+    /// How it speaks; [`ClientWire::OneShot`] unless set. The connections of another wire are not used any
+    /// more.
+    pub fn wire(self, wire: ClientWire) -> Self {
+        Self { wire, pool: Pool::default(), ..self }
+    }
+
+    /// Where the reply ends; [`ReplyEnds::AtClose`] unless set. Only for [`ClientWire::OneShot`]: the other
+    /// wires have their own end.
     pub fn reply_ends(self, reply_ends: ReplyEnds) -> Self {
         Self { reply_ends, ..self }
     }
@@ -118,12 +136,39 @@ impl Client {
         if let Some(complaint) = self.reply_ends.complaint() {
             return Err(failed(ErrorKind::BadSetting { complaint }));
         }
+        let request = self.wire.request(message.as_ref());
+        let request = request.map_err(|complaint| failed(ErrorKind::BadSetting { complaint }))?;
+        self.exchange(&address, &request).await.map_err(failed)
+    }
+
+    async fn exchange(&self, address: &Address, request: &[u8]) -> Result<Vec<u8>, ErrorKind> {
         let started = Instant::now();
         let deadline = after(started, self.deadline);
-        let socket = connect::connected(&address, self.wait, started, deadline);
-        let socket = socket.await.map_err(failed)?;
-        let exchange = Exchange::new(self, socket, message.as_ref(), started);
-        exchange.run(deadline).await.map_err(failed)
+        let kept = self.pool.take().and_then(|socket| socket.registered().ok());
+        if let Some(socket) = kept {
+            let exchange = Exchange::new(self, socket, true, request, started);
+            match exchange.run(deadline).await {
+                // Once anew, as nothing of the request came to the server. After anything else it may have
+                // run, and only the caller knows whether it may run twice.
+                Ended::Stale => {}
+                ended => return self.reply(ended),
+            }
+        }
+        let socket = connect::connected(address, self.wait, started, deadline).await?;
+        self.reply(Exchange::new(self, socket, false, request, started).run(deadline).await)
+    }
+
+    fn reply(&self, ended: Ended) -> Result<Vec<u8>, ErrorKind> {
+        match ended {
+            Ended::Whole(reply, kept) => {
+                if let Some(socket) = kept {
+                    self.pool.keep(socket);
+                }
+                Ok(reply)
+            }
+            Ended::Failed(kind) => Err(kind),
+            Ended::Stale => Err(ErrorKind::Connect { source: rustix::io::Errno::PIPE.into() }),
+        }
     }
 }
 

@@ -53,7 +53,9 @@ mod waiter;
 #[cfg_attr(not(test), expect(dead_code, unused_imports, reason = "the serving core takes it over"))]
 mod wire;
 
-pub use client::{Client, LengthPrefix, Predicate, ReplyEnds, call};
+#[doc(hidden)]
+pub use client::frame;
+pub use client::{Client, ClientWire, LengthPrefix, Predicate, ReplyEnds, call};
 pub use error::{Error, ErrorKind, Phase, Whose};
 pub use event::{Cause, Ended, Event, Exchange, Lost, Scarce, State};
 pub use gauges::Gauges;

@@ -9,9 +9,9 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
-use clap::Args;
 use clap::builder::{OsStringValueParser, TypedValueParser};
-use unhang::{Client, Error, ErrorKind, Phase, ReplyEnds, limits};
+use clap::{Args, ValueEnum};
+use unhang::{Client, ClientWire, Delimiter, Error, ErrorKind, Phase, ReplyEnds, limits};
 
 use super::{block_on, complain, given};
 use crate::shell::quoted;
@@ -36,11 +36,17 @@ pub(crate) struct Call {
     #[arg(
         long,
         value_name = "WHERE",
-        value_parser = OsStringValueParser::new().try_map(|text| reply_ends::parse(&text)),
-        default_value = "close",
-        hide_default_value = true
+        value_parser = OsStringValueParser::new().try_map(|text| reply_ends::parse(&text))
     )]
-    reply_ends: ReplyEnds,
+    reply_ends: Option<ReplyEnds>,
+    /// How it speaks, as the server's --wire: oneshot (the message as it is, a reply that ends as
+    /// --reply-ends says), lines (both end with --delimiter), or http (the body of POST /, the body of the
+    /// response)
+    #[arg(long, value_enum, default_value_t)]
+    wire: Wire,
+    /// With --wire lines: what ends the message and the reply [default: newline]
+    #[arg(long, value_enum)]
+    delimiter: Option<End>,
     /// Do not half-close after the message: for servers that take that for the end of everything
     #[arg(long)]
     no_half_close: bool,
@@ -50,6 +56,20 @@ pub(crate) struct Call {
     /// The longest reply to take: what a caller can hold in memory
     #[arg(long, value_name = "SIZE", default_value_t = Size(limits::MAX_REPLY))]
     max_reply: Size,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+enum Wire {
+    #[default]
+    Oneshot,
+    Lines,
+    Http,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum End {
+    Newline,
+    Nul,
 }
 
 /// How long what has come may take to be printed, if the deadline is near or has passed. A reader that is
@@ -65,6 +85,10 @@ struct Outcome {
 
 impl Call {
     pub(crate) fn run(self) -> ExitCode {
+        if let Some(what) = self.contradiction() {
+            complain("call", what);
+            return exit::USAGE.into();
+        }
         let deadline = Instant::now() + self.deadline.0.min(LONGEST);
         let outcome = self.outcome(deadline);
         let until = deadline.max(Instant::now() + PRINTING);
@@ -101,14 +125,41 @@ impl Call {
         };
         let client = Client::new(&self.path)
             .deadline(deadline.saturating_duration_since(Instant::now()))
-            .reply_ends(self.reply_ends.clone())
+            .wire(self.wire())
+            .reply_ends(self.reply_ends.clone().unwrap_or_default())
             .half_close(!self.no_half_close)
             .wait_for_server(self.wait)
             .max_reply(self.max_reply.0);
         match block_on(client.call(message)) {
             Ok(Ok(reply)) => Outcome { reply, complaint: None, code: exit::DONE },
-            Ok(Err(error)) => Outcome::of(error, &self.path),
+            Ok(Err(error)) => Outcome::of(error, self),
             Err(error) => failed(exit::FAILED, format!("cannot start the event loop: {error}")),
+        }
+    }
+
+    /// Flags that do not go together.
+    fn contradiction(&self) -> Option<&'static str> {
+        let kept = self.wire != Wire::Oneshot;
+        match (self.wire, &self.delimiter, &self.reply_ends) {
+            (Wire::Oneshot | Wire::Http, Some(_), _) => {
+                Some("--delimiter goes with --wire lines alone")
+            }
+            (_, _, Some(_)) if kept => Some(
+                "--reply-ends goes with --wire oneshot alone: the other wires have their own end",
+            ),
+            _ if kept && self.no_half_close => {
+                Some("--no-half-close goes with --wire oneshot alone: the others do not half-close")
+            }
+            _ => None,
+        }
+    }
+
+    fn wire(&self) -> ClientWire {
+        match (self.wire, self.delimiter) {
+            (Wire::Oneshot, _) => ClientWire::OneShot,
+            (Wire::Lines, None | Some(End::Newline)) => ClientWire::Lines(Delimiter::Newline),
+            (Wire::Lines, Some(End::Nul)) => ClientWire::Lines(Delimiter::Nul),
+            (Wire::Http, _) => ClientWire::Http,
         }
     }
 
@@ -124,14 +175,18 @@ impl Call {
 const LONGEST: Duration = Duration::from_secs(100 * 366 * 86_400);
 
 impl Outcome {
-    fn of(error: Error, path: &Path) -> Self {
-        let code = exit_code(&error);
+    fn of(error: Error, call: &Call) -> Self {
+        let code = match exit_code(&error) {
+            // The status is not in the body that is printed.
+            exit::DONE if call.wire == Wire::Http => exit::FAILED,
+            code => code,
+        };
         // The server's own word is an answer like any other.
         let complaint = (code != exit::DONE).then(|| {
             let mut complaint = format!("unhang call: {error}\n");
             if matches!(code, exit::NO_ANSWER | exit::NOT_CLOSED) {
                 complaint += "to see why, while a call hangs: unhang why ";
-                complaint += &target(path);
+                complaint += &target(&call.path);
                 complaint.push('\n');
             }
             complaint

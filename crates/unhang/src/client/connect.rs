@@ -7,7 +7,7 @@ use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketFlags, SocketType, connect, socket_with};
 use tokio::time::{Instant, sleep_until};
 
-use super::socket::{Socket, Unconnected};
+use super::socket::{Socket, Unregistered};
 use crate::Address;
 use crate::error::ErrorKind;
 
@@ -52,10 +52,10 @@ fn attempt(address: &Address) -> Result<Socket, ErrorKind> {
     let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
     let socket =
         socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None).map_err(other)?;
-    let socket = Unconnected::new(socket);
+    let socket = Unregistered::new(socket);
     let name = address.to_kernel().map_err(other)?;
-    match rustix::io::retry_on_intr(|| connect(&socket, &name)) {
-        Ok(()) => socket.connected().map_err(|source| ErrorKind::Connect { source }),
+    match rustix::io::retry_on_intr(|| connect(socket.fd()?, &name)) {
+        Ok(()) => socket.registered().map_err(|source| ErrorKind::Connect { source }),
         Err(Errno::AGAIN) => Err(ErrorKind::QueueFull { tried: Duration::ZERO }),
         Err(Errno::NOENT | Errno::NOTDIR) => Err(ErrorKind::NoSuchFile),
         Err(Errno::ACCESS | Errno::PERM) => Err(ErrorKind::PermissionDenied),

@@ -6,8 +6,10 @@ use std::task::{Context, Poll};
 use tokio::time::{Instant, timeout_at};
 
 use super::Client;
+use super::frame::FrameReader;
 use super::reply_ends::{Found, ReplyEnds, Scanner};
-use super::socket::{Read, Socket};
+use super::socket::{Read, Socket, Unregistered};
+use super::wire::ClientWire;
 use crate::error::{ErrorKind, Phase};
 use crate::wire::oneshot::error_reason;
 
@@ -19,9 +21,30 @@ pub(super) struct Exchange<'a> {
     sent: usize,
     sending: Sending,
     reply: Vec<u8>,
-    scanner: Scanner,
+    framing: Framing,
+    /// Whether another exchange went before this one on the connection.
+    is_reused: bool,
+    /// Whether a byte has come.
+    has_heard: bool,
     started: Instant,
     last_byte: Instant,
+}
+
+/// What finds the end of the reply.
+enum Framing {
+    /// As the caller says.
+    Ends(Scanner),
+    /// As the wire has it.
+    Frame(FrameReader),
+}
+
+/// How it ended.
+pub(super) enum Ended {
+    /// The reply, and the connection if it can be used again.
+    Whole(Vec<u8>, Option<Unregistered>),
+    Failed(ErrorKind),
+    /// The server had ended the kept connection before a byte of the request came to it.
+    Stale,
 }
 
 enum Sending {
@@ -35,8 +58,11 @@ enum Sending {
 enum End {
     /// The server has closed or half-closed.
     Closed,
-    /// The reply is whole: so many bytes.
-    Whole(usize),
+    /// The reply is whole: its first so many bytes. Nothing may follow on the connection if it is the last.
+    Whole {
+        length: usize,
+        is_last: bool,
+    },
     /// Nothing more came for as long as the reply may pause.
     Quiet,
     /// The reply cannot become what was expected.
@@ -46,6 +72,8 @@ enum End {
     Failed(io::Error),
     /// The deadline passed.
     Late,
+    /// A kept connection takes nothing more.
+    Stale,
 }
 
 /// What one look at the socket gave.
@@ -59,16 +87,32 @@ impl<'a> Exchange<'a> {
     pub(super) fn new(
         client: &'a Client,
         socket: Socket,
+        is_reused: bool,
         request: &'a [u8],
         started: Instant,
     ) -> Self {
-        let (scanner, reply) = (Scanner::new(), Vec::new());
-        let sending = Sending::Underway;
-        let last_byte = started;
-        Self { client, socket, request, sent: 0, sending, reply, scanner, started, last_byte }
+        let framing = match client.wire.reader() {
+            None => Framing::Ends(Scanner::new()),
+            Some(reader) => Framing::Frame(reader),
+        };
+        let (sending, reply, last_byte) = (Sending::Underway, Vec::new(), started);
+        let (sent, has_heard) = (0, false);
+        Self {
+            client,
+            socket,
+            request,
+            sent,
+            sending,
+            reply,
+            framing,
+            is_reused,
+            has_heard,
+            started,
+            last_byte,
+        }
     }
 
-    pub(super) async fn run(mut self, deadline: Instant) -> Result<Vec<u8>, ErrorKind> {
+    pub(super) async fn run(mut self, deadline: Instant) -> Ended {
         let end = loop {
             let quiet = self.quiet_at();
             let until = quiet.map_or(deadline, |quiet| quiet.min(deadline));
@@ -80,7 +124,7 @@ impl<'a> Exchange<'a> {
                 Err(_) => break End::Late,
             }
         };
-        self.reply_by(end)
+        self.ended(end)
     }
 
     /// When silence ends the reply.
@@ -101,6 +145,9 @@ impl<'a> Exchange<'a> {
         let mut has_come = false;
         loop {
             match self.socket.poll_read(cx, &mut buffer) {
+                Poll::Ready(Ok(Read::Bytes(0))) if self.is_stale() => {
+                    return Poll::Ready(Step::End(End::Stale));
+                }
                 Poll::Ready(Ok(Read::Bytes(0))) => return Poll::Ready(Step::End(End::Closed)),
                 Poll::Ready(Ok(Read::Bytes(bytes))) => {
                     if let Some(end) = self.take(&buffer[..bytes]) {
@@ -113,6 +160,7 @@ impl<'a> Exchange<'a> {
                     return Poll::Ready(Step::End(end));
                 }
                 Poll::Ready(Err(error)) => return Poll::Ready(Step::End(End::Failed(error))),
+                Poll::Pending if self.is_stale() => return Poll::Ready(Step::End(End::Stale)),
                 Poll::Pending if has_come => return Poll::Ready(Step::Bytes),
                 Poll::Pending => return Poll::Pending,
             }
@@ -122,7 +170,7 @@ impl<'a> Exchange<'a> {
     fn send(&mut self, cx: &mut Context<'_>) {
         while matches!(self.sending, Sending::Underway) {
             if self.sent == self.request.len() {
-                if self.client.half_close {
+                if self.half_closes() {
                     // Fails only if the server has closed, which the reading will show.
                     let _ = self.socket.half_close();
                 }
@@ -139,50 +187,111 @@ impl<'a> Exchange<'a> {
 
     fn take(&mut self, bytes: &[u8]) -> Option<End> {
         self.last_byte = Instant::now();
-        self.reply.extend_from_slice(bytes);
-        let found = self.scanner.look(&self.client.reply_ends, &self.reply);
-        let length = match found {
-            Found::Whole(length) | Found::More(Some(length)) => length,
-            Found::More(None) | Found::Broken(_) => self.reply.len(),
-        };
-        match found {
-            _ if length > self.client.max_reply => Some(End::TooLarge),
-            Found::Whole(length) => Some(End::Whole(length)),
-            Found::Broken(why) => Some(End::Broken(why)),
-            Found::More(_) => None,
+        self.has_heard = true;
+        match &mut self.framing {
+            Framing::Ends(scanner) => {
+                self.reply.extend_from_slice(bytes);
+                let found = scanner.look(&self.client.reply_ends, &self.reply);
+                let length = match found {
+                    Found::Whole(length) | Found::More(Some(length)) => length,
+                    Found::More(None) | Found::Broken(_) => self.reply.len(),
+                };
+                match found {
+                    _ if length > self.client.max_reply => Some(End::TooLarge),
+                    Found::Whole(length) => Some(End::Whole { length, is_last: true }),
+                    Found::Broken(why) => Some(End::Broken(why)),
+                    Found::More(_) => None,
+                }
+            }
+            Framing::Frame(reader) => {
+                let taken = reader.take(bytes, &mut |body| self.reply.extend_from_slice(body));
+                let length = self.reply.len();
+                match taken {
+                    Err(why) => Some(End::Broken(why)),
+                    Ok(_) if length > self.client.max_reply => Some(End::TooLarge),
+                    // What nobody asked for would be taken for the answer to the next request.
+                    Ok(taken) if taken.is_whole => {
+                        let is_last = taken.used < bytes.len() || !reader.stays_open();
+                        Some(End::Whole { length, is_last })
+                    }
+                    Ok(_) => None,
+                }
+            }
         }
     }
 
-    fn reply_by(mut self, end: End) -> Result<Vec<u8>, ErrorKind> {
+    fn ended(mut self, end: End) -> Ended {
+        if matches!(end, End::Stale) {
+            return Ended::Stale;
+        }
+        let keeps = matches!(end, End::Whole { is_last: false, .. }) && !self.is_cut();
+        if let Err(kind) = self.judged(end) {
+            return Ended::Failed(kind);
+        }
+        let socket = if keeps { self.socket.unregistered() } else { None };
+        match self.framing.refusal(&self.reply) {
+            // The connection is as good as after an answer.
+            Some(reason) => {
+                if let Some(socket) = socket {
+                    self.client.pool.keep(socket);
+                }
+                Ended::Failed(ErrorKind::Refused { reason, reply: self.reply })
+            }
+            None => Ended::Whole(self.reply, socket),
+        }
+    }
+
+    /// Whether there is a reply, or what there is instead.
+    fn judged(&mut self, end: End) -> Result<(), ErrorKind> {
         match end {
-            End::Whole(length) => self.reply.truncate(length),
+            End::Whole { length, .. } => self.reply.truncate(length),
             End::Quiet => {}
             End::Closed if self.is_whole_at_close() => {}
-            End::Closed => return Err(self.lost(None)),
+            End::Closed | End::Stale => return Err(self.lost(None)),
             End::Failed(error) => return Err(self.lost(Some(error))),
             End::TooLarge => {
                 return Err(ErrorKind::ReplyTooLarge { limit: self.client.max_reply });
             }
             End::Broken(why) => {
-                return Err(ErrorKind::BrokenReply { why, partial: self.reply });
+                return Err(ErrorKind::BrokenReply { why, partial: self.reply() });
             }
-            End::Descriptor => return Err(ErrorKind::DescriptorPassed { partial: self.reply }),
+            End::Descriptor => return Err(ErrorKind::DescriptorPassed { partial: self.reply() }),
             End::Late => return Err(self.late()),
         }
-        if let Some(reason) = error_reason(&self.reply) {
-            let reason = reason.to_owned();
-            return Err(ErrorKind::Refused { reason, reply: self.reply });
-        }
-        match self.is_cut() {
+        match self.is_cut() && self.framing.refusal(&self.reply).is_none() {
             true => Err(self.cut()),
-            false => Ok(self.reply),
+            false => Ok(()),
         }
+    }
+
+    fn reply(&mut self) -> Vec<u8> {
+        std::mem::take(&mut self.reply)
+    }
+
+    /// Whether a kept connection was ended by the server before this request: its input is shut, so that
+    /// the server has not got all of the request, and it has said nothing.
+    fn is_stale(&self) -> bool {
+        let is_shut = matches!(
+            &self.sending,
+            Sending::Failed(error) if error.kind() == io::ErrorKind::BrokenPipe
+        );
+        self.is_reused && is_shut && !self.has_heard
+    }
+
+    /// A connection that is kept is not half-closed.
+    fn half_closes(&self) -> bool {
+        self.client.half_close && self.client.wire == ClientWire::OneShot
     }
 
     /// The error line is whole at the close, too, whatever else a reply ends with.
     fn is_whole_at_close(&self) -> bool {
         error_reason(&self.reply).is_some()
-            || self.scanner.is_whole_at_close(&self.client.reply_ends, &self.reply)
+            || match &self.framing {
+                Framing::Ends(scanner) => {
+                    scanner.is_whole_at_close(&self.client.reply_ends, &self.reply)
+                }
+                Framing::Frame(reader) => reader.is_whole_at_close(),
+            }
     }
 
     /// Whether the server cannot have got the whole request. Its answer is one to a part of it then.
@@ -190,27 +299,27 @@ impl<'a> Exchange<'a> {
         self.sent < self.request.len()
     }
 
-    fn cut(self) -> ErrorKind {
-        ErrorKind::RequestCut { sent: self.sent, of: self.request.len(), reply: self.reply }
+    fn cut(&mut self) -> ErrorKind {
+        ErrorKind::RequestCut { sent: self.sent, of: self.request.len(), reply: self.reply() }
     }
 
-    fn lost(self, receiving: Option<io::Error>) -> ErrorKind {
+    fn lost(&mut self, receiving: Option<io::Error>) -> ErrorKind {
         // A server that closes with the rest of the request unread resets the connection.
         if self.is_cut() && !self.reply.is_empty() {
             return self.cut();
         }
         let request_may_have_run = self.may_have_run();
-        let (phase, sending) = match self.sending {
+        let (phase, sending) = match std::mem::replace(&mut self.sending, Sending::Done) {
             Sending::Underway => (Phase::Send, None),
             Sending::Failed(error) => (Phase::Send, Some(error)),
             Sending::Done => (Phase::Receive, None),
         };
-        let half_closed = self.client.half_close && phase == Phase::Receive;
-        let (partial, source) = (self.reply, receiving.or(sending));
+        let half_closed = self.half_closes() && phase == Phase::Receive;
+        let (partial, source) = (self.reply(), receiving.or(sending));
         ErrorKind::Lost { phase, request_may_have_run, half_closed, partial, source }
     }
 
-    fn late(self) -> ErrorKind {
+    fn late(&mut self) -> ErrorKind {
         let elapsed = self.started.elapsed();
         if self.reply.is_empty() {
             let phase = match self.sending {
@@ -219,21 +328,42 @@ impl<'a> Exchange<'a> {
             };
             return ErrorKind::TimedOut { phase, elapsed };
         }
-        match &self.client.reply_ends {
-            ReplyEnds::AtClose if self.is_cut() => self.cut(),
-            ReplyEnds::AtClose => {
+        let awaited = match (self.client.wire, &self.client.reply_ends) {
+            (ClientWire::OneShot, ReplyEnds::AtClose) if self.is_cut() => return self.cut(),
+            (ClientWire::OneShot, ReplyEnds::AtClose) => {
                 let silent = self.last_byte.elapsed();
-                ErrorKind::NotClosed { reply: self.reply, silent, elapsed }
+                return ErrorKind::NotClosed { reply: self.reply(), silent, elapsed };
             }
-            ends => {
-                let awaited = ends.to_string();
-                ErrorKind::Incomplete { awaited, partial: self.reply, elapsed }
-            }
-        }
+            (ClientWire::OneShot, ends) => ends.to_string(),
+            (wire, _) => wire.end().to_owned(),
+        };
+        ErrorKind::Incomplete { awaited, partial: self.reply(), elapsed }
     }
 
     /// An empty request is whole as soon as it is connected.
     fn may_have_run(&self) -> bool {
         self.sent > 0 || self.request.is_empty()
+    }
+}
+
+impl Framing {
+    /// Why the server has not answered, if that is what the whole reply says.
+    fn refusal(&self, reply: &[u8]) -> Option<String> {
+        let status = match self {
+            Self::Ends(_) => None,
+            Self::Frame(reader) => reader.status(),
+        };
+        match status {
+            Some(status @ 400..) => {
+                let text = String::from_utf8_lossy(reply);
+                Some(format!("{status} {}", text.trim_end()).trim_end().to_owned())
+            }
+            Some(_) => None,
+            // A line may end with a NUL byte instead.
+            None => match reply.split_last() {
+                Some((0, line)) => error_reason(&[line, b"\n"].concat()).map(str::to_owned),
+                _ => error_reason(reply).map(str::to_owned),
+            },
+        }
     }
 }

@@ -11,10 +11,11 @@ use tokio::net::UnixStream;
 
 use crate::passed_descriptors::{close_elsewhere, peek, refuse};
 
-/// A socket that is not connected yet.
+/// A socket that no runtime knows: before it is connected, and while it is kept for the next call.
 #[derive(Debug)]
-pub(super) struct Unconnected {
-    fd: OwnedFd,
+pub(super) struct Unregistered {
+    /// Always there, but while it is dropped or registered.
+    fd: Option<OwnedFd>,
     refuses_descriptors: bool,
 }
 
@@ -35,23 +36,37 @@ pub(super) enum Read {
     WithDescriptor(usize),
 }
 
-impl Unconnected {
-    /// `fd` must be a stream socket that does not block.
+impl Unregistered {
+    /// `fd` must be a stream socket that does not block and is not connected yet.
     pub(super) fn new(fd: OwnedFd) -> Self {
         // Before it is connected: a descriptor that was passed before that call would not be refused.
         let refuses_descriptors = refuse(&fd);
-        Self { fd, refuses_descriptors }
+        Self { fd: Some(fd), refuses_descriptors }
     }
 
-    pub(super) fn connected(self) -> io::Result<Socket> {
-        let stream = Some(UnixStream::from_std(self.fd.into())?);
+    pub(super) fn fd(&self) -> Result<BorrowedFd<'_>, Errno> {
+        self.fd.as_ref().map(OwnedFd::as_fd).ok_or(Errno::BADF)
+    }
+
+    pub(super) fn registered(mut self) -> io::Result<Socket> {
+        let fd = self.fd.take().ok_or(Errno::BADF)?;
+        let stream = Some(UnixStream::from_std(fd.into())?);
         Ok(Socket { stream, refuses_descriptors: self.refuses_descriptors })
+    }
+
+    /// Whether the server has neither closed it nor said anything that nobody asked for.
+    pub(super) fn is_silent(&self) -> bool {
+        let flags = RecvFlags::PEEK | RecvFlags::DONTWAIT;
+        let look = |fd| rustix::net::recv(fd, &mut [0; 1][..], flags).map(|_| ());
+        self.fd().and_then(look) == Err(Errno::AGAIN)
     }
 }
 
-impl AsFd for Unconnected {
-    fn as_fd(&self) -> BorrowedFd<'_> {
-        self.fd.as_fd()
+impl Drop for Unregistered {
+    fn drop(&mut self) {
+        if let Some(fd) = self.fd.take().filter(|_| !self.refuses_descriptors) {
+            close_elsewhere(fd);
+        }
     }
 }
 
@@ -92,6 +107,13 @@ impl Socket {
         Ok(rustix::net::shutdown(stream, Shutdown::Write)?)
     }
 
+    /// For another call, maybe in another runtime.
+    pub(super) fn unregistered(mut self) -> Option<Unregistered> {
+        // Fails only if the runtime is gone, and the socket with it.
+        let fd = self.stream.take()?.into_std().ok()?.into();
+        Some(Unregistered { fd: Some(fd), refuses_descriptors: self.refuses_descriptors })
+    }
+
     fn poll_io<T>(
         &mut self,
         cx: &mut Context<'_>,
@@ -120,9 +142,11 @@ fn receive(fd: BorrowedFd<'_>, buffer: &mut [u8]) -> rustix::io::Result<usize> {
 
 impl Drop for Socket {
     fn drop(&mut self) {
-        let Some(stream) = self.stream.take().filter(|_| !self.refuses_descriptors) else { return };
+        if self.refuses_descriptors {
+            return;
+        }
         // Fails only if the runtime is gone, and the socket with it.
-        if let Ok(stream) = stream.into_std() {
+        if let Some(Ok(stream)) = self.stream.take().map(UnixStream::into_std) {
             close_elsewhere(stream.into());
         }
     }

@@ -57,7 +57,7 @@ enum Reply {
 }
 
 impl Delimiter {
-    fn byte(self) -> u8 {
+    pub(crate) fn byte(self) -> u8 {
         match self {
             Self::Newline => b'\n',
             Self::Nul => 0,

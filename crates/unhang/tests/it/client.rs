@@ -4,6 +4,7 @@
 mod cut;
 mod descriptors;
 mod ends;
+mod kept;
 mod waiting;
 mod words;
 

@@ -112,3 +112,41 @@ fn a_mounted_socket_file_whose_server_started_again_is_told_from_a_dead_server()
     );
     assert!(!said.contains("start it again"), "{said}");
 }
+
+/// Answers the first client, once it has read so much, and stays open.
+fn answer_once(
+    place: &Place,
+    request: &'static [u8],
+    reply: &'static [u8],
+) -> std::thread::JoinHandle<()> {
+    let listener = UnixListener::bind(&place.socket).unwrap();
+    std::thread::spawn(move || {
+        let (mut stream, _) = listener.accept().unwrap();
+        let mut came = vec![0; request.len()];
+        stream.read_exact(&mut came).unwrap();
+        assert_eq!(came, request);
+        stream.write_all(reply).unwrap();
+        // No half-close, only the end.
+        assert_eq!(stream.read_to_end(&mut Vec::new()).unwrap(), 0);
+    })
+}
+
+#[test]
+fn a_call_speaks_lines_and_http() {
+    let http = b"POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 5\r\n\r\nhello";
+    for (arguments, request, reply, printed, code) in [
+        (&["--wire", "lines"][..], &b"hello\n"[..], &b"one\ntwo\n"[..], &b"one\n"[..], 0),
+        (&["--wire", "lines", "--delimiter", "nul"], b"hello\0", b"a\nb\0", b"a\nb\0", 0),
+        (&["--wire", "lines"], b"hello\n", b"ERR busy\n", b"ERR busy\n", 0),
+        (&["--wire", "http"], http, b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nOK", b"OK", 0),
+        (&["--wire", "http"], http, b"HTTP/1.1 503 X\r\nContent-Length: 2\r\n\r\nno", b"no", 1),
+    ] {
+        let place = Place::new();
+        let server = answer_once(&place, request, reply);
+        let output = call(&place.socket, &[&["hello"], arguments].concat(), b"");
+        server.join().unwrap();
+        assert_eq!((output.status.code(), &output.stdout[..]), (Some(code), printed));
+        let is_told = said(&output).contains("the server refused: 503 no");
+        assert_eq!(is_told, code == 1, "{}", said(&output));
+    }
+}

@@ -1,0 +1,81 @@
+//! Where one of several replies on a connection ends: pure bytes, as they come.
+
+mod http;
+
+use http::HttpReader;
+use memchr::memchr;
+
+/// Reads one reply after another.
+#[derive(Clone, Debug)]
+pub struct FrameReader(Kind);
+
+#[derive(Clone, Debug)]
+enum Kind {
+    Lines(u8),
+    Http(Box<HttpReader>),
+}
+
+/// What was taken of the input.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Taken {
+    /// So many bytes. The rest belongs to the next reply.
+    pub used: usize,
+    /// Whether the reply ends with them. The next input begins another one.
+    pub is_whole: bool,
+}
+
+impl FrameReader {
+    /// Each ends with this byte, which stays part of it.
+    pub fn lines(delimiter: u8) -> Self {
+        Self(Kind::Lines(delimiter))
+    }
+
+    /// Responses of HTTP/1.1 to requests that are no HEAD: RFC 9112.
+    pub fn http() -> Self {
+        Self(Kind::Http(Box::default()))
+    }
+
+    /// Takes what belongs to the reply under way, and gives what of that is its body.
+    ///
+    /// # Errors
+    /// What was expected and what came: then nobody can say where the next reply begins.
+    pub fn take(
+        &mut self,
+        input: &[u8],
+        body: &mut dyn FnMut(&[u8]),
+    ) -> Result<Taken, &'static str> {
+        match &mut self.0 {
+            Kind::Lines(delimiter) => {
+                let end = memchr(*delimiter, input);
+                let used = end.map_or(input.len(), |at| at + 1);
+                body(&input[..used]);
+                Ok(Taken { used, is_whole: end.is_some() })
+            }
+            Kind::Http(reader) => reader.take(input, body),
+        }
+    }
+
+    /// Whether the close makes the reply under way whole.
+    pub fn is_whole_at_close(&self) -> bool {
+        match &self.0 {
+            Kind::Lines(_) => false,
+            Kind::Http(reader) => reader.is_until_close(),
+        }
+    }
+
+    /// Whether another exchange may follow on the connection after the reply that is whole.
+    pub fn stays_open(&self) -> bool {
+        match &self.0 {
+            Kind::Lines(_) => true,
+            Kind::Http(reader) => reader.stays_open(),
+        }
+    }
+
+    /// The status of the reply, if it has one.
+    pub fn status(&self) -> Option<u16> {
+        match &self.0 {
+            Kind::Lines(_) => None,
+            Kind::Http(reader) => Some(reader.status()),
+        }
+    }
+}

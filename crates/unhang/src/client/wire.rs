@@ -1,0 +1,92 @@
+//! How a client speaks: what it sends for a message, and what a reply means.
+
+use std::borrow::Cow;
+
+use super::frame::FrameReader;
+use crate::wire::lines::Delimiter;
+
+/// How a client speaks. The server must speak the same: see `unhang serve --wire`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum ClientWire {
+    /// A connection for each call: the message as it is, and a reply that ends as
+    /// [`ReplyEnds`](super::ReplyEnds) says. The default: every server of a Unix socket speaks something
+    /// like it.
+    #[default]
+    OneShot,
+    /// Messages that end with a delimiter, on a connection that is kept for the next call. It is added to
+    /// the message if it does not end with one.
+    Lines(Delimiter),
+    /// HTTP/1.1, on a connection that is kept for the next call: the message is the body of `POST /`, and
+    /// the reply is the body of the response. A status from 400 on is a
+    /// [`Refused`](crate::ErrorKind::Refused).
+    Http,
+}
+
+impl ClientWire {
+    /// What is sent for a message, or what is wrong with it.
+    pub(super) fn request(self, message: &[u8]) -> Result<Cow<'_, [u8]>, &'static str> {
+        match self {
+            Self::OneShot => Ok(message.into()),
+            Self::Lines(delimiter) => line(delimiter, message),
+            Self::Http => {
+                let length = message.len();
+                let head = format!(
+                    "POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: {length}\r\n\r\n"
+                );
+                Ok([head.as_bytes(), message].concat().into())
+            }
+        }
+    }
+
+    /// What finds the end of a reply; `None` if the caller says where it is.
+    pub(super) fn reader(self) -> Option<FrameReader> {
+        match self {
+            Self::OneShot => None,
+            Self::Lines(delimiter) => Some(FrameReader::lines(delimiter.byte())),
+            Self::Http => Some(FrameReader::http()),
+        }
+    }
+
+    /// What ends a reply, for people.
+    pub(super) fn end(self) -> &'static str {
+        match self {
+            Self::OneShot => "close",
+            Self::Lines(Delimiter::Newline) => "newline",
+            Self::Lines(Delimiter::Nul) => "NUL byte",
+            Self::Http => "end of the HTTP response",
+        }
+    }
+}
+
+fn line(delimiter: Delimiter, message: &[u8]) -> Result<Cow<'_, [u8]>, &'static str> {
+    let end = delimiter.byte();
+    let text = message.strip_suffix(&[end]).unwrap_or(message);
+    match (text.contains(&end), delimiter) {
+        (false, _) if text.len() < message.len() => Ok(message.into()),
+        (false, _) => Ok([message, &[end]].concat().into()),
+        (true, Delimiter::Newline) => {
+            Err("expected a message of one line, got a newline within it: it would be two messages")
+        }
+        (true, Delimiter::Nul) => {
+            Err("expected a message without NUL bytes, got one within it: it would be two messages")
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_gets_its_end_once_and_holds_none() {
+        let (newline, nul) =
+            (ClientWire::Lines(Delimiter::Newline), ClientWire::Lines(Delimiter::Nul));
+        assert_eq!(*newline.request(b"a").unwrap(), *b"a\n");
+        assert_eq!(*newline.request(b"a\n").unwrap(), *b"a\n");
+        assert_eq!(*newline.request(b"").unwrap(), *b"\n");
+        assert_eq!(*nul.request(b"a\nb").unwrap(), *b"a\nb\0");
+        assert!(newline.request(b"a\nb").unwrap_err().contains("one line"));
+        assert!(nul.request(b"a\0b\0").unwrap_err().contains("NUL"));
+    }
+}
