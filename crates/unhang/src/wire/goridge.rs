@@ -5,8 +5,8 @@
 //! byte  0      1      2..6            6..10                 10   11   12..16    16..20
 //!       0x15   flags  payload length  CRC-32 of bytes 0..6  0    0    sequence  length of the name
 //! ```
-//! All numbers are little-endian. The flags name the body's codec (JSON, msgpack, protobuf, raw),
-//! which goes back with the reply as it came: the body is the handler's. A reply has the sequence and
+//! All numbers are little-endian. The flags name the body's codec, which the handler may ask for as a
+//! header and which goes back with the reply as it came: the body is the handler's. A reply has the sequence and
 //! the method of its request. A client that gets a reply without them, or one that it has not asked
 //! for, never recovers; so nothing is said to a client before its sequence is known.
 
@@ -26,6 +26,11 @@ const START: u8 = 0x15;
 /// Between a pool and its workers, never in an RPC.
 const CONTROL: u8 = 0x01;
 const ERROR: u8 = 0x40;
+
+/// What bodies are encoded in, by their flags.
+const CODECS: [(u8, &str); 5] =
+    [(0x04, "raw"), (0x08, "json"), (0x10, "msgpack"), (0x20, "gob"), (0x80, "proto")];
+const CODEC: &str = "Codec";
 
 /// `Service.Method` is some tens of bytes; as long as a path may be on Linux.
 const LONGEST_METHOD: usize = 4096;
@@ -102,7 +107,7 @@ impl Goridge {
         if input.len() - HEADER < payload {
             return Ok(None);
         }
-        call.parts = RequestParts::new(named, name, "", std::iter::empty());
+        call.parts = parts(name, flags);
         Ok(Some(begin..HEADER + payload))
     }
 
@@ -193,6 +198,16 @@ impl Call {
         out.extend_from_slice(name);
         Ok(())
     }
+}
+
+/// A method's name, and the codec as a header.
+fn parts(name: &str, flags: u8) -> RequestParts {
+    let codec = CODECS.iter().find(|(flag, _)| flags & flag != 0).map_or("", |(_, codec)| codec);
+    let head = format!("{name}{CODEC}{codec}");
+    let (method, header) = head.split_at(name.len());
+    let (title, codec) = header.split_at(CODEC.len());
+    let headers = (!codec.is_empty()).then_some((title, codec.as_bytes()));
+    RequestParts::new(head.as_bytes(), method, "", headers.into_iter())
 }
 
 /// The lengths of the payload and of the method's name in it.

@@ -72,6 +72,7 @@ fn a_frame_of_php_is_read_wherever_it_was_cut() {
         assert_eq!(wire.decode(&two, Seen::More, MOST), Ok(request(32..38)));
         let parts = wire.parts(&mut Vec::new()).unwrap();
         assert_eq!((parts.method(), parts.target()), ("Service.Ping", ""));
+        assert_eq!(parts.header("codec"), Some(&b"json"[..]));
         say(&mut wire, &[], true);
         assert_eq!(wire.decode(&two[38..], Seen::Dry, MOST), Ok(request(32..38)));
         say(&mut wire, &[], true);
@@ -81,11 +82,15 @@ fn a_frame_of_php_is_read_wherever_it_was_cut() {
 
 #[test]
 fn a_reply_has_the_codec_sequence_and_method_of_its_request() {
-    for flags in [0, 0x04, JSON, 0x10, 0x20, 0x80] {
+    for (flags, codec) in
+        [(0, ""), (0x04, "raw"), (JSON, "json"), (0x10, "msgpack"), (0x20, "gob"), (0x80, "proto")]
+    {
         for (pieces, whole) in [(&[&b"\0\xff"[..]][..], true), (&[b"\0", b"", b"\xff"], false)] {
             let mut wire = wire();
             let input = frame(flags, u32::MAX, "A.b", b"\xff\0");
             assert_eq!(wire.decode(&input, Seen::Dry, MOST), Ok(request(23..25)));
+            let parts = wire.parts(&mut Vec::new()).unwrap();
+            assert_eq!(parts.header("Codec").unwrap_or_default(), codec.as_bytes());
             let expected = frame(flags, u32::MAX, "A.b", b"\0\xff");
             assert_eq!(say(&mut wire, pieces, whole), expected);
             assert!(wire.stays_open());
