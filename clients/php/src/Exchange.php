@@ -6,8 +6,11 @@ namespace Unhang;
 
 use Unhang\Connect\Attempts;
 use Unhang\Connect\Connections;
+use Unhang\Connect\Obstacle;
 use Unhang\Connect\Opened;
+use Unhang\Connect\PassedDescriptors;
 use Unhang\Exception\ConnectionLostException;
+use Unhang\Exception\DescriptorsPassedException;
 use Unhang\Exception\NotClosedException;
 use Unhang\Exception\Phase;
 use Unhang\Exception\ProtocolException;
@@ -203,26 +206,39 @@ final class Exchange
         if ($this->connection === null) {
             return false;
         }
-        $bytes = Quietly::run(fn () => fread($this->connection->stream, self::READ_SIZE));
+        $bytes = PassedDescriptors::read($this->connection->stream, self::READ_SIZE, $obstacle);
+        if ($obstacle === Obstacle::Reset) {
+            $this->ended(reset: true);
+            return true;
+        }
         if ($bytes === '' || $bytes === false) {
             // Not feof(): that looks at the socket anew, and a reset since the read would pass for a clean end.
             if (stream_get_meta_data($this->connection->stream)['eof']) {
                 $this->ended(reset: $bytes === false);
                 return true;
             }
-            $silence = $this->silenceLeft();
-            if ($silence !== null && $silence <= 0.0) {
-                $this->receiving = false;
-                return true;
-            }
-            return false;
+            return $this->fellSilent();
         }
 
         $this->received .= $bytes;
         $this->heardAt = $this->deadline->elapsed();
         $this->examine();
+        if ($obstacle === Obstacle::Descriptors && $this->outcome === null) {
+            throw new DescriptorsPassedException($this->path(), $this->received);
+        }
 
         return true;
+    }
+
+    /**
+     * Whether the reply has ended because nothing came for so long.
+     */
+    private function fellSilent(): bool
+    {
+        $silence = $this->silenceLeft();
+        $this->receiving = $silence === null || $silence > 0.0;
+
+        return !$this->receiving;
     }
 
     /**

@@ -32,6 +32,6 @@ abstract class Connections
      */
     public function close(Opened $connection): void
     {
-        fclose($connection->stream);
+        PassedDescriptors::close($connection->stream);
     }
 }

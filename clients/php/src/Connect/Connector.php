@@ -15,13 +15,6 @@ use Unhang\Quietly;
  */
 final class Connector
 {
-    /**
-     * Linux 6.16, include/uapi/asm-generic/socket.h (PHP has no name for it): cleared, the peer can pass no
-     * descriptor. One that nobody takes is closed by the reader, and a TCP socket with SO_LINGER may make that close
-     * last as long as the peer likes. Older kernels do not know the option.
-     */
-    private const SO_PASSRIGHTS = 83;
-
     public int $errno = 0;
     public string $error = '';
 
@@ -65,9 +58,7 @@ final class Connector
         stream_set_read_buffer($stream, 0);
         if (!$refused && self::hasSockets()) {
             // A moment late: streams cannot do it before they connect.
-            Quietly::run(static function () use ($stream): void {
-                socket_set_option(socket_import_stream($stream), SOL_SOCKET, self::SO_PASSRIGHTS, 0);
-            });
+            Quietly::run(static fn () => PassedDescriptors::refuse(socket_import_stream($stream)));
         }
 
         return $stream;
@@ -85,7 +76,7 @@ final class Connector
             if ($socket === false) {
                 return $this->failed(socket_last_error());
             }
-            socket_set_option($socket, SOL_SOCKET, self::SO_PASSRIGHTS, 0);
+            PassedDescriptors::refuse($socket);
             // Else connecting would wait for a place in the queue, without a deadline.
             socket_set_nonblock($socket);
             if (!socket_connect($socket, $name)) {

@@ -18,15 +18,24 @@ final class PerClient extends Connections
     /** After a fork, parent and child would read each other's replies from one connection. */
     private ?int $owner = null;
 
+    public function __destruct()
+    {
+        if (is_resource($this->idle) && $this->owner === getmypid()) {
+            PassedDescriptors::close($this->idle);
+        }
+    }
+
     public function open(bool $anew): ?Opened
     {
         $idle = $this->idle;
         $this->idle = null;
         if ($idle !== null) {
-            if (!$anew && $this->owner === getmypid() && Opened::isQuiet($idle)) {
+            $isOurs = $this->owner === getmypid();
+            if (!$anew && $isOurs && Opened::isQuiet($idle)) {
                 return new Opened($idle, reused: true, kept: true);
             }
-            fclose($idle);
+            // The parent's connection is not ours to shut.
+            $isOurs ? PassedDescriptors::close($idle) : fclose($idle);
         }
         $stream = $this->connector->attempt();
 

@@ -42,12 +42,14 @@ final class PerWorker extends Connections
             }
             $mark = stream_set_chunk_size($stream, self::UNDER_WAY);
             $used = $mark === self::AT_REST || $mark === self::UNDER_WAY;
-            if (!$used || (!$anew && $mark === self::AT_REST && $this->isOurs($url) && Opened::isQuiet($stream))) {
+            $isOurs = $this->isOurs($url);
+            if (!$used || (!$anew && $mark === self::AT_REST && $isOurs && Opened::isQuiet($stream))) {
                 self::$busy[$url] = true;
                 self::$owner[$url] = (int) getmypid();
                 return new Opened($used ? $stream : Connector::prepare($stream), reused: $used, kept: true);
             }
-            fclose($stream);
+            // The parent's connection is not ours to shut.
+            $isOurs ? PassedDescriptors::close($stream) : fclose($stream);
             unset(self::$owner[$url]);
         }
         $this->connector->errno = 0;

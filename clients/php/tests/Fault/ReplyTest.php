@@ -139,27 +139,6 @@ final class ReplyTest extends FaultTestCase
         );
     }
 
-    /**
-     * A descriptor that nobody takes is closed by the reader, and some closes last as long as the sender likes.
-     *
-     * @requires extension sockets
-     */
-    #[RequiresPhpExtension('sockets')]
-    public function testPassedSocketsDoNotHoldTheCaller(): void
-    {
-        if (!function_exists('socket_create')) {
-            self::markTestSkipped('These tests run as if ext/sockets were missing');
-        }
-        if (!socket_set_option(socket_create(AF_UNIX, SOCK_STREAM, 0), SOL_SOCKET, 83, 0)) {
-            $this->takeWarnings();
-            self::markTestSkipped('This kernel has no SO_PASSRIGHTS, it came with Linux 6.16');
-        }
-        $this->serve('passes-lingering-sockets');
-        $start = hrtime(true);
-        self::assertSame('xxxxx', $this->client()->call('hello'));
-        self::assertLessThan(20.0, (hrtime(true) - $start) / 1e9);
-    }
-
     public function testAnErrorOfManyBytesAndControlCharacters(): void
     {
         $reason = "\e[2J\r\0 \u{202E}txt.exe \xFF é " . str_repeat('x', 2_000_000);

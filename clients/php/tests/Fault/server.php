@@ -149,9 +149,17 @@ $behaviours = [
             if (!@socket_sendmsg(socket_import_stream($peer), ['iov' => ['x'], 'control' => [$control]], 0)) {
                 // Refused, as a good client sees to. Closing it would hold this server.
                 keep($passed);
-                fwrite($peer, 'x');
+                @fwrite($peer, 'x');
             }
         }
+        stream_get_contents($peer);
+    },
+    'answers-and-passes-lingering-sockets' => static function ($peer): void {
+        untilSomethingCame($peer);
+        $control = ['level' => SOL_SOCKET, 'type' => SCM_RIGHTS, 'data' => [lingering()]];
+        socket_sendmsg(socket_import_stream($peer), ['iov' => ["one\nx"], 'control' => [$control]], 0);
+        // The copy under way is the last: the client's close is the one that takes long.
+        unset($control);
         stream_get_contents($peer);
     },
     'sends-this-and-keeps' => static function ($peer) use ($argument): void {
