@@ -41,7 +41,7 @@ class Table:
 C = (Row("c", "c"), Row("c-again", "c", "C, epoll, again"))
 QUIET = Row("serve", "serve", "`unhang serve --quiet`", ("--quiet",))
 # C has one thread: beside it, what a shard costs, without what two cost each other in the kernel.
-ALONE = ("--shards", "1")
+ALONE = ("--threads", "1")
 MAIN = (*C, Row("unhang", "unhang"), QUIET, Row("tokio", "tokio"), Row("go", "go"))
 OTHERS = tuple(
     Row(name, name) for name in ("go-tuned", "axum", "nginx", "node", "asyncio", "threads", "php", "c-tcp", "tokio-tcp")
@@ -81,7 +81,7 @@ TABLES = (
         (
             *C,
             Row("c-2", "c", "C, epoll, 2 threads", ("-t", "2")),
-            *(Row(f"shards-{n}", "unhang", f"unhang, shards: {n}", ("--shards", str(n))) for n in (1, 2, 8)),
+            *(Row(f"shards-{n}", "unhang", f"unhang, shards: {n}", ("--threads", str(n))) for n in (1, 2, 8)),
         ),
         ("--drain", str(DRAIN), "--rounds", "1", "--warm-up", "0s"),
         (51, 5),

@@ -1,10 +1,9 @@
-//! A working service: `echo world | nc -UN /tmp/hello.sock`
+//! A service in fifteen lines: `cargo run --example hello`, then `unhang call /tmp/hello.sock world`.
 
-use unhang::{Error, Fault, Request, Server, termination};
+use unhang::{Error, Fault, Request, Server};
 
-#[tokio::main]
-async fn main() -> Result<(), Error> {
-    Server::bind("/tmp/hello.sock")?.stop_when(termination()).serve(hello).await
+fn main() -> Result<(), Error> {
+    Server::bind("/tmp/hello.sock")?.run(hello)
 }
 
 async fn hello(request: Request) -> Result<String, Fault> {

@@ -11,7 +11,9 @@ use std::time::Duration;
 use excerpt::Excerpt;
 
 /// A call or a server that could not do its work.
-#[derive(Debug)]
+///
+/// It prints as a sentence that says what was expected, what came, and what to do; also by `{:?}`, so that
+/// a `main` which returns it tells that to a person.
 pub struct Error {
     address: String,
     kind: ErrorKind,
@@ -294,6 +296,12 @@ impl Error {
 /// that forgot to close would send people after a fault that it has not.
 fn may_be_coming(silent: Duration, elapsed: Duration) -> bool {
     silent < elapsed / 10
+}
+
+impl fmt::Debug for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
 }
 
 impl fmt::Display for Error {

@@ -1,35 +1,46 @@
-//! What a server tells whoever watches it.
+//! What a server tells its observer.
 
 use std::fmt;
 use std::io;
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::handler::{Fault, FaultKind, Peer};
-use crate::wire::oneshot::Until;
 
 /// Something that happened in a server.
-#[derive(Debug)]
+///
+/// ```
+/// # fn example() -> Result<(), unhang::Error> {
+/// use unhang::{Event, Server};
+///
+/// let server = Server::bind("/tmp/hello.sock")?.observe(|event| match event {
+///     Event::Exchange(exchange) => eprintln!("{} in {:?}", exchange.ended.code(), exchange.took),
+///     other => eprintln!("{other:?}"),
+/// });
+/// # Ok(()) }
+/// ```
+#[derive(Clone, Debug)]
 #[non_exhaustive]
-pub enum Event<'a> {
-    /// A connection has ended.
-    Exchange(&'a Exchange),
-    /// No connection could be accepted to be served. Where descriptors are missing, who comes is told
-    /// so; else those who wait stay queued, and it is tried again. Said once until one is accepted.
-    AcceptFailed(&'a io::Error),
+pub enum Event {
+    /// An exchange is over.
+    Exchange(Exchange),
+    /// No connection could be accepted to be served. If descriptors are missing, clients are told so;
+    /// else they stay queued, and it is tried again. Said once until one is accepted.
+    AcceptFailed(Arc<io::Error>),
     /// Another process serves the socket from now on; this one drains.
     Replaced {
-        /// Who that is.
+        /// That process.
         by: Option<Peer>,
     },
     /// Another process asked for the socket and did not get to serve it; this one goes on.
     NotReplaced {
-        /// Who that was.
+        /// That process.
         by: Option<Peer>,
         /// What went wrong.
-        error: &'a io::Error,
+        error: Arc<io::Error>,
     },
-    /// Nobody new can connect, as the socket file is not there any more, another is, or the socket
-    /// was shut. Who is connected is served. Said once, until that changes.
+    /// No new client can connect, as the socket file is not there any more, another is, or the socket
+    /// was shut. Connected clients are served. Said once, until that changes.
     SocketLost(Lost),
     /// The server has stopped accepting and finishes what it has accepted.
     Draining {
@@ -37,6 +48,12 @@ pub enum Event<'a> {
         open: usize,
         /// How long they may take.
         within: Duration,
+    },
+    /// The observer was slower than the server for so long that this many events were not kept for
+    /// it. What they would have told has happened all the same.
+    Dropped {
+        /// How many.
+        events: u64,
     },
 }
 
@@ -52,18 +69,21 @@ pub enum Lost {
     Shut,
 }
 
-/// How one connection went.
-#[derive(Debug)]
+/// How one exchange went: a request and what came of it.
+#[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Exchange {
-    /// Who called. Where the client was answered, only with
+    /// The client's process. For an answered client, only with
     /// [`name_peers`](crate::Server::name_peers).
     pub peer: Option<Peer>,
+    /// Which exchange of its connection this was, from 1 on.
+    pub nth: u64,
     /// Bytes read, with those that were discarded.
     pub bytes_in: usize,
     /// Bytes written.
     pub bytes_out: usize,
-    /// From the accept to the close.
+    /// From the accept, or on a connection that is kept from the first byte, to the end of the reply
+    /// or the close.
     pub took: Duration,
     /// How long the handler took, if it was asked.
     pub handled: Option<Duration>,
@@ -71,8 +91,8 @@ pub struct Exchange {
     pub ended: Ended,
 }
 
-/// How a connection ended. In every case it is closed.
-#[derive(Debug)]
+/// How an exchange ended. A one-shot connection is then closed.
+#[derive(Clone, Debug)]
 #[non_exhaustive]
 pub enum Ended {
     /// The client has its whole reply.
@@ -83,10 +103,14 @@ pub enum Ended {
     NoRequest,
     /// The client vanished.
     ClientGone(State),
-    /// The client did not take its whole reply within the write or the drain deadline.
+    /// The client took nothing of its reply for as long as the write deadline, or not all of it
+    /// before the drain was over. The reply is cut.
     ReplyNotTaken,
+    /// The reply had begun when its handler failed or was late. The reply is cut: the client sees an
+    /// error, and no clean end.
+    Cut(Cause),
     /// A system call failed on a healthy connection.
-    Failed(State, io::Error),
+    Failed(State, Arc<io::Error>),
 }
 
 /// The states of a connection in which its stream can fail.
@@ -100,7 +124,7 @@ pub enum State {
 }
 
 /// Why a client gets no answer. Its `Display` is the reason that the client is told.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 #[non_exhaustive]
 pub enum Cause {
     /// The request is longer than the limit.
@@ -112,9 +136,17 @@ pub enum Cause {
     RequestLate {
         /// The deadline.
         deadline: Duration,
-        /// Where it should have ended.
-        until: Until,
+        /// What would have ended it, as advice to the client.
+        advice: &'static str,
     },
+    /// The request breaks the protocol: what was expected, and what came.
+    Malformed(String),
+    /// More of the request came after a pause that had been taken for its end, and before the reply.
+    /// The handler was given a part of it.
+    RequestWentOn,
+    /// The client has passed a descriptor, which is not read: the kernel would close it on a thread that
+    /// others depend on.
+    DescriptorPassed,
     /// The handler was still running at its deadline.
     HandlerLate {
         /// The deadline.
@@ -150,6 +182,11 @@ pub enum Scarce {
         /// How many that are.
         most: usize,
     },
+    /// As many handlers run as may, those of clients that were told to wait no longer among them.
+    Handlers {
+        /// How many that are.
+        most: usize,
+    },
     /// The process, or the machine, has no file descriptor left.
     Descriptors,
     /// The kernel has no memory to read the request, or has as many sockets to watch as it may
@@ -166,6 +203,7 @@ impl Ended {
             Self::NoRequest => "no_request",
             Self::ClientGone(_) => "client_gone",
             Self::ReplyNotTaken => "reply_not_taken",
+            Self::Cut(_) => "cut",
             Self::Failed(..) => "failed",
         }
     }
@@ -194,6 +232,9 @@ impl Cause {
         match self {
             Self::RequestTooLong { .. } => "request_too_long",
             Self::RequestLate { .. } => "request_late",
+            Self::Malformed(_) => "malformed",
+            Self::RequestWentOn => "request_went_on",
+            Self::DescriptorPassed => "descriptor_passed",
             Self::HandlerLate { .. } => "handler_late",
             Self::HandlerFailed(fault) => match fault.kind {
                 FaultKind::Panicked(_) => "handler_panicked",
@@ -203,6 +244,7 @@ impl Cause {
             Self::Busy(Scarce::Places { .. }) => "busy_places",
             Self::Busy(Scarce::PerUser { .. }) => "busy_user",
             Self::Busy(Scarce::Memory { .. }) => "busy_memory",
+            Self::Busy(Scarce::Handlers { .. }) => "busy_handlers",
             Self::Busy(Scarce::Descriptors) => "busy_descriptors",
             Self::Busy(Scarce::Kernel) => "busy_kernel",
             Self::NotAllowed => "not_allowed",
@@ -228,13 +270,16 @@ impl fmt::Display for Cause {
             Self::RequestTooLong { limit } => {
                 write!(f, "the request is longer than {limit} bytes")
             }
-            Self::RequestLate { deadline, until } => {
-                write!(f, "no whole request within {deadline:?}: ")?;
-                f.write_str(match until {
-                    Until::Dry => "send it, and half-close if it comes in pieces",
-                    Until::Newline => "end it with a newline, or half-close",
-                    Until::HalfClose => "half-close after it (shutdown SHUT_WR)",
-                })
+            Self::RequestLate { deadline, advice } => {
+                write!(f, "no whole request within {deadline:?}: {advice}")
+            }
+            Self::Malformed(what) => f.write_str(what),
+            Self::RequestWentOn => f.write_str(
+                "the request went on after a pause that ended it: half-close after the request \
+                 (shutdown SHUT_WR), or end it with a newline and serve with --until newline",
+            ),
+            Self::DescriptorPassed => {
+                f.write_str("a descriptor was passed (SCM_RIGHTS): send bytes alone")
             }
             Self::HandlerLate { deadline } => {
                 write!(f, "the handler took longer than {deadline:?}")
@@ -257,6 +302,7 @@ impl fmt::Display for Scarce {
             Self::Places { most } => write!(f, "{most} connections are under way"),
             Self::PerUser { most } => write!(f, "this user has {most} connections under way"),
             Self::Memory { most } => write!(f, "requests under way hold {most} bytes"),
+            Self::Handlers { most } => write!(f, "{most} handlers are running"),
             Self::Descriptors => f.write_str("out of file descriptors"),
             Self::Kernel => f.write_str("the kernel has no memory left for this connection"),
         }

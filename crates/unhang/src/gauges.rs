@@ -1,4 +1,4 @@
-//! What a server holds just now, for whoever watches it.
+//! What a server holds just now.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -6,17 +6,23 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 /// Reads a server's gauges, from any thread and after it has ended.
 #[derive(Clone, Debug, Default)]
 pub struct Gauges {
-    connections: Arc<AtomicUsize>,
+    taken: Arc<AtomicUsize>,
+    lent: Arc<AtomicUsize>,
     request_bytes: Arc<AtomicUsize>,
+    handlers: Arc<AtomicUsize>,
+    pulse: Arc<AtomicUsize>,
 }
 
-/// Counts one connection until it is dropped.
-pub(crate) struct Counted(Arc<AtomicUsize>);
-
 impl Gauges {
-    /// Connections under way.
+    /// Connections under way: each has one of the places, see
+    /// [`Limits::max_connections`](crate::Limits::max_connections).
     pub fn connections(&self) -> usize {
-        self.connections.load(Ordering::Relaxed)
+        self.taken.load(Ordering::Relaxed)
+    }
+
+    /// Connections that are kept for a next request, and ask nothing just now.
+    pub fn idle(&self) -> usize {
+        self.lent.load(Ordering::Relaxed)
     }
 
     /// Bytes that the requests under way hold together.
@@ -24,18 +30,34 @@ impl Gauges {
         self.request_bytes.load(Ordering::Relaxed)
     }
 
-    pub(crate) fn connection(&self) -> Counted {
-        self.connections.fetch_add(1, Ordering::Relaxed);
-        Counted(Arc::clone(&self.connections))
+    /// Handlers that run, those included whose clients were told that they are late, see
+    /// [`Limits::max_handlers`](crate::Limits::max_handlers).
+    pub fn handlers(&self) -> usize {
+        self.handlers.load(Ordering::Relaxed)
+    }
+
+    /// Counts up at least once a second as long as the thread lives that keeps the deadlines.
+    pub fn pulse(&self) -> usize {
+        self.pulse.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn beat(&self) -> Arc<AtomicUsize> {
+        Arc::clone(&self.pulse)
+    }
+
+    pub(crate) fn running(&self) -> Arc<AtomicUsize> {
+        Arc::clone(&self.handlers)
+    }
+
+    pub(crate) fn taken(&self) -> Arc<AtomicUsize> {
+        Arc::clone(&self.taken)
+    }
+
+    pub(crate) fn lent(&self) -> Arc<AtomicUsize> {
+        Arc::clone(&self.lent)
     }
 
     pub(crate) fn held(&self) -> Arc<AtomicUsize> {
         Arc::clone(&self.request_bytes)
-    }
-}
-
-impl Drop for Counted {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
     }
 }

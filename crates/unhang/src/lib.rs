@@ -19,10 +19,8 @@
 //! a connection reads the request, runs the [`Handler`], writes the [`Reply`] and closes, within
 //! [`Limits`]; [`Event`] tells whoever watches how it went. [`Client`] is the other end.
 
-mod attempt;
 #[cfg(feature = "program")]
 pub mod backend;
-mod budget;
 mod client;
 mod error;
 mod event;
@@ -31,26 +29,15 @@ mod event;
 pub mod fuzzing;
 mod gauges;
 mod handler;
-mod in_flight;
-mod isolate;
 pub mod limits;
-mod line;
 mod listen;
+mod parts;
 #[doc(hidden)]
 pub mod passed_descriptors;
 mod peer;
-mod queue;
 mod serve;
 mod server;
-mod shards;
 mod signal;
-#[cfg(test)]
-mod sim;
-mod spare;
-mod standby;
-mod thinking;
-mod waiter;
-#[cfg_attr(not(test), expect(dead_code, unused_imports, reason = "the serving core takes it over"))]
 mod wire;
 
 #[doc(hidden)]
@@ -63,7 +50,7 @@ pub use handler::{AnyHandler, Fault, Gone, Handler, Peer, Reply, ReplySender, Re
 pub use limits::Limits;
 pub use listen::address::Address;
 pub use listen::{Bind, Listener};
-pub use server::Server;
+pub use server::{Server, ServerHandle};
 pub use signal::termination;
 pub use wire::lines::{Delimiter, Errors};
 pub use wire::oneshot::Until;

@@ -19,8 +19,8 @@ pub struct Limits {
     /// For the handler. Ten seconds are longer than a person waits for a page and shorter than the
     /// 30 s after which PHP, and the 60 s after which nginx, would give up without a reason.
     pub handler: Duration,
-    /// For the client to take the whole reply. A socket on one machine moves gigabytes in ten
-    /// seconds: who has not read by then, does not read.
+    /// For the client to take some of its reply, again and again until it has all of it. A client that
+    /// has taken nothing for ten seconds does not read; one that reads slowly is not cut.
     pub write: Duration,
     /// For discarding what a client still sends after its answer, so that the answer is not lost to
     /// a reset. A reader sees the end at once (it is half-closed first); two seconds let a writer
@@ -29,9 +29,11 @@ pub struct Limits {
     /// From the call to stop until whatever is still under way is told so and closed. Below the ten
     /// seconds after which container runtimes kill: a drain longer than that is none.
     pub drain: Duration,
-    /// How long a request of more than 32 KiB may pause before it is taken to be whole, with
-    /// [`Until::Dry`](crate::Until::Dry). Long enough for a writer that waits for the processor to
-    /// be woken, short enough not to be felt; shorter requests never wait.
+    /// How long a request of more than 32 KiB may pause, at least, before it is taken to be whole, with
+    /// [`Until::Dry`](crate::Until::Dry); four times as long as it has taken so far, if that is longer.
+    /// A quarter of a second lets a writer get the processor on a machine with several busy programs
+    /// for each; five milliseconds, the default once, cut requests there. Shorter requests never wait,
+    /// and neither does one whose client half-closes.
     pub settle: Duration,
     /// The longest request, in bytes. One mebibyte holds any message somebody would write in one
     /// call, and a thousand of them do not fill a small machine's memory.
@@ -46,6 +48,17 @@ pub struct Limits {
     /// Connections of one user at once. Not bounded unless set: most services have one user, the web
     /// server's.
     pub max_per_uid: usize,
+    /// Handlers that run at once, those included whose clients were told that they are late: work that a
+    /// handler has left to `spawn_blocking` goes on after that, for as long as it holds its
+    /// [`Request`](crate::Request). When so many run, clients are told that the server is busy. As many
+    /// as `max_connections` unless set: a server without such work never comes to it.
+    pub max_handlers: Option<usize>,
+    /// How long a connection may be kept without a request, on wires that keep one. Unless set, that
+    /// depends on the wire: two minutes for HTTP, longer than the pools of nginx (60 s), Go (90 s) and
+    /// curl (118 s), so that it is the client that closes; an hour for lines, which a person or a worker
+    /// may hold open, and which cost little memory; for ever for Goridge, whose client never connects
+    /// again.
+    pub idle: Option<Duration>,
     /// Bytes that the requests under way may hold together. A thousand of the longest would be a
     /// gigabyte; a quarter of that fits beside other programs on a small machine. What handlers and
     /// replies hold is theirs to bound.
@@ -60,11 +73,13 @@ impl Default for Limits {
             write: Duration::from_secs(10),
             linger: Duration::from_secs(2),
             drain: Duration::from_secs(8),
-            settle: Duration::from_millis(5),
+            settle: Duration::from_millis(250),
             max_request: 1 << 20,
             max_connections: 1000,
             queue: Duration::from_secs(2),
             max_per_uid: usize::MAX,
+            max_handlers: None,
+            idle: None,
             max_held: 256 << 20,
         }
     }
@@ -90,11 +105,16 @@ pub const MAX_REPLY: usize = 16 << 20;
 /// has just deleted the file, or started what replaced it, still looks at the log a second later.
 pub(crate) const FILE_CHECK: Duration = Duration::from_secs(1);
 
-/// How often it is looked whether somebody waits in the accept queue while no shard is at work. Who
-/// shares the listener (a predecessor, a child that has inherited it) may be woken for a client in
-/// place of a shard, and not accept it: because it is killed just then, say. For that a second is soon
-/// enough; more often would only wake an idle machine.
+/// How often it is looked whether somebody waits in the accept queue while no worker is at work. A
+/// process that shares the listener (an old server, a child that has inherited it) may be woken for a
+/// client in place of a worker, and not accept it: because it is killed just then, say. For that a second
+/// is soon enough; more often would only wake an idle machine.
 pub(crate) const QUEUE_CHECK: Duration = Duration::from_secs(1);
+
+/// How often it is looked whether a client that does not take its reply still writes: it may read only
+/// after that, and is made room for. Ten times a second is soon enough for a client that does both, and
+/// costs little with a thousand of them.
+pub(crate) const READER_CHECK: Duration = Duration::from_millis(100);
 
 /// The pause after an accept that failed for want of descriptors or memory. The connection stays in
 /// the queue and the listener readable: trying again at once would only burn the processor that the
@@ -110,29 +130,11 @@ pub(crate) const LAST_CALLS: u32 = 20;
 /// replaced lets go within milliseconds; one that cannot be replaced is not waited for much longer.
 pub(crate) const LET_GO: Duration = Duration::from_secs(1);
 
-/// How long a handler may hold up the shard that it began on before others are called to go on
-/// without it; and how often it is looked whether one does, while any shard is at work. A client
-/// that waits for a blocked shard loses that much; ten milliseconds are not felt, and to look a
-/// hundred times a second costs a busy server less than a thousandth of a processor.
-pub(crate) const SHARD_STUCK: Duration = Duration::from_millis(10);
+/// How often it is looked whether a handler blocks the worker that it began on, while any worker is at
+/// work; so others are called to go on without it after one to two of these. A client that waits for a
+/// blocked worker loses that much; ten milliseconds are not felt, and to look a hundred times a second
+/// costs a busy server less than a thousandth of a processor.
+pub(crate) const WORKER_CHECK: Duration = Duration::from_millis(10);
 
-/// How long exchanges may take on their shard, on average, before all shards wait for clients. To wake
-/// another for one takes some five microseconds of processor time, and some tens until that one runs:
-/// a client that is behind a shorter exchange is served sooner by who is at it.
-pub(crate) const LONG: Duration = Duration::from_micros(50);
-
-/// When a single exchange holds up its shard, so that another is called for those behind it: it is as
-/// long as a hundred others. Looked at as often, but only for a while after there was one, as that takes
-/// a thousand wake-ups a second.
-pub(crate) const HELD_UP: Duration = Duration::from_millis(1);
-
-/// That while: so many times [`SHARD_STUCK`], which is a second of work.
-pub(crate) const CLOSE_LOOKS: u32 = 100;
-
-/// After how long without a pause a shard calls another, if somebody waits. That is some twenty short
-/// exchanges: to wake one for so many is not felt, nor is it to have waited for as long.
-pub(crate) const CALL_AFTER: Duration = Duration::from_micros(200);
-
-/// How many connections a shard accepts before it looks again whether it is to go on. It keeps
-/// nobody else from being served meanwhile, as what waits is not its own.
+/// How many connections a worker accepts before it looks again what else is ready.
 pub(crate) const BURST: u32 = 64;

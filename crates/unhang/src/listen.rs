@@ -15,7 +15,7 @@ use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, TryLockError, Weak};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::net::{Shutdown, SocketFlags};
@@ -188,7 +188,6 @@ pub(crate) struct Accepted {
     pub(crate) socket: OwnedFd,
     /// Whether it has to be read by [`passed_descriptors::peek`], and closed by
     /// [`passed_descriptors::close_elsewhere`].
-    #[cfg_attr(not(test), expect(dead_code, reason = "the new core reads it"))]
     pub(crate) may_bring_descriptors: bool,
 }
 
@@ -274,12 +273,8 @@ impl Listener {
         &self.address
     }
 
-    /// Takes a connection from the accept queue, non-blocking like the listener itself.
-    pub(crate) fn accept(&self) -> rustix::io::Result<OwnedFd> {
-        self.accept_client().map(|client| client.socket)
-    }
-
-    /// The same, and tells whether the client may have passed descriptors along.
+    /// Takes a connection from the accept queue, non-blocking like the listener itself, and tells whether its
+    /// client may have passed descriptors along.
     pub(crate) fn accept_client(&self) -> rustix::io::Result<Accepted> {
         // Before the accept: once a client is accepted that cannot pass any, one that was accepted before it
         // may still have to be looked at.
@@ -407,16 +402,6 @@ impl Listener {
             self.is_shared.store(true, Ordering::Relaxed);
         }
         Some(self.is_ours())
-    }
-
-    /// The same, and waits for the successor.
-    pub(crate) async fn close_door(&self) -> bool {
-        loop {
-            match self.try_close_door() {
-                Some(ours) => return ours,
-                None => tokio::time::sleep(Duration::from_millis(10)).await,
-            }
-        }
     }
 
     /// The socket file; an abstract name has none, and an inherited socket's is not ours.

@@ -1,48 +1,87 @@
-//! A service as it is put together, and the thread that it is served on.
+//! A service as it is put together, its threads, and its end.
 
+use std::any::Any;
+use std::fmt;
 use std::future::Future;
 use std::io;
 use std::num::NonZero;
-use std::path::Path;
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
 
-use tokio::runtime::{Handle, Runtime};
-use tokio::sync::oneshot;
+use tokio::runtime::{Builder, Handle as Runtime};
+use tokio::sync::{oneshot, watch};
 
-use crate::budget::Budget;
 use crate::error::Error;
 use crate::event::{Cause, Event};
 use crate::gauges::Gauges;
 use crate::handler::{Handler, Peer, Reply};
-use crate::isolate::caught;
 use crate::limits::Limits;
 use crate::listen::control::Asked;
+use crate::listen::watcher::Watcher;
 use crate::listen::{Bind, Listener};
-use crate::queue::Watched;
 use crate::serve::admission::{Admission, Places};
-use crate::serve::config::{self, Stop};
-use crate::serve::connection::Rules;
-use crate::serve::door::{Observer, Service};
-use crate::serve::parked;
-use crate::serve::watchdog;
-use crate::serve::worker;
-use crate::shards::Shards;
-use crate::spare::Spare;
-use crate::thinking::{self, Thinking};
-use crate::wire::oneshot::{Until, error_line};
+use crate::serve::budget::{Budget, Handlers};
+use crate::serve::config::{Config, Stop};
+use crate::serve::door::{Door, Keeper};
+use crate::serve::events::{Events, Observer};
+use crate::serve::linux::Linux;
+use crate::serve::parked::{Parked, TABLES};
+use crate::serve::watchdog::Watchdog;
+use crate::serve::worker::Worker;
+use crate::serve::{Alarm, Service, caught};
+use crate::signal::termination;
+use crate::wire::lines::{Delimiter, Errors};
+use crate::wire::oneshot::{OneShot, Until};
+use crate::wire::{Goridge, Http, Lines, Wire};
+
+/// How long a server that has ended waits for its observer to be told the rest.
+const LAST_WORDS: Duration = Duration::from_secs(1);
+
+/// How long a future of [`Server::serve`] that is dropped waits for the server's end.
+const ABORT: Duration = Duration::from_secs(1);
 
 /// A service behind a Unix socket.
+///
+/// ```no_run
+/// use std::time::Duration;
+/// use unhang::{Error, Fault, Limits, Request, Server};
+///
+/// fn main() -> Result<(), Error> {
+///     let mut limits = Limits::default();
+///     limits.handler = Duration::from_secs(30);
+///     Server::bind("/tmp/hello.sock")?.limits(limits).run(hello)
+/// }
+///
+/// async fn hello(request: Request) -> Result<String, Fault> {
+///     Ok(format!("hello, {}\n", request.text()))
+/// }
+/// ```
+#[must_use = "a server serves only once it runs"]
 pub struct Server {
     listener: Listener,
-    rules: Rules,
+    limits: Limits,
+    wire: Wire,
+    refusal: Option<crate::serve::config::Refusal>,
     admission: Admission,
     gauges: Gauges,
-    observer: Observer,
+    observer: Option<Observer>,
     names_peers: bool,
-    shards: usize,
-    stop: Stop,
-    stop_when: Pin<Box<dyn Future<Output = ()> + Send>>,
+    threads: usize,
+    stop: Arc<Stop>,
+    stop_when: Option<Signal>,
+    ended: watch::Sender<bool>,
+}
+
+type Signal = Pin<Box<dyn Future<Output = ()> + Send>>;
+
+/// Stops a server from anywhere.
+#[derive(Clone, Debug)]
+pub struct ServerHandle {
+    stop: Arc<Stop>,
+    drain: Duration,
+    ended: watch::Receiver<bool>,
 }
 
 impl Server {
@@ -50,96 +89,102 @@ impl Server {
     ///
     /// # Errors
     /// As [`Bind::listen`].
-    pub fn bind(name: impl AsRef<Path>) -> Result<Self, Error> {
+    pub fn bind(name: impl AsRef<std::path::Path>) -> Result<Self, Error> {
         Bind::new(name).listen().map(Self::new)
     }
 
     /// Serves a socket that was made with other options.
     pub fn new(listener: Listener) -> Self {
-        let gauges = Gauges::default();
-        let (stop, drain) = config::channel();
         Self {
             listener,
-            rules: Rules {
-                budget: Budget::new(Limits::default().max_held, gauges.held()),
-                limits: Limits::default(),
-                until: Until::default(),
-                refusal: Arc::new(|cause| Some(error_line(&cause.to_string()).into())),
-                drain,
-                in_flight: Arc::default(),
-            },
+            limits: Limits::default(),
+            wire: Wire::OneShot(OneShot::new(Until::default())),
+            refusal: None,
             admission: Admission::default(),
-            gauges,
-            observer: Arc::new(|_: &Event<'_>| {}),
+            gauges: Gauges::default(),
+            observer: None,
             names_peers: false,
-            shards: std::thread::available_parallelism().map_or(1, NonZero::get),
-            stop,
-            stop_when: Box::pin(std::future::pending()),
+            threads: thread::available_parallelism().map_or(1, NonZero::get),
+            stop: Stop::new(Instant::now()),
+            stop_when: None,
+            ended: watch::channel(false).0,
         }
     }
 
     /// Where a request ends; [`Until::Dry`] unless set.
-    #[must_use]
     pub fn until(mut self, until: Until) -> Self {
-        self.rules.until = until;
+        self.wire = Wire::OneShot(OneShot::new(until));
+        self
+    }
+
+    /// Speaks in lines, and keeps the connection: each request ends with its delimiter, and so does each
+    /// reply.
+    pub fn lines(mut self, delimiter: Delimiter, errors: Errors) -> Self {
+        self.wire = Wire::Lines(Lines::new(delimiter, errors));
+        self
+    }
+
+    /// Speaks HTTP/1.1 (RFC 9112), and keeps the connection: the request's body is what the handler gets,
+    /// and its reply the response's.
+    pub fn http(mut self) -> Self {
+        self.wire = Wire::Http(Http::default());
+        self
+    }
+
+    /// Speaks Goridge's frames, and keeps the connection: for PHP's package `spiral/goridge`.
+    pub fn goridge(mut self) -> Self {
+        self.wire = Wire::Goridge(Goridge::default());
         self
     }
 
     /// The deadlines and limits; [`Limits::default`] unless set.
-    #[must_use]
     pub fn limits(mut self, limits: Limits) -> Self {
-        self.rules.budget = Budget::new(limits.max_held, self.gauges.held());
-        self.rules.limits = limits;
+        self.limits = limits;
         self
     }
 
-    /// Lets only these users and groups ask: whoever has one of the user ids, or one of the group ids
-    /// as its effective group. Everybody else is told `ERR not allowed`. With no id at all, the
-    /// socket file's mode alone decides, as when this is not called.
-    #[must_use]
+    /// Lets only these users and groups ask: clients with one of the user ids, or one of the group ids
+    /// as their effective group. Every other client is told `ERR not allowed`. With no id at all nobody may
+    /// ask. If this is not called, the socket file's mode alone decides.
     pub fn allow(mut self, uids: impl Into<Vec<u32>>, gids: impl Into<Vec<u32>>) -> Self {
         self.admission.allow(uids.into(), gids.into());
         self
     }
 
     /// What a client is told that gets no answer, instead of the line `ERR <cause>`; `None`, or a
-    /// panic, closes without a word. It is called where an [observer](Self::observe) is, and must not
-    /// block either.
-    #[must_use]
+    /// panic, closes without a word. It is called on the threads that serve and keep the deadlines, so it
+    /// must not block.
     pub fn refuse_with<F>(mut self, refusal: F) -> Self
     where
         F: Fn(&Cause) -> Option<Reply> + Send + Sync + 'static,
     {
-        // Where it is called there is a thread that all depend on.
-        let refusal = move |cause: &Cause| caught(|| refusal(cause));
-        self.rules.refusal = Arc::new(move |cause| refusal(cause).unwrap_or_default());
+        let refusal = move |cause: &Cause| caught(|| refusal(cause)).unwrap_or_default();
+        self.refusal = Some(Box::new(refusal));
         self
     }
 
-    /// Watches what happens, for a log or for counters. It is called on the threads that serve, that
-    /// keep the deadlines and that handlers run on, so it must not block.
-    #[must_use]
-    pub fn observe(mut self, observer: impl Fn(&Event<'_>) + Send + Sync + 'static) -> Self {
-        self.observer = Arc::new(observer);
+    /// Watches what happens, for a log or for counters. It is called on a thread of its own, some
+    /// milliseconds later. If it is slow or blocks, nobody waits for it, and
+    /// [`Event::Dropped`] counts what was not kept for it.
+    pub fn observe(mut self, observer: impl FnMut(&Event) + Send + 'static) -> Self {
+        self.observer = Some(Box::new(observer));
         self
     }
 
     /// Has every [`Exchange`](crate::Exchange) say who the client was, and not only one that got no
-    /// answer. That is a system call for each (`SO_PEERCRED`), and so is not done unless somebody
-    /// wants it; a handler that asks its [`Request`](crate::Request) always learns it.
-    #[must_use]
+    /// answer. That is a system call for each (`SO_PEERCRED`), so it is not done unless it is wanted; a
+    /// handler that asks its [`Request`](crate::Request) always learns it.
     pub fn name_peers(mut self) -> Self {
         self.names_peers = true;
         self
     }
 
-    /// How many threads accept and answer; as many as there are processors unless set, and no more
-    /// than half of [`Limits::max_connections`]. With none, one thread accepts, and hands every
+    /// How many threads accept and answer; as many as there are processors unless set, no more than half
+    /// of [`Limits::max_connections`], and no more than 126. With none, one thread accepts, and hands every
     /// request to the runtime that [`serve`](Self::serve) is called on: for handlers that mostly
     /// block or compute.
-    #[must_use]
-    pub fn shards(mut self, shards: usize) -> Self {
-        self.shards = shards;
+    pub fn threads(mut self, threads: usize) -> Self {
+        self.threads = threads;
         self
     }
 
@@ -148,24 +193,53 @@ impl Server {
         self.gauges.clone()
     }
 
+    /// Stops the server from anywhere, and waits for its end.
+    pub fn handle(&self) -> ServerHandle {
+        let (stop, drain) = (Arc::clone(&self.stop), self.limits.drain);
+        ServerHandle { stop, drain, ended: self.ended.subscribe() }
+    }
+
     /// Stops when `signal` is done, for example [`termination`](crate::termination): no new
     /// connection is let in, everything accepted or queued is answered within the drain deadline,
     /// and the socket is removed.
     ///
-    /// The signal is awaited on the thread that keeps the deadlines, so that a runtime whose threads
-    /// are all blocked can still be told to stop: it must not block. What it leaves to
-    /// `spawn_blocking` (reading standard input, say) is waited for when the server ends.
-    #[must_use]
+    /// The signal is awaited on a thread of its own, so that a runtime whose threads are all blocked can
+    /// still be told to stop. If it panics, the server stops.
     pub fn stop_when(mut self, signal: impl Future<Output = ()> + Send + 'static) -> Self {
-        self.stop_when = Box::pin(signal);
+        self.stop_when = Some(Box::pin(signal));
         self
     }
 
-    /// Serves until it is stopped. Dropping the future stops at once.
+    /// Serves until the process is told to end: by SIGTERM, by SIGINT (Ctrl-C), or because its terminal
+    /// was closed (SIGHUP); or as [`stop_when`](Self::stop_when) says. It makes a runtime for the handlers,
+    /// and does not wait for those that are still at it when the server has ended.
     ///
-    /// One thread keeps the deadlines, and some more, the [shards](Self::shards), accept and answer.
-    /// A handler begins on a shard; one that waits goes on as a task of the runtime that this is
-    /// called on. One that blocks holds up no deadline, and the other shards go on without it.
+    /// This is the whole of a service's `main`, which may return the error: it prints as a sentence.
+    ///
+    /// # Errors
+    /// As [`serve`](Self::serve).
+    pub fn run(self, handler: impl Handler) -> Result<(), Error> {
+        let address = self.listener.address().clone();
+        let failed = |error| Error::setup(&address, "start the runtime of the handlers", error);
+        let runtime = Builder::new_multi_thread().enable_all().build().map_err(failed)?;
+        let server = if self.stop_when.is_none() {
+            let _runtime = runtime.enter();
+            self.stop_when(termination())
+        } else {
+            self
+        };
+        let served = runtime.block_on(server.serve(handler));
+        // A handler that blocks would keep the process for ever.
+        runtime.shutdown_background();
+        served
+    }
+
+    /// Serves until it is stopped, on the runtime that this is called on. When the future is dropped, the
+    /// server stops at once: before the drop returns, the socket is gone and can be bound again.
+    ///
+    /// Some threads, the [`threads`](Self::threads), accept and answer, and one keeps the deadlines. A
+    /// handler begins on one of the threads; one that waits goes on as a task of the runtime. One that
+    /// blocks holds up no deadline, and the other threads go on without it.
     ///
     /// # Errors
     /// [`ErrorKind::Setup`](crate::ErrorKind::Setup) when a thread cannot be started or ends by a
@@ -173,140 +247,266 @@ impl Server {
     /// [`ErrorKind::NotHandedOver`](crate::ErrorKind::NotHandedOver) when the server that this one was
     /// to [replace](Bind::replace) serves on; it has kept the socket.
     pub async fn serve(self, handler: impl Handler) -> Result<(), Error> {
-        let Self { listener, rules, observer, stop, stop_when, .. } = self;
-        let address = listener.address().clone();
+        let (done, over) = oneshot::channel();
+        let (thread_over, aborted) = std::sync::mpsc::channel::<()>();
+        let stop = Arc::clone(&self.stop);
+        let address = self.listener.address().clone();
+        // From here on the future must be dropped for the server to be stopped at once.
+        let mut abort = Abort { stop: Some(stop), over: aborted };
+        let handlers = Runtime::current();
+        thread::Builder::new()
+            .name("unhang".into())
+            .spawn(move || {
+                let _over = thread_over;
+                // Nobody listens if the future of `serve` was dropped.
+                let _ = done.send(self.serve_here(handler, handlers));
+            })
+            .map_err(|error| Error::setup(&address, "start the thread that serves", error))?;
+        let served = over.await;
+        abort.stop = None;
+        served.unwrap_or_else(|_| {
+            let error = io::Error::other("the thread that serves panicked");
+            Err(Error::setup(&address, "serve", error))
+        })
+    }
+
+    /// Serves on this thread, which keeps the deadlines.
+    fn serve_here(self, handler: impl Handler, handlers: Runtime) -> Result<(), Error> {
+        let address = self.listener.address().clone();
         let failed = |step: &'static str| {
             let address = &address;
             move |error: io::Error| Error::setup(address, step, error)
         };
-
-        let stop = Arc::new(stop);
-        let _stop_at_once = StopOnDrop(Arc::clone(&stop));
-        let (mut runtime, waiting_room) =
-            Unstarted::new().map_err(failed("start the event loop"))?;
-        // Each shard needs a place of its own, and somewhere to go on with what waits.
-        let count = self.shards.min(rules.limits.max_connections / 2);
-        let service = Service {
-            places: Arc::new(Places::new(&rules.limits)),
-            rules: Arc::new(rules),
-            admission: Arc::new(self.admission),
-            gauges: self.gauges,
+        let events = self.observer.is_some().then(Events::new);
+        let (told, all_told) = std::sync::mpsc::channel::<()>();
+        if let (Some(observer), Some(events)) = (self.observer, &events) {
+            let started = events.start(observer, told);
+            started.map_err(failed("start the thread of the observer"))?;
+        }
+        // Each worker needs a place of its own, and somewhere to go on with what waits.
+        let threads = self.threads.min(self.limits.max_connections / 2).min(TABLES - 1);
+        let listener = Arc::new(self.listener);
+        let system = Linux { handlers };
+        let places =
+            Places::new(self.limits.max_connections, self.gauges.taken(), self.gauges.lent());
+        let handlers_most = self.limits.max_handlers.unwrap_or(self.limits.max_connections);
+        let parked = (0..=threads)
+            .map(|index| Parked::new(&system, u8::try_from(index).unwrap_or(u8::MAX)))
+            .collect::<io::Result<Vec<_>>>()
+            .map_err(failed("watch connections"))?;
+        let service = Arc::new(Service {
+            door: Door::new(&listener, places).map_err(failed("keep a reserve descriptor"))?,
+            config: Config {
+                budget: Budget::new(self.limits.max_held, self.gauges.held()),
+                handlers: Handlers::new(handlers_most, self.gauges.running()),
+                wire: self.wire,
+                refusal: self.refusal,
+                names_peers: self.names_peers,
+                stop: Arc::clone(&self.stop),
+                limits: self.limits,
+            },
+            admission: self.admission,
             handler: Arc::new(handler),
-            handlers: Handle::current(),
-            waiting_room,
-            thinking: Arc::new(Thinking::new()),
-            observer: Arc::clone(&observer),
-            names_peers: self.names_peers,
-        };
-        let listener = Arc::new(listener);
-        let shards =
-            worker::start(count, &service, &listener).map_err(failed("start the shards"))?;
-        let (done, ended) = oneshot::channel();
-        std::thread::Builder::new()
-            .name("unhang".into())
-            .spawn(move || {
-                let Some(runtime) = runtime.0.take() else { return };
-                let served = runtime.block_on(async {
-                    let watch_fails =
-                        |error| Error::setup(listener.address(), "watch the socket", error);
-                    let queue = Watched::new(Arc::clone(&listener), Arc::clone(&observer))
-                        .map_err(watch_fails)?;
-                    let watch = shards.all().idle.watch().map_err(watch_fails)?;
-                    let spare = Spare::new().map_err(|error| {
-                        Error::setup(listener.address(), "keep a spare descriptor", error)
-                    })?;
-                    listener.serve_instead()?;
-                    let service = Arc::new(service);
-                    let keeper = watchdog::look_after(
-                        Arc::clone(&service),
-                        Arc::clone(shards.all()),
-                        Arc::downgrade(&listener),
-                    );
-                    tokio::spawn(keeper);
-                    let all = Arc::clone(shards.all());
-                    tokio::spawn(parked::look_after(Arc::clone(&service), all, watch));
-                    tokio::spawn(thinking::look_after(Arc::clone(&service)));
-                    let asked: Arc<dyn Asked> = Arc::new(Answers {
-                        service: Arc::clone(&service),
-                        shards: Arc::clone(shards.all()),
-                        stop: Arc::clone(&stop),
-                    });
-                    let _answering = listener.answer(Arc::downgrade(&asked)).map_err(|error| {
-                        let step = "start the thread that answers at the control socket";
-                        Error::setup(listener.address(), step, error)
-                    })?;
-                    drop(listener);
-                    service.run(queue, spare, shards.all(), stop, stop_when).await;
-                    Ok(())
-                });
-                drop(shards);
-                // It holds the lock until its last task is gone.
-                drop(runtime);
-                // Nobody listens when the future of `serve` was dropped.
-                let _ = done.send(served);
-            })
-            .map_err(failed("start the thread that serves"))?;
-        match ended.await {
-            Ok(served) => served,
-            Err(_) => Err(failed("serve")(io::Error::other("the thread that serves panicked"))),
+            parked,
+            events: events.clone(),
+            alarm: Alarm::new(Instant::now()),
+            system,
+        });
+        let waker = Arc::downgrade(&service);
+        self.stop.wakes(move || wake(&waker));
+        let waker = Arc::downgrade(&service);
+        service.door.places.wakes(move || wake(&waker));
+        // All that needs a descriptor or a thread comes before the take-over: if it is missing, the old
+        // server goes on.
+        let signal = self
+            .stop_when
+            .map(SignalThread::new)
+            .transpose()
+            .map_err(failed("wait for the signal to stop"))?;
+        let file_watcher =
+            watch_file(&listener, &service).map_err(failed("watch the socket file"))?;
+        let workers = Workers::start(threads, &service).map_err(failed("start the threads"))?;
+        listener.serve_instead()?;
+        let asked: Arc<dyn Asked> = Arc::clone(&service) as Arc<dyn Asked>;
+        // Without it the server cannot be replaced, but serves.
+        let _answers = listener.answer(Arc::downgrade(&asked));
+        drop(asked);
+        if threads > 0 {
+            service.door.give_to(Keeper::Workers);
+            service.wake_workers();
         }
-    }
-}
-
-/// A runtime until it runs. To drop one waits for its threads, which panics on another runtime's.
-struct Unstarted(Option<Runtime>);
-
-impl Unstarted {
-    fn new() -> io::Result<(Self, Handle)> {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        let handle = runtime.handle().clone();
-        Ok((Self(Some(runtime)), handle))
-    }
-}
-
-impl Drop for Unstarted {
-    fn drop(&mut self) {
-        if let Some(runtime) = self.0.take() {
-            runtime.shutdown_background();
+        let _signal = signal.map(|signal| signal.start(&service));
+        Watchdog::new(Arc::clone(&service), listener, file_watcher, self.gauges.beat()).run();
+        drop(workers);
+        self.ended.send_replace(true);
+        if let Some(events) = &events {
+            events.end();
+            let _ = all_told.recv_timeout(LAST_WORDS);
         }
+        Ok(())
     }
 }
 
-/// What is said and done at the control socket.
-struct Answers<H> {
-    service: Arc<Service<H>>,
-    shards: Arc<Shards>,
-    stop: Arc<Stop>,
+fn wake<H: Handler>(service: &Weak<Service<H, Linux>>) {
+    if let Some(service) = service.upgrade() {
+        service.wake_watchdog();
+    }
 }
 
-impl<H: Handler> Asked for Answers<H> {
+fn watch_file<H: Handler>(
+    listener: &Arc<Listener>,
+    service: &Arc<Service<H, Linux>>,
+) -> io::Result<Option<Box<dyn Any + Send>>> {
+    let Some(file) = listener.file() else { return Ok(None) };
+    let service = Arc::downgrade(service);
+    let tell = move |lost| {
+        if let Some(service) = service.upgrade() {
+            service.tell(Event::SocketLost(lost));
+        }
+    };
+    let watcher = Watcher::keep(file.path.clone(), file.identity, tell)?;
+    Ok(Some(Box::new(watcher)))
+}
+
+/// What the control socket asks of a server.
+impl<H: Handler> Asked for Service<H, Linux> {
     fn waits(&self) -> Option<String> {
-        let Rules { until, limits, in_flight, .. } = &*self.service.rules;
-        let until = match until {
-            Until::Dry => "dry",
-            Until::Newline => "newline",
-            Until::HalfClose => "half-close",
-        };
-        let (waits, idle) = (in_flight.lines(), self.shards.idle.lines(limits.read));
-        let thinking = self.service.thinking.lines(limits.handler);
-        let blocked = self.shards.blocked(limits.handler);
-        Some(format!("until {until}\n{waits}{idle}{thinking}{blocked}"))
+        Some(format!("{}\n{}", self.config.wire.name(), self.lines()))
     }
 
     fn replaced(&self, by: Option<Peer>) {
-        self.service.tell(&Event::Replaced { by });
-        self.stop.begin(self.service.rules.limits.drain);
+        self.tell(Event::Replaced { by });
+        self.config.stop.begin(Instant::now(), self.config.limits.drain);
     }
 
     fn not_replaced(&self, by: Option<Peer>, error: &io::Error) {
-        self.service.tell(&Event::NotReplaced { by, error });
+        let error = Arc::new(io::Error::new(error.kind(), error.to_string()));
+        self.tell(Event::NotReplaced { by, error });
     }
 }
 
-struct StopOnDrop(Arc<Stop>);
+/// The threads of all workers. Dropped, they are waited for, but for those that a handler blocks.
+struct Workers<H: Handler> {
+    service: Arc<Service<H, Linux>>,
+    threads: Vec<JoinHandle<()>>,
+}
 
-impl Drop for StopOnDrop {
+impl<H: Handler> Workers<H> {
+    fn start(count: usize, service: &Arc<Service<H, Linux>>) -> io::Result<Self> {
+        let mut workers = Self { service: Arc::clone(service), threads: Vec::new() };
+        for index in 0..count {
+            let worker = Worker::new(Arc::clone(service), index);
+            let handlers = service.system.handlers.clone();
+            let thread =
+                thread::Builder::new().name(format!("unhang-{index}")).spawn(move || {
+                    // Handlers begin here: their timers and sockets are those of the runtime that they go on in.
+                    let _handlers = handlers.enter();
+                    worker.run();
+                })?;
+            workers.threads.push(thread);
+        }
+        Ok(workers)
+    }
+}
+
+impl<H: Handler> Drop for Workers<H> {
     fn drop(&mut self) {
-        self.0.begin(std::time::Duration::ZERO);
+        self.service.end_workers();
+        for (parked, thread) in self.service.parked.iter().zip(self.threads.drain(..)) {
+            // A worker that is blocked by a handler may be so for ever.
+            if !parked.slot.is_blocked() {
+                let _ = thread.join();
+            }
+        }
+    }
+}
+
+/// The thread that awaits the signal to stop, until this is dropped.
+struct SignalThread {
+    starts: Option<std::sync::mpsc::Sender<Box<dyn Fn() + Send>>>,
+    _ends: oneshot::Sender<()>,
+}
+
+impl SignalThread {
+    /// It begins to await it once it is [started](Self::start).
+    fn new(signal: Signal) -> io::Result<Self> {
+        let (ends, ended) = oneshot::channel::<()>();
+        let (starts, started) = std::sync::mpsc::channel::<Box<dyn Fn() + Send>>();
+        let runtime = Builder::new_current_thread().enable_all().build()?;
+        thread::Builder::new().name("unhang-signal".into()).spawn(move || {
+            let Ok(stop) = started.recv() else { return };
+            let awaited = caught(|| {
+                runtime.block_on(async {
+                    let mut ended = ended;
+                    tokio::select! {
+                        () = signal => {}
+                        _ = &mut ended => return,
+                    }
+                    stop();
+                    // What it has left to tasks, such as to await a second signal, goes on until then.
+                    let _ = ended.await;
+                });
+            });
+            // A signal that panics can never be given again.
+            if awaited.is_err() {
+                stop();
+            }
+            // Work that it has left to threads is nobody's to wait for.
+            runtime.shutdown_background();
+        })?;
+        Ok(Self { starts: Some(starts), _ends: ends })
+    }
+
+    fn start<H: Handler>(mut self, service: &Arc<Service<H, Linux>>) -> Self {
+        let service = Arc::downgrade(service);
+        let stop = move || {
+            if let Some(service) = service.upgrade() {
+                let config = &service.config;
+                config.stop.begin(Instant::now(), config.limits.drain);
+            }
+        };
+        if let Some(starts) = self.starts.take() {
+            let _ = starts.send(Box::new(stop));
+        }
+        self
+    }
+}
+
+/// Stops the server when its future is dropped, and waits for that: for a socket that can be bound again.
+struct Abort {
+    stop: Option<Arc<Stop>>,
+    over: std::sync::mpsc::Receiver<()>,
+}
+
+impl Drop for Abort {
+    fn drop(&mut self) {
+        if let Some(stop) = &self.stop {
+            stop.begin(Instant::now(), Duration::ZERO);
+            let _ = self.over.recv_timeout(ABORT);
+        }
+    }
+}
+
+impl ServerHandle {
+    /// Begins to stop, as [`Server::stop_when`] does.
+    pub fn stop(&self) {
+        self.stop.begin(Instant::now(), self.drain);
+    }
+
+    /// Stops, and waits until the server has ended.
+    pub async fn shutdown(mut self) {
+        self.stop();
+        // An error says that the server was dropped.
+        let _ = self.ended.wait_for(|ended| *ended).await;
+    }
+}
+
+impl fmt::Debug for Server {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Server")
+            .field("address", self.listener.address())
+            .field("limits", &self.limits)
+            .field("threads", &self.threads)
+            .finish_non_exhaustive()
     }
 }

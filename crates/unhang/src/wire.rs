@@ -20,15 +20,14 @@ pub(crate) mod goridge;
 pub(crate) mod http;
 pub(crate) mod lines;
 pub(crate) mod oneshot;
-mod parts;
 mod refusal;
 
+pub(crate) use crate::parts::{ReplyHead, RequestParts};
 pub(crate) use decoded::{Decoded, Patience, Seen, Violation};
 pub(crate) use goridge::Goridge;
 pub(crate) use http::Http;
 pub(crate) use lines::Lines;
-pub(crate) use oneshot::OneShot;
-pub(crate) use parts::{ReplyHead, RequestParts};
+pub(crate) use oneshot::{OneShot, Until};
 pub(crate) use refusal::{Kind, Refusal, Unspeakable};
 
 /// A protocol in the midst of a connection. The configured one is cloned for each connection, and
@@ -151,6 +150,50 @@ impl Wire {
         }
         if let Self::Goridge(wire) = self {
             wire.refused();
+        }
+    }
+
+    /// Whether the close alone tells the client that its reply is whole.
+    pub(crate) fn ends_by_close(&self) -> bool {
+        matches!(self, Self::OneShot(_))
+    }
+
+    /// Whether a pause may have been taken for the end of the request.
+    pub(crate) fn ends_by_pause(&self) -> bool {
+        matches!(self, Self::OneShot(wire) if wire.until() == Until::Dry)
+    }
+
+    /// Whether only a half-close ends a request.
+    pub(crate) fn needs_half_close(&self) -> bool {
+        matches!(self, Self::OneShot(wire) if wire.until() == Until::HalfClose)
+    }
+
+    /// Whether a reply can say that the connection ends after it.
+    pub(crate) fn announces_end(&self) -> bool {
+        matches!(self, Self::Http(_))
+    }
+
+    /// What ends a request, for a client whose request has no end.
+    pub(crate) fn advice(&self) -> &'static str {
+        match self {
+            Self::OneShot(wire) => wire.advice(),
+            Self::Lines(_) => "end it with its delimiter",
+            Self::Http(_) => "send the whole head, and as many bytes as it says",
+            Self::Goridge(_) => "send as many bytes as the frame says",
+        }
+    }
+
+    /// How the control socket tells where a request ends.
+    pub(crate) fn name(&self) -> &'static str {
+        match self {
+            Self::OneShot(wire) => match wire.until() {
+                Until::Dry => "until dry",
+                Until::Newline => "until newline",
+                Until::HalfClose => "until half-close",
+            },
+            Self::Lines(_) => "wire lines",
+            Self::Http(_) => "wire http",
+            Self::Goridge(_) => "wire goridge",
         }
     }
 

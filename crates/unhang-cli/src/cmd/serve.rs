@@ -49,7 +49,7 @@ pub(crate) struct Serve {
 
     /// Threads that accept and answer [default: one per processor]
     #[arg(long, value_name = "N", value_parser = units::count_or_none(THREADS))]
-    shards: Option<usize>,
+    threads: Option<usize>,
 
     /// Print only start, stop and faults
     #[arg(long, short)]
@@ -126,8 +126,12 @@ impl Serve {
         notices.go_to(&log);
         let counting = Arc::clone(&log);
         tokio::spawn(async move { counting.count_lines().await });
+        let address = listener.address().clone();
+        let queue = endpoint.as_ref().and_then(|_| AcceptQueue::of(&listener));
+        let mut server = Server::new(listener).until(self.until.into()).limits(limits.clone());
+        let gauges = server.gauges();
         let serves = {
-            let (log, address) = (Arc::clone(&log), listener.address().clone());
+            let (log, address) = (Arc::clone(&log), address.clone());
             let notify = Arc::clone(&notify);
             // The file's own: one that was passed or taken over need not have what we would give it.
             let file = address.path().and_then(|path| path.symlink_metadata().ok());
@@ -135,21 +139,18 @@ impl Serve {
             move || {
                 log.listening(&address, mode);
                 notify.ready();
-                // The runtime that this runs on is the one that keeps the deadlines.
-                tokio::spawn(async move { notify.keep_watchdog_content().await });
+                tokio::spawn(async move { notify.keep_watchdog_content(&gauges).await });
             }
         };
-        let queue = endpoint.as_ref().and_then(|_| AcceptQueue::of(&listener));
-        let mut server = Server::new(listener)
-            .until(self.until.into())
-            .limits(limits.clone())
-            .allow(self.allowed.allow_uid, self.allowed.allow_gid)
-            .stop_when(stop(stopped, serves));
+        server = server.stop_when(stop(stopped, serves));
+        if let Some((uids, gids)) = self.allowed.lists() {
+            server = server.allow(uids, gids);
+        }
         if !self.quiet {
             server = server.name_peers();
         }
-        if let Some(shards) = self.shards {
-            server = server.shards(shards);
+        if let Some(threads) = self.threads {
+            server = server.threads(threads);
         }
         // Counted only where somebody can ask.
         let counted = endpoint.map(|endpoint| {

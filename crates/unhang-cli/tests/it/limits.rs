@@ -79,7 +79,7 @@ fn requests_may_not_hold_more_than_the_bound_together() {
     let place = Place::new();
     // One thread reads them all, in the order in which they write.
     let held = ["--max-held", "100KiB", "--max-request", "100KiB"];
-    let arguments = [&["--until", "newline", "--shards", "0"][..], &held].concat();
+    let arguments = [&["--until", "newline", "--threads", "0"][..], &held].concat();
     let server = Daemon::serve(&place.socket, &arguments);
     let mut first = hold(&place);
     first.write(&vec![b'x'; 60 * 1024]);

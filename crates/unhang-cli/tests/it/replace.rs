@@ -206,7 +206,7 @@ fn with_descriptors(place: &Place, most: usize) -> Command {
     let limited = format!("ulimit -Sn {most}; exec \"$@\"");
     let mut command = Command::new("sh");
     command.args(["-c", &limited, "sh", UNHANG, "serve"]).arg(&place.socket);
-    command.args(["--shards", "1"]);
+    command.args(["--threads", "1"]);
     command
 }
 

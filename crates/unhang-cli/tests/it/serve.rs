@@ -216,7 +216,7 @@ fn a_second_signal_ends_it_at_once() {
 fn a_server_that_is_killed_in_mid_request_leaves_nobody_hanging_or_reset() {
     for _ in 0..20 {
         let place = Place::new();
-        let server = Daemon::serve(&place.socket, &["--until", "newline", "--shards", "1"]);
+        let server = Daemon::serve(&place.socket, &["--until", "newline", "--threads", "1"]);
         // So that it is all there when the connection is accepted, and is read at once.
         server.freeze();
         let mut peer = Peer::connect(&place.socket);

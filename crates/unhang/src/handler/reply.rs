@@ -7,6 +7,7 @@ use bytes::Bytes;
 use tokio::sync::mpsc;
 
 use super::Fault;
+use crate::parts::{Header, ReplyHead};
 
 /// What goes back to the client. Its end is the close of the connection, so an empty reply cannot
 /// be told from a server that died: send at least a newline.
@@ -20,7 +21,17 @@ use super::Fault;
 /// assert_eq!(replies[2].whole(), Some(&b"hello\n"[..]));
 /// ```
 #[derive(Debug)]
-pub struct Reply(pub(crate) Body);
+pub struct Reply {
+    pub(crate) body: Body,
+    head: Option<Box<Head>>,
+}
+
+/// What stands before the body, in wires that have such a thing.
+#[derive(Debug)]
+struct Head {
+    status: u16,
+    headers: Vec<Header>,
+}
 
 #[derive(Debug)]
 pub(crate) enum Body {
@@ -67,12 +78,48 @@ impl Reply {
     /// ```
     pub fn stream(ahead: usize) -> (ReplySender, Self) {
         let (sender, pieces) = mpsc::channel(ahead.max(1));
-        (ReplySender(sender), Self(Body::Pieces(pieces)))
+        (ReplySender(sender), Self { body: Body::Pieces(pieces), head: None })
+    }
+
+    /// On HTTP, the status of the response, from 200 to 599; 200 unless set. Other wires have none. With
+    /// any other the client is told that the handler failed (500).
+    #[must_use]
+    pub fn status(mut self, status: u16) -> Self {
+        self.head_mut().status = status;
+        self
+    }
+
+    /// On HTTP, one more header of the response. Other wires have none. A name or a value that HTTP cannot
+    /// say, and one that frames the message (`Content-Length`, `Transfer-Encoding`), make the client be
+    /// told that the handler failed (500).
+    #[must_use]
+    pub fn header(
+        mut self,
+        name: impl Into<Cow<'static, str>>,
+        value: impl Into<Cow<'static, str>>,
+    ) -> Self {
+        self.head_mut().headers.push((name.into(), value.into()));
+        self
+    }
+
+    fn head_mut(&mut self) -> &mut Head {
+        self.head.get_or_insert_with(|| Box::new(Head { status: 200, headers: Vec::new() }))
+    }
+
+    pub(crate) fn head(&self) -> ReplyHead<'_> {
+        self.head.as_ref().map_or_else(ReplyHead::default, |head| ReplyHead {
+            status: head.status,
+            headers: &head.headers,
+        })
+    }
+
+    pub(crate) fn copied(bytes: &[u8]) -> Self {
+        Bytes::copy_from_slice(bytes).into()
     }
 
     /// The bytes, unless it is [streamed](Self::stream).
     pub fn whole(&self) -> Option<&[u8]> {
-        match &self.0 {
+        match &self.body {
             Body::Whole(bytes) => Some(bytes),
             Body::Pieces(_) => None,
         }
@@ -130,7 +177,7 @@ impl std::error::Error for Gone {}
 
 impl From<Bytes> for Reply {
     fn from(bytes: Bytes) -> Self {
-        Self(Body::Whole(bytes))
+        Self { body: Body::Whole(bytes), head: None }
     }
 }
 

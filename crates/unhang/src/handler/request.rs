@@ -5,6 +5,8 @@ use std::borrow::Cow;
 use std::fmt;
 use std::sync::{Arc, Weak};
 
+use crate::parts::RequestParts;
+
 /// What a client sent, and who it is.
 ///
 /// ```
@@ -17,8 +19,9 @@ use std::sync::{Arc, Weak};
 pub struct Request {
     bytes: Vec<u8>,
     caller: Caller,
+    parts: Option<Arc<RequestParts>>,
     /// The request's share of `max_held` and of `max_handlers`: given back once the last copy is gone.
-    _held: Option<Arc<dyn Any + Send + Sync>>,
+    held: Option<Arc<dyn Any + Send + Sync>>,
 }
 
 /// The client's credentials, or where to ask for them.
@@ -58,15 +61,21 @@ pub struct Peer {
 impl Request {
     /// A request as a server would hand it over: for a handler's own tests.
     pub fn new(bytes: impl Into<Vec<u8>>, peer: Option<Peer>) -> Self {
-        Self::from(bytes.into(), peer.map_or(Caller::Unknown, Caller::Known), None)
+        Self::from(bytes.into(), peer.map_or(Caller::Unknown, Caller::Known), None, None)
     }
 
     pub(crate) fn from(
         bytes: Vec<u8>,
         caller: Caller,
+        parts: Option<RequestParts>,
         held: Option<Arc<dyn Any + Send + Sync>>,
     ) -> Self {
-        Self { bytes, caller, _held: held }
+        Self { bytes, caller, parts: parts.map(Arc::new), held }
+    }
+
+    /// Its share of the server's bounds, for its handler to hold as well.
+    pub(crate) fn held(&self) -> Option<Arc<dyn Any + Send + Sync>> {
+        self.held.clone()
     }
 
     /// The message as it came, with the newline at its end if there was one.
@@ -78,6 +87,27 @@ impl Request {
     /// [`Limits::max_held`](crate::Limits::max_held).
     pub fn into_bytes(self) -> Vec<u8> {
         self.bytes
+    }
+
+    /// On wires whose requests name a method: HTTP's (`POST`), Goridge's (`Service.Method`).
+    pub fn method(&self) -> Option<&str> {
+        self.parts.as_deref().map(RequestParts::method)
+    }
+
+    /// In HTTP, what the method is to be applied to, as it came: `/path?query`, `*` or a whole URL.
+    pub fn target(&self) -> Option<&str> {
+        self.parts.as_deref().map(RequestParts::target).filter(|target| !target.is_empty())
+    }
+
+    /// In HTTP, the value of the first header of that name, in whatever case it was written. HTTP does not
+    /// say that it is text (RFC 9110, section 5.5).
+    pub fn header(&self, name: &str) -> Option<&[u8]> {
+        self.parts.as_deref()?.header(name)
+    }
+
+    /// In HTTP, all headers as they came: name and value.
+    pub fn headers(&self) -> impl Iterator<Item = (&str, &[u8])> {
+        self.parts.as_deref().into_iter().flat_map(RequestParts::headers)
     }
 
     /// The message as text without the line break at its end; what is not UTF-8 is replaced by

@@ -1,197 +1,198 @@
-//! Who is let in: whether there is a place, whether this user may ask, and how often at once.
+//! Which clients are let in: whether there is a place, whether this user may ask, and how often at once.
 
 use std::collections::HashMap;
-use std::future::ready;
-use std::pin::pin;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
-
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tokio::time::{Instant, timeout_at};
+use std::fmt;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use crate::event::{Cause, Scarce};
 use crate::handler::Peer;
 use crate::limits::Limits;
-use crate::serve::config::later;
 
-/// The places for connections. Who finds none waits in the kernel's accept queue, where it is not
-/// known how long each has waited; so the queue as a whole is timed, from when it could not be
-/// worked off.
+/// Room for the connections that are served at once.
 pub(crate) struct Places {
-    free: Arc<Semaphore>,
-    all: u32,
-    patience: Duration,
-    waiting_since: Mutex<Option<Instant>>,
+    pub(crate) most: usize,
+    taken: Arc<AtomicUsize>,
+    /// Connections that are kept, and have lent their places.
+    lent: Arc<AtomicUsize>,
+    /// Whether anybody waits for one that comes free.
+    wanted: AtomicBool,
+    wake: OnceLock<Box<dyn Fn() + Send + Sync>>,
 }
 
-pub(crate) enum Turn {
-    Served(OwnedSemaphorePermit),
-    /// Whoever is in the accept queue has waited for too long.
-    TooLate,
+/// One of them, given back when it is dropped.
+pub(crate) struct Place {
+    places: Arc<Places>,
+    /// Others may have it meanwhile.
+    is_lent: bool,
 }
 
 impl Places {
-    pub(crate) fn new(limits: &Limits) -> Self {
-        // More than a process may have descriptors, by far, and within what a semaphore can count.
-        const MOST: usize = 1 << 24;
-        let all = limits.max_connections.clamp(1, MOST);
-        Self {
-            free: Arc::new(Semaphore::new(all)),
-            all: u32::try_from(all).unwrap_or(u32::MAX),
-            patience: limits.queue,
-            waiting_since: Mutex::new(None),
-        }
+    /// `taken` and `lent` count them, for gauges to read.
+    pub(crate) fn new(most: usize, taken: Arc<AtomicUsize>, lent: Arc<AtomicUsize>) -> Arc<Self> {
+        let (wanted, wake) = (AtomicBool::new(false), OnceLock::new());
+        Arc::new(Self { most: most.max(1), taken, lent, wanted, wake })
     }
 
-    /// `somebody_waits` is done when the accept queue is not empty.
-    pub(crate) async fn take(&self, somebody_waits: impl Future<Output = ()>) -> Turn {
-        let mut somebody_waits = pin!(somebody_waits);
-        if self.waiting_since().is_some() {
-            // Those who waited may all have been served: whoever comes next has its own patience.
-            tokio::select! {
-                biased;
-                () = somebody_waits.as_mut() => {}
-                () = ready(()) => self.queue_is_empty(),
+    /// Calls `wake` when a place comes free that is [wanted](Self::want).
+    pub(crate) fn wakes(&self, wake: impl Fn() + Send + Sync + 'static) {
+        let _ = self.wake.set(Box::new(wake));
+    }
+
+    pub(crate) fn take(self: &Arc<Self>) -> Option<Place> {
+        self.take_one().then(|| Place { places: Arc::clone(self), is_lent: false })
+    }
+
+    fn take_one(&self) -> bool {
+        let more = |taken: usize| (taken < self.most).then_some(taken + 1);
+        self.taken.fetch_update(Ordering::SeqCst, Ordering::Relaxed, more).is_ok()
+    }
+
+    fn give_back(&self) {
+        self.taken.fetch_sub(1, Ordering::SeqCst);
+        self.has_changed();
+    }
+
+    fn has_changed(&self) {
+        if self.wanted.load(Ordering::SeqCst) && self.wanted.swap(false, Ordering::SeqCst) {
+            if let Some(wake) = self.wake.get() {
+                wake();
             }
         }
-        let known = *self.waiting_since();
-        let since = if let Some(since) = known {
-            since
-        } else {
-            tokio::select! {
-                biased;
-                place = self.free() => return place,
-                () = somebody_waits => Instant::now(),
-            }
-        };
-        *self.waiting_since() = Some(since);
-        let late = later(since, self.patience);
-        // Asked first, as a place that has come free does not make those who wait any younger.
-        if Instant::now() >= late {
-            return Turn::TooLate;
-        }
-        timeout_at(late, self.free()).await.unwrap_or(Turn::TooLate)
-    }
-
-    async fn free(&self) -> Turn {
-        // The semaphore is never closed.
-        Arc::clone(&self.free).acquire_owned().await.map_or(Turn::TooLate, Turn::Served)
-    }
-
-    /// Nobody waits any more.
-    pub(crate) fn queue_is_empty(&self) {
-        *self.waiting_since() = None;
-    }
-
-    fn waiting_since(&self) -> MutexGuard<'_, Option<Instant>> {
-        self.waiting_since.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// A place, if there is one.
-    pub(crate) fn try_take(&self) -> Option<OwnedSemaphorePermit> {
-        Arc::clone(&self.free).try_acquire_owned().ok()
-    }
-
-    /// How many are free.
-    pub(crate) fn left(&self) -> usize {
-        self.free.available_permits()
     }
 
     pub(crate) fn taken(&self) -> usize {
-        self.all as usize - self.free.available_permits()
+        self.taken.load(Ordering::SeqCst)
     }
 
-    /// Waits until the last connection has ended.
-    pub(crate) async fn all_free(&self) {
-        // The semaphore is never closed.
-        let _ = self.free.acquire_many(self.all).await;
+    pub(crate) fn left(&self) -> usize {
+        self.most - self.taken().min(self.most)
+    }
+
+    /// Whether no connection is left, kept ones included.
+    pub(crate) fn all_left(&self) -> bool {
+        // A connection that takes its place back counts twice for a moment, and never not at all.
+        self.lent.load(Ordering::SeqCst) == 0 && self.taken() == 0
+    }
+
+    /// Asks to be woken when a place comes free, or a connection ends. To be called before the look that
+    /// finds none.
+    pub(crate) fn want(&self) {
+        self.wanted.store(true, Ordering::SeqCst);
     }
 }
 
-/// Who may ask.
+impl Place {
+    /// Lets others have it for a while.
+    pub(crate) fn lend(&mut self) {
+        if !std::mem::replace(&mut self.is_lent, true) {
+            self.places.lent.fetch_add(1, Ordering::SeqCst);
+            self.places.give_back();
+        }
+    }
+
+    /// Ends that. False if no place is free.
+    pub(crate) fn take_back(&mut self) -> bool {
+        if self.is_lent && self.places.take_one() {
+            self.is_lent = false;
+            self.places.lent.fetch_sub(1, Ordering::SeqCst);
+        }
+        !self.is_lent
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        if self.is_lent {
+            self.places.lent.fetch_sub(1, Ordering::SeqCst);
+            self.places.has_changed();
+        } else {
+            self.places.give_back();
+        }
+    }
+}
+
+impl fmt::Debug for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Place")
+    }
+}
+
+/// The users and groups that may ask.
 #[derive(Default)]
 pub(crate) struct Admission {
-    uids: Vec<u32>,
-    gids: Vec<u32>,
+    /// `None`: the socket file's mode alone decides.
+    list: Option<(Vec<u32>, Vec<u32>)>,
     inside: Arc<Mutex<HashMap<u32, usize>>>,
 }
 
-/// Who was let in.
-#[derive(Clone)]
-pub(crate) struct Guest {
-    pub(crate) accepted: Instant,
-    /// Where somebody wants to know.
+/// A client that was let in.
+#[derive(Default)]
+pub(crate) struct Client {
+    /// If its server wants to know.
     pub(crate) peer: Option<Peer>,
-    /// Where users are counted.
-    pub(crate) entry: Option<Arc<Entry>>,
+    /// If users are counted.
+    entry: Option<Entry>,
 }
 
-/// Counts a connection of a user until it is released or dropped.
-pub(crate) struct Entry {
+/// Counts a connection of a user until it is dropped.
+struct Entry {
     uid: u32,
     inside: Arc<Mutex<HashMap<u32, usize>>>,
-    released: AtomicBool,
 }
+
+/// The uid of a process that has no id here: of another user namespace, say (`user_namespaces(7)`,
+/// /proc/sys/kernel/overflowuid). It is nobody, and any number of users.
+pub(crate) const OVERFLOW_UID: u32 = 65534;
 
 impl Admission {
     pub(crate) fn allow(&mut self, uids: Vec<u32>, gids: Vec<u32>) {
-        self.uids = uids;
-        self.gids = gids;
+        self.list = Some((uids, gids));
     }
 
-    /// Whether it has to be known who a client is.
+    /// Whether the client's user has to be known.
     pub(crate) fn asks(&self, limits: &Limits) -> bool {
-        self.has_list() || limits.max_per_uid != usize::MAX
-    }
-
-    fn has_list(&self) -> bool {
-        !self.uids.is_empty() || !self.gids.is_empty()
+        self.list.is_some() || limits.max_per_uid != usize::MAX
     }
 
     /// Whether this client may come in now.
-    pub(crate) fn admit(&self, peer: Option<Peer>, limits: &Limits) -> Result<Guest, Cause> {
+    pub(crate) fn admit(&self, peer: Option<Peer>, limits: &Limits) -> Result<Client, Cause> {
         if !self.asks(limits) {
-            return Ok(Guest::new(peer));
+            return Ok(Client { peer, entry: None });
         }
-        // Whom the kernel does not name is nobody: such a client is allowed nothing but what all are.
-        let (uid, gid) = peer.map_or((u32::MAX, u32::MAX), |peer| (peer.uid, peer.gid));
-        if self.has_list() && !self.uids.contains(&uid) && !self.gids.contains(&gid) {
-            return Err(Cause::NotAllowed);
+        // A client that the kernel does not name is allowed nothing but what all are.
+        let (uid, gid) = peer.map_or((OVERFLOW_UID, OVERFLOW_UID), |peer| (peer.uid, peer.gid));
+        if let Some((uids, gids)) = &self.list {
+            let listed = |id: u32, ids: &[u32]| id != OVERFLOW_UID && ids.contains(&id);
+            if !listed(uid, uids) && !listed(gid, gids) {
+                return Err(Cause::NotAllowed);
+            }
         }
-        let mut inside = self.inside.lock().unwrap_or_else(PoisonError::into_inner);
-        let count = inside.get(&uid).copied().unwrap_or_default();
-        if count >= limits.max_per_uid {
+        let mut inside = lock(&self.inside);
+        let count = inside.entry(uid).or_default();
+        if *count >= limits.max_per_uid {
             return Err(Cause::Busy(Scarce::PerUser { most: limits.max_per_uid }));
         }
-        inside.insert(uid, count + 1);
-        let inside = Arc::clone(&self.inside);
-        let entry = Arc::new(Entry { uid, inside, released: AtomicBool::new(false) });
-        Ok(Guest { entry: Some(entry), ..Guest::new(peer) })
+        *count += 1;
+        Ok(Client { peer, entry: Some(Entry { uid, inside: Arc::clone(&self.inside) }) })
     }
 }
 
-impl Guest {
-    /// Accepted now.
-    pub(crate) fn new(peer: Option<Peer>) -> Self {
-        Self { accepted: Instant::now(), peer, entry: None }
+impl Client {
+    pub(crate) fn is_counted(&self) -> bool {
+        self.entry.is_some()
     }
 
     /// To be called before the close: a client that connects again right after it must not be told
     /// that it is still inside.
-    pub(crate) fn leave(&self) {
-        if let Some(entry) = &self.entry {
-            entry.release();
-        }
+    pub(crate) fn leave(&mut self) {
+        self.entry = None;
     }
 }
 
-impl Entry {
-    fn release(&self) {
-        if self.released.swap(true, Ordering::Relaxed) {
-            return;
-        }
-        let mut inside = self.inside.lock().unwrap_or_else(PoisonError::into_inner);
+impl Drop for Entry {
+    fn drop(&mut self) {
+        let mut inside = lock(&self.inside);
         if let Some(count) = inside.get_mut(&self.uid) {
             *count -= 1;
             if *count == 0 {
@@ -201,10 +202,8 @@ impl Entry {
     }
 }
 
-impl Drop for Entry {
-    fn drop(&mut self) {
-        self.release();
-    }
+fn lock(inside: &Mutex<HashMap<u32, usize>>) -> MutexGuard<'_, HashMap<u32, usize>> {
+    inside.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]
@@ -221,13 +220,22 @@ mod tests {
         assert!(Admission::default().admit(None, &Limits::default()).is_ok());
     }
 
+    /// An empty list let everybody in.
+    #[test]
+    fn an_empty_list_lets_nobody_in() {
+        let mut admission = Admission::default();
+        admission.allow(vec![], vec![]);
+        assert!(admission.admit(Some(peer(0, 0)), &Limits::default()).is_err());
+    }
+
     #[test]
     fn a_listed_user_or_group_may_ask_and_nobody_else() {
         let mut admission = Admission::default();
-        admission.allow(vec![10], vec![20]);
+        admission.allow(vec![10, OVERFLOW_UID], vec![20]);
         let may = |peer| admission.admit(peer, &Limits::default()).is_ok();
         assert!(may(Some(peer(10, 1))) && may(Some(peer(1, 20))));
         assert!(!may(Some(peer(20, 10))) && !may(None));
+        assert!(!may(Some(peer(OVERFLOW_UID, 1))), "it may be anybody");
     }
 
     #[test]
@@ -235,65 +243,42 @@ mod tests {
         let limits = Limits { max_per_uid: 2, ..Limits::default() };
         let admission = Admission::default();
         let admit = |uid| admission.admit(Some(peer(uid, 0)), &limits);
-        let (first, _second) = (admit(1).ok(), admit(1).ok());
+        let (mut first, _second) = (admit(1).unwrap(), admit(1).unwrap());
         assert!(matches!(admit(1), Err(Cause::Busy(Scarce::PerUser { most: 2 }))));
         assert!(admit(2).is_ok());
-        drop(first);
+        first.leave();
         assert!(admit(1).is_ok());
+        assert!(lock(&admission.inside).contains_key(&1));
     }
 
-    #[tokio::test(start_paused = true)]
-    async fn the_queue_may_wait_for_its_patience_and_no_longer() {
-        let limits = Limits { max_connections: 1, ..Limits::default() };
-        let places = Places::new(&limits);
-        let Turn::Served(place) = places.take(ready(())).await else { panic!("the place is free") };
-        let begun = Instant::now();
-        assert!(matches!(places.take(ready(())).await, Turn::TooLate));
-        assert_eq!(begun.elapsed(), limits.queue);
-        assert!(matches!(places.take(ready(())).await, Turn::TooLate));
-        // A place that comes free now is for those who come from now on.
-        drop(place);
-        assert!(matches!(places.take(ready(())).await, Turn::TooLate));
-        places.queue_is_empty();
-        assert!(matches!(places.take(ready(())).await, Turn::Served(_)));
-    }
-
-    /// It had not: it was told that the server is busy when the patience of those before it, who
-    /// were served long since, was at its end.
-    #[tokio::test(start_paused = true)]
-    async fn who_comes_when_the_others_were_served_has_all_of_its_own_patience() {
-        let limits = Limits { max_connections: 1, ..Limits::default() };
-        let places = Places::new(&limits);
-        let Turn::Served(first) = places.take(ready(())).await else { panic!("it is free") };
-        let (second, ()) = tokio::join!(places.take(ready(())), async {
-            tokio::time::sleep(limits.queue / 2).await;
-            drop(first);
+    #[test]
+    fn a_place_that_comes_free_wakes_once_if_it_is_wanted() {
+        let places = Places::new(1, Arc::default(), Arc::default());
+        let woken = Arc::new(AtomicUsize::new(0));
+        let count = Arc::clone(&woken);
+        places.wakes(move || {
+            count.fetch_add(1, Ordering::Relaxed);
         });
-        assert!(matches!(second, Turn::Served(_)), "it has waited half of its patience");
-        let begun = Instant::now();
-        let quiet = tokio::time::sleep(limits.queue / 4);
-        assert!(matches!(places.take(quiet).await, Turn::TooLate));
-        assert_eq!(begun.elapsed(), limits.queue / 4 + limits.queue);
+        drop(places.take());
+        places.want();
+        let place = places.take().unwrap();
+        assert!(places.take().is_none() && places.left() == 0);
+        drop(place);
+        drop(places.take());
+        assert_eq!((woken.load(Ordering::Relaxed), places.taken()), (1, 0));
     }
 
-    /// No clock could hold it, and the thread that all depend on panicked.
-    #[tokio::test(start_paused = true)]
-    async fn the_queue_may_be_patient_for_ever() {
-        let limits = Limits { max_connections: 1, queue: Duration::MAX, ..Limits::default() };
-        let places = Places::new(&limits);
-        let Turn::Served(_place) = places.take(ready(())).await else { panic!("it is free") };
-        let a_day = Duration::from_secs(24 * 60 * 60);
-        assert!(tokio::time::timeout(a_day, places.take(ready(()))).await.is_err());
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn while_nobody_waits_no_patience_is_lost() {
-        let limits = Limits { max_connections: 1, ..Limits::default() };
-        let places = Places::new(&limits);
-        let Turn::Served(_place) = places.take(ready(())).await else { panic!("it is free") };
-        let begun = Instant::now();
-        let quiet = tokio::time::sleep(10 * limits.queue);
-        assert!(matches!(places.take(quiet).await, Turn::TooLate));
-        assert_eq!(begun.elapsed(), 11 * limits.queue);
+    #[test]
+    fn a_place_that_is_lent_is_there_for_others_and_taken_back_if_it_is_free() {
+        let places = Places::new(1, Arc::default(), Arc::default());
+        let mut kept = places.take().unwrap();
+        kept.lend();
+        let other = places.take().unwrap();
+        assert!(!kept.take_back() && !places.all_left());
+        drop(other);
+        assert!(!places.all_left() && kept.take_back() && places.taken() == 1);
+        kept.lend();
+        drop(kept);
+        assert!(places.all_left());
     }
 }

@@ -1,128 +1,349 @@
-//! Connections from which nothing has come yet. They wait here together, and not each in a task with
-//! a timer and a registration of its own, which take ten times the memory.
-//!
-//! Nothing is decided here: who has spoken, or whose time is up, goes on with its exchange from the
-//! beginning, which finds the bytes, or that it is late.
+//! Every connection that waits, and until when. Each worker has a table of its own, and the watchdog one
+//! for connections that belong to no worker: the thread that served a connection watches it. Here also is
+//! the slot in which a worker's connection lies while a handler may block the worker; and all that
+//! `unhang why` is told.
 
+use std::collections::BTreeSet;
+use std::fmt::Write;
 use std::io;
-use std::mem::MaybeUninit;
-use std::os::fd::OwnedFd;
-use std::sync::Arc;
-use std::time::Duration;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
-use rustix::event::Timespec;
-use rustix::event::epoll::{self, CreateFlags, EventData, EventFlags};
-use tokio::io::Interest;
-use tokio::net::UnixStream;
-use tokio::task::yield_now;
-use tokio::time::sleep;
+use crate::serve::config::Config;
+use crate::serve::connection::{Connection, Interest};
+use crate::serve::system::{Poller, System};
 
-use crate::handler::Handler;
-use crate::in_flight::{For, write_line};
-use crate::limits::ACCEPT_PAUSE;
-use crate::line::{InLine, Line};
-use crate::serve::config::later;
-use crate::serve::door::Service;
-use crate::serve::stream::{Silent, Socket};
-use crate::shards::Shards;
-
-/// So many go on before others have their turn.
-const AT_ONCE: usize = 64;
-
-/// All of them.
-pub(crate) struct Idle {
-    epoll: OwnedFd,
-    line: Line<Silent>,
+pub(crate) struct Parked<Y: System> {
+    /// Its place among all tables.
+    index: u8,
+    pub(crate) poller: Y::Poller,
+    table: Mutex<Table<Y::Stream>>,
+    pub(crate) slot: Slot<Y::Stream>,
+    /// Its thread has something to do.
+    at_work: AtomicBool,
+    /// The watchdog has waited in the place of its thread.
+    was_adopted: AtomicBool,
 }
 
-impl Idle {
-    pub(crate) fn new() -> io::Result<Self> {
-        let epoll = epoll::create(CreateFlags::CLOEXEC)?;
-        // Of no use to an epoll, but the runtime watches nothing else.
-        rustix::io::ioctl_fionbio(&epoll, true)?;
-        Ok(Self { epoll, line: Line::new() })
-    }
+/// A connection is known by its number: where it lies, and which one it is of all that lay there.
+struct Table<S> {
+    base: Instant,
+    entries: Vec<Entry<S>>,
+    free: Vec<u32>,
+    /// Nanoseconds from `base`, and where the connection lies.
+    due: BTreeSet<(u64, u32)>,
+}
 
-    /// Gives it back where the kernel has no room to watch it.
-    pub(crate) fn admit(&self, idler: InLine<Silent>) -> Result<(), InLine<Silent>> {
-        let events = EventFlags::IN | EventFlags::RDHUP;
-        let watch = |number, connection: &Silent| {
-            epoll::add(&self.epoll, connection, EventData::new_u64(number), events).is_ok()
+struct Entry<S> {
+    generation: u32,
+    due: u64,
+    connection: Option<Box<Connection<S>>>,
+}
+
+impl<Y: System> Parked<Y> {
+    /// # Errors
+    /// When there is no descriptor for its poller.
+    pub(crate) fn new(system: &Y, index: u8) -> io::Result<Self> {
+        let table = Table {
+            base: system.now(),
+            entries: Vec::new(),
+            free: Vec::new(),
+            due: BTreeSet::new(),
         };
-        self.line.enter_if(idler, watch)
+        let (poller, table, slot) = (system.poller()?, Mutex::new(table), Slot::default());
+        let (at_work, was_adopted) = (AtomicBool::new(false), AtomicBool::new(false));
+        Ok(Self { index, poller, table, slot, at_work, was_adopted })
     }
 
-    /// For [`look_after`], on the runtime that it runs on: that one watches the epoll as it would a
-    /// stream, and by a descriptor of its own.
-    pub(crate) fn watch(&self) -> io::Result<UnixStream> {
-        UnixStream::from_std(self.epoll.try_clone()?.into())
+    pub(crate) fn goes_to_work(&self) {
+        self.at_work.store(true, Ordering::SeqCst);
     }
 
-    /// Waits until some have sent something, or left; no more than a few at once.
-    async fn spoken(&self, watch: &UnixStream) -> Vec<u64> {
-        loop {
-            match self.hear(watch).await {
-                Ok(spoken) => return spoken,
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                Err(_) => sleep(ACCEPT_PAUSE).await,
+    pub(crate) fn rests(&self) {
+        self.at_work.store(false, Ordering::SeqCst);
+    }
+
+    pub(crate) fn is_at_work(&self) -> bool {
+        self.at_work.load(Ordering::SeqCst)
+    }
+
+    /// The watchdog does not wait in the place of its thread any more. What that one's poller knew of
+    /// clients and wakers may be lost.
+    pub(crate) fn is_given_back(&self) {
+        self.was_adopted.store(true, Ordering::SeqCst);
+        self.poller.wake();
+    }
+
+    pub(crate) fn was_adopted(&self) -> bool {
+        self.was_adopted.load(Ordering::SeqCst) && self.was_adopted.swap(false, Ordering::SeqCst)
+    }
+
+    fn table(&self) -> MutexGuard<'_, Table<Y::Stream>> {
+        self.table.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// By its number it can be taken again. Given back if the kernel has no room to watch it.
+    pub(crate) fn park(
+        &self,
+        mut connection: Box<Connection<Y::Stream>>,
+        interest: Interest,
+        config: &Config,
+    ) -> Result<u64, Box<Connection<Y::Stream>>> {
+        let due = connection.due(config);
+        connection.home = self.index;
+        let mut table = self.table();
+        let (at, number) = table.next(self.index);
+        if interest != Interest::Nothing {
+            let again = connection.watched;
+            if self.poller.watch(&connection.stream, number, interest, again).is_err() {
+                table.free.push(at);
+                return Err(connection);
             }
+            connection.watched = true;
+        }
+        table.put(at, due, connection);
+        Ok(number)
+    }
+
+    /// None if another thread has taken it.
+    pub(crate) fn take(&self, number: u64) -> Option<Box<Connection<Y::Stream>>> {
+        self.table().take(number)
+    }
+
+    /// The one that is due first, if it is.
+    pub(crate) fn take_due(&self, now: Instant) -> Option<Box<Connection<Y::Stream>>> {
+        let mut table = self.table();
+        let &(due, at) = table.due.first()?;
+        if table.moment(due) > now {
+            return None;
+        }
+        table.take_at(at)
+    }
+
+    /// Any one.
+    pub(crate) fn take_any(&self) -> Option<Box<Connection<Y::Stream>>> {
+        let mut table = self.table();
+        let &(_, at) = table.due.first()?;
+        table.take_at(at)
+    }
+
+    /// The numbers of all that are kept and ask nothing just now; the one that has rested longest first.
+    pub(crate) fn resting(&self, most: usize) -> Vec<u64> {
+        let table = self.table();
+        let of = |&(_, at): &(u64, u32)| {
+            let entry = table.entries.get(at as usize)?;
+            let rests = entry.connection.as_ref().is_some_and(|connection| connection.rests());
+            rests.then(|| number(self.index, at, entry.generation))
+        };
+        table.due.iter().filter_map(of).take(most).collect()
+    }
+
+    pub(crate) fn look_at(&self, number: u64, look: impl FnOnce(&mut Connection<Y::Stream>)) {
+        let mut table = self.table();
+        let entry = table.entry(number).and_then(|at| table.entries.get_mut(at as usize));
+        if let Some(connection) = entry.and_then(|entry| entry.connection.as_deref_mut()) {
+            look(connection);
         }
     }
 
-    async fn hear(&self, watch: &UnixStream) -> io::Result<Vec<u64>> {
-        watch.readable().await?;
-        watch.try_io(Interest::READABLE, || {
-            let mut events = [MaybeUninit::uninit(); AT_ONCE];
-            let (events, _) = epoll::wait(&self.epoll, &mut events, Some(&Timespec::default()))?;
-            if events.is_empty() {
-                return Err(io::ErrorKind::WouldBlock.into());
-            }
-            Ok(events.iter().map(|event| event.data.u64()).collect())
-        })
+    pub(crate) fn first_due(&self) -> Option<Instant> {
+        let table = self.table();
+        table.due.first().map(|&(due, _)| table.moment(due))
     }
 
-    /// A line as [`InFlight::lines`](crate::in_flight::InFlight::lines) has them, for each.
-    pub(crate) fn lines(&self, deadline: Duration) -> String {
+    /// A line for each: its descriptor, what it waits for, for how many milliseconds it has, and in
+    /// how many it will not any longer.
+    pub(crate) fn lines(&self, config: &Config, now: Instant) -> String {
         let mut lines = String::new();
-        self.line.each(|connection, since| {
-            let fd = connection.descriptor();
-            write_line(&mut lines, fd, For::Request, since, later(since, deadline));
-        });
+        let table = self.table();
+        let waiting = table.entries.iter().filter_map(|entry| entry.connection.as_deref());
+        for (fd, word, since, due) in waiting.filter_map(|connection| connection.state(config)) {
+            write_line(&mut lines, (fd, word), since, due, now);
+        }
+        drop(table);
+        if let State::Inside(connection) = &*self.slot.lock() {
+            let blocked = self.slot.blocked.load(Ordering::SeqCst);
+            if let Some((fd, _, since, due)) = connection.state(config).filter(|_| blocked) {
+                write_line(&mut lines, (fd, "blocked"), since, due, now);
+            }
+        }
         lines
     }
 }
 
-/// For ever: has each go on when it has spoken, at its deadline, and at the end of the drain.
-pub(crate) async fn look_after<H: Handler>(
-    service: Arc<Service<H>>,
-    shards: Arc<Shards>,
-    watch: UnixStream,
+fn write_line(
+    lines: &mut String,
+    (fd, word): (i32, &str),
+    since: Instant,
+    due: Instant,
+    now: Instant,
 ) {
-    let idle = &shards.idle;
-    let deadline = service.rules.limits.read;
-    let mut drain = service.rules.drain.clone();
-    loop {
-        let go_on = |idler: InLine<Silent>| {
-            // Fails for nothing that was added.
-            let _ = epoll::delete(&idle.epoll, &idler.what);
-            service.begin_again(idler);
-        };
-        tokio::select! {
-            spoken = idle.spoken(&watch) => {
-                spoken.into_iter().filter_map(|number| idle.line.take(number)).for_each(go_on);
-            }
-            late = idle.line.late(deadline, &mut drain) => go_on(late),
-        }
-        // Many at once may not keep the thread from the others.
-        yield_now().await;
+    let millis = |duration: Duration| duration.as_millis();
+    let since = millis(now.saturating_duration_since(since));
+    let left = millis(due.saturating_duration_since(now));
+    // Into a string, which cannot fail.
+    let _ = writeln!(lines, "{fd} {word} {since} {left}");
+}
+
+// A connection's number: its table (7 bits), which one it is of all that lay in the same entry (24), and
+// the entry (32). The highest bit stays free for what a poller reports besides.
+const TABLE: u32 = 56;
+const GENERATION: u32 = 32;
+
+const GENERATIONS: u32 = (1 << (TABLE - GENERATION)) - 1;
+
+/// So many tables there may be: of as many workers, but one.
+pub(crate) const TABLES: usize = 127;
+
+fn number(table: u8, at: u32, generation: u32) -> u64 {
+    u64::from(table) << TABLE | u64::from(generation) << GENERATION | u64::from(at)
+}
+
+/// The table in which the connection with this number lies.
+pub(crate) fn table_of(number: u64) -> usize {
+    usize::try_from(number >> TABLE).unwrap_or(usize::MAX)
+}
+
+impl<S> Table<S> {
+    /// Where the next one will lie, and its number.
+    fn next(&mut self, table: u8) -> (u32, u64) {
+        let at = self.free.pop().unwrap_or_else(|| {
+            self.entries.push(Entry { generation: 0, due: 0, connection: None });
+            // Descriptors are numbered by an i32.
+            u32::try_from(self.entries.len() - 1).unwrap_or(u32::MAX)
+        });
+        let entry = &mut self.entries[at as usize];
+        entry.generation = (entry.generation + 1) & GENERATIONS;
+        (at, number(table, at, entry.generation))
+    }
+
+    fn put(&mut self, at: u32, due: Instant, connection: Box<Connection<S>>) {
+        let due = due.saturating_duration_since(self.base).as_nanos();
+        let due = u64::try_from(due).unwrap_or(u64::MAX);
+        let entry = &mut self.entries[at as usize];
+        entry.due = due;
+        entry.connection = Some(connection);
+        self.due.insert((due, at));
+    }
+
+    fn entry(&self, number: u64) -> Option<u32> {
+        let at = u32::try_from(number & u64::from(u32::MAX)).ok()?;
+        let entry = self.entries.get(at as usize)?;
+        let generation = (number >> GENERATION) & u64::from(GENERATIONS);
+        (u64::from(entry.generation) == generation).then_some(at)
+    }
+
+    fn take(&mut self, number: u64) -> Option<Box<Connection<S>>> {
+        let at = self.entry(number)?;
+        self.take_at(at)
+    }
+
+    fn take_at(&mut self, at: u32) -> Option<Box<Connection<S>>> {
+        let entry = &mut self.entries[at as usize];
+        let connection = entry.connection.take()?;
+        self.due.remove(&(entry.due, at));
+        self.free.push(at);
+        Some(connection)
+    }
+
+    fn moment(&self, due: u64) -> Instant {
+        self.base + Duration::from_nanos(due)
     }
 }
 
-impl<H: Handler> Service<H> {
-    /// With its exchange, from its first read on.
-    pub(crate) fn begin_again(self: &Arc<Self>, idler: InLine<Silent>) {
-        let InLine { what: connection, guest, place, counted } = idler;
-        let exchange = Arc::clone(self).exchange(Socket::from(connection), guest);
-        self.go_on(Box::pin(exchange), place, counted);
+/// Where a worker's connection lies while its handler is polled on the worker's thread. It is not on that
+/// thread's stack, so that the watchdog can take it from a worker that a handler blocks.
+pub(crate) struct Slot<S> {
+    state: Mutex<State<S>>,
+    /// How often a connection was put here.
+    entered: AtomicU64,
+    /// The watchdog has seen the same connection here twice.
+    blocked: AtomicBool,
+}
+
+#[derive(Default)]
+enum State<S> {
+    #[default]
+    Empty,
+    Inside(Box<Connection<S>>),
+    /// The worker is blocked, and its connection was taken from it.
+    Taken,
+}
+
+/// What the watchdog sees of a worker.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Sight {
+    /// It polls no handler, or has begun to since the last look.
+    Moves,
+    /// It polls the same handler as at the last look.
+    Blocked,
+}
+
+impl<S> Default for Slot<S> {
+    fn default() -> Self {
+        let (entered, blocked) = (AtomicU64::new(0), AtomicBool::new(false));
+        Self { state: Mutex::default(), entered, blocked }
+    }
+}
+
+impl<S> Slot<S> {
+    fn lock(&self) -> MutexGuard<'_, State<S>> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn enter(&self, connection: Box<Connection<S>>) {
+        self.entered.fetch_add(1, Ordering::SeqCst);
+        *self.lock() = State::Inside(connection);
+    }
+
+    /// The connection, unless the watchdog took it; and whether the worker was taken for blocked.
+    pub(crate) fn leave(&self) -> (Option<Box<Connection<S>>>, bool) {
+        let connection = match std::mem::take(&mut *self.lock()) {
+            State::Inside(connection) => Some(connection),
+            State::Empty | State::Taken => None,
+        };
+        (connection, self.blocked.swap(false, Ordering::SeqCst))
+    }
+
+    /// For the watchdog, which must not wait for a worker that has the lock and does not run just now:
+    /// such a worker moves.
+    pub(crate) fn look(&self, last: &mut u64) -> Sight {
+        let Ok(state) = self.state.try_lock() else { return Sight::Moves };
+        let entered = self.entered.load(Ordering::SeqCst);
+        let same = std::mem::replace(last, entered) == entered;
+        let blocked = same && !matches!(*state, State::Empty);
+        self.blocked.store(blocked, Ordering::SeqCst);
+        if blocked { Sight::Blocked } else { Sight::Moves }
+    }
+
+    pub(crate) fn is_blocked(&self) -> bool {
+        self.blocked.load(Ordering::SeqCst)
+    }
+
+    /// When the connection of a blocked worker is due.
+    pub(crate) fn due(&self, config: &Config) -> Option<Instant>
+    where
+        S: crate::serve::stream::Stream,
+    {
+        match &*self.state.try_lock().ok()? {
+            State::Inside(connection) => Some(connection.due(config)),
+            State::Empty | State::Taken => None,
+        }
+    }
+
+    /// Takes the connection of a blocked worker.
+    pub(crate) fn take(&self) -> Option<Box<Connection<S>>> {
+        let mut state = self.state.try_lock().ok()?;
+        match std::mem::take(&mut *state) {
+            State::Inside(connection) => {
+                *state = State::Taken;
+                Some(connection)
+            }
+            other => {
+                *state = other;
+                None
+            }
+        }
     }
 }

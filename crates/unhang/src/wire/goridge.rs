@@ -13,8 +13,8 @@
 use std::ops::Range;
 
 use super::decoded::{Decoded, Seen, Violation};
-use super::parts::RequestParts;
 use super::refusal::{Kind, Refusal, Unspeakable};
+use crate::parts::RequestParts;
 
 /// What comes before the options, and how long the whole header is with the two of an RPC.
 const FIXED: usize = 12;

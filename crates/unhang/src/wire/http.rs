@@ -14,8 +14,8 @@ use head::{Framing, Head, Scan};
 use reply::Body;
 
 use super::decoded::{Decoded, Seen, Violation};
-use super::parts::{ReplyHead, RequestParts};
 use super::refusal::{Kind, Refusal, Unspeakable, plain};
+use crate::parts::{ReplyHead, RequestParts};
 
 /// HTTP/1.1, as a wire.
 #[derive(Clone, Debug, Default)]

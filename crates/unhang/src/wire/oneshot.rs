@@ -41,6 +41,18 @@ impl OneShot {
         Self { until, scanned: 0 }
     }
 
+    pub(super) fn until(&self) -> Until {
+        self.until
+    }
+
+    pub(super) fn advice(&self) -> &'static str {
+        match self.until {
+            Until::Dry => "send it, and half-close if it comes in pieces",
+            Until::Newline => "end it with a newline, or half-close",
+            Until::HalfClose => "half-close after it (shutdown SHUT_WR)",
+        }
+    }
+
     pub(super) fn decode(
         &mut self,
         input: &[u8],
@@ -73,49 +85,6 @@ impl OneShot {
     }
 }
 
-/// What to do next.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Next {
-    /// The request is the first so many bytes.
-    Whole(usize),
-    /// Read on.
-    Read,
-    /// Read on, but only for the settle time.
-    Settle,
-}
-
-/// Finds the end of one request in a growing buffer.
-#[derive(Debug)]
-pub(crate) struct Framing {
-    until: Until,
-    /// How far the newline was looked for already: a byte a time must not cost a scan each.
-    scanned: usize,
-}
-
-impl Framing {
-    pub(crate) fn new(until: Until) -> Self {
-        Self { until, scanned: 0 }
-    }
-
-    /// `bytes` is everything that came so far, `seen` what the last read showed.
-    pub(crate) fn next(&mut self, bytes: &[u8], seen: Seen) -> Next {
-        if self.until == Until::Newline {
-            if let Some(at) = bytes[self.scanned..].iter().position(|&byte| byte == b'\n') {
-                return Next::Whole(self.scanned + at + 1);
-            }
-            self.scanned = bytes.len();
-        }
-        match (self.until, seen) {
-            (_, Seen::End) | (Until::Dry, Seen::Settled) => Next::Whole(bytes.len()),
-            (Until::Dry, Seen::Dry) if bytes.len() <= ONE_PIECE => Next::Whole(bytes.len()),
-            // Bytes that lie there already are read before any wait, so this costs no time while
-            // there are more; and a read that filled its buffer may have taken the last.
-            (Until::Dry, Seen::Dry | Seen::More) => Next::Settle,
-            _ => Next::Read,
-        }
-    }
-}
-
 /// The start of the line that tells a client why it got no answer.
 const ERROR: &str = "ERR ";
 
@@ -137,49 +106,48 @@ pub(crate) fn error_reason(reply: &[u8]) -> Option<&str> {
 mod tests {
     use super::*;
 
+    fn whole(length: usize) -> Decoded {
+        Decoded::Request { body: 0..length, used: length }
+    }
+
+    fn decode(until: Until, input: &[u8], seen: Seen) -> Decoded {
+        OneShot::new(until).decode(input, seen, usize::MAX).unwrap()
+    }
+
     #[test]
     fn a_short_message_is_whole_as_soon_as_the_queue_is_dry() {
-        let mut framing = Framing::new(Until::Dry);
-        assert_eq!(framing.next(b"hello", Seen::Dry), Next::Whole(5));
+        assert_eq!(decode(Until::Dry, b"hello", Seen::Dry), whole(5));
     }
 
     #[test]
     fn a_message_of_exactly_one_piece_gets_no_added_wait_and_one_byte_more_does() {
-        let mut framing = Framing::new(Until::Dry);
-        assert_eq!(framing.next(&vec![b'x'; ONE_PIECE], Seen::Dry), Next::Whole(ONE_PIECE));
-        assert_eq!(framing.next(&vec![b'x'; ONE_PIECE + 1], Seen::Dry), Next::Settle);
-        assert_eq!(
-            framing.next(&vec![b'x'; ONE_PIECE + 1], Seen::Settled),
-            Next::Whole(ONE_PIECE + 1)
-        );
+        assert_eq!(decode(Until::Dry, &vec![b'x'; ONE_PIECE], Seen::Dry), whole(ONE_PIECE));
+        let longer = vec![b'x'; ONE_PIECE + 1];
+        assert_eq!(decode(Until::Dry, &longer, Seen::Dry), Decoded::Settle(Patience::Long));
+        assert_eq!(decode(Until::Dry, &longer, Seen::Settled), whole(ONE_PIECE + 1));
     }
 
     #[test]
     fn a_newline_ends_the_request_wherever_the_pieces_were_cut() {
-        let mut framing = Framing::new(Until::Newline);
-        assert_eq!(framing.next(b"he", Seen::Dry), Next::Read);
-        assert_eq!(framing.next(b"hello", Seen::Settled), Next::Read);
-        assert_eq!(framing.next(b"hello\nrest\n", Seen::More), Next::Whole(6));
-    }
-
-    #[test]
-    fn a_newline_that_came_first_is_found() {
-        assert_eq!(Framing::new(Until::Newline).next(b"\n", Seen::Dry), Next::Whole(1));
+        let mut wire = OneShot::new(Until::Newline);
+        assert_eq!(wire.decode(b"he", Seen::Dry, 99), Ok(Decoded::More));
+        assert_eq!(wire.decode(b"hello", Seen::Settled, 99), Ok(Decoded::More));
+        assert_eq!(wire.decode(b"hello\nrest\n", Seen::More, 99), Ok(whole(6)));
+        assert_eq!(decode(Until::Newline, b"\n", Seen::Dry), whole(1));
     }
 
     #[test]
     fn a_half_close_ends_the_request_in_every_mode() {
         for until in [Until::Dry, Until::Newline, Until::HalfClose] {
-            assert_eq!(Framing::new(until).next(b"hello", Seen::End), Next::Whole(5), "{until:?}");
-            assert_eq!(Framing::new(until).next(b"", Seen::End), Next::Whole(0), "{until:?}");
+            assert_eq!(decode(until, b"hello", Seen::End), whole(5), "{until:?}");
+            assert_eq!(decode(until, b"", Seen::End), whole(0), "{until:?}");
         }
     }
 
     #[test]
     fn until_half_close_nothing_else_ends_it() {
-        let mut framing = Framing::new(Until::HalfClose);
         for seen in [Seen::More, Seen::Dry, Seen::Settled] {
-            assert_eq!(framing.next(b"a line\n", seen), Next::Read, "{seen:?}");
+            assert_eq!(decode(Until::HalfClose, b"a line\n", seen), Decoded::More, "{seen:?}");
         }
     }
 

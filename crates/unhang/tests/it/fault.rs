@@ -21,7 +21,7 @@ struct Watched {
 impl Watched {
     fn start(limits: Limits, handler: impl Handler) -> Self {
         let (sender, ends) = channel();
-        let observer = move |event: &Event<'_>| {
+        let observer = move |event: &Event| {
             if let Event::Exchange(exchange) = event {
                 // Fails where the test has ended.
                 let _ = sender.send(format!("{:?}", exchange.ended));

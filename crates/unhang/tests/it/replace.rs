@@ -20,7 +20,7 @@ use crate::support::{PATIENCE, ask, connect, read_to_end, serve};
 fn the_only_client_is_not_left_to_a_server_that_is_leaving() {
     let folder = TempDir::new().unwrap();
     let path = folder.path().join("s");
-    let next = || serve(Server::new(Bind::new(&path).replace(true).listen().unwrap()).shards(2)).1;
+    let next = || serve(Server::new(Bind::new(&path).replace(true).listen().unwrap()).threads(2)).1;
     let mut old = next();
     for round in 0..300 {
         let new = next();

@@ -176,7 +176,7 @@ fn a_handler_learns_who_asks() {
 #[test]
 fn an_observer_sees_every_exchange_and_may_panic() {
     let (sender, seen) = channel();
-    let observer = move |event: &Event<'_>| {
+    let observer = move |event: &Event| {
         if let Event::Exchange(exchange) = event {
             let answered = matches!(exchange.ended, Ended::Answered);
             sender.send((exchange.bytes_in, exchange.bytes_out, answered)).unwrap();
@@ -196,13 +196,13 @@ fn an_observer_sees_every_exchange_and_may_panic() {
 fn while_an_observer_blocks_its_shard_another_that_stood_by_serves() {
     let (release, blocked) = channel::<()>();
     let blocked = Mutex::new(blocked);
-    let observer = move |event: &Event<'_>| {
+    let observer = move |event: &Event| {
         if matches!(event, Event::Exchange(exchange) if exchange.bytes_in == "block".len()) {
             // Ends when the test lets it.
             let _ = blocked.lock().unwrap().recv();
         }
     };
-    let server = Running::start(|server| server.shards(2).observe(observer), echo);
+    let server = Running::start(|server| server.threads(2).observe(observer), echo);
     for _ in 0..100 {
         assert_eq!(ask(&server.path, "hi"), "hi");
     }
@@ -355,7 +355,7 @@ fn with_just_two_places_for_each_the_shards_begin_again() {
         let mut limits = Limits::default();
         limits.max_connections = 2;
         limits.queue = Duration::from_millis(50);
-        server.limits(limits).shards(1)
+        server.limits(limits).threads(1)
     };
     let who = async |_: Request| {
         let thread = std::thread::current();
@@ -388,12 +388,12 @@ fn with_just_two_places_for_each_the_shards_begin_again() {
 fn that_another_process_has_shut_the_listener_is_said_once_and_ends_no_server() {
     for shards in [0, 2] {
         let (sender, lost) = channel();
-        let observer = move |event: &Event<'_>| {
+        let observer = move |event: &Event| {
             if let Event::SocketLost(lost) = event {
                 sender.send(*lost).unwrap();
             }
         };
-        let change = |server: Server| server.shards(shards).observe(observer);
+        let change = |server: Server| server.threads(shards).observe(observer);
         let (mut server, shared) = Running::sharing(change, echo);
         assert_eq!(ask(&server.path, "hello"), "hello");
         shut(&shared);
@@ -411,7 +411,7 @@ fn the_shards_of_a_listener_that_another_process_has_shut_sleep() {
         let thread = std::fs::read_link("/proc/thread-self")?;
         Ok::<_, Fault>(thread.to_string_lossy().into_owned())
     };
-    let (server, shared) = Running::sharing(|server| server.shards(1), thread);
+    let (server, shared) = Running::sharing(|server| server.threads(1), thread);
     let shard = ask(&server.path, "which thread are you?");
     shut(&shared);
     let sleeps = || {

@@ -9,10 +9,32 @@ use std::path::{Path, PathBuf};
 const RULES: &[(&str, &[&str], &str)] = &[
     (
         "unhang/src/wire",
-        &["tokio", "std::io", "std::net", "std::os", "std::process", "std::time", "crate::"],
+        &[
+            "tokio",
+            "std::io",
+            "std::net",
+            "std::os",
+            "std::process",
+            "std::time",
+            "crate::handler",
+            "crate::serve",
+            "crate::server",
+            "crate::listen",
+            "crate::client",
+            "crate::event",
+        ],
         "a protocol is pure bytes: no socket, no clock, no runtime, no other room",
     ),
-    ("unhang/src/handler.rs", &["crate::wire"], "a handler does not know its protocol"),
+    (
+        "unhang/src/handler.rs",
+        &["crate::wire", "crate::serve"],
+        "a handler does not know its protocol",
+    ),
+    (
+        "unhang/src/handler",
+        &["crate::wire", "crate::serve"],
+        "a handler does not know its protocol",
+    ),
     ("unhang/src/limits.rs", &["crate::"], "the limits stand below everything"),
     (
         "unhang/src/serve/connection.rs",

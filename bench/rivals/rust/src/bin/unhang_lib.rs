@@ -46,7 +46,7 @@ async fn main() -> Result<(), Error> {
         server = server.name_peers().observe(move |event| write_line(&log, event));
     }
     if let Some(shards) = args.shards {
-        server = server.shards(shards);
+        server = server.threads(shards);
     }
 
     let sleep = Duration::from_millis(args.sleep);
@@ -65,7 +65,7 @@ async fn main() -> Result<(), Error> {
         .await
 }
 
-fn write_line(log: &Mutex<BufWriter<File>>, event: &Event<'_>) {
+fn write_line(log: &Mutex<BufWriter<File>>, event: &Event) {
     let Event::Exchange(exchange) = event else { return };
     let (now, who) = (jiff::Timestamp::now(), exchange.peer.map(|peer| (peer.pid, peer.uid)));
     let (read, written, took) = (exchange.bytes_in, exchange.bytes_out, exchange.took);

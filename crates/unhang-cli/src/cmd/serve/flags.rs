@@ -42,6 +42,15 @@ pub(super) struct Allowed {
     pub(super) allow_gid: Vec<u32>,
 }
 
+impl Allowed {
+    /// The users and groups that may ask; none if the socket file's mode alone decides.
+    pub(super) fn lists(self) -> Option<(Vec<u32>, Vec<u32>)> {
+        let Self { allow_uid, allow_gid } = self;
+        let has_list = !allow_uid.is_empty() || !allow_gid.is_empty();
+        has_list.then_some((allow_uid, allow_gid))
+    }
+}
+
 #[derive(Args, Debug)]
 #[command(
     next_help_heading = "Deadlines and limits (durations as 5ms, 10s, 2m; sizes as 64KiB, 1MiB)"

@@ -80,7 +80,7 @@ impl Log {
         self.say(&Line::Listening { address, mode });
     }
 
-    pub(crate) fn event(&self, event: &Event<'_>) {
+    pub(crate) fn event(&self, event: &Event) {
         let is_shown =
             Kind::of(event).is_none_or(|kind| self.is_quiet(event) || self.limiter.admits(kind));
         match event {
@@ -104,13 +104,14 @@ impl Log {
             Event::Draining { open, within } => {
                 self.say(&Line::Draining { open: *open, within: *within });
             }
+            Event::Dropped { events } => self.say(&Line::Dropped { count: *events }),
             // The library may learn to tell more than this command has a line for.
             _ => {}
         }
     }
 
     /// Whether nothing is said of it.
-    fn is_quiet(&self, event: &Event<'_>) -> bool {
+    fn is_quiet(&self, event: &Event) -> bool {
         matches!(event, Event::Exchange(exchange) if self.quiet && !is_fault(&exchange.ended))
     }
 
@@ -194,7 +195,8 @@ fn is_fault(ended: &Ended) -> bool {
         ended,
         Ended::Refused(
             Cause::HandlerFailed(_) | Cause::HandlerLate { .. } | Cause::Stopping | Cause::Busy(_)
-        ) | Ended::Failed(..)
+        ) | Ended::Cut(_)
+            | Ended::Failed(..)
     )
 }
 

@@ -32,7 +32,7 @@ struct Now {
 
 impl Metrics {
     pub(crate) fn new(limits: &Limits, gauges: Gauges, queue: Option<AcceptQueue>) -> Self {
-        let tallies = Arc::new(Tallies::new());
+        let tallies = Arc::new(Tallies::default());
         let mut registry = Registry::default();
         registry.register_collector(Box::new(Arc::clone(&tallies)));
         if let Some(queue) = queue {
@@ -62,7 +62,7 @@ impl Metrics {
         Self { registry, tallies, now, gauges }
     }
 
-    pub(crate) fn count(&self, event: &Event<'_>) {
+    pub(crate) fn count(&self, event: &Event) {
         self.tallies.count(event);
     }
 

@@ -10,11 +10,13 @@ use std::os::linux::net::SocketAddrExt;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::net::{SocketAddr, UnixDatagram, UnixListener};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use listenfd::ListenFd;
 use sd_notify::NotifyState;
+use tokio::runtime::Handle;
 use tokio::time::sleep;
+use unhang::Gauges;
 
 use variables::Passed;
 
@@ -42,18 +44,27 @@ pub(crate) fn inherited() -> io::Result<Inherited> {
 
 /// Where systemd hears of us (`NOTIFY_SOCKET`, `sd_notify(3)`). Opened once and kept: a server that is
 /// out of descriptors lives, and is to be heard.
-pub(crate) struct Notify(Option<(UnixDatagram, SocketAddr)>);
+pub(crate) struct Notify {
+    socket: Option<(UnixDatagram, SocketAddr)>,
+    /// Where it waits until systemd reads.
+    runtime: Handle,
+}
 
 /// For how long its queue is left alone once it was found full: ten messages that nobody has read yet,
 /// or so, `unix(7)`.
 const PAUSE: Duration = Duration::from_millis(50);
 
+/// How old the pulse of a living server may be: twice the second in which it comes.
+const PULSE: Duration = Duration::from_secs(2);
+
 /// As often as anybody may want to hear that we live: more would be to do nothing else.
 const OFTEN: Duration = Duration::from_millis(1);
 
 impl Notify {
+    /// To be called on a runtime.
     pub(crate) fn from_env() -> Self {
-        Self(env::var_os("NOTIFY_SOCKET").and_then(|name| open(&name).ok()))
+        let socket = env::var_os("NOTIFY_SOCKET").and_then(|name| open(&name).ok());
+        Self { socket, runtime: Handle::current() }
     }
 
     /// Clients can connect.
@@ -66,23 +77,32 @@ impl Notify {
         self.tell(NotifyState::Stopping);
     }
 
-    /// Says that we live, at half of the time in which systemd wants to hear it (`WatchdogSec=`). To be
-    /// run where the deadlines are kept: what it vouches for is that they are.
-    pub(crate) async fn keep_watchdog_content(&self) {
+    /// Says that the server lives, at half of the time in which systemd wants to hear it
+    /// (`WatchdogSec=`), as long as `gauges` show that the thread lives that keeps the deadlines.
+    pub(crate) async fn keep_watchdog_content(&self, gauges: &Gauges) {
         let Some(within) = sd_notify::watchdog_enabled().filter(|within| !within.is_zero()) else {
             return;
         };
+        // That thread's pulse may be a second old.
+        let mut last = None;
+        let mut heard = Instant::now();
         loop {
-            self.tell_once_it_reads(NotifyState::Watchdog).await;
+            let pulse = gauges.pulse();
+            if last.replace(pulse) != Some(pulse) {
+                heard = Instant::now();
+            }
+            if heard.elapsed() <= within.max(PULSE) {
+                self.tell_once_it_reads(NotifyState::Watchdog).await;
+            }
             sleep((within / 2).max(OFTEN)).await;
         }
     }
 
-    /// Waits for nobody: whoever calls this keeps deadlines.
+    /// Does not wait for systemd to read.
     fn tell(self: &Arc<Self>, state: NotifyState<'static>) {
         if !self.is_told(&state) {
             let notify = Arc::clone(self);
-            tokio::spawn(async move { notify.tell_once_it_reads(state).await });
+            self.runtime.spawn(async move { notify.tell_once_it_reads(state).await });
         }
     }
 
@@ -94,7 +114,7 @@ impl Notify {
 
     /// Or cannot be told, as nobody is there to listen.
     fn is_told(&self, state: &NotifyState<'_>) -> bool {
-        let Some((socket, systemd)) = &self.0 else { return true };
+        let Some((socket, systemd)) = &self.socket else { return true };
         let sent = socket.send_to_addr(state.to_string().as_bytes(), systemd);
         !sent.is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock)
     }

@@ -94,7 +94,7 @@ fn too_few_to_start_with_are_an_error() {
     let started = Command::new("sh")
         .args(["-c", "ulimit -n 64; exec \"$@\"", "sh", UNHANG, "serve"])
         .arg(&place.socket)
-        .args(["--shards", "300", "--max-connections", "1000"])
+        .args(["--threads", "300", "--max-connections", "1000"])
         .output()
         .unwrap();
     let said = String::from_utf8_lossy(&started.stderr);

@@ -14,7 +14,7 @@ fn arguments_that_make_no_sense_are_2_and_say_what_was_expected() {
         (&["--max-request", "much"], "a number of bytes"),
         (&["--backlog", "0"], "expected a whole number from 1 to 2147483647, got \"0\""),
         (&["--max-connections", "0"], "expected a whole number from 1 to"),
-        (&["--shards", "many"], "expected a whole number from 0 to"),
+        (&["--threads", "many"], "expected a whole number from 0 to"),
         (&["--until", "never"], "dry, newline, half-close"),
         (&["--owner", "-1"], "got \"-1\", which this machine does not know"),
         (&["--owner", "4294967295"], "4294967295 is no user's number"),
@@ -40,7 +40,7 @@ fn arguments_that_make_no_sense_are_2_and_say_what_was_expected() {
 fn help_shows_every_default_with_its_unit() {
     let output = Command::new(UNHANG).args(["serve", "--help"]).output().unwrap();
     let help = String::from_utf8(output.stdout).unwrap();
-    for default in ["10s", "2s", "8s", "5ms", "1MiB", "0660", "4096", "1000"] {
+    for default in ["10s", "2s", "8s", "250ms", "1MiB", "0660", "4096", "1000"] {
         assert!(help.contains(&format!("[default: {default}]")), "{default}: {help}");
     }
 }

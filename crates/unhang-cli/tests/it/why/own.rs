@@ -163,7 +163,7 @@ fn a_server_that_is_stopped_is_not_asked() {
 fn of_many_shards_that_stand_by_none_is_taken_for_the_cause() {
     for user in users() {
         let mut stage = Stage::new(*user);
-        stage.serve(&["--shards", "4", "--read-deadline", "10m"]);
+        stage.serve(&["--threads", "4", "--read-deadline", "10m"]);
         let (exit, object) = look(&stage, &[&stage.place.socket]);
         assert_eq!((exit, codes(&object)), (0, vec![("ok", "certain")]), "{object:#}");
         stage.play("call-mute", "ready");
@@ -187,7 +187,7 @@ fn of_many_shards_that_stand_by_none_is_taken_for_the_cause() {
 fn a_full_server_that_lets_nobody_in_was_told_that_it_missed_them() {
     let mut stage = Stage::new(User::Me);
     let full = ["--max-connections", "1", "--backlog", "1", "--queue-deadline", "10m"];
-    stage.serve(&[&full[..], &["--shards", "4", "--read-deadline", "10m"]].concat());
+    stage.serve(&[&full[..], &["--threads", "4", "--read-deadline", "10m"]].concat());
     stage.play("call-mute", "ready");
     finds(&stage, "both_waiting", "certain");
     for _ in 0..2 {

@@ -26,7 +26,7 @@ pub(crate) fn serve(path: &str, handling: Handling) -> Outcome {
     (limits.handler, limits.write) = (LONG, LONG);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
-        let server = Server::bind(path)?.limits(limits).shards(2);
+        let server = Server::bind(path)?.limits(limits).threads(2);
         println!("listening");
         server.serve(move |_: Request| handle(handling)).await?;
         Ok(())

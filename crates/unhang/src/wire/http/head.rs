@@ -5,8 +5,8 @@ use std::mem::MaybeUninit;
 use memchr::memchr;
 
 use super::super::decoded::Violation;
-use super::super::parts::RequestParts;
 use super::super::refusal::Kind;
+use crate::parts::RequestParts;
 
 /// The longest head. A browser's or a proxy's is some hundred bytes to some KiB; Node takes 16 KiB,
 /// nginx 32 KiB, so a request that came through one of them always fits.

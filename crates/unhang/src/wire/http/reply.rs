@@ -2,9 +2,9 @@
 
 use std::fmt::{self, Write as _};
 
-use super::super::parts::ReplyHead;
 use super::super::refusal::{Kind, Unspeakable};
 use super::head::{Head, Version};
+use crate::parts::ReplyHead;
 
 /// How the end of a reply's body is known to the client.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -139,7 +139,7 @@ fn while_it_blocks_its_shard_another_that_stood_by_serves() {
         }
         std::future::ready(Ok("OK\n"))
     };
-    let server = Running::start(|server| server.shards(2), handler);
+    let server = Running::start(|server| server.threads(2), handler);
     for _ in 0..100 {
         assert_eq!(ask(&server.path, "hello"), "OK\n");
     }

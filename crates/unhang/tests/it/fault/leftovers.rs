@@ -70,7 +70,7 @@ fn serve(leftover: Leftover, shards: usize) -> Running {
             }
         }
     };
-    Running::start(|server: Server| server.limits(limits).shards(shards), handler)
+    Running::start(|server: Server| server.limits(limits).threads(shards), handler)
 }
 
 /// Its shard was gone: after as many such clients as there were shards nobody was accepted any more,

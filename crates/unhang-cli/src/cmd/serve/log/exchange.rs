@@ -51,7 +51,7 @@ pub(super) fn write_json(
 ) {
     let (_, why) = describe(&exchange.ended);
     let cause = match &exchange.ended {
-        Ended::Refused(cause) => Some(cause.code()),
+        Ended::Refused(cause) | Ended::Cut(cause) => Some(cause.code()),
         _ => None,
     };
     let peer = exchange.peer;
@@ -90,6 +90,7 @@ fn describe(ended: &Ended) -> (&'static str, String) {
         Ended::ReplyNotTaken => {
             ("not taken", "the client did not read its whole reply in time".to_owned())
         }
+        Ended::Cut(cause) => ("cut", format!("in the middle of the reply: {}", reason(cause))),
         Ended::Failed(state, error) => ("failed", format!("{error}, {}", during(*state))),
         _ => ("ended", String::new()),
     }

@@ -30,7 +30,7 @@ pub(super) struct Limiter {
 
 impl Kind {
     /// `None` for what is never held back.
-    pub(super) fn of(event: &Event<'_>) -> Option<Self> {
+    pub(super) fn of(event: &Event) -> Option<Self> {
         let (what, uid) = match event {
             Event::Exchange(exchange) => match &exchange.ended {
                 Ended::Refused(

@@ -1,9 +1,7 @@
-//! What is counted of the exchanges. Each thread counts apart from the others, as in one place they
-//! would wait for each other with every exchange; who asks is given the sums.
+//! What is counted of the exchanges: on the observer's thread, and read by the metrics endpoint.
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -14,14 +12,8 @@ use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::registry::Unit;
 use unhang::{Ended, Event};
 
-/// Of all threads.
-#[derive(Debug)]
-pub(super) struct Tallies(Vec<Apart>);
-
-/// On cache lines that nothing else is on; processors fetch two of 64 bytes at a time.
 #[derive(Debug, Default)]
-#[repr(align(128))]
-struct Apart(Mutex<Tally>);
+pub(super) struct Tallies(Mutex<Tally>);
 
 #[derive(Debug, Default)]
 struct Tally {
@@ -57,46 +49,22 @@ const BOUNDS: [Duration; 12] = [
     Duration::from_secs(10),
 ];
 
-/// Few servers have more threads that count. Where there are, some share a place, and wait for each
-/// other again.
-const THREADS: usize = 64;
-
-static NEXT: AtomicUsize = AtomicUsize::new(0);
-
-thread_local! {
-    /// Each thread that counts has its own.
-    static NUMBER: usize = NEXT.fetch_add(1, Ordering::Relaxed);
-}
-
 impl Tallies {
-    pub(super) fn new() -> Self {
-        Self((0..THREADS).map(|_| Apart::default()).collect())
+    pub(super) fn count(&self, event: &Event) {
+        self.tally().count(event);
     }
 
-    pub(super) fn count(&self, event: &Event<'_>) {
-        let own = NUMBER.with(|number| number % THREADS);
-        self.0[own].tally().count(event);
-    }
-
-    fn sum(&self) -> Tally {
-        let mut sum = Tally::default();
-        self.0.iter().for_each(|apart| sum.add(&apart.tally()));
-        sum
-    }
-}
-
-impl Apart {
     fn tally(&self) -> MutexGuard<'_, Tally> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Tally {
-    fn count(&mut self, event: &Event<'_>) {
+    fn count(&mut self, event: &Event) {
         match event {
             Event::Exchange(exchange) => {
                 *self.exchanges.entry(exchange.ended.code()).or_default() += 1;
-                if let Ended::Refused(cause) = &exchange.ended {
+                if let Ended::Refused(cause) | Ended::Cut(cause) = &exchange.ended {
                     *self.refused.entry(cause.code()).or_default() += 1;
                 }
                 self.request_bytes += exchange.bytes_in as u64;
@@ -110,21 +78,6 @@ impl Tally {
             _ => {}
         }
     }
-
-    fn add(&mut self, other: &Self) {
-        for (sums, counts) in
-            [(&mut self.exchanges, &other.exchanges), (&mut self.refused, &other.refused)]
-        {
-            for (word, count) in counts {
-                *sums.entry(word).or_default() += count;
-            }
-        }
-        self.request_bytes += other.request_bytes;
-        self.reply_bytes += other.reply_bytes;
-        self.took.add(&other.took);
-        self.handled.add(&other.handled);
-        self.accept_failures += other.accept_failures;
-    }
 }
 
 impl Durations {
@@ -132,18 +85,11 @@ impl Durations {
         self.counts[BOUNDS.partition_point(|bound| *bound < duration)] += 1;
         self.sum = self.sum.saturating_add(duration);
     }
-
-    fn add(&mut self, other: &Self) {
-        for (sum, count) in self.counts.iter_mut().zip(other.counts) {
-            *sum += count;
-        }
-        self.sum = self.sum.saturating_add(other.sum);
-    }
 }
 
 impl Collector for Tallies {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
-        let sum = self.sum();
+        let sum = self.tally();
         for (name, help, label, counts) in [
             ("unhang_exchanges", "Connections that have ended, by how.", "ended", &sum.exchanges),
             (
@@ -196,22 +142,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_thread_counts_and_the_sums_are_told() {
-        let tallies = std::sync::Arc::new(Tallies::new());
-        std::thread::scope(|scope| {
-            for _ in 0..2 * THREADS {
-                scope.spawn(|| {
-                    let error = io::Error::from(io::ErrorKind::OutOfMemory);
-                    tallies.count(&Event::AcceptFailed(&error));
-                });
-            }
-        });
+    fn what_was_counted_is_told() {
+        let tallies = std::sync::Arc::new(Tallies::default());
+        for _ in 0..3 {
+            let error = io::Error::from(io::ErrorKind::OutOfMemory);
+            tallies.count(&Event::AcceptFailed(error.into()));
+        }
         let mut registry = Registry::default();
         registry.register_collector(Box::new(tallies));
         let mut text = String::new();
         encode(&mut text, &registry).unwrap();
-        let line = format!("unhang_accept_failures_total {}\n", 2 * THREADS);
-        assert!(text.contains(&line), "{text}");
+        assert!(text.contains("unhang_accept_failures_total 3\n"), "{text}");
     }
 
     #[test]
@@ -220,10 +161,7 @@ mod tests {
         for duration in [Duration::ZERO, BOUNDS[0], BOUNDS[1], Duration::from_secs(11)] {
             durations.count(duration);
         }
-        let mut all = Durations::default();
-        all.add(&durations);
-        all.add(&durations);
-        assert_eq!(all.counts, [4, 2, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 2]);
-        assert_eq!(all.sum, 2 * (BOUNDS[0] + BOUNDS[1] + Duration::from_secs(11)));
+        assert_eq!(durations.counts, [2, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1]);
+        assert_eq!(durations.sum, BOUNDS[0] + BOUNDS[1] + Duration::from_secs(11));
     }
 }

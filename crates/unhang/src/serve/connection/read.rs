@@ -1,0 +1,216 @@
+//! Reading a request.
+
+use std::cell::RefCell;
+use std::io;
+use std::time::Instant;
+
+use rustix::io::Errno;
+
+use super::{Connection, End, Interest, Move, Stage, failed};
+use crate::event::{Cause, Ended, Scarce, State};
+use crate::serve::config::{Config, later};
+use crate::serve::stream::{PASSED, Stream};
+use crate::wire::{Decoded, Kind, Patience, Seen, Violation};
+
+/// So many reads in a row, of whatever length, before other connections have their turn: a client that
+/// writes byte by byte on another core may never let the queue run dry.
+const READS: u32 = 64;
+
+/// So many of them may have filled the buffer: half a mebibyte.
+const FULL_READS: u32 = 8;
+
+/// A long request's pause has to be this many times as long as the request took so far: a client that
+/// is slow, or on a crowded machine, is slow in its pauses as well.
+const PATIENCE: u32 = 4;
+
+thread_local! {
+    /// One buffer for all reads of a thread, so that an idle connection holds none. Larger than
+    /// what one `write` is handed over in, so that a read that does not fill it has emptied the
+    /// queue.
+    static CHUNK: RefCell<Vec<u8>> = RefCell::new(vec![0; 64 * 1024]);
+}
+
+pub(super) fn chunk<T>(read: impl FnOnce(&mut [u8]) -> T) -> T {
+    CHUNK.with_borrow_mut(|chunk| read(chunk))
+}
+
+impl<S: Stream> Connection<S> {
+    pub(super) fn read(&mut self, config: &Config, now: Instant) -> Move {
+        if self.fresh {
+            // It came with the request before this one.
+            let seen = if self.end == End::Open { Seen::More } else { Seen::End };
+            match self.decode(seen, config, now) {
+                Move::On if self.stage == Stage::Request => {}
+                moved => return moved,
+            }
+        }
+        if self.has_gathered() {
+            // No further reply comes along.
+            self.flush_only(config, now);
+            return Move::On;
+        }
+        if self.end != End::Open {
+            return Move::Gone;
+        }
+        let mut full = 0;
+        for _ in 0..READS {
+            let seen = match self.fill() {
+                Ok(seen) => seen,
+                Err(error) => return self.read_failed(error, config, now),
+            };
+            if self.rests && !self.input.is_empty() {
+                self.begins(config, now);
+            }
+            if seen == Seen::End && self.input.is_empty() && self.asks_nothing() {
+                return Move::Over(Ended::NoRequest);
+            }
+            if !self.share.grow_to(self.input.len(), &config.budget) {
+                let most = config.budget.most;
+                self.refuse(Cause::Busy(Scarce::Memory { most }), config, now);
+                return Move::On;
+            }
+            match self.decode(seen, config, now) {
+                Move::On if self.stage == Stage::Request => {}
+                moved => return moved,
+            }
+            full += u32::from(seen == Seen::More);
+            match seen {
+                Seen::End => return Move::Gone,
+                Seen::More if full < FULL_READS => {}
+                _ => break,
+            }
+        }
+        // What lies in the queue would end the wait at once.
+        match chunk(|chunk| self.consume(chunk)) {
+            Ok(()) => Move::Wait(Interest::Read),
+            Err(error) => self.read_failed(error, config, now),
+        }
+    }
+
+    /// A pause was long enough to end the request.
+    pub(super) fn settle(&mut self, config: &Config, now: Instant) -> Move {
+        self.decode(Seen::Settled, config, now)
+    }
+
+    /// Lets nothing more in, and reads what is there.
+    pub(super) fn shut_input(&mut self) {
+        self.stream.shut_input();
+        self.end = End::Shut;
+        let input = &mut self.input;
+        let before = input.len();
+        chunk(|chunk| {
+            while let Ok(count @ 1..) = self.stream.read(chunk) {
+                input.extend_from_slice(&chunk[..count]);
+            }
+        });
+        self.bytes_in += input.len() - before;
+        self.fresh |= input.len() > before;
+    }
+
+    /// The first bytes of a request on a connection that was kept.
+    fn begins(&mut self, config: &Config, now: Instant) {
+        (self.rests, self.begun) = (false, now);
+        self.enter(Stage::Request, config.limits.read, now);
+    }
+
+    /// The client has left without a byte, or was only a probe.
+    fn asks_nothing(&self) -> bool {
+        self.nth == 1 && (!self.wire.ends_by_close() || self.stream.is_hung_up())
+    }
+
+    fn fill(&mut self) -> io::Result<Seen> {
+        chunk(|chunk| {
+            let mut ended = false;
+            let count = if self.wire.ends_by_close() {
+                self.consume(chunk)?;
+                // Asked first: what came before the end is then seen with it.
+                ended = self.wire.needs_half_close() && self.stream.input_ended();
+                self.unread = self.stream.peek(chunk)?;
+                self.unread
+            } else {
+                self.stream.read(chunk)?
+            };
+            self.waited = false;
+            self.look = None;
+            self.bytes_in += count;
+            self.input.extend_from_slice(&chunk[..count]);
+            if count == chunk.len() {
+                return Ok(Seen::More);
+            }
+            if count == 0 || ended {
+                self.end = End::Closed;
+                return Ok(Seen::End);
+            }
+            Ok(Seen::Dry)
+        })
+    }
+
+    /// Reads what was only looked at.
+    fn consume(&mut self, chunk: &mut [u8]) -> io::Result<()> {
+        while self.unread > 0 {
+            let most = self.unread.min(chunk.len());
+            match self.stream.read(&mut chunk[..most])? {
+                0 => self.unread = 0,
+                count => self.unread -= count,
+            }
+        }
+        Ok(())
+    }
+
+    fn decode(&mut self, seen: Seen, config: &Config, now: Instant) -> Move {
+        self.fresh = false;
+        match self.wire.decode(&self.input, seen, config.limits.max_request) {
+            Ok(Decoded::Request { body, used }) => {
+                (self.rests, self.look) = (false, None);
+                let rest = self.input.split_off(used);
+                let mut bytes = std::mem::replace(&mut self.input, rest);
+                bytes.truncate(body.end);
+                bytes.drain(..body.start);
+                self.fresh = !self.input.is_empty();
+                if !self.wire.ends_by_close() {
+                    self.bytes_in = used;
+                }
+                return Move::Ask(bytes);
+            }
+            Ok(Decoded::Over) => return Move::Gone,
+            Ok(Decoded::More) => self.look = None,
+            Ok(Decoded::Settle(patience)) => {
+                let settle = config.limits.settle;
+                let pause = match patience {
+                    Patience::Short => settle,
+                    Patience::Long => settle.max((now - self.begun) * PATIENCE),
+                };
+                self.look = Some(later(now, pause));
+            }
+            Err(violation) => self.violated(violation, config, now),
+        }
+        if let Some(interim) = self.wire.interim() {
+            // A client that cannot take it goes on without it.
+            let _ = self.stream.write(interim);
+        }
+        Move::On
+    }
+
+    fn violated(&mut self, violation: Violation, config: &Config, now: Instant) {
+        let Violation { kind, reason, used } = violation;
+        self.input.drain(..used.min(self.input.len()));
+        self.fresh = !self.input.is_empty();
+        let cause = match kind {
+            Kind::TooLong => Cause::RequestTooLong { limit: config.limits.max_request },
+            _ => Cause::Malformed(reason),
+        };
+        self.refuse_as(kind, cause, config, now);
+    }
+
+    fn read_failed(&mut self, error: io::Error, config: &Config, now: Instant) -> Move {
+        use io::ErrorKind::{OutOfMemory, StorageFull};
+        let cause = match error.kind() {
+            // ENOMEM and ENOSPC. Nothing has been written: the client can be told.
+            OutOfMemory | StorageFull => Cause::Busy(Scarce::Kernel),
+            _ if Errno::from_io_error(&error) == Some(PASSED) => Cause::DescriptorPassed,
+            _ => return failed(error, State::Reading, Interest::Read),
+        };
+        self.refuse(cause, config, now);
+        Move::On
+    }
+}

@@ -1,0 +1,394 @@
+//! Writing a reply.
+
+use std::collections::VecDeque;
+use std::io;
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use tokio::sync::mpsc::Receiver;
+use tokio::sync::mpsc::error::TryRecvError;
+
+use super::{Abort, Connection, End, Interest, Move, Stage, failed, read};
+use crate::event::{Cause, Ended, Exchange, State};
+use crate::handler::{Body, Fault, Piece, Reply};
+use crate::limits::READER_CHECK;
+use crate::serve::config::{Config, later};
+use crate::serve::stream::Stream;
+use crate::wire::{Unspeakable, Wire};
+
+/// So many writes in a row before other connections have their turn: a fast reader may take each at once.
+const WRITES: u32 = 16;
+
+/// A body up to this many bytes is copied behind its head, so that both go out in one write. A longer one
+/// costs more to copy than to write by itself.
+const TOGETHER: usize = 16 * 1024;
+
+/// So many replies to requests that came together go out in one write, if they have room in
+/// [`TOGETHER`].
+const GATHERED: usize = 64;
+
+/// A reply on its way, and what it will have been.
+#[derive(Default)]
+#[expect(clippy::struct_excessive_bools, reason = "each is asked for by itself")]
+pub(super) struct Outgoing {
+    /// What goes out first: earlier replies, and what stands before the body.
+    head: Vec<u8>,
+    body: Bytes,
+    tail: Vec<u8>,
+    /// How much of the first of these that is not empty is written.
+    sent: usize,
+    /// A reply whose body comes in pieces.
+    streamed: Option<Reply>,
+    head_is_said: bool,
+    waits_for_piece: bool,
+    /// Bytes of this reply are written.
+    begun: bool,
+    /// Why this reply cannot be made whole.
+    broken: Option<Cause>,
+    /// Exchanges whose replies lie in `head`.
+    gathered: VecDeque<Exchange>,
+    /// Only the gathered replies are to be written: the next request is not whole.
+    flush_only: bool,
+    /// Why the client gets no answer, if so.
+    pub(super) refused: Option<Cause>,
+    pub(super) handler: Option<Box<dyn Abort>>,
+    pub(super) asked: Option<Instant>,
+    pub(super) handled: Option<Duration>,
+}
+
+/// What a round of writes has come to.
+enum Flush {
+    All,
+    /// Others have their turn.
+    Pause,
+    Failed(io::Error),
+}
+
+impl Outgoing {
+    /// How long the handler took.
+    pub(super) fn answered(&mut self, now: Instant) -> Duration {
+        self.handler = None;
+        let handled =
+            self.asked.map_or(Duration::ZERO, |asked| now.saturating_duration_since(asked));
+        *self.handled.insert(handled)
+    }
+
+    pub(super) fn waits_for_piece(&self) -> bool {
+        self.waits_for_piece
+    }
+
+    pub(super) fn has_begun(&self) -> bool {
+        self.begun
+    }
+
+    /// What is said before the body.
+    pub(super) fn head(&mut self) -> &mut Vec<u8> {
+        &mut self.head
+    }
+
+    pub(super) fn next_gathered(&mut self) -> Option<Exchange> {
+        self.gathered.pop_front()
+    }
+
+    /// What is not written yet of the exchange's own reply is not to be. Gathered replies are.
+    pub(super) fn forget_reply(&mut self) {
+        if let Some(handler) = self.handler.take() {
+            handler.abort();
+        }
+        if self.gathered.is_empty() {
+            (self.head, self.sent) = (Vec::new(), 0);
+        }
+        (self.body, self.tail, self.streamed) = (Bytes::new(), Vec::new(), None);
+        (self.waits_for_piece, self.head_is_said, self.begun) = (false, false, false);
+        (self.broken, self.refused, self.flush_only) = (None, None, false);
+    }
+
+    /// A reply that is known whole.
+    pub(super) fn whole(&mut self, reply: Reply, wire: &mut Wire) -> Result<(), Unspeakable> {
+        let before = self.head.len();
+        let said = self.say_whole(reply, wire);
+        if said.is_err() {
+            self.head.truncate(before);
+            self.body = Bytes::new();
+        }
+        said
+    }
+
+    fn say_whole(&mut self, reply: Reply, wire: &mut Wire) -> Result<(), Unspeakable> {
+        let length = reply.whole().map_or(0, <[u8]>::len);
+        wire.head(reply.head(), Some(length), &mut self.head)?;
+        if let Body::Whole(bytes) = reply.body {
+            self.put(&bytes, wire)?;
+        }
+        wire.tail(if self.body.is_empty() { &mut self.head } else { &mut self.tail });
+        Ok(())
+    }
+
+    fn put(&mut self, bytes: &Bytes, wire: &mut Wire) -> Result<(), Unspeakable> {
+        let count = wire.piece(bytes, &mut self.head)?;
+        if self.head.is_empty() || count > TOGETHER {
+            self.body = bytes.slice(..count);
+        } else {
+            self.head.extend_from_slice(&bytes[..count]);
+        }
+        Ok(())
+    }
+
+    /// The next piece; nothing, if its sender is gone without having finished the reply.
+    pub(super) fn poll_piece(&mut self, cx: &mut Context<'_>) -> Poll<Option<Piece>> {
+        self.pieces().map_or(Poll::Ready(None), |pieces| pieces.poll_recv(cx))
+    }
+
+    fn pieces(&mut self) -> Option<&mut Receiver<Piece>> {
+        match &mut self.streamed.as_mut()?.body {
+            Body::Pieces(pieces) => Some(pieces),
+            Body::Whole(_) => None,
+        }
+    }
+
+    fn is_written(&self) -> bool {
+        self.head.is_empty() && self.body.is_empty() && self.tail.is_empty()
+    }
+
+    fn flush(&mut self, stream: &mut impl Stream) -> (usize, Flush) {
+        let mut written = 0;
+        for _ in 0..WRITES {
+            let bytes = if !self.head.is_empty() {
+                &self.head[..]
+            } else if !self.body.is_empty() {
+                &self.body[..]
+            } else if !self.tail.is_empty() {
+                &self.tail[..]
+            } else {
+                return (written, Flush::All);
+            };
+            let length = bytes.len();
+            match stream.write(&bytes[self.sent..]) {
+                Ok(count) => {
+                    written += count;
+                    self.sent += count;
+                    self.begun = true;
+                }
+                Err(error) => return (written, Flush::Failed(error)),
+            }
+            if self.sent == length {
+                self.sent = 0;
+                if !self.head.is_empty() {
+                    self.head.clear();
+                } else if !self.body.is_empty() {
+                    self.body = Bytes::new();
+                } else {
+                    self.tail.clear();
+                }
+            }
+        }
+        (written, if self.is_written() { Flush::All } else { Flush::Pause })
+    }
+}
+
+impl<S: Stream> Connection<S> {
+    /// Begins the handler's reply.
+    pub(super) fn begin_reply(
+        &mut self,
+        reply: Reply,
+        config: &Config,
+        now: Instant,
+    ) -> Result<(), Unspeakable> {
+        if !self.wire.ends_by_close() && config.stop.begun().is_some() && self.end == End::Open {
+            // What the client has sent by now is answered; what it sends later fails, and it knows.
+            self.shut_input();
+        }
+        if self.end == End::Shut && self.input.is_empty() {
+            self.wire.last();
+        }
+        let mut outgoing = std::mem::take(self.outgoing());
+        let said = if reply.whole().is_some() {
+            outgoing.whole(reply, &mut self.wire)
+        } else {
+            // It is said with the first piece: until then the client can be told that there is none.
+            outgoing.streamed = Some(reply);
+            Ok(())
+        };
+        *self.outgoing() = outgoing;
+        said?;
+        self.enter(Stage::Reply, config.limits.write, now);
+        Ok(())
+    }
+
+    /// The next piece of a reply; nothing, if its sender is gone without having finished it.
+    pub(super) fn put_piece(&mut self, piece: Option<Piece>, config: &Config, now: Instant) {
+        let mut outgoing = std::mem::take(self.outgoing());
+        outgoing.waits_for_piece = false;
+        let mut said = Ok(());
+        if matches!(piece, Some(Piece::Bytes(_) | Piece::End)) {
+            if let Some(reply) = outgoing.streamed.as_mut().filter(|_| !outgoing.head_is_said) {
+                said = self.wire.head(reply.head(), None, &mut outgoing.head);
+                outgoing.head_is_said = true;
+            }
+        }
+        match (said, piece) {
+            (Err(Unspeakable(reason)), _) => {
+                outgoing.broken = Some(Cause::HandlerFailed(Fault::new(reason)));
+            }
+            (Ok(()), Some(Piece::Bytes(bytes))) => {
+                if let Err(Unspeakable(reason)) = outgoing.put(&bytes, &mut self.wire) {
+                    outgoing.broken = Some(Cause::HandlerFailed(Fault::new(reason)));
+                }
+            }
+            (Ok(()), Some(Piece::End)) => {
+                outgoing.streamed = None;
+                self.wire.tail(&mut outgoing.head);
+            }
+            (Ok(()), Some(Piece::Failed(fault))) => {
+                outgoing.broken = Some(Cause::HandlerFailed(fault));
+            }
+            (Ok(()), None) => {
+                let fault = Fault::new("the handler left its reply unfinished");
+                outgoing.broken = Some(Cause::HandlerFailed(fault));
+            }
+        }
+        *self.outgoing() = outgoing;
+        self.enter(Stage::Reply, config.limits.write, now);
+    }
+
+    pub(super) fn write(&mut self, config: &Config, now: Instant) -> Move {
+        loop {
+            if let Some(cause) = self.outgoing().broken.take() {
+                return self.fail(cause, config, now);
+            }
+            if self.gather(config, now) {
+                return Move::On;
+            }
+            if let Some(moved) = self.flush_once(config, now) {
+                return moved;
+            }
+            let outgoing = self.outgoing();
+            match outgoing.pieces().map(Receiver::try_recv) {
+                None => return Move::Written,
+                Some(Ok(piece)) => self.put_piece(Some(piece), config, now),
+                Some(Err(TryRecvError::Disconnected)) => self.put_piece(None, config, now),
+                Some(Err(TryRecvError::Empty)) => {
+                    if !std::mem::replace(&mut outgoing.waits_for_piece, true) {
+                        self.enter(Stage::Reply, config.limits.handler, now);
+                    }
+                    return Move::Piece;
+                }
+            }
+        }
+    }
+
+    /// None once all is written that there is.
+    fn flush_once(&mut self, config: &Config, now: Instant) -> Option<Move> {
+        let Self { outgoing, stream, .. } = self;
+        let (written, flush) = outgoing.get_or_insert_default().flush(stream);
+        self.bytes_out += written;
+        if written > 0 {
+            // Each piece that the client takes gives it the time for another.
+            self.due = later(now, config.limits.write);
+        }
+        match flush {
+            Flush::All => None,
+            Flush::Pause => Some(Move::Wait(Interest::Write)),
+            Flush::Failed(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                self.make_room(now);
+                Some(Move::Wait(Interest::Write))
+            }
+            // The client has the whole refusal or it has left: either way it was refused.
+            Flush::Failed(_) if self.outgoing().refused.is_some() => {
+                Some(Move::Over(self.outcome()))
+            }
+            Flush::Failed(error) => Some(failed(error, State::Writing, Interest::Write)),
+        }
+    }
+
+    /// A client that writes on before it reads would wait for us as we wait for it.
+    fn make_room(&mut self, now: Instant) {
+        if !self.wire.ends_by_close() || self.end != End::Open {
+            return;
+        }
+        self.look = Some(now + READER_CHECK);
+        let unread = self.stream.unread();
+        if unread <= self.unread {
+            return;
+        }
+        // All but one byte, which tells a cut reply.
+        let keep = self.unread.min(1);
+        self.bytes_in += unread - self.unread;
+        self.unread = keep;
+        let mut left = unread - keep;
+        read::chunk(|chunk| {
+            while left > 0 {
+                let most = left.min(chunk.len());
+                match self.stream.read(&mut chunk[..most]) {
+                    Ok(count @ 1..) => left -= count,
+                    _ => return,
+                }
+            }
+        });
+    }
+
+    /// Whether the reply, small and whole, was put to others whose requests came together with it.
+    fn gather(&mut self, config: &Config, now: Instant) -> bool {
+        let more_is_there = self.fresh && self.wire.stays_open();
+        let outgoing = self.outgoing();
+        let fits = outgoing.head.len() + outgoing.body.len() < TOGETHER;
+        let may = more_is_there
+            && fits
+            && !outgoing.flush_only
+            && outgoing.sent == 0
+            && outgoing.streamed.is_none()
+            && outgoing.gathered.len() < GATHERED;
+        if !may {
+            return false;
+        }
+        let (body, tail) = (std::mem::take(&mut outgoing.body), std::mem::take(&mut outgoing.tail));
+        outgoing.head.extend_from_slice(&body);
+        outgoing.head.extend_from_slice(&tail);
+        let before: usize = outgoing.gathered.iter().map(|exchange| exchange.bytes_out).sum();
+        self.bytes_out = self.outgoing().head.len() - before;
+        let ended = self.outcome();
+        let peer = self.peer_of(&ended, config);
+        let exchange = self.exchange(ended, peer, now);
+        self.outgoing().gathered.push_back(exchange);
+        self.await_request(config, now);
+        true
+    }
+
+    pub(super) fn has_gathered(&self) -> bool {
+        self.outgoing.as_ref().is_some_and(|outgoing| !outgoing.gathered.is_empty())
+    }
+
+    /// The gathered replies are written, and then the rest of the next request is waited for.
+    pub(super) fn flush_only(&mut self, config: &Config, now: Instant) {
+        self.outgoing().flush_only = true;
+        self.enter(Stage::Reply, config.limits.write, now);
+    }
+
+    /// Whether that was all that was to be written.
+    pub(super) fn has_only_flushed(&mut self) -> bool {
+        std::mem::take(&mut self.outgoing().flush_only)
+    }
+
+    /// Writes gathered replies before the handler of a later request keeps them waiting. The exchanges
+    /// that are over by that.
+    pub(crate) fn flush(&mut self) -> VecDeque<Exchange> {
+        let Self { outgoing, stream, .. } = self;
+        let Some(outgoing) = outgoing else { return VecDeque::new() };
+        if outgoing.gathered.is_empty() {
+            return VecDeque::new();
+        }
+        let (_, flush) = outgoing.flush(stream);
+        outgoing.begun = false;
+        match flush {
+            Flush::All => std::mem::take(&mut outgoing.gathered),
+            _ => VecDeque::new(),
+        }
+    }
+
+    /// A gathered exchange whose reply could not be written.
+    pub(super) fn next_lost(&mut self, ended: &Ended) -> Option<Exchange> {
+        let lost = self.outgoing().next_gathered()?;
+        Some(Exchange { ended: ended.clone(), ..lost })
+    }
+}
