@@ -41,8 +41,8 @@ impl fmt::Display for Span {
     }
 }
 
-/// More than any machine has memory, and less than a Rust value may have (`isize::MAX`).
-const MOST: usize = (isize::MAX as usize) / 8;
+/// 1 EiB: more memory than any machine has, and less than a Rust value may take (`isize::MAX`).
+const MOST: u64 = 1 << 60;
 
 /// A number of bytes, as `64KiB` or `1MiB`.
 #[derive(Clone, Copy, Debug)]
@@ -59,10 +59,11 @@ impl FromStr for Size {
             return Err(expected());
         }
         let size: ByteSize = text.parse().map_err(|_| expected())?;
-        match usize::try_from(size.as_u64()) {
-            Ok(bytes) if bytes <= MOST => Ok(Self(bytes)),
-            _ => Err(format!("expected a size of less than {}, got {text:?}", Self(MOST + 1))),
-        }
+        let bytes = Some(size.as_u64()).filter(|&bytes| bytes <= MOST);
+        bytes
+            .and_then(|bytes| usize::try_from(bytes).ok())
+            .map(Self)
+            .ok_or_else(|| format!("expected a size of at most 1EiB, got {text:?}"))
     }
 }
 
@@ -188,7 +189,7 @@ mod tests {
         }
         for text in ["99999999999999999999GB", "16EiB", "18446744073709551615"] {
             let error = text.parse::<Size>().unwrap_err();
-            assert!(error.contains("less than 1EiB") && error.contains(text), "{error}");
+            assert!(error.contains("at most 1EiB") && error.contains(text), "{error}");
         }
         for text in ["18446744073709551616", "inf", "NaN", "-1", "+1", "", " 1", "GB", "infGB"] {
             assert!(text.parse::<Size>().unwrap_err().contains("64KiB"), "{text}");

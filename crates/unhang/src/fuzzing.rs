@@ -4,6 +4,7 @@
 //! is private; `fuzz/` has the targets, and docs/fuzzing.md says how to run them.
 
 mod address;
+mod control_line;
 mod error_line;
 mod exchange;
 mod framing;
@@ -13,6 +14,7 @@ mod tables;
 mod wires;
 
 pub use address::address;
+pub use control_line::control_line;
 pub use error_line::error_line;
 pub use exchange::exchange;
 pub use framing::framing;

@@ -257,7 +257,7 @@ pub(crate) enum Question {
 }
 
 /// Reads the question, if the asker may ask. Not a byte is read of one that may not.
-fn question(asker: &UnixStream) -> io::Result<Question> {
+pub(crate) fn question(asker: &UnixStream) -> io::Result<Question> {
     if let Err(error) = trust(asker) {
         let complaint = format!("{error}\n");
         let flags = SendFlags::NOSIGNAL | SendFlags::DONTWAIT;
