@@ -2,6 +2,7 @@
 
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::Shutdown;
+use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -9,6 +10,7 @@ use std::time::{Duration, Instant};
 use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
 
+use crate::passing;
 use crate::service::{DRAIN, HANDLER, LINGER, QUEUE, READ, WRITE};
 
 /// After that a client counts as hung: every deadline that can apply, and what a busy machine, or
@@ -82,6 +84,21 @@ impl Exchange {
             }
         }
         true
+    }
+
+    /// Writes this one byte with a descriptor. Whether the kernel took both.
+    pub(crate) fn pass(&mut self, byte: &[u8], passed: impl AsFd) -> bool {
+        let is_passed = passing::pass(&self.stream, byte, passed.as_fd());
+        self.sent += usize::from(is_passed);
+        is_passed
+    }
+
+    /// Reads at most so many bytes, of which it keeps none.
+    pub(crate) fn read_some(&mut self, most: usize) {
+        let _ = self.stream.set_read_timeout(Some(self.left()));
+        let mut buffer = vec![0; most];
+        // A server that has ended, or that does not answer, is left all the same.
+        let _ = self.stream.read(&mut buffer);
     }
 
     pub(crate) fn half_close(&self) {

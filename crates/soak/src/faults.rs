@@ -13,7 +13,7 @@ use crate::exchange::PATIENCE;
 use crate::service::DRAIN;
 use crate::tally::{Tally, Trouble};
 use crate::target::{Kind, Pace, Process, Target, answers};
-use crate::{clients, race};
+use crate::{clients, pressure, race};
 
 /// A round of load, after which all is quiet and the server is looked at.
 const ROUND: Duration = Duration::from_secs(15);
@@ -89,13 +89,15 @@ impl<'a> Faults<'a> {
         while Instant::now() < until && !self.done.load(Relaxed) {
             sleep(Duration::from_millis(self.rng.u64(100..1000)));
             self.see_off();
-            match self.rng.u32(0..if steady { 4 } else { 10 }) {
+            match self.rng.u32(0..if steady { 6 } else { 12 }) {
                 0 => self.freeze(),
                 1 => self.hold_up_log(),
                 2 | 3 => self.kill_client()?,
-                4 => self.restart()?,
-                5 => self.kill()?,
-                6 => self.end_successor()?,
+                4 => self.stop_client(),
+                5 => self.press(),
+                6 => self.restart()?,
+                7 => self.kill()?,
+                8 => self.end_successor()?,
                 _ => self.replace()?,
             }
         }
@@ -227,6 +229,20 @@ impl<'a> Faults<'a> {
         let next = clients::spawn(self.target, self.rng.u64(..))?;
         end(std::mem::replace(&mut self.doomed[at], next));
         Ok(())
+    }
+
+    fn stop_client(&mut self) {
+        self.tally.fault("client stopped and continued");
+        let client = Pid::from_child(&self.doomed[self.rng.usize(..self.doomed.len())]);
+        // Both fail only if it has ended by itself.
+        let _ = kill_process(client, Signal::STOP);
+        sleep(Duration::from_millis(self.rng.u64(1..300)));
+        let _ = kill_process(client, Signal::CONT);
+    }
+
+    fn press(&mut self) {
+        self.tally.fault("processors kept busy");
+        pressure::press(Duration::from_millis(self.rng.u64(500..3000)));
     }
 
     fn races(&mut self) -> io::Result<()> {

@@ -6,6 +6,8 @@ mod exchange;
 mod faults;
 mod machine;
 mod manners;
+mod passing;
+mod pressure;
 mod race;
 mod service;
 mod table;

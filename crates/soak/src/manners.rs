@@ -5,6 +5,7 @@ use std::time::Duration;
 use fastrand::Rng;
 
 use crate::exchange::{End, Exchange};
+use crate::passing;
 use crate::service::{self, HANDLER, LINGER, READ, UNKNOWN, WRITE};
 
 /// What the promise says must come back.
@@ -18,6 +19,11 @@ pub(crate) enum Wanted {
     Time,
     /// The line `ERR <reason>`.
     Refusal(String),
+    /// The same for a request that was sent with a pause; or any refusal, as its server may not wait for it.
+    TimeOrTold,
+    /// A refusal: the server ended the exchange before the request was whole. Any other reply is to a part of
+    /// the request.
+    Told,
     /// No more than the beginning of it, as the client did not take it in time.
     PartOf(Vec<u8>),
     /// The end.
@@ -47,6 +53,7 @@ pub(crate) const GOOD: &[Manner] = &[
     Manner { name: "sleeping handler", play: sleeping },
     Manner { name: "blocking handler", play: |it, rng| timed(it, "block", rng.u64(0..20)) },
     Manner { name: "slow reader", play: |it, rng| read_big(it, rng, 20) },
+    Manner { name: "stopped in mid-write", play: stopped_in_mid_write },
     Manner {
         name: "failing handler",
         play: |it, rng| {
@@ -66,6 +73,8 @@ pub(crate) const BAD: &[Manner] = &[
     Manner { name: "never reading", play: never_read },
     Manner { name: "reading a byte a second", play: |it, rng| read_big(it, rng, u32::MAX) },
     Manner { name: "writing on and on", play: flood },
+    Manner { name: "taking a part", play: take_a_part },
+    Manner { name: "passing a descriptor", play: |it, rng| pass_descriptor(it, rng, true) },
     Manner {
         name: "panicking handler",
         play: |it, _| refused(it, "panic 0\n", "the handler panicked", None),
@@ -85,6 +94,8 @@ pub(crate) const PLAIN: &[Manner] = &[
     Manner { name: "write and read", play: |it, _| tell_time(it, b"hello", false) },
     Manner { name: "empty, half-close", play: |it, _| tell_time(it, b"", true) },
     Manner { name: "32 KiB at once", play: |it, _| tell_time(it, &[b'x'; 32 * 1024], false) },
+    Manner { name: "900 kB, half-close", play: |it, rng| write_with_a_pause(it, rng, false) },
+    Manner { name: "stopped in mid-write", play: |it, rng| write_with_a_pause(it, rng, true) },
 ];
 
 pub(crate) const RUDE: &[Manner] = &[
@@ -92,6 +103,7 @@ pub(crate) const RUDE: &[Manner] = &[
     Manner { name: "vanishing", play: vanish },
     Manner { name: "leaving at once", play: |_, _| left() },
     Manner { name: "writing on and on", play: flood },
+    Manner { name: "passing a descriptor", play: |it, rng| pass_descriptor(it, rng, false) },
 ];
 
 pub(crate) const HANDLER_LATE: &str = "the handler took longer than 4s";
@@ -239,6 +251,62 @@ fn flood(it: &mut Exchange, rng: &mut Rng) -> Outcome {
         std::thread::sleep(Duration::from_millis(1));
     }
     Outcome { wanted: Wanted::Nothing, end: it.read_to_end(), deadline: None }
+}
+
+/// As a client is that the machine stops: a part, nothing for a while, and the rest.
+fn stopped_in_mid_write(it: &mut Exchange, rng: &mut Rng) -> Outcome {
+    let mut message = message(rng, 900_000);
+    message.push(b'\n');
+    let (part, rest) = message.split_at(rng.usize(0..message.len()));
+    it.write(part);
+    std::thread::sleep(Duration::from_millis(rng.u64(1..200)));
+    it.write(rest);
+    Outcome { wanted: reply_to(&message), end: it.read_to_end(), deadline: None }
+}
+
+/// The same where only a pause can end a request: its server may take a part for the whole, and must not
+/// answer it then.
+fn write_with_a_pause(it: &mut Exchange, rng: &mut Rng, pauses: bool) -> Outcome {
+    const LENGTH: usize = 900_000;
+    // What is longer than one piece (32 KiB) is waited for.
+    let part = rng.usize(64 * 1024..LENGTH);
+    let bytes = vec![b'x'; LENGTH];
+    let mut is_cut = !it.write(&bytes[..part]);
+    if pauses {
+        std::thread::sleep(Duration::from_millis(rng.u64(1..60)));
+    }
+    is_cut |= it.wait_for_close(Duration::ZERO);
+    is_cut |= !it.write(&bytes[part..]);
+    it.half_close();
+    let wanted = if is_cut { Wanted::Told } else { Wanted::TimeOrTold };
+    Outcome { wanted, end: it.read_to_end(), deadline: None }
+}
+
+/// Reads the beginning of its reply, and leaves.
+fn take_a_part(it: &mut Exchange, rng: &mut Rng) -> Outcome {
+    it.write(format!("big {}\n", rng.u64(..)).as_bytes());
+    it.read_some(rng.usize(1..1 << 20));
+    left()
+}
+
+/// Passes a descriptor with its first byte, whose close would hold up its server. Since Linux 6.16 it is
+/// refused, and the client is served without; on older kernels the server may end the exchange.
+fn pass_descriptor(it: &mut Exchange, rng: &mut Rng, is_echo: bool) -> Outcome {
+    let mut message = message(rng, 1000);
+    message.push(b'\n');
+    let Ok((passed, other_end)) = passing::lingering() else { return left() };
+    let is_passed = it.pass(&message[..1], &passed);
+    it.write(&message[usize::from(is_passed)..]);
+    // The last copy is the server's; if it was refused, there is none.
+    passing::close(passed, is_passed);
+    let wanted = match (is_passed, is_echo) {
+        (true, _) => Wanted::Nothing,
+        (false, true) => reply_to(&message),
+        (false, false) => Wanted::Time,
+    };
+    let end = it.read_to_end();
+    drop(other_end);
+    Outcome { wanted, end, deadline: None }
 }
 
 fn tell_time(it: &mut Exchange, message: &[u8], half_close: bool) -> Outcome {

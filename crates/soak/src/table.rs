@@ -4,10 +4,11 @@ use std::time::Duration;
 
 use crate::tally::{Figures, Tally, Trouble};
 
-const MUST_BE_0: [(Trouble, &str); 6] = [
+const MUST_BE_0: [(Trouble, &str); 7] = [
     (Trouble::Hung, "hung"),
     (Trouble::Lost, "lost"),
     (Trouble::Garbled, "garbled"),
+    (Trouble::Cut, "cut and called answered"),
     (Trouble::Leaked, "leaked descriptors"),
     (Trouble::Server, "servers that failed"),
     (Trouble::Race, "races without one winner"),

@@ -50,6 +50,8 @@ pub(crate) enum Trouble {
     Lost,
     /// Bytes that are not what should have come.
     Garbled,
+    /// A reply that is no refusal to a request of which only a part was taken.
+    Cut,
     Leaked,
     /// A server that did not start, ended by itself or badly, or did not end.
     Server,
@@ -142,6 +144,11 @@ fn judge(outcome: &Outcome, got: &[u8]) -> Option<Trouble> {
     let stopping = got == b"ERR the server is stopping\n";
     match &outcome.wanted {
         Wanted::Nothing => None,
+        Wanted::Told => match () {
+            () if got.is_empty() => Some(Trouble::Lost),
+            () => (!got.starts_with(b"ERR ")).then_some(Trouble::Cut),
+        },
+        Wanted::TimeOrTold if got.starts_with(b"ERR ") => None,
         Wanted::PartOf(_) if stopping => None,
         Wanted::PartOf(whole) => (!whole.starts_with(got)).then_some(Trouble::Garbled),
         Wanted::Refusal(reason) => {
@@ -150,7 +157,7 @@ fn judge(outcome: &Outcome, got: &[u8]) -> Option<Trouble> {
         }
         Wanted::Slept(_) if is_late(got) && closed => None,
         Wanted::Reply(reply) | Wanted::Slept(reply) => whole(reply, got, closed),
-        Wanted::Time => {
+        Wanted::Time | Wanted::TimeOrTold => {
             let time = got.starts_with(b"OK+ at ") && got.ends_with(b"\n") && got.len() == 43;
             match (time && closed, got.is_empty() || got.starts_with(b"ERR ")) {
                 (true, _) => None,
