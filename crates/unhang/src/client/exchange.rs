@@ -248,6 +248,8 @@ impl<'a> Exchange<'a> {
             End::Quiet => {}
             End::Closed if self.is_whole_at_close() => {}
             End::Closed | End::Stale => return Err(self.lost(None)),
+            // A server that refuses a long request in the middle resets the connection behind its reason.
+            End::Failed(_) if error_reason(&self.reply).is_some() => {}
             End::Failed(error) => return Err(self.lost(Some(error))),
             End::TooLarge => {
                 return Err(ErrorKind::ReplyTooLarge { limit: self.client.max_reply });

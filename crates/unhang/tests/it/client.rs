@@ -5,6 +5,7 @@ mod cut;
 mod descriptors;
 mod ends;
 mod kept;
+mod spec;
 mod waiting;
 mod words;
 

@@ -1,0 +1,140 @@
+//! What every client makes of every mode of the bad server: `spec/vectors/calls.json`.
+
+use std::io::{BufRead, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+use tempfile::TempDir;
+use unhang::{Client, Error, ErrorKind, LengthPrefix, ReplyEnds};
+
+use super::block_on;
+
+/// Beside a call's deadline, on a machine with much else to do. A hang takes for ever.
+const SLACK: Duration = Duration::from_secs(40);
+
+fn spec() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../spec")
+}
+
+#[test]
+fn each_mode_of_the_bad_server_gives_what_the_specification_says() {
+    let vectors = spec().join("vectors/calls.json");
+    let cases: Value = serde_json::from_slice(&std::fs::read(&vectors).unwrap()).unwrap();
+    let folder = TempDir::new().unwrap();
+    let _server = BadServer::start(&vectors, folder.path());
+    let wrong: Vec<String> = block_on(async {
+        let mut calls = tokio::task::JoinSet::new();
+        for (number, case) in cases["cases"].as_array().unwrap().iter().enumerate() {
+            // The others are for clients that keep connections, which this one does not.
+            if case.get("via").is_none() {
+                let path = folder.path().join(format!("{number}.sock"));
+                calls.spawn(outcome(case.clone(), path));
+            }
+        }
+        calls.join_all().await.into_iter().flatten().collect()
+    });
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+/// What is wrong with it.
+async fn outcome(case: Value, path: PathBuf) -> Option<String> {
+    let (options, expected) = (&case["options"], &case["expect"][0]);
+    let deadline = Duration::from_secs_f64(options["timeout"].as_f64().unwrap());
+    let mut client = Client::new(path).deadline(deadline).reply_ends(ends(&options["ends"]));
+    if let Some(half_close) = options["half_close"].as_bool() {
+        client = client.half_close(half_close);
+    }
+    if let Some(limit) = options["max_reply"].as_u64() {
+        client = client.max_reply(limit.try_into().unwrap());
+    }
+    let started = Instant::now();
+    let result = client.call(bytes(&case["requests"][0])).await;
+    let late = started.elapsed() > deadline + SLACK;
+    let wrong = match &result {
+        // Here the length is part of the reply.
+        Ok(reply) => {
+            let prefix =
+                options["ends"]["bytes"].as_u64().map_or(0, |size| size.try_into().unwrap());
+            expected.get("reply").is_none_or(|whole| reply[prefix..] != bytes(whole))
+        }
+        Err(error) => is_wrong(error, expected),
+    };
+    (late || wrong).then(|| format!("{}: {result:?}", case["name"]))
+}
+
+fn is_wrong(error: &Error, expected: &Value) -> bool {
+    let message = error.to_string();
+    let (kind, reply, reason) = described(error.kind());
+    expected["error"].as_str() != Some(kind)
+        || expected["reason"].as_str().is_some_and(|text| reason != Some(text))
+        || expected.get("reply").is_some_and(|came| reply.is_some_and(|reply| reply != bytes(came)))
+        || message.len() > 2000
+        || message.chars().any(char::is_control)
+}
+
+/// The kind as the specification names it, what had come, and the server's reason.
+fn described(kind: &ErrorKind) -> (&'static str, Option<&[u8]>, Option<&str>) {
+    match kind {
+        ErrorKind::TimedOut { .. } => ("timeout", Some(b""), None),
+        ErrorKind::Incomplete { partial, .. } => ("timeout", Some(partial), None),
+        ErrorKind::NotClosed { reply, .. } => ("not_closed", Some(reply), None),
+        ErrorKind::Lost { partial, .. } => ("connection_lost", Some(partial), None),
+        ErrorKind::RequestCut { reply, .. } => ("request_not_taken", Some(reply), None),
+        ErrorKind::BrokenReply { partial, .. } => ("malformed_reply", Some(partial), None),
+        ErrorKind::ReplyTooLarge { .. } => ("reply_too_large", None, None),
+        ErrorKind::Refused { reason, reply } => ("server_error", Some(reply), Some(reason)),
+        _ => ("another", None, None),
+    }
+}
+
+fn ends(rule: &Value) -> ReplyEnds {
+    match rule["at"].as_str() {
+        Some("newline") => ReplyEnds::AtNewline,
+        Some("delimiter") => ReplyEnds::AtDelimiter(bytes(&rule["delimiter"])),
+        Some("length") => {
+            ReplyEnds::AfterLength(match (rule["bytes"].as_u64(), rule["order"].as_str()) {
+                (Some(2), Some("big")) => LengthPrefix::U16Be,
+                (Some(2), _) => LengthPrefix::U16Le,
+                _ => LengthPrefix::U32Be,
+            })
+        }
+        Some("json") => ReplyEnds::AfterJson,
+        Some("silence") => {
+            ReplyEnds::AfterQuiet(Duration::from_secs_f64(rule["seconds"].as_f64().unwrap()))
+        }
+        _ => ReplyEnds::AtClose,
+    }
+}
+
+/// Bytes, as the vectors write them: each character is one.
+fn bytes(value: &Value) -> Vec<u8> {
+    let (text, times) = match value["repeat"].as_str() {
+        Some(text) => (text, value["times"].as_u64().unwrap().try_into().unwrap()),
+        None => (value.as_str().unwrap(), 1),
+    };
+    text.repeat(times).chars().map(|character| u8::try_from(character).unwrap()).collect()
+}
+
+/// It ends with its standard input.
+struct BadServer(Child);
+
+impl BadServer {
+    fn start(vectors: &Path, folder: &Path) -> Self {
+        let mut command = Command::new("python3");
+        command.arg(spec().join("bad_server.py")).arg("--cases").args([vectors, folder]);
+        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+        let mut line = String::new();
+        BufReader::new(child.stdout.as_mut().unwrap()).read_line(&mut line).unwrap();
+        assert_eq!(line, "ready\n");
+        Self(child)
+    }
+}
+
+impl Drop for BadServer {
+    fn drop(&mut self) {
+        drop(self.0.stdin.take());
+        let _ = self.0.wait();
+    }
+}
