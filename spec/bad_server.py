@@ -341,6 +341,17 @@ def lines_unasked(peer, argument):
 
 
 @mode
+def lines_idle_end(peer, argument):
+    """answers a line and shuts its input, as unhang ends an idle connection: the next send fails with EPIPE"""
+    for line in lines_of(peer):
+        peer.sendall(line)
+        peer.shutdown(socket.SHUT_RD)
+        # Its close would be seen by a look before the send.
+        KEPT.append(peer)
+        return
+
+
+@mode
 def lines_chaos(peer, argument):
     """answers each line with itself, at random late, in pieces, cut short, with "ERR", closed before or after, or never"""
     for line in lines_of(peer):
@@ -497,6 +508,16 @@ def http_unasked(peer, argument):
         peer.sendall(http_reply(said(method, target, body)))
         time.sleep(0.05)
         peer.sendall(http_reply(b"idle", "408 Request Timeout"))
+
+
+@mode
+def http_idle_end(peer, argument):
+    """the same for HTTP"""
+    for method, target, body in http_requests(peer):
+        peer.sendall(http_reply(said(method, target, body)))
+        peer.shutdown(socket.SHUT_RD)
+        KEPT.append(peer)
+        return
 
 
 @mode

@@ -21,6 +21,7 @@ type exchange struct {
 	deadline   deadline
 	halfClose  bool
 	maxReply   int
+	isReused   bool
 
 	reply    []byte
 	heardAt  time.Time
@@ -41,6 +42,10 @@ func (e *exchange) run(ctx context.Context) (*found, error) {
 	_ = e.connection.socket.SetDeadline(e.deadline.at())
 	stopWatching := e.watch(ctx)
 	e.beginSending()
+	if e.isSent() && e.notDelivered() {
+		stopWatching()
+		return nil, e.lost()
+	}
 	err := e.receiveAll(ctx)
 	e.endSending(err)
 	stopWatching()
@@ -221,9 +226,14 @@ func (e *exchange) isClean() bool {
 	return e.found != nil && e.found.keep && e.found.used == len(e.reply) && e.sendErr == nil && !e.closed && e.resetErr == nil
 }
 
-// notDelivered: the server had closed before it was sent a byte, so it cannot have run the request.
+// notDelivered: the server had ended an idle connection before it was sent a byte, so it cannot have run the request. What it
+// may have said meanwhile answers nobody.
 func (e *exchange) notDelivered() bool {
-	return errors.Is(e.sendErr, syscall.EPIPE) && e.sent == 0 && len(e.reply) == 0
+	return e.isReused && e.nothingTaken()
+}
+
+func (e *exchange) nothingTaken() bool {
+	return errors.Is(e.sendErr, syscall.EPIPE) && e.sent == 0
 }
 
 // Why there is no reply
@@ -298,6 +308,7 @@ func (e *exchange) late() error {
 	switch {
 	case e.sendErr != nil:
 		result.Phase = "send"
+		result.MayHaveRun = !e.nothingTaken()
 		result.message = fmt.Sprintf("the server at %s did not take the whole request within %s: %d of %d bytes",
 			e.path, seconds(timeout), e.sent, len(e.request))
 		result.Advice = "It reads too slowly, or not at all."

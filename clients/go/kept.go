@@ -37,7 +37,7 @@ func (p *pool) call(ctx context.Context, path string, s settings, request []byte
 		}
 		exchange := exchange{
 			connection: connection, path: shownAddress(path), request: request, scanner: newScanner(), deadline: deadline,
-			maxReply: s.maxReply,
+			maxReply: s.maxReply, isReused: isReused,
 		}
 		found, err := exchange.run(ctx)
 		if exchange.isClean() && err == nil {
@@ -46,7 +46,7 @@ func (p *pool) call(ctx context.Context, path string, s settings, request []byte
 			connection.close()
 		}
 		// The server had closed the idle connection, and got nothing of this request: not a repetition.
-		if err != nil && isReused && exchange.notDelivered() && ctx.Err() == nil {
+		if err != nil && exchange.notDelivered() && ctx.Err() == nil {
 			continue
 		}
 		return found, err

@@ -60,7 +60,7 @@ class Call {
   }
 
   /** `then(exchange, error, reply)`; the caller of this closes or keeps the connection. */
-  exchange(connection, halfClose, then) {
+  exchange(connection, { halfClose = false, isReused = false }, then) {
     this.connection = connection;
     const exchange = new Exchange(connection, {
       address: this.address,
@@ -69,6 +69,7 @@ class Call {
       deadline: this.deadline,
       halfClose,
       maxReply: this.maxReply,
+      isReused,
     });
     this.running = exchange;
     // Perhaps the event loop was held up while the reply came: what lies in the socket is read first.
@@ -108,7 +109,7 @@ function begin(shared, request, newScanner, options, work) {
 export function callOnce(shared, request, newScanner, halfClose, options) {
   return begin(shared, request, newScanner, options, (call) => {
     call.connect((connection) => {
-      call.exchange(connection, halfClose, (exchange, error, reply) => call.finish(error, reply));
+      call.exchange(connection, { halfClose }, (exchange, error, reply) => call.finish(error, reply));
     });
   });
 }
@@ -172,9 +173,9 @@ export class Pool {
   }
 
   #exchange(call, connection, isReused, quiet) {
-    call.exchange(connection, false, (exchange, error, reply) => {
+    call.exchange(connection, { isReused }, (exchange, error, reply) => {
       // The server had closed the idle connection, and got nothing of this request: not a repetition.
-      if (error !== undefined && isReused && exchange.notDelivered) {
+      if (error !== undefined && exchange.notDelivered) {
         connection.destroy();
         this.#attempt(call);
         return;

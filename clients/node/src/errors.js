@@ -37,9 +37,9 @@ export class ConnectError extends UnhangError {
 
 /** No whole reply in time. */
 export class TimeoutError extends UnhangError {
-  constructor(message, advice, { address, reply, phase, timeout }) {
+  constructor(message, advice, { address, reply, phase, timeout, mayHaveRun }) {
     const fault = phase === 'send' || reply.length > 0 ? 'server' : 'unclear';
-    super('timeout', fault, message, advice, { address, reply });
+    super('timeout', fault, message, advice, { address, reply, mayHaveRun });
     this.phase = phase;
     this.timeout = timeout;
   }

@@ -25,6 +25,7 @@ export class Exchange {
   #deadline;
   #halfClose;
   #maxReply;
+  #isReused;
   #done;
   #sent = 0;
   #sending = true;
@@ -38,7 +39,7 @@ export class Exchange {
   #found;
   #isOver = false;
 
-  constructor(connection, { address, request, scanner, deadline, halfClose, maxReply }) {
+  constructor(connection, { address, request, scanner, deadline, halfClose, maxReply, isReused }) {
     this.#connection = connection;
     this.#address = address.shown;
     this.#request = request;
@@ -46,6 +47,7 @@ export class Exchange {
     this.#deadline = deadline;
     this.#halfClose = halfClose;
     this.#maxReply = maxReply;
+    this.#isReused = isReused;
   }
 
   /** `done(error)` or `done(undefined, reply)`, once. The caller closes the connection. */
@@ -72,9 +74,12 @@ export class Exchange {
     );
   }
 
-  /** Whether the server had closed before it was sent a byte: so it cannot have run the request. */
+  /**
+   * Whether the server had ended an idle connection before it was sent a byte: so it cannot have run the request. What it may
+   * have said meanwhile answers nobody.
+   */
   get notDelivered() {
-    return this.#nothingTaken && this.#length === 0;
+    return this.#isReused && this.#nothingTaken;
   }
 
   /** The deadline has passed, and all that had come was read. */
@@ -115,7 +120,11 @@ export class Exchange {
       this.#resetError = error.code;
     }
     this.#sending = false;
-    this.#go();
+    if (this.notDelivered) {
+      this.#end(this.#withoutReply());
+    } else {
+      this.#go();
+    }
   }
 
   // The exchange
@@ -279,7 +288,9 @@ export class Exchange {
     const reply = Buffer.from(this.#reply);
     const timeout = this.#deadline.timeout;
     const address = this.#address;
-    const late = (message, next, phase) => new TimeoutError(message, next, { address, reply, phase, timeout });
+    const mayHaveRun = !this.#nothingTaken;
+    const late = (message, next, phase) =>
+      new TimeoutError(message, next, { address, reply, phase, timeout, mayHaveRun });
     if (this.#sending || this.#sendError !== undefined) {
       return late(
         `the server at ${address} did not take the whole request within ${time(timeout)}: ${this.#sent} of`

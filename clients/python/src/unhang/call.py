@@ -81,7 +81,7 @@ class Kept(Settings):
             is_reused = connection is not None
             if connection is None:
                 connection = yield from connect(self.address, deadline)
-            exchange = Exchange(connection, request, scanner(), deadline, False, self.max_reply)
+            exchange = Exchange(connection, request, scanner(), deadline, False, self.max_reply, is_reused)
             is_clean = False
             try:
                 if not is_reused and not connection.is_quiet():
@@ -91,7 +91,7 @@ class Kept(Settings):
                 return found.reply
             except ConnectionError:
                 # The server had closed the idle connection, and got nothing of this request: not a repetition.
-                if not (is_reused and exchange.not_delivered()):
+                if not exchange.not_delivered():
                     raise
             finally:
                 if is_clean and len(self.idle) < MAX_IDLE:

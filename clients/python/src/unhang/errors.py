@@ -90,8 +90,18 @@ class Timeout(UnhangError, TimeoutError):
 
     kind = "timeout"
 
-    def __init__(self, message: str, advice: str, *, address: str, reply: bytes, phase: str, timeout: float) -> None:
-        super().__init__(message, advice, address=address, reply=reply)
+    def __init__(
+        self,
+        message: str,
+        advice: str,
+        *,
+        address: str,
+        reply: bytes,
+        phase: str,
+        timeout: float,
+        may_have_run: bool = True,
+    ) -> None:
+        super().__init__(message, advice, address=address, reply=reply, may_have_run=may_have_run)
         self.phase = phase
         self.timeout = timeout
         self.fault = "server" if phase == "send" or reply else "unclear"

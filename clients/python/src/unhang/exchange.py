@@ -43,6 +43,7 @@ class Exchange:
         deadline: Deadline,
         half_close: bool,
         max_reply: int,
+        is_reused: bool = False,
     ) -> None:
         self.connection = connection
         self.address = connection.address.shown
@@ -51,6 +52,7 @@ class Exchange:
         self.deadline = deadline
         self.half_close = half_close
         self.max_reply = max_reply
+        self.is_reused = is_reused
         self.sent = 0
         self.sending = True
         self.send_errno: Optional[int] = None
@@ -66,6 +68,8 @@ class Exchange:
             # up while the reply came.
             if self.sending:
                 self.send()
+            if self.not_delivered():
+                raise self.without_reply()
             if not self.ended():
                 self.receive()
             self.look()
@@ -89,8 +93,14 @@ class Exchange:
         )
 
     def not_delivered(self) -> bool:
-        """Whether the server had closed before it was sent a byte: so it cannot have run the request."""
-        return self.sent == 0 and self.send_errno is not None and not self.reply
+        """Whether the server had ended an idle connection before it was sent a byte: so it cannot have run the request.
+
+        What it may have said meanwhile answers nobody.
+        """
+        return self.is_reused and self.nothing_taken()
+
+    def nothing_taken(self) -> bool:
+        return self.sent == 0 and self.send_errno is not None
 
     def send(self) -> None:
         for _ in range(PIECES):
@@ -237,6 +247,7 @@ class Exchange:
                 reply=reply,
                 phase="send",
                 timeout=timeout,
+                may_have_run=not self.nothing_taken(),
             )
         if reply and isinstance(self.scanner, CloseScanner) and self.scanner.patience is None:
             return NotClosed(
