@@ -6,6 +6,7 @@ mod flags;
 mod log;
 mod metrics;
 mod namespace;
+mod spoken;
 mod systemd;
 
 use std::path::{Path, PathBuf};
@@ -23,11 +24,12 @@ use crate::exit;
 use crate::shell::quoted;
 use crate::units;
 use backend::{Answers, Notices};
-use flags::{Allowed, Bounds, Ends, File};
+use flags::{Allowed, Bounds, File};
 use log::{Form, Log};
 use metrics::Metrics;
 use metrics::accept_queue::AcceptQueue;
 use metrics::endpoint::{self, Endpoint};
+use spoken::Spoken;
 use systemd::Inherited;
 
 /// Serve a socket: a program of yours answers every message, or the time does
@@ -41,11 +43,6 @@ pub(crate) struct Serve {
     /// way: the way to upgrade
     #[arg(long)]
     replace: bool,
-
-    /// Where a request ends, besides at a half-close: when the receive queue is dry, at a newline,
-    /// or nowhere else
-    #[arg(long, value_name = "WHERE", value_enum, default_value_t)]
-    until: Ends,
 
     /// Threads that accept and answer [default: one per processor]
     #[arg(long, value_name = "N", value_parser = units::count_or_none(THREADS))]
@@ -64,6 +61,8 @@ pub(crate) struct Serve {
 
     #[command(flatten)]
     answers: Answers,
+    #[command(flatten)]
+    spoken: Spoken,
     #[command(flatten)]
     file: File,
     #[command(flatten)]
@@ -98,6 +97,8 @@ impl Serve {
         // First of all: whoever sees the socket may end the server in good order.
         let (stopped, early) = (termination(), termination());
         let mut limits = self.bounds.limits().map_err(misused)?;
+        self.spoken.check().map_err(misused)?;
+        self.spoken.limit(&mut limits);
         self.check_places()?;
         self.allowed.check().map_err(misused)?;
         if let Some(weakness) = self.bounds.weakness() {
@@ -128,7 +129,7 @@ impl Serve {
         tokio::spawn(async move { counting.count_lines().await });
         let address = listener.address().clone();
         let queue = endpoint.as_ref().and_then(|_| AcceptQueue::of(&listener));
-        let mut server = Server::new(listener).until(self.until.into()).limits(limits.clone());
+        let mut server = self.spoken.speak(Server::new(listener)).limits(limits.clone());
         let gauges = server.gauges();
         let serves = {
             let (log, address) = (Arc::clone(&log), address.clone());

@@ -2,6 +2,7 @@
 
 mod examples;
 pub(crate) mod go;
+mod kept;
 mod node;
 mod perl;
 mod php;

@@ -10,3 +10,4 @@ mod server;
 mod successor;
 mod support;
 mod tidy;
+mod wires;

@@ -4,8 +4,8 @@ use std::fs::Metadata;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
-use clap::{Args, ValueEnum};
-use unhang::{Bind, Limits, Until};
+use clap::Args;
+use unhang::{Bind, Limits};
 
 use super::namespace::IdMap;
 use crate::units::{self, Mode, Size, Span};
@@ -89,14 +89,6 @@ pub(super) struct Bounds {
     /// Connections of one user at once [default: no bound]
     #[arg(long, value_name = "N", value_parser = units::count(MANY))]
     max_per_uid: Option<usize>,
-}
-
-#[derive(Clone, Copy, Debug, Default, ValueEnum)]
-pub(super) enum Ends {
-    #[default]
-    Dry,
-    Newline,
-    HalfClose,
 }
 
 impl File {
@@ -205,15 +197,5 @@ impl Bounds {
         limits.queue = self.queue_deadline.0;
         limits.max_per_uid = self.max_per_uid.unwrap_or(limits.max_per_uid);
         Ok(limits)
-    }
-}
-
-impl From<Ends> for Until {
-    fn from(ends: Ends) -> Self {
-        match ends {
-            Ends::Dry => Self::Dry,
-            Ends::Newline => Self::Newline,
-            Ends::HalfClose => Self::HalfClose,
-        }
     }
 }

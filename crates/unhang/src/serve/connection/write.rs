@@ -336,6 +336,8 @@ impl<S: Stream> Connection<S> {
         let may = more_is_there
             && fits
             && !outgoing.flush_only
+            // Its first part went out with what was gathered before it.
+            && !outgoing.begun
             && outgoing.sent == 0
             && outgoing.streamed.is_none()
             && outgoing.gathered.len() < GATHERED;
