@@ -73,7 +73,7 @@ pub(crate) struct Why {
     /// Show unread bytes and a script's variables: they may be secret
     #[arg(long)]
     show_data: bool,
-    /// Do one thing to one connection, PID:FD, and see whether it helps
+    /// Do one thing to one connection, PID:FD:COOKIE, and see whether it helps
     #[arg(long = "try", value_name = "ACTION", conflicts_with_all = ["watch", "json", "probe"], requires = "target")]
     action: Option<Action>,
     /// With --try: do it without asking
@@ -129,7 +129,7 @@ impl Why {
             verdicts.extend(verdict::all_is_well(&facts, &target, &verdicts));
         }
         let text = if self.json {
-            format!("{}\n", json::render(&facts, &target, &verdicts, code))
+            json::printable(&json::render(&facts, &target, &verdicts, code))
         } else {
             self.text(&facts, &verdicts)
         };

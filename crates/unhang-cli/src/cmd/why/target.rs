@@ -18,6 +18,8 @@ pub(crate) enum TargetArgument {
     Process {
         pid: u32,
         fd: Option<u32>,
+        /// Of the socket that it must be: a descriptor's number is used again, a cookie never.
+        cookie: Option<u64>,
     },
 }
 
@@ -38,11 +40,16 @@ impl TargetArgument {
     }
 
     fn process(text: &str) -> Option<Self> {
-        let (pid, fd) = match text.split_once(':') {
-            Some((pid, fd)) => (pid, Some(fd.parse().ok()?)),
-            None => (text, None),
-        };
-        Some(Self::Process { pid: pid.parse().ok()?, fd })
+        let mut parts = text.split(':');
+        let pid = parts.next()?.parse().ok()?;
+        let fd = parts.next().map(|fd| fd.parse().ok());
+        let cookie = parts.next().map(|cookie| cookie.parse().ok());
+        // A part that is there is a number, or all of it is a path.
+        let (fd, cookie) = (
+            fd.map_or(Some(None), |fd| Some(Some(fd?)))?,
+            cookie.map_or(Some(None), |one| Some(Some(one?)))?,
+        );
+        parts.next().is_none().then_some(Self::Process { pid, fd, cookie })
     }
 }
 
@@ -67,7 +74,7 @@ impl Target {
             None => Self::All,
             Some(TargetArgument::Path(path)) => Self::File(SocketFile::look(path)),
             Some(TargetArgument::Abstract(name)) => Self::Abstract([b"\0", &name[..]].concat()),
-            Some(TargetArgument::Process { pid, fd }) => {
+            Some(TargetArgument::Process { pid, fd, .. }) => {
                 if !Path::new("/proc").join(pid.to_string()).exists() {
                     return Err(format!("there is no process {pid}"));
                 }
@@ -139,9 +146,14 @@ mod tests {
     #[test]
     fn a_number_is_a_process_and_a_path_may_say_otherwise() {
         let asked = |text: &str| TargetArgument::parse(text.as_ref());
-        assert_eq!(asked("12"), Ok(TargetArgument::Process { pid: 12, fd: None }));
-        assert_eq!(asked("12:3"), Ok(TargetArgument::Process { pid: 12, fd: Some(3) }));
-        for path in ["./12", "12:x", "a:3", "/run/s", "s"] {
+        assert_eq!(asked("12"), Ok(TargetArgument::Process { pid: 12, fd: None, cookie: None }));
+        assert_eq!(
+            asked("12:3"),
+            Ok(TargetArgument::Process { pid: 12, fd: Some(3), cookie: None })
+        );
+        let whole = TargetArgument::Process { pid: 12, fd: Some(3), cookie: Some(77) };
+        assert_eq!(asked("12:3:77"), Ok(whole));
+        for path in ["./12", "12:3:x", "12:3:7:7", "12:x", "a:3", "/run/s", "s"] {
             assert_eq!(asked(path), Ok(TargetArgument::Path(path.into())), "{path}");
         }
         assert_eq!(asked("@app"), Ok(TargetArgument::Abstract(b"app".to_vec())));

@@ -48,8 +48,8 @@ impl Connection {
     /// The one that a process and descriptor hold an end of.
     fn find(facts: &Facts, asked: &TargetArgument) -> Result<Self, Refusal> {
         let usage = |text: &str| Err(Refusal::Usage(text.to_owned()));
-        let TargetArgument::Process { pid, fd: Some(fd) } = asked else {
-            return usage("expected one connection, as PID:FD; `unhang why PATH` names it");
+        let TargetArgument::Process { pid, fd: Some(fd), cookie } = asked else {
+            return usage("expected one connection, as PID:FD:COOKIE; `unhang why PATH` names it");
         };
         let holds = |socket: &&Socket| {
             let held = facts.holders.get(&socket.inode);
@@ -58,6 +58,11 @@ impl Connection {
         let Some(one) = facts.sockets.values().find(holds) else {
             return Err(Refusal::Failed(format!("{pid}:{fd} is no Unix socket that may be seen")));
         };
+        if cookie.is_some_and(|cookie| cookie != one.cookie) {
+            return Err(Refusal::Failed(format!(
+                "{pid}:{fd} is another connection by now; nothing was done"
+            )));
+        }
         let Some(other) = one.peer_inode().and_then(|peer| facts.sockets.get(&peer)) else {
             return Err(Refusal::Failed(format!("{pid}:{fd} is not connected any more")));
         };
@@ -73,6 +78,14 @@ impl Connection {
             Action::Release => &self.server,
             Action::HalfClose | Action::Newline => &self.client,
         }
+    }
+
+    /// The end that the process has at this descriptor.
+    fn end_at(&self, facts: &Facts, pid: u32, fd: u32) -> Option<&Socket> {
+        let is_held = |end: &&Socket| {
+            facts.holders.get(&end.inode).is_some_and(|held| held.contains(&(pid, fd)))
+        };
+        [&self.client, &self.server].into_iter().find(is_held)
     }
 
     /// Both ends are what they were, to the cookie.
@@ -103,6 +116,13 @@ pub(crate) fn attempt(
         return Err(Refusal::Failed("the holder of that end may not be seen".to_owned()));
     };
     let announced = announce(facts, &connection, action);
+    if let (true, TargetArgument::Process { pid, fd: Some(fd), cookie: None }) = (yes, asked) {
+        let here = connection.end_at(facts, *pid, *fd).map_or(0, |end| end.cookie);
+        return Err(Refusal::Usage(format!(
+            "--yes takes the connection as PID:FD:COOKIE, here {pid}:{fd}:{here}: the number of a \
+             process or descriptor may be another's by now"
+        )));
+    }
     confirm(&announced, yes)?;
 
     let failed = |error: io::Error| Refusal::Failed(format!("{pid}:{fd}: {error}"));
@@ -125,7 +145,9 @@ pub(crate) fn attempt(
 /// Who half-closed it is not known: the kernel shows the same where a server shuts its input.
 fn ended(facts: &Facts, connection: &Connection) -> String {
     let held = facts.holders.get(&connection.server.inode).and_then(|held| held.first());
-    let server = held.map_or("PID:FD".to_owned(), |(pid, fd)| format!("{pid}:{fd}"));
+    let cookie = connection.server.cookie;
+    let server =
+        held.map_or("PID:FD:COOKIE".to_owned(), |(pid, fd)| format!("{pid}:{fd}:{cookie}"));
     format!(
         "the client has ended its request already (or the server shut its input), and nothing can \
          be added; to end the reply instead: unhang why --try release {server}"
@@ -204,7 +226,7 @@ pub(crate) fn target(asked: Option<&TargetArgument>) -> Result<(TargetArgument, 
             Ok((asked.clone(), target))
         }
         _ => Err(Refusal::Usage(
-            "--try acts on one connection, as PID:FD; `unhang why PATH` names it".to_owned(),
+            "--try acts on one connection, as PID:FD:COOKIE; `unhang why PATH` names it".to_owned(),
         )),
     }
 }

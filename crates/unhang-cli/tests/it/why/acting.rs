@@ -21,10 +21,10 @@ pub(super) fn attempt(stage: &Stage, arguments: &[&str]) -> (Option<i32>, String
     (output.status.code(), said(&output))
 }
 
-/// `PID:FD` of an end.
+/// `PID:FD:COOKIE` of an end.
 pub(super) fn end(end: &Value) -> String {
     let owner = &end["owners"][0];
-    format!("{}:{}", owner["pid"], owner["fd"])
+    format!("{}:{}:{}", owner["pid"], owner["fd"], end["cookie"])
 }
 
 fn said(output: &Output) -> String {
@@ -50,6 +50,27 @@ fn release_ends_the_reply_and_the_server_serves_on() {
         assert!(stage.player_mut(1).wait().success(), "the client has got its reply and its end");
         stage.play("call", "ready");
     }
+}
+
+/// The process or descriptor may be another's by the time that the line is run: it ended a healthy
+/// conversation.
+#[test]
+fn only_the_connection_that_was_looked_at_is_acted_on() {
+    let mut stage = Stage::new(User::Me);
+    stage.play("serve-forget", "listening");
+    stage.play("call", "ready");
+    let finding = finds(&stage, "forgotten", "likely");
+    let connection = end(&finding["server"]);
+    let (place, cookie) = connection.rsplit_once(':').unwrap();
+    let other = format!("{place}:{}", cookie.parse::<u64>().unwrap() + 1);
+    let (code, text) = attempt(&stage, &["release", &other, "--yes"]);
+    assert_eq!(code, Some(1), "{text}");
+    assert!(text.contains("another connection by now"), "{text}");
+    let (code, text) = attempt(&stage, &["release", place, "--yes"]);
+    assert_eq!(code, Some(2), "{text}");
+    assert!(text.contains(&connection), "{text}");
+    // It still waits.
+    finds(&stage, "forgotten", "likely");
 }
 
 #[test]

@@ -10,6 +10,7 @@ use crate::cmd::why::facts::Facts;
 use crate::cmd::why::see::file::Found;
 use crate::cmd::why::target::Target;
 use crate::cmd::why::verdict::{self, End, Evidence, Held, Verdict};
+use crate::shell::is_hidden;
 use crate::sock_diag::FileId;
 
 /// Grows with every change that could break a reader.
@@ -61,6 +62,19 @@ fn asked(target: &Target) -> Value {
 
 fn device(id: FileId) -> String {
     format!("{}:{}", id.major, id.minor)
+}
+
+/// On one line, and nothing in it acts on a terminal: JSON itself lets much of Unicode pass.
+pub(crate) fn printable(object: &Value) -> String {
+    let mut text = String::new();
+    for one in object.to_string().chars() {
+        match is_hidden(one) {
+            true => text
+                .extend(one.encode_utf16(&mut [0; 2]).iter().map(|unit| format!("\\u{unit:04x}"))),
+            false => text.push(one),
+        }
+    }
+    text + "\n"
 }
 
 /// Processes that were passed over, as they did not let themselves be read or time was up.
@@ -189,4 +203,17 @@ fn location(place: &Location) -> Value {
         "request": place.request,
         "variables": place.variables.iter().cloned().collect::<BTreeMap<_, _>>(),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_character_of_it_acts_on_a_terminal_and_it_means_the_same() {
+        let object = json!({ "name": "a\u{202e}\u{9b}\n\u{e0001}é\"\\" });
+        let text = printable(&object);
+        assert!(!text.trim_end().chars().any(is_hidden), "{text}");
+        assert_eq!(serde_json::from_str::<Value>(&text).unwrap(), object);
+    }
 }

@@ -70,7 +70,7 @@ fn remedy(verdict: &Verdict, server: &Endpoint<'_>, client: &Endpoint<'_>) -> Op
         _ => return None,
     };
     let (process, fd) = end.holders.first()?;
-    Some(format!("unhang why --try {action} {}:{fd}", process.pid))
+    Some(format!("unhang why --try {action} {}:{fd}:{}", process.pid, end.socket.cookie))
 }
 
 /// By the client's end, whose server's is no more.

@@ -8,7 +8,7 @@ use crate::cmd::why::endpoint::Endpoint;
 use crate::cmd::why::facts::{Facts, is_same_address};
 use crate::cmd::why::see::file::{Bound, Found, SocketFile};
 use crate::cmd::why::target::Target;
-use crate::shell::quoted_path;
+use crate::shell::quoted_for_any_shell;
 use crate::sock_diag::{Kind, Socket};
 
 pub(super) fn judge(facts: &Facts, target: &Target) -> Vec<Verdict> {
@@ -171,7 +171,10 @@ fn stale(file: &SocketFile, certainty: Certainty) -> Verdict {
         format!(" (bound {})", made.strftime("%Y-%m-%d %H:%M:%S"))
     });
     let headline = format!("{path} is there{bound}, but nobody has it open: clients are refused");
-    Verdict::new(Code::StaleFile, certainty, headline)
-        .fix("start the server; let it prove that the file is stale, and unlink it, before bind()")
-        .now(format!("rm {}", quoted_path(&file.path)))
+    let verdict = Verdict::new(Code::StaleFile, certainty, headline)
+        .fix("start the server; let it prove that the file is stale, and unlink it, before bind()");
+    match quoted_for_any_shell(&file.path) {
+        Some(path) => verdict.now(format!("rm {path}")),
+        None => verdict,
+    }
 }

@@ -44,7 +44,8 @@ impl<'a> Http<'a> {
             for connection in words(&self.memory.up_to(Address(reader), READER).unwrap_or_default())
             {
                 let Some(Some(at)) = serving.get(&connection) else { continue };
-                let leads_back = self.memory.up_to(Address(connection), CONNECTION)?;
+                let leads_back =
+                    self.memory.up_to(Address(connection), CONNECTION).unwrap_or_default();
                 if words(&leads_back).any(|word| word == reader) {
                     return self.goroutines.waiting(*at);
                 }

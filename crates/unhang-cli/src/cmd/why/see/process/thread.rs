@@ -9,6 +9,7 @@ use super::descriptors::Descriptors;
 use super::sched::{Clock, Sched};
 use crate::cmd::why::helper::Helper;
 use crate::cmd::why::helper::question::{Program, Question};
+use crate::shell::is_hidden;
 
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Thread {
@@ -172,7 +173,7 @@ impl Stat {
         let close = line.iter().rposition(|byte| *byte == b')')?;
         let name = String::from_utf8_lossy(line.get(open + 1..close)?);
         // A program names itself, and is not to write to our terminal with that.
-        let name = name.chars().map(|one| if one.is_control() { '?' } else { one }).collect();
+        let name = name.chars().map(|one| if is_hidden(one) { '?' } else { one }).collect();
         let rest = std::str::from_utf8(line.get(close + 1..)?).ok()?;
         let columns: Vec<_> = rest.split_ascii_whitespace().collect();
         // The manual counts from 1 and the state is its third.
@@ -204,6 +205,14 @@ mod tests {
         assert_eq!((&*stat.name, stat.state, stat.cpu), ("a ) (b", 'S', 5));
         assert_eq!(stat.parent, 1);
         assert!((stat.ran - 420.0).abs() < 0.1 && stat.flags == 4_194_304);
+    }
+
+    /// It turned the rest of the line around.
+    #[test]
+    fn a_name_cannot_act_on_the_terminal() {
+        let line =
+            String::from_utf8(STAT.to_vec()).unwrap().replace("(a ) (b)", "(a\u{202e}\u{9b}b)");
+        assert_eq!(Stat::parse(line.as_bytes()).unwrap().name, "a??b");
     }
 
     #[test]
