@@ -108,8 +108,8 @@ impl<'a> Endpoint<'a> {
                 sleeping.push(thread.tid);
                 WaitingThread { process, thread, activity: facts.activity(thread) }
             });
-            let watched = epoll.watched.iter().map(|one| one.inode);
-            let is_sole = is_sole(facts, process, self.socket.inode, watched);
+            let others = epoll.conversations(|inode| is_conversation(facts, process, inode));
+            let is_sole = others.iter().all(|other| *other == self.socket.inode);
             self.loops.push(Loop { fd, registration, sleeper, is_sole });
         }
         sleeping
@@ -118,8 +118,8 @@ impl<'a> Endpoint<'a> {
     fn add_poll(&mut self, facts: &Facts, waiter: WaitingThread<'a>, watch: Watch, all: &[Watch]) {
         let process = waiter.process;
         let inode = |watch: &Watch| process.descriptors.as_ref()?.inode(watch.fd);
-        let watched = all.iter().filter_map(inode).map(u64::from);
-        let is_sole = is_sole(facts, process, self.socket.inode, watched);
+        let others = all.iter().filter_map(inode).filter(|other| *other != self.socket.inode);
+        let is_sole = !others.into_iter().any(|other| is_conversation(facts, process, other));
         if is_sole && watch.reads {
             self.readers.push(waiter);
         } else if is_sole && watch.writes {
@@ -170,17 +170,9 @@ impl<'a> Endpoint<'a> {
     }
 }
 
-fn is_sole(
-    facts: &Facts,
-    process: &Process,
-    inode: u32,
-    mut watched: impl Iterator<Item = u64>,
-) -> bool {
-    let Some(descriptors) = &process.descriptors else { return false };
-    let is_other_conversation = |other: u32| {
-        other != inode
-            && descriptors.find(other).is_some()
-            && !facts.is_own_pair(process.pid, other)
-    };
-    !watched.any(|other| u32::try_from(other).is_ok_and(is_other_conversation))
+/// A socket of the process whose other end is another's.
+fn is_conversation(facts: &Facts, process: &Process, inode: u32) -> bool {
+    let is_held =
+        process.descriptors.as_ref().is_some_and(|descriptors| descriptors.find(inode).is_some());
+    is_held && !facts.is_own_pair(process.pid, inode)
 }

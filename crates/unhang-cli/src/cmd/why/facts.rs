@@ -1,6 +1,7 @@
 //! Everything that was seen, joined: sockets, who holds them, and where those processes' threads
 //! are. And the gate: of two samples, only what is the same in both counts as standing still.
 
+use std::cell::OnceCell;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::time::Duration;
 
@@ -38,6 +39,16 @@ pub(crate) struct Facts {
     pub(crate) path_states: HashMap<u32, PathState>,
     pub(crate) details: Details,
     pub(crate) visibility: Visibility,
+    index: OnceCell<Index>,
+}
+
+/// Where the listeners are found: there may be thousands, and as many sockets that ask for theirs.
+#[derive(Debug, Default)]
+struct Index {
+    by_file: HashMap<FileId, u32>,
+    by_name: HashMap<Vec<u8>, u32>,
+    /// The listener in whose queue a client waits.
+    queue_of: HashMap<u32, u32>,
 }
 
 /// How a thread moved between two samples.
@@ -103,6 +114,7 @@ impl Facts {
         let listens = |socket: &&Socket| socket.state == State::Listening;
         self.listening = sockets.values().filter(listens).map(|socket| socket.inode).collect();
         self.sockets = sockets;
+        self.index = OnceCell::new();
     }
 
     /// Notes the queues of the first sample.
@@ -131,7 +143,13 @@ impl Facts {
 
     /// The listener that has this socket's name: of an accepted socket, the one that accepted it.
     pub(crate) fn listener_of(&self, socket: &Socket) -> Option<&Socket> {
-        self.listeners().find(|listener| is_same_address(listener, socket))
+        let index = self.index();
+        let inode = match socket.file {
+            Some(file) => index.by_file.get(&file),
+            None if socket.name.starts_with(b"\0") => index.by_name.get(&socket.name),
+            None => None,
+        };
+        self.sockets.get(inode?)
     }
 
     pub(crate) fn listeners(&self) -> impl Iterator<Item = &Socket> {
@@ -140,7 +158,22 @@ impl Facts {
 
     /// The listener in whose queue this client's end waits.
     pub(crate) fn queue_of(&self, inode: u32) -> Option<&Socket> {
-        self.listeners().find(|listener| listener.pending.contains(&inode))
+        self.sockets.get(self.index().queue_of.get(&inode)?)
+    }
+
+    fn index(&self) -> &Index {
+        self.index.get_or_init(|| {
+            let mut index = Index::default();
+            for listener in self.listeners() {
+                match listener.file {
+                    Some(file) => index.by_file.insert(file, listener.inode),
+                    None => index.by_name.insert(listener.name.clone(), listener.inode),
+                };
+                let queued = listener.pending.iter().map(|client| (*client, listener.inode));
+                index.queue_of.extend(queued);
+            }
+            index
+        })
     }
 
     /// The end that a server accepted: it bears its listener's name, and its client's end none.

@@ -7,6 +7,8 @@ use std::io;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use rustix::process::{Resource, Rlimit};
+
 use crate::cmd::why::facts::{Connecting, Facts, Former, Visibility, activity, unchanged};
 use crate::cmd::why::helper::Helper;
 use crate::cmd::why::helper::question::Question;
@@ -25,6 +27,7 @@ const SAMPLES: u32 = 4;
 
 /// Watches the system for the length of the window.
 pub(crate) fn gather(target: &Target, window: Duration, helper: &Helper) -> io::Result<Facts> {
+    raise_limit();
     // Without the number: ENOENT from here does not mean what it does from the kernel's sockets.
     let unreadable = |error| io::Error::other(format!("/proc cannot be read: {error}"));
     let pids = process::pids().map_err(unreadable)?;
@@ -65,6 +68,16 @@ pub(crate) fn gather(target: &Target, window: Duration, helper: &Helper) -> io::
     let unread: Vec<_> = unread.copied().collect();
     facts.hidden.extend(unread);
     Ok(facts)
+}
+
+/// A look opens few files at once, but on behalf of many: as many as may be.
+fn raise_limit() {
+    let limit = rustix::process::getrlimit(Resource::Nofile);
+    // Refused only if another process lowers it meanwhile; then the old one has to do.
+    let _ = rustix::process::setrlimit(
+        Resource::Nofile,
+        Rlimit { current: limit.maximum, maximum: limit.maximum },
+    );
 }
 
 /// Who holds which socket, and who does not let this user see it.
@@ -190,8 +203,9 @@ fn look_again(
     }
     for (pid, was) in before {
         let Some(process) = process::read(*pid, &mut clock, helper) else { continue };
+        let threads: HashMap<u32, _> = was.threads.iter().map(|was| (was.tid, was)).collect();
         for thread in &process.threads {
-            if let Some(was) = was.threads.iter().find(|was| was.tid == thread.tid) {
+            if let Some(was) = threads.get(&thread.tid) {
                 facts.activities.insert(thread.tid, activity(was, thread, window));
             }
         }

@@ -16,6 +16,15 @@ pub(crate) fn id_as_seen_by(pid: u32, name: &[u8]) -> io::Result<FileId> {
     id_of(&open_as_seen_by(pid, name)?, &pid.to_string())
 }
 
+/// Whether the name leads the process to this very file. The table of mounts, which may be long, is
+/// asked only if `stat()` alone does not tell.
+pub(crate) fn leads_to(pid: u32, name: &[u8], wanted: FileId) -> bool {
+    let Ok(file) = open_as_seen_by(pid, name) else { return false };
+    let Ok(status) = file.metadata() else { return false };
+    status.ino() & u64::from(u32::MAX) == u64::from(wanted.inode)
+        && (major(status.dev()), minor(status.dev())) == (wanted.major, wanted.minor)
+}
+
 /// The file that the name of a socket leads one process to, which may have another root than we, or
 /// a directory to begin at. As `connect()` does, this follows links; and they, too, are the process's: an
 /// absolute one begins at its root.
@@ -74,9 +83,9 @@ fn mounted_device(file: &File, process: &str) -> Option<(u32, u32)> {
 
 /// The third column of the mount's line: `MOUNT PARENT MAJOR:MINOR ROOT …`, `proc_pid_mountinfo(5)`.
 fn device_of(mount: &str, mounts: &str) -> Option<(u32, u32)> {
-    let mut lines = mounts.lines().map(|line| line.split(' ').collect::<Vec<_>>());
-    let line = lines.find(|columns| columns.first() == Some(&mount))?;
-    let (major, minor) = line.get(2)?.split_once(':')?;
+    let rest = |line: &'_ str| line.strip_prefix(mount)?.strip_prefix(' ').map(str::len);
+    let (line, length) = mounts.lines().find_map(|line| Some((line, rest(line)?)))?;
+    let (major, minor) = line.get(line.len() - length..)?.split(' ').nth(1)?.split_once(':')?;
     Some((major.parse().ok()?, minor.parse().ok()?))
 }
 

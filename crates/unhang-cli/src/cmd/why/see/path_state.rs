@@ -25,6 +25,9 @@ impl PathState {
     /// None where the listener's own view of the files may not be seen, or is not known: it may have
     /// left the directory that it gave a relative name in.
     pub(crate) fn of(pid: u32, name: &[u8], bound: FileId) -> Option<Self> {
+        if file_id::leads_to(pid, name, bound) {
+            return Some(Self::Same);
+        }
         let is_relative = name.first() != Some(&b'/');
         match file_id::id_as_seen_by(pid, name) {
             Ok(found) if found == bound => Some(Self::Same),

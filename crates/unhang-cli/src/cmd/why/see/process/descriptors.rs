@@ -1,6 +1,7 @@
 //! Which descriptors a process holds, and what they lead to: `/proc/PID/fd`.
 
-use std::collections::BTreeSet;
+use std::cell::OnceCell;
+use std::collections::{BTreeSet, HashMap};
 use std::fs;
 use std::io;
 use std::path::Path;
@@ -17,9 +18,20 @@ pub(crate) struct Descriptors {
     pub(crate) epolls: Vec<Epoll>,
     /// The number that the next one would get.
     pub(crate) next: u32,
+    /// The first descriptor of each socket: there may be thousands, and as many questions for each.
+    pub(crate) by_inode: OnceCell<HashMap<u32, u32>>,
 }
 
 impl Descriptors {
+    pub(crate) fn new(
+        sockets: Vec<(u32, u32)>,
+        pipes: Vec<(u32, u32)>,
+        epolls: Vec<Epoll>,
+        next: u32,
+    ) -> Self {
+        Self { sockets, pipes, epolls, next, by_inode: OnceCell::new() }
+    }
+
     pub(crate) fn inode(&self, fd: u32) -> Option<u32> {
         let at = self.sockets.binary_search_by_key(&fd, |socket| socket.0).ok()?;
         Some(self.sockets.get(at)?.1)
@@ -37,7 +49,8 @@ impl Descriptors {
 
     /// The descriptor under which this process has the socket.
     pub(crate) fn find(&self, inode: u32) -> Option<u32> {
-        self.sockets.iter().find(|socket| socket.1 == inode).map(|socket| socket.0)
+        let index = || self.sockets.iter().rev().map(|(fd, inode)| (*inode, *fd)).collect();
+        self.by_inode.get_or_init(index).get(&inode).copied()
     }
 }
 
