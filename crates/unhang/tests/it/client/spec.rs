@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 use tempfile::TempDir;
-use unhang::{Client, Error, ErrorKind, LengthPrefix, ReplyEnds};
+use unhang::{Client, ClientWire, Delimiter, Error, ErrorKind, LengthPrefix, ReplyEnds};
 
 use super::block_on;
 
@@ -27,8 +27,8 @@ fn each_mode_of_the_bad_server_gives_what_the_specification_says() {
     let wrong: Vec<String> = block_on(async {
         let mut calls = tokio::task::JoinSet::new();
         for (number, case) in cases["cases"].as_array().unwrap().iter().enumerate() {
-            // The others are for clients that keep connections, which this one does not.
-            if case.get("via").is_none() {
+            // Not HTTP: this client asks for POST / alone.
+            if case["via"] != "http" {
                 let path = folder.path().join(format!("{number}.sock"));
                 calls.spawn(outcome(case.clone(), path));
             }
@@ -40,28 +40,49 @@ fn each_mode_of_the_bad_server_gives_what_the_specification_says() {
 
 /// What is wrong with it.
 async fn outcome(case: Value, path: PathBuf) -> Option<String> {
-    let (options, expected) = (&case["options"], &case["expect"][0]);
+    let client = client(&case, path);
+    let deadline = Duration::from_secs_f64(case["options"]["timeout"].as_f64().unwrap());
+    let pause = Duration::from_secs_f64(case["pause"].as_f64().unwrap_or(0.0));
+    let requests = case["requests"].as_array().unwrap();
+    for (request, expected) in requests.iter().zip(case["expect"].as_array().unwrap()) {
+        let started = Instant::now();
+        let result = client.call(bytes(request)).await;
+        let late = started.elapsed() > deadline + SLACK;
+        let wrong = match &result {
+            Ok(reply) => {
+                expected.get("reply").is_none_or(|whole| content(&case, reply) != bytes(whole))
+            }
+            Err(error) => is_wrong(error, expected),
+        };
+        if late || wrong {
+            return Some(format!("{}: {result:?}", case["name"]));
+        }
+        tokio::time::sleep(pause).await;
+    }
+    None
+}
+
+fn client(case: &Value, path: PathBuf) -> Client {
+    let options = &case["options"];
     let deadline = Duration::from_secs_f64(options["timeout"].as_f64().unwrap());
     let mut client = Client::new(path).deadline(deadline).reply_ends(ends(&options["ends"]));
+    if case["via"] == "lines" {
+        client = client.wire(ClientWire::Lines(Delimiter::Newline));
+    }
     if let Some(half_close) = options["half_close"].as_bool() {
         client = client.half_close(half_close);
     }
     if let Some(limit) = options["max_reply"].as_u64() {
         client = client.max_reply(limit.try_into().unwrap());
     }
-    let started = Instant::now();
-    let result = client.call(bytes(&case["requests"][0])).await;
-    let late = started.elapsed() > deadline + SLACK;
-    let wrong = match &result {
-        // Here the length is part of the reply.
-        Ok(reply) => {
-            let prefix =
-                options["ends"]["bytes"].as_u64().map_or(0, |size| size.try_into().unwrap());
-            expected.get("reply").is_none_or(|whole| reply[prefix..] != bytes(whole))
-        }
-        Err(error) => is_wrong(error, expected),
-    };
-    (late || wrong).then(|| format!("{}: {result:?}", case["name"]))
+    client
+}
+
+/// The reply without its length, which is part of it here.
+fn content<'a>(case: &Value, reply: &'a [u8]) -> &'a [u8] {
+    let size = case["options"]["ends"]["bytes"].as_u64().unwrap_or(0);
+    let reply = &reply[usize::try_from(size).unwrap()..];
+    if case["via"] == "lines" { reply.strip_suffix(b"\n").unwrap_or(reply) } else { reply }
 }
 
 fn is_wrong(error: &Error, expected: &Value) -> bool {
@@ -85,6 +106,7 @@ fn described(kind: &ErrorKind) -> (&'static str, Option<&[u8]>, Option<&str>) {
         ErrorKind::BrokenReply { partial, .. } => ("malformed_reply", Some(partial), None),
         ErrorKind::ReplyTooLarge { .. } => ("reply_too_large", None, None),
         ErrorKind::Refused { reason, reply } => ("server_error", Some(reply), Some(reason)),
+        ErrorKind::BadSetting { .. } => ("invalid_argument", None, None),
         _ => ("another", None, None),
     }
 }
