@@ -12,7 +12,7 @@ use Unhang\Quietly;
  * takes is closed by the reader: a TCP socket with SO_LINGER may make that close last as long as its sender likes.
  *
  * Linux 6.16 and newer refuse them for us. On older kernels the client looks before it reads, reads nothing that has
- * some, and lets a child process close what lies unread: the kernel lingers for no process that ends. Without
+ * some, and lets a child process close what lies unread: the kernel does not linger for a process that ends. Without
  * ext/sockets there is no way to do either.
  *
  * @internal

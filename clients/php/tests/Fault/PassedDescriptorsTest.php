@@ -19,8 +19,12 @@ use Unhang\Wire;
  * Servers that pass sockets whose close takes four seconds each. Whoever closes the last copy waits.
  *
  * @requires extension sockets
+ * @requires extension pcntl
+ * @requires extension posix
  */
 #[RequiresPhpExtension('sockets')]
+#[RequiresPhpExtension('pcntl')]
+#[RequiresPhpExtension('posix')]
 final class PassedDescriptorsTest extends FaultTestCase
 {
     protected function setUp(): void

@@ -156,11 +156,19 @@ $behaviours = [
     },
     'answers-and-passes-lingering-sockets' => static function ($peer): void {
         untilSomethingCame($peer);
-        $control = ['level' => SOL_SOCKET, 'type' => SCM_RIGHTS, 'data' => [lingering()]];
-        socket_sendmsg(socket_import_stream($peer), ['iov' => ["one\nx"], 'control' => [$control]], 0);
-        // The copy under way is the last: the client's close is the one that takes long.
-        unset($control);
-        stream_get_contents($peer);
+        [$go, $wait] = stream_socket_pair(STREAM_PF_UNIX, STREAM_SOCK_STREAM, 0);
+        $passed = lingering();
+        // The client's copy must be the last, and this server must not wait for its own. So a child sends and ends: the
+        // kernel does not linger for a process that ends.
+        pcntl_signal(SIGCHLD, SIG_IGN);
+        if (pcntl_fork() === 0) {
+            fgets($wait);
+            $control = ['level' => SOL_SOCKET, 'type' => SCM_RIGHTS, 'data' => [$passed]];
+            socket_sendmsg(socket_import_stream($peer), ['iov' => ["one\nx"], 'control' => [$control]], 0);
+            posix_kill(getmypid(), SIGKILL);
+        }
+        unset($passed);
+        fwrite($go, "\n");
     },
     'sends-this-and-keeps' => static function ($peer) use ($argument): void {
         stream_get_contents($peer);
