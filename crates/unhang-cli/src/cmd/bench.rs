@@ -19,6 +19,7 @@ mod server;
 mod tally;
 mod target;
 mod unreachable;
+mod wire;
 
 use std::pin::pin;
 use std::process::ExitCode;

@@ -4,6 +4,7 @@ mod bad_servers;
 mod descriptors;
 mod drain;
 mod good_server;
+mod kept;
 mod listener;
 mod output;
 mod unreachable;

@@ -2,6 +2,8 @@
 
 mod http;
 
+use std::borrow::Cow;
+
 use http::HttpReader;
 use memchr::memchr;
 
@@ -22,6 +24,22 @@ pub struct Taken {
     pub used: usize,
     /// Whether the reply ends with them. The next input begins another one.
     pub is_whole: bool,
+}
+
+/// A message as a request of HTTP/1.1.
+pub fn http_request(message: &[u8]) -> Vec<u8> {
+    let length = message.len();
+    let head = format!("POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: {length}\r\n\r\n");
+    [head.as_bytes(), message].concat()
+}
+
+/// A message with its delimiter once, or none if it would be two messages.
+pub fn delimited(message: &[u8], delimiter: u8) -> Option<Cow<'_, [u8]>> {
+    match message.strip_suffix(&[delimiter]) {
+        Some(text) if !text.contains(&delimiter) => Some(message.into()),
+        None if !message.contains(&delimiter) => Some([message, &[delimiter]].concat().into()),
+        _ => None,
+    }
 }
 
 impl FrameReader {

@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use super::frame::FrameReader;
+use super::frame::{FrameReader, delimited, http_request};
 use crate::wire::lines::Delimiter;
 
 /// How a client speaks. The server must speak the same: see `unhang serve --wire`.
@@ -29,13 +29,7 @@ impl ClientWire {
         match self {
             Self::OneShot => Ok(message.into()),
             Self::Lines(delimiter) => line(delimiter, message),
-            Self::Http => {
-                let length = message.len();
-                let head = format!(
-                    "POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: {length}\r\n\r\n"
-                );
-                Ok([head.as_bytes(), message].concat().into())
-            }
+            Self::Http => Ok(http_request(message).into()),
         }
     }
 
@@ -60,18 +54,15 @@ impl ClientWire {
 }
 
 fn line(delimiter: Delimiter, message: &[u8]) -> Result<Cow<'_, [u8]>, &'static str> {
-    let end = delimiter.byte();
-    let text = message.strip_suffix(&[end]).unwrap_or(message);
-    match (text.contains(&end), delimiter) {
-        (false, _) if text.len() < message.len() => Ok(message.into()),
-        (false, _) => Ok([message, &[end]].concat().into()),
-        (true, Delimiter::Newline) => {
-            Err("expected a message of one line, got a newline within it: it would be two messages")
+    let line = delimited(message, delimiter.byte());
+    line.ok_or(match delimiter {
+        Delimiter::Newline => {
+            "expected a message of one line, got a newline within it: it would be two messages"
         }
-        (true, Delimiter::Nul) => {
-            Err("expected a message without NUL bytes, got one within it: it would be two messages")
+        Delimiter::Nul => {
+            "expected a message without NUL bytes, got one within it: it would be two messages"
         }
-    }
+    })
 }
 
 #[cfg(test)]

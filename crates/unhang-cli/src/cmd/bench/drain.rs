@@ -13,6 +13,7 @@ use super::driver::{BUFFER, Watch, timespec};
 use super::exchange::{Exchange, Script, Step};
 use super::server::Server;
 use super::tally::{Ended, Tally};
+use super::wire::Wire;
 use warden::Warden;
 
 #[derive(Clone, Debug)]
@@ -116,14 +117,18 @@ impl Drain {
             let left = (began + self.timeout).saturating_duration_since(Instant::now());
             let slice = timespec(left.min(SLICE));
             // Interrupted: as good as a slice that is over.
-            let _ = poll(&mut [PollFd::new(last, PollFlags::RDHUP)], Some(&slice));
+            let awaited = match script.wire {
+                Wire::OneShot => PollFlags::RDHUP,
+                Wire::Lines | Wire::Http => PollFlags::IN,
+            };
+            let _ = poll(&mut [PollFd::new(last, awaited)], Some(&slice));
             time = began.elapsed();
             waiting.retain_mut(|exchange| {
                 let mut step = exchange.go_on(script, &mut buffer);
                 if matches!(step, Step::Waits) && left.is_zero() {
-                    step = exchange.at_deadline(&script.expected, &mut buffer);
+                    step = exchange.at_deadline(script, &mut buffer);
                 }
-                count(step, time, watch, tally)
+                count(step, (exchange, script.depth), time, watch, tally)
             });
         }
         Some(time)
@@ -164,19 +169,28 @@ fn enqueue(
 }
 
 /// Whether it goes on.
-fn count(step: Step, time: Duration, watch: &Watch, tally: &mut Tally) -> bool {
-    let ended = match step {
+fn count(
+    step: Step,
+    (exchange, depth): (&Exchange, usize),
+    time: Duration,
+    watch: &Watch,
+    tally: &mut Tally,
+) -> bool {
+    match step {
         Step::Waits => return true,
         Step::Done(ended) => {
-            tally.count(ended, time);
-            ended
+            for (ended, count) in exchange.counts(ended, depth) {
+                for _ in 0..count {
+                    tally.count(ended, time);
+                    watch.count(ended);
+                }
+            }
         }
         Step::ConnectFailed(error) => {
             tally.connect_failed(error, time);
-            Ended::ConnectFailed
+            watch.count(Ended::ConnectFailed);
         }
-    };
-    watch.count(ended);
+    }
     false
 }
 

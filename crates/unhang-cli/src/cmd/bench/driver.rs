@@ -16,6 +16,7 @@ use rustix::io::Errno;
 use super::exchange::{Exchange, Script, Step};
 use super::pace::{Next, Pace};
 use super::tally::{Ended, Tally};
+use crate::connection::Connection;
 
 /// What the threads tell while they run, and what they are told.
 #[derive(Debug, Default)]
@@ -81,6 +82,8 @@ pub(super) struct Driver<'a> {
 #[derive(Debug, Default)]
 struct Client {
     exchange: Option<Exchange>,
+    /// Between two exchanges.
+    kept: Option<Connection>,
     /// How many it has begun: tells an event of the one before from one of this.
     nth: u32,
 }
@@ -150,15 +153,23 @@ impl<'a> Driver<'a> {
                 self.tally.late_generator += u64::from(since >= self.free_since);
             }
             self.free.pop();
-            self.pace.begun();
+            for _ in 0..self.script.depth {
+                self.pace.begun();
+            }
             self.connect(client, Knock { since, deadline: now + self.timeout }, true)?;
         }
         Ok(())
     }
 
     fn connect(&mut self, client: usize, knock: Knock, is_first: bool) -> io::Result<()> {
+        if let Some(kept) = self.clients[client].kept.take() {
+            let exchange = Exchange::again(kept, self.script, knock.since, knock.deadline);
+            if self.begin(client, exchange)? {
+                return Ok(());
+            }
+        }
         match Exchange::connect(self.script, knock.since, knock.deadline) {
-            Ok(exchange) => self.begin(client, exchange),
+            Ok(exchange) => self.begin(client, exchange).map(|_| ()),
             Err(Errno::AGAIN) => {
                 self.tally.queue_full += u64::from(is_first);
                 self.paused.push_back((Instant::now() + PAUSE, client, Some(knock)));
@@ -171,15 +182,22 @@ impl<'a> Driver<'a> {
         }
     }
 
-    fn begin(&mut self, client: usize, mut exchange: Exchange) -> io::Result<()> {
+    /// Whether it has: not on a kept connection that the server has ended meanwhile.
+    fn begin(&mut self, client: usize, mut exchange: Exchange) -> io::Result<bool> {
         exchange.begin(self.script);
+        if exchange.is_stale() {
+            return Ok(false);
+        }
         let slot = &mut self.clients[client];
         slot.nth = slot.nth.wrapping_add(1);
         let name = epoll::EventData::new_u64(u64::from(slot.nth) << 32 | client as u64);
-        epoll::add(&self.epoll, &exchange, name, exchange.interest())?;
+        match exchange.is_reused() {
+            true => epoll::modify(&self.epoll, &exchange, name, exchange.interest())?,
+            false => epoll::add(&self.epoll, &exchange, name, exchange.interest())?,
+        }
         self.deadlines.insert((exchange.deadline, client));
         slot.exchange = Some(exchange);
-        Ok(())
+        Ok(true)
     }
 
     /// One client has something to read, or room to write.
@@ -188,7 +206,12 @@ impl<'a> Driver<'a> {
         #[allow(clippy::cast_possible_truncation)]
         let (client, nth) = ((name & u64::from(u32::MAX)) as usize, name >> 32);
         let slot = &mut self.clients[client];
-        let Some(exchange) = slot.exchange.as_mut().filter(|_| u64::from(slot.nth) == nth) else {
+        if u64::from(slot.nth) != nth {
+            return Ok(());
+        }
+        let Some(exchange) = slot.exchange.as_mut() else {
+            // The server has ended it, or says what nobody asked for.
+            slot.kept = None;
             return Ok(());
         };
         let had_sent = exchange.has_sent();
@@ -213,14 +236,20 @@ impl<'a> Driver<'a> {
             Step::Waits => {}
             Step::ConnectFailed(error) => self.connect_failed(client, error, since),
             Step::Done(ended) => {
-                // The close is part of it: who asks again does so after it.
-                drop(exchange);
+                let counts = exchange.counts(ended, self.script.depth);
+                // The close is part of it, if there is one: the next begins after it.
+                self.clients[client].kept = exchange.kept();
                 let now = Instant::now();
+                let took = now.saturating_duration_since(since);
+                for (ended, count) in counts {
+                    for _ in 0..count {
+                        self.watch.count(ended);
+                        self.tally.count(ended, took);
+                    }
+                }
                 if ended == Ended::Answered {
                     self.tally.last_answer = now.saturating_duration_since(self.began);
                 }
-                self.watch.count(ended);
-                self.tally.count(ended, now.saturating_duration_since(since));
                 self.release(client, now);
             }
         }
@@ -260,7 +289,7 @@ impl<'a> Driver<'a> {
         while self.deadlines.first().is_some_and(|first| first.0 <= now) {
             let Some((_, client)) = self.deadlines.pop_first() else { break };
             let Some(exchange) = &mut self.clients[client].exchange else { continue };
-            let step = exchange.at_deadline(&self.script.expected, &mut self.buffer);
+            let step = exchange.at_deadline(self.script, &mut self.buffer);
             self.take(client, step);
         }
     }

@@ -12,13 +12,15 @@ use super::load::{Length, Load};
 use super::plan::{Mode, Plan};
 use super::reply::Expected;
 use super::target::Target;
+use super::wire::Wire;
 use crate::data::{self, Data};
 use crate::exit;
 use crate::units::{self, Size, Span};
 
 /// Put a load on a socket: count how every exchange ends, and what it takes of the server
 ///
-/// Each client connects, writes, reads to the end and closes, again and again.
+/// Each client connects, writes, reads to the end and closes, again and again; with --wire lines or http
+/// it keeps its connection.
 #[derive(Args, Debug)]
 #[command(after_help = exit::BENCH_HELP)]
 pub(crate) struct Bench {
@@ -92,6 +94,14 @@ struct Asked {
     /// How long the reply must be
     #[arg(long, value_name = "SIZE", conflicts_with = "expect")]
     reply_bytes: Option<Size>,
+    /// How it speaks, as the server's --wire. All but oneshot keep a client's connection for its next
+    /// exchange
+    #[arg(long, value_enum, default_value_t)]
+    wire: Wire,
+    /// Write so many requests at once, and the next when all are answered (pipelining). One is what a plain
+    /// client does
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = units::count(DEEPEST))]
+    depth: usize,
     /// Half-close after the request
     #[arg(long)]
     half_close: bool,
@@ -122,10 +132,18 @@ impl Bench {
 
     fn script(&self) -> Result<Script, String> {
         let asked = &self.exchange;
+        if let Some(what) = self.contradiction() {
+            return Err(what.to_owned());
+        }
         let request = match asked.request_bytes {
             Some(Size(length)) => filled(length),
             None => asked.request.0.clone(),
         };
+        let (wire, depth) = (asked.wire, asked.depth);
+        if request.len().saturating_mul(depth) > LONGEST.0 {
+            return Err(format!("expected at most {LONGEST} of requests at once, got more"));
+        }
+        let request = wire.requests(&request, depth)?;
         if request.is_empty() && !asked.half_close {
             return Err("expected a request of at least one byte, or --half-close, without which \
                         the server never hears of an empty one"
@@ -139,7 +157,24 @@ impl Bench {
             (None, None) => Expected::Any,
         };
         let (target, half_close) = (self.target.clone(), asked.half_close);
-        Ok(Script { target, request, half_close, expected })
+        Ok(Script { target, request, wire, depth, half_close, expected })
+    }
+
+    /// Flags that do not go together.
+    fn contradiction(&self) -> Option<&'static str> {
+        let asked = &self.exchange;
+        match asked.wire {
+            Wire::OneShot if asked.depth > 1 => Some(
+                "--depth goes with --wire lines or http: a connection of oneshot has one exchange",
+            ),
+            Wire::Lines | Wire::Http if asked.half_close => {
+                Some("--half-close goes with --wire oneshot: the others keep the connection")
+            }
+            _ if asked.depth > 1 && self.kind.rate.is_some() => {
+                Some("--depth goes without --rate: requests that are due one by one go one by one")
+            }
+            _ => None,
+        }
     }
 }
 
@@ -199,6 +234,9 @@ fn request_size(text: &str) -> Result<Size, String> {
         size => Ok(size),
     }
 }
+
+/// Far more than a server reads at once.
+const DEEPEST: usize = 1024;
 
 /// A day. Nobody waits longer for one exchange, and a moment that the clock cannot tell is a panic.
 const PATIENCE: Span = Span(Duration::from_secs(86_400));

@@ -29,6 +29,8 @@ pub(super) fn render(plan: &Plan, outcome: &Outcome, exit: u8) -> Value {
         "mode": mode,
         "clients": clients,
         "rate": rate,
+        "wire": plan.script.wire.name(),
+        "depth": plan.script.depth,
         "request_bytes": plan.script.request.len(),
         "half_close": plan.script.half_close,
         "warm_up_s": plan.warm_up.as_secs_f64(),

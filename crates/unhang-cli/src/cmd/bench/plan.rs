@@ -16,6 +16,7 @@ use super::idle::Idle;
 use super::load::{Length, Load};
 use super::server::{Server, Used};
 use super::tally::{Ended, Tally};
+use super::wire::Wire;
 
 /// Checked: nothing in it is at odds with the rest.
 #[derive(Clone, Debug)]
@@ -205,6 +206,11 @@ impl fmt::Display for Plan {
                 write!(f, "open loop, {rate} per second, at most {} at once", clients(*count))
             }
             Mode::Drain(drain) => write!(f, "drain, {} per round", clients(drain.clients)),
+        }?;
+        match (self.script.wire, self.script.depth) {
+            (Wire::OneShot, _) => Ok(()),
+            (wire, 1) => write!(f, ", {} on kept connections", wire.name()),
+            (wire, depth) => write!(f, ", {} on kept connections, {depth} at once", wire.name()),
         }
     }
 }

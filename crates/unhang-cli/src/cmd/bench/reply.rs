@@ -65,6 +65,15 @@ impl Reply {
         }
     }
 
+    /// What it was, if its end was seen in the bytes. Then one of no bytes is a reply, too.
+    pub(super) fn as_frame(&self, expected: &Expected) -> Ended {
+        match (self.at_end(expected), expected) {
+            (Ended::Empty, Expected::Any) => Ended::Answered,
+            (Ended::Empty, _) => Ended::Short,
+            (ended, _) => ended,
+        }
+    }
+
     /// What it was, when time is up and the server has not ended it.
     pub(super) fn at_deadline(&self, expected: &Expected) -> Ended {
         match self.at_end(expected) {

@@ -12,6 +12,7 @@ use super::plan::{Mode, Outcome, Plan, Usage};
 use super::server;
 use super::tally::Ended;
 use super::target::Target;
+use super::wire::Wire;
 use crate::shell::quoted;
 
 #[derive(Clone, Copy, Debug)]
@@ -67,7 +68,11 @@ impl Report<'_> {
     fn ends(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let tally = &self.outcome.tally;
         if tally.is_clean() {
-            return writeln!(f, "{}{GOOD}all answered and closed{GOOD:#}", label(""));
+            let ended = match self.plan.script.wire {
+                Wire::OneShot => "all answered and closed",
+                Wire::Lines | Wire::Http => "all answered",
+            };
+            return writeln!(f, "{}{GOOD}{ended}{GOOD:#}", label(""));
         }
         let ends = Ended::ALL.into_iter().map(|ended| (meaning(ended), tally.of(ended)));
         let ends = ends.chain([("were due, and no client was free", tally.never_started())]);

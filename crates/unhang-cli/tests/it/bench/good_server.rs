@@ -35,10 +35,10 @@ fn the_object_has_these_keys() {
         let object = report.pointer(at).and_then(|value| value.as_object());
         object.unwrap_or_else(|| panic!("{at} in {report:#}")).keys().cloned().collect::<Vec<_>>()
     };
-    let top = "clients connect_errors drain elapsed_s ended exchanges exit generator half_close \
+    let top = "clients connect_errors depth drain elapsed_s ended exchanges exit generator half_close \
                idle interrupted late late_generator latency_ns mode not_started per_second \
                queue_full rate request_bytes schema server server_unknown target timeout_s \
-               warm_up_s";
+               warm_up_s wire";
     assert_eq!(keys(""), top.split_whitespace().collect::<Vec<_>>());
     let ended = "answered connect_failed empty not_closed refused request_cut reset short timed_out \
                  wrong";

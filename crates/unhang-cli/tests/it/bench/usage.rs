@@ -23,7 +23,7 @@ fn flags_that_make_no_sense_are_refused_with_what_was_expected() {
         (&["--warm-up", "-1s"], "expected a duration with its unit"),
         (&["--timeout", "0s"], "expected a deadline above zero"),
         (&["--timeout", "2000000000000000h"], "expected at most 24h"),
-        (&["--request-bytes", "16EiB"], "expected at most 256MiB"),
+        (&["--request-bytes", "16EiB"], "expected a size of at most 1EiB"),
         (&["--request-bytes", "16GiB"], "expected at most 256MiB"),
         (&["--request-bytes", "-5"], "expected a number of bytes"),
         (&["--reply-bytes", "-5"], "expected a number of bytes"),

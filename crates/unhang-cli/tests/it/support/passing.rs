@@ -31,6 +31,8 @@ pub(crate) fn serve(path: &Path, reply: &'static [u8]) {
                 // Our own copy is the last one, and must not linger here.
                 sockopt::set_socket_linger(&passed, Some(Duration::ZERO)).unwrap();
             }
+            // If the client has closed it already, the close of our own copy lingers.
+            std::thread::spawn(move || drop(passed));
             other_ends.push(other_end);
         }
     });

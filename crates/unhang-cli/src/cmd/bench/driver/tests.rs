@@ -4,6 +4,7 @@ use std::os::unix::net::{UnixListener, UnixStream};
 use super::super::pace::Schedule;
 use super::super::reply::Expected;
 use super::super::target::Target;
+use super::super::wire::Wire;
 use super::*;
 
 const HOUR: Duration = Duration::from_secs(3_600);
@@ -24,6 +25,8 @@ impl Place {
         let script = Script {
             target: Target::parse(socket.as_os_str()).unwrap(),
             request: b"ping\n".to_vec(),
+            wire: Wire::OneShot,
+            depth: 1,
             half_close: false,
             expected: Expected::Any,
         };
