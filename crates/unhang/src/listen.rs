@@ -292,7 +292,7 @@ impl Listener {
                 false
             }
             _ => {
-                passed_descriptors::refuse(&socket);
+                passed_descriptors::refuse_more(&socket);
                 true
             }
         };

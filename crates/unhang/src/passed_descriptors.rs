@@ -33,11 +33,21 @@ sockopt_impl!(PassRights, Both, libc::SOL_SOCKET, SO_PASSRIGHTS, bool);
 pub fn refuse(socket: impl AsFd) -> bool {
     let refused = setsockopt(&socket, PassRights, &false).is_ok();
     if !refused {
-        // A read skips a byte that was sent out of band, closes what came with it, and [`peek`] does not see
-        // it (`manage_oob`, net/unix/af_unix.c). In line it is a byte as any other.
-        let _ = rustix::net::sockopt::set_socket_oobinline(&socket, true);
+        show_all(&socket);
     }
     refused
+}
+
+/// Refuses what this peer passes from now on. What it has passed before [`peek`] shows.
+pub(crate) fn refuse_more(socket: impl AsFd) {
+    let _ = setsockopt(&socket, PassRights, &false);
+    show_all(&socket);
+}
+
+/// A read skips a byte that was sent out of band, closes what came with it, and [`peek`] does not see it
+/// (`manage_oob`, `net/unix/af_unix.c`). In line it is a byte as any other.
+fn show_all(socket: impl AsFd) {
+    let _ = rustix::net::sockopt::set_socket_oobinline(socket, true);
 }
 
 /// Takes the descriptors of this peer again.

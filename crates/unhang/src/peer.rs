@@ -23,9 +23,18 @@ pub(crate) fn of(socket: BorrowedFd<'_>) -> Option<Peer> {
 ///
 /// If the namespace maps all ids, as the first one does, the id is a user as any other (`nobody`).
 pub(crate) fn is_nobody(uid: u32) -> bool {
-    let overflow = fs::read_to_string("/proc/sys/kernel/overflowuid").ok();
+    is_unmapped(uid, "/proc/sys/kernel/overflowuid", "/proc/self/uid_map")
+}
+
+/// The same for a group id.
+pub(crate) fn is_no_group(gid: u32) -> bool {
+    is_unmapped(gid, "/proc/sys/kernel/overflowgid", "/proc/self/gid_map")
+}
+
+fn is_unmapped(id: u32, overflow: &str, map: &str) -> bool {
+    let overflow = fs::read_to_string(overflow).ok();
     let overflow = overflow.and_then(|text| text.trim().parse().ok()).unwrap_or(OVERFLOW);
-    uid == overflow && !maps_all(&fs::read_to_string("/proc/self/uid_map").unwrap_or_default())
+    id == overflow && !maps_all(&fs::read_to_string(map).unwrap_or_default())
 }
 
 /// What it is unless it was changed: include/linux/highuid.h.

@@ -1,7 +1,8 @@
-"""A client that passes descriptors whose close would wait: pass_descriptor.py PATH [oob]
+"""A client that passes descriptors whose close would wait: pass_descriptor.py PATH [oob] [after]
 
 PATH may be @name for an abstract socket. Says `refused` if the kernel refuses them, or `passed`. Either way it
-sends "hello\\n" and then waits until it is killed; `oob` sends the byte with the descriptor out of band."""
+sends "hello\\n" and then waits until it is killed. `oob` sends the byte with the descriptor out of band, and
+`after` sends it after the request."""
 
 import array
 import errno
@@ -34,12 +35,16 @@ def main():
     client.connect(address)
     passed, _other_end = lingering()
     rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", [passed.fileno()]))]
+    first, rest = b"h", b"ello\n"
+    if "after" in sys.argv[2:]:
+        client.sendall(b"hello\n")
+        first, rest = b"more", b"and more"
     try:
-        client.sendmsg([b"h"], rights, flags)
-        said, rest = "passed", b"ello\n"
+        client.sendmsg([first], rights, flags)
+        said = "passed"
     except OSError as error:
         said = "refused" if error.errno == errno.EPERM else str(error)
-        rest = b"hello\n"
+        rest = first + rest
         passed.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
     try:
         client.sendall(rest)

@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use crate::event::{Cause, Scarce};
 use crate::handler::Peer;
 use crate::limits::Limits;
+use crate::peer;
 
 /// Room for the connections that are served at once.
 pub(crate) struct Places {
@@ -146,7 +147,9 @@ struct Entry {
 pub(crate) const OVERFLOW_UID: u32 = 65534;
 
 impl Admission {
-    pub(crate) fn allow(&mut self, uids: Vec<u32>, gids: Vec<u32>) {
+    pub(crate) fn allow(&mut self, mut uids: Vec<u32>, mut gids: Vec<u32>) {
+        uids.retain(|uid| !peer::is_nobody(*uid));
+        gids.retain(|gid| !peer::is_no_group(*gid));
         self.list = Some((uids, gids));
     }
 
@@ -161,13 +164,13 @@ impl Admission {
             return Ok(Client { peer, entry: None });
         }
         // A client that the kernel does not name is allowed nothing but what all are.
-        let (uid, gid) = peer.map_or((OVERFLOW_UID, OVERFLOW_UID), |peer| (peer.uid, peer.gid));
         if let Some((uids, gids)) = &self.list {
-            let listed = |id: u32, ids: &[u32]| id != OVERFLOW_UID && ids.contains(&id);
-            if !listed(uid, uids) && !listed(gid, gids) {
+            let is_listed = |peer: Peer| uids.contains(&peer.uid) || gids.contains(&peer.gid);
+            if !peer.is_some_and(is_listed) {
                 return Err(Cause::NotAllowed);
             }
         }
+        let uid = peer.map_or(OVERFLOW_UID, |peer| peer.uid);
         let mut inside = lock(&self.inside);
         let count = inside.entry(uid).or_default();
         if *count >= limits.max_per_uid {
@@ -235,7 +238,8 @@ mod tests {
         let may = |peer| admission.admit(peer, &Limits::default()).is_ok();
         assert!(may(Some(peer(10, 1))) && may(Some(peer(1, 20))));
         assert!(!may(Some(peer(20, 10))) && !may(None));
-        assert!(!may(Some(peer(OVERFLOW_UID, 1))), "it may be anybody");
+        let is_somebody = !crate::peer::is_nobody(OVERFLOW_UID);
+        assert_eq!(may(Some(peer(OVERFLOW_UID, 1))), is_somebody, "it may be anybody");
     }
 
     #[test]

@@ -3,8 +3,9 @@
 
 use std::fs;
 use std::io::Write;
+use std::os::fd::OwnedFd;
 use std::os::linux::net::SocketAddrExt;
-use std::os::unix::net::{SocketAddr, UnixStream};
+use std::os::unix::net::{SocketAddr, UnixListener, UnixStream};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -90,6 +91,59 @@ fn a_stranger_that_passes_descriptors_to_an_abstract_control_socket_holds_up_nob
         // The name is free again.
         drop(serve(kernel, &python, &format!("@{name}"), &[]));
     }
+}
+
+/// Regression: on kernels that cannot refuse descriptors, a few of them stopped all threads.
+#[test]
+fn on_an_old_kernel_clients_that_pass_descriptors_hold_up_nobody() {
+    let Some(python) = find_for_all("python3", "python3") else { return };
+    let place = Place::new();
+    let name = place.socket.to_str().unwrap();
+    let server = serve(Kernel::Old, &python, name, &["--mode", "0666", "--until", "newline"]);
+    let strangers = attack(&python, &place);
+    is_served(&place, server, strangers);
+}
+
+/// Regression: with socket activation this kernel could not refuse them, either: those clients had connected
+/// before the server was there.
+#[test]
+fn clients_that_passed_descriptors_before_the_server_started_hold_up_nobody() {
+    let Some(python) = find_for_all("python3", "python3") else { return };
+    for kernel in [Kernel::This, Kernel::Old] {
+        let place = Place::new();
+        let socket = UnixListener::bind(&place.socket).unwrap();
+        let all = std::os::unix::fs::PermissionsExt::from_mode(0o666);
+        fs::set_permissions(&place.socket, all).unwrap();
+        let strangers = attack(&python, &place);
+        for stranger in &strangers {
+            stranger.await_line("passed");
+        }
+        let steps = "exec 3<&0 </dev/null; export LISTEN_FDS=1 LISTEN_PID=$$; exec \"$@\"";
+        let mut command = Command::new("sh");
+        command.args(["-c", steps, "sh"]);
+        if let Kernel::Old = kernel {
+            command.arg(&python).arg(program("old_kernel.py"));
+        }
+        command.args([UNHANG, "serve", "--until", "newline"]);
+        let server = Daemon::start_with_input(&mut command, OwnedFd::from(socket), "listening");
+        is_served(&place, server, strangers);
+    }
+}
+
+fn attack(python: &Path, place: &Place) -> Vec<Daemon> {
+    let name = place.socket.to_str().unwrap();
+    let ways: [&[&str]; 4] = [&[], &["oob"], &["after"], &["after", "oob"]];
+    (0..8).map(|n| passes(python, place, name, ways[n % 4])).collect()
+}
+
+/// It answers, and it ends when it is told to.
+fn is_served(place: &Place, server: Daemon, strangers: Vec<Daemon>) {
+    for _ in 0..20 {
+        assert!(Peer::ask(&place.socket, b"hello\n").starts_with(b"OK+ at "));
+    }
+    let (status, _) = server.stop();
+    assert!(status.success());
+    drop(strangers);
 }
 
 /// What a test of an old kernel relies on.

@@ -32,9 +32,24 @@ impl Daemon {
         daemon
     }
 
+    /// The same with this as its standard input.
+    pub(crate) fn start_with_input(
+        command: &mut Command,
+        input: impl Into<Stdio>,
+        ready: &str,
+    ) -> Self {
+        let daemon = Self::spawn_with_input(command, input);
+        daemon.await_line(ready);
+        daemon
+    }
+
     /// Starts a program.
     pub(crate) fn spawn(command: &mut Command) -> Self {
-        let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().unwrap();
+        Self::spawn_with_input(command, Stdio::null())
+    }
+
+    fn spawn_with_input(command: &mut Command, input: impl Into<Stdio>) -> Self {
+        let mut child = command.stdin(input).stdout(Stdio::piped()).spawn().unwrap();
         let (sender, lines) = channel();
         let output = BufReader::new(child.stdout.take().unwrap());
         std::thread::spawn(move || {
