@@ -2,6 +2,7 @@
 //! every input; cargo-fuzz runs them from `fuzz_targets/`, and the program beside this file without
 //! it.
 
+mod ask;
 mod http;
 mod in_flight;
 mod sock_diag;
@@ -10,6 +11,7 @@ mod units;
 pub use unhang::fuzzing::{address, error_line, exchange, framing, handover, tables, wires};
 pub use http::http;
 pub use in_flight::in_flight;
+pub use ask::runtimes;
 pub use sock_diag::sock_diag;
 pub use units::units;
 
@@ -17,7 +19,7 @@ pub use units::units;
 pub type Target = (&'static str, fn(&[u8]));
 
 /// All of them.
-pub const TARGETS: [Target; 11] = [
+pub const TARGETS: [Target; 12] = [
     ("address", address),
     ("error_line", error_line),
     ("exchange", exchange),
@@ -25,6 +27,7 @@ pub const TARGETS: [Target; 11] = [
     ("handover", handover),
     ("http", http),
     ("in_flight", in_flight),
+    ("runtimes", runtimes),
     ("sock_diag", sock_diag),
     ("tables", tables),
     ("units", units),

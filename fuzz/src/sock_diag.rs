@@ -5,6 +5,7 @@
 #[path = "../../crates/unhang-cli/src/sock_diag/message.rs"]
 mod message;
 
+pub(crate) use message::FileId;
 use message::{Socket, parse};
 
 /// The smallest row: a header and a `unix_diag_msg`, of 16 bytes each.
