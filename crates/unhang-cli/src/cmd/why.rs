@@ -141,10 +141,10 @@ impl Why {
     fn judge(&self, target: &Target) -> Result<(Facts, Vec<Verdict>), Unseen> {
         let deadline = Deadline::after(self.window.0 + self.deadline.0);
         let (mut facts, mut verdicts) = self.judge_once(target, self.window.0, deadline)?;
-        let in_doubt: Vec<_> =
-            verdicts.iter().filter(|verdict| verdict.is_young && verdict.is_fault).collect();
+        let in_doubt: Vec<_> = verdicts.iter().filter(|verdict| verdict.is_young).collect();
         let seen: HashSet<_> = in_doubt.iter().map(|verdict| verdict.key()).collect();
-        if let Some(age) = in_doubt.iter().filter_map(|verdict| verdict.since()).min() {
+        let ages = in_doubt.iter().map(|verdict| verdict.since().unwrap_or_default());
+        if let Some(age) = ages.min() {
             let window = (verdict::LONG + LATER).saturating_sub(age);
             let window = self.window.0.max(window);
             let deadline = Deadline::after(window + deadline.left());

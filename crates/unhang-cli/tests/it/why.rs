@@ -4,6 +4,7 @@ mod acting;
 mod classes;
 mod files;
 mod foreign;
+mod fpm;
 mod go;
 mod healthy;
 mod hostile;

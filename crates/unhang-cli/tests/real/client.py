@@ -92,8 +92,8 @@ def lines_load(path, words, end, threads="8"):
 def silent(path):
     """Connects, and says nothing."""
     client = connected(path)
-    client.recv(1)
-    time.sleep(1e6)
+    while client.recv(4096):
+        pass
 
 
 def listen(path, database="postgres"):

@@ -49,7 +49,7 @@ impl<'a> Endpoint<'a> {
         let holders: Vec<_> = facts.holders(socket.inode).collect();
         let mut endpoint = Self {
             socket,
-            is_hidden: holders.is_empty() && !facts.hidden.is_empty(),
+            is_hidden: holders.is_empty() && facts.may_hide_owners(),
             holders,
             readers: Vec::new(),
             writers: Vec::new(),

@@ -56,6 +56,9 @@ struct Index {
 pub(crate) enum Activity {
     /// It has not run between the two, or only as the timeout of its call ran out.
     Still,
+    /// In the same call in both, and it woke once or twice a second between, as a clock makes it: it is not
+    /// at work, but something may have passed.
+    Ticking,
     /// On a CPU, or ready for one, in both, and it went to sleep hardly ever.
     Computing,
     Moving,
@@ -102,6 +105,9 @@ pub(crate) struct Visibility {
     pub(crate) hidden_namespaces: usize,
     /// Capabilities that this user would need to see everything, and has not.
     pub(crate) lacks: Vec<&'static str>,
+    /// Processes are left out of what is seen: by a mount option of /proc, or as they are in a namespace
+    /// of processes above ours.
+    pub(crate) is_partial: bool,
     /// The kernel hides a process's calls and memory from its own user (Yama).
     pub(crate) is_restricted: bool,
     pub(crate) samples: usize,
@@ -115,6 +121,11 @@ impl Facts {
         self.listening = sockets.values().filter(listens).map(|socket| socket.inode).collect();
         self.sockets = sockets;
         self.index = OnceCell::new();
+    }
+
+    /// An end without an owner that is seen may have one that is not.
+    pub(crate) fn may_hide_owners(&self) -> bool {
+        !self.hidden.is_empty() || self.visibility.is_partial
     }
 
     /// Notes the queues of the first sample.
@@ -226,6 +237,8 @@ fn is_still(before: &Socket, now: &Socket) -> bool {
     }
 }
 
+/// A thread that woke no more often in a second is not at work.
+const TICKS: f64 = 2.0;
 /// A thread that goes to sleep this often in a second does not compute.
 const BUSY_SLEEPS: f64 = 50.0;
 /// A thread that computes gets this share of a CPU, even where it goes to sleep now and then.
@@ -242,7 +255,11 @@ pub(crate) fn activity(before: &Thread, now: &Thread, window: Duration) -> Activ
         return Activity::Still;
     }
     #[allow(clippy::cast_precision_loss)]
-    let hardly_slept = slept as f64 <= (BUSY_SLEEPS * seconds).max(1.0);
+    let times = slept as f64;
+    if stays && times <= (TICKS * seconds).max(1.0) {
+        return Activity::Ticking;
+    }
+    let hardly_slept = times <= (BUSY_SLEEPS * seconds).max(1.0);
     // One that never slept was ready for a CPU all the while, and on a crowded machine got none.
     let works = slept == 0 || now.ran - before.ran > COMPUTING * seconds * 1_000.0;
     match hardly_slept && runs(before) && runs(now) && works {
@@ -290,8 +307,8 @@ mod tests {
         let judged = |now| activity(&asleep, &now, half);
         assert_eq!(judged(thread('S', Call::Read(4), 10, 5.0)), Activity::Still);
         // Regression: a thread that answered up to 25 requests in the window was said to sleep.
-        assert_eq!(judged(thread('S', Call::Read(4), 11, 5.1)), Activity::Moving);
-        assert_eq!(judged(thread('S', Call::Read(4), 10, 5.1)), Activity::Moving);
+        assert_eq!(judged(thread('S', Call::Read(4), 11, 5.1)), Activity::Ticking);
+        assert_eq!(judged(thread('S', Call::Read(4), 12, 5.1)), Activity::Moving);
         assert_eq!(judged(thread('S', Call::Read(5), 10, 5.0)), Activity::Moving);
         assert_eq!(judged(thread('R', Call::None, 10, 5.0)), Activity::Moving);
     }
@@ -315,11 +332,11 @@ mod tests {
         assert_eq!(judged(700, 1), Activity::Still);
         assert_eq!(judged(790, 1), Activity::Still);
         for ran_at in [0, 300, 600, 900, 1_400] {
-            assert_eq!(judged(ran_at, 1), Activity::Moving, "{ran_at}");
+            assert_eq!(judged(ran_at, 1), Activity::Ticking, "{ran_at}");
         }
-        assert_eq!(judged(700, 2), Activity::Moving);
+        assert_eq!(judged(700, 2), Activity::Ticking);
         let other = Thread { timeout: Some(ms(900)), ..at(11, ms(1_500), ms(800)) };
-        assert_eq!(activity(&before, &other, ms(1_500)), Activity::Moving);
+        assert_eq!(activity(&before, &other, ms(1_500)), Activity::Ticking);
     }
 
     #[test]

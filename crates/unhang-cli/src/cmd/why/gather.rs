@@ -9,7 +9,9 @@ use std::time::{Duration, Instant};
 
 use rustix::process::{Resource, Rlimit};
 
-use crate::cmd::why::facts::{Connecting, Facts, Former, Visibility, activity, unchanged};
+use crate::cmd::why::facts::{
+    Activity, Connecting, Facts, Former, Visibility, activity, unchanged,
+};
 use crate::cmd::why::helper::Helper;
 use crate::cmd::why::helper::question::Question;
 use crate::cmd::why::see::capabilities;
@@ -41,6 +43,7 @@ pub(crate) fn gather(target: &Target, window: Duration, helper: &Helper) -> io::
         namespaces: namespaces.count(),
         hidden_namespaces: hidden,
         lacks: capabilities::lacking(hidden > 0),
+        is_partial: process::is_partial(),
         is_restricted: process::is_restricted(),
         samples: SAMPLES as usize,
         window,
@@ -202,11 +205,16 @@ fn look_again(
         held.retain(|(pid, _)| !before.contains_key(pid));
     }
     for (pid, was) in before {
-        let Some(process) = process::read(*pid, &mut clock, helper) else { continue };
+        let Some(mut process) = process::read(*pid, &mut clock, helper) else { continue };
         let threads: HashMap<u32, _> = was.threads.iter().map(|was| (was.tid, was)).collect();
-        for thread in &process.threads {
+        for thread in &mut process.threads {
             if let Some(was) = threads.get(&thread.tid) {
-                facts.activities.insert(thread.tid, activity(was, thread, window));
+                let activity = activity(was, thread, window);
+                if activity == Activity::Still {
+                    // One that only its timeout woke has waited since before that.
+                    thread.since = thread.since.max(was.since.map(|since| since + window));
+                }
+                facts.activities.insert(thread.tid, activity);
             }
         }
         if let Some(descriptors) = &process.descriptors {

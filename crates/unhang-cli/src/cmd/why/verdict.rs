@@ -6,6 +6,7 @@ mod cause;
 mod chain;
 mod code;
 mod connection;
+mod fastcgi;
 mod file;
 mod finding;
 mod leaked_descriptor;
@@ -20,6 +21,7 @@ mod words;
 
 use crate::cmd::why::facts::Facts;
 use crate::cmd::why::target::Target;
+use crate::sock_diag::{Kind, Socket, State};
 
 pub(crate) use code::Code;
 pub(crate) use finding::{Certainty, End, Evidence, Held, LONG, Verdict};
@@ -54,6 +56,19 @@ pub(crate) fn judge(facts: &Facts, target: &Target) -> Vec<Verdict> {
     verdicts
 }
 
+/// Without a listener nothing tells which end is the server's.
+fn is_passed_over(facts: &Facts, socket: &Socket) -> bool {
+    let is_peer_accepted = || {
+        let peer = socket.peer_inode().and_then(|peer| facts.sockets.get(&peer));
+        peer.is_some_and(|peer| facts.is_accepted(peer))
+    };
+    socket.kind == Kind::Datagram
+        || socket.state == State::Connected
+            && socket.peer_inode().is_some()
+            && !facts.is_accepted(socket)
+            && !is_peer_accepted()
+}
+
 /// The finding that there is none. Beside one that is only possible, it would deny it.
 pub(crate) fn all_is_well(facts: &Facts, target: &Target, found: &[Verdict]) -> Option<Verdict> {
     if !found.is_empty() {
@@ -62,7 +77,12 @@ pub(crate) fn all_is_well(facts: &Facts, target: &Target, found: &[Verdict]) -> 
     let concerned = || facts.sockets.values().filter(|socket| target.concerns(facts, socket));
     let open = concerned().filter(|socket| facts.is_accepted(socket)).count();
     let listening = facts.listeners().filter(|socket| target.concerns(facts, socket)).count();
-    let headline = format!("nothing hangs: {listening} listening, {open} connections");
+    let passed_over = concerned().filter(|socket| is_passed_over(facts, socket)).count();
+    let passed_over = match passed_over {
+        0 => String::new(),
+        count => format!("; {count} socketpairs' and datagram ends are not judged"),
+    };
+    let headline = format!("nothing hangs: {listening} listening, {open} connections{passed_over}");
     Some(Verdict::new(Code::Ok, Certainty::Certain, headline).fault(false))
 }
 

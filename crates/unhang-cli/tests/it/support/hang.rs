@@ -94,6 +94,13 @@ impl Stage {
         self.players.last().unwrap()
     }
 
+    /// The same of a program that says nothing.
+    pub(crate) fn run_silent<A: AsRef<OsStr>>(&mut self, program: &Path, arguments: &[A]) {
+        let mut command = self.command(program);
+        command.args(arguments);
+        self.players.push(Daemon::spawn(&mut command));
+    }
+
     /// Starts one that will not get as far as to say that it is ready.
     pub(crate) fn play_in_vain(&mut self, role: &str) {
         let mut command = self.command(fixture());

@@ -4,11 +4,13 @@ use std::fs;
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::{SocketAddr, UnixListener};
+use std::path::Path;
 
 use rustix::process::Signal;
 use serde_json::Value;
 
-use super::{finds, finds_where, look, suspects_where};
+use super::{codes, finds, finds_where, look, suspects_where};
+use crate::support::await_some;
 use crate::support::hang::{Stage, User, users};
 
 /// A server, a client, what is to be found, and who does what about it.
@@ -210,7 +212,7 @@ fn a_server_that_works_for_a_client_that_has_left_leaks_nothing() {
     stage.play("call-leave", "ready");
     stage.player(0).await_line("ready");
     let (exit, object) = look(&stage, &[&stage.place.socket]);
-    assert_eq!((exit, super::codes(&object)), (0, vec![("ok", "certain")]), "{object:#}");
+    assert_eq!((exit, codes(&object)), (0, vec![("ok", "certain")]), "{object:#}");
 }
 
 #[test]
@@ -250,6 +252,37 @@ fn a_server_that_is_stopped_accepts_nobody() {
         stage.player(0).signal(Signal::STOP);
         finds(&stage, "server_stopped", "certain");
     }
+}
+
+/// As `docker pause` does. Regression: it was said to be well, or to accept in a loop of its own.
+#[test]
+fn a_server_that_is_frozen_is_told_with_what_thaws_it() {
+    let group = Path::new("/sys/fs/cgroup/freezer").join(format!("unhang-{}", std::process::id()));
+    if !rustix::process::getuid().is_root() || fs::create_dir(&group).is_err() {
+        eprintln!(
+            "skipped: only root can freeze, and here where control groups are of the first version"
+        );
+        return;
+    }
+    let mut stage = Stage::new(User::Me);
+    stage.play("serve-read", "listening");
+    stage.play("call", "ready");
+    fs::write(group.join("cgroup.procs"), stage.player(0).pid().to_string()).unwrap();
+    fs::write(group.join("freezer.state"), "FROZEN").unwrap();
+    let frozen = await_some("it is frozen", || {
+        let (exit, object) = look(&stage, &[&stage.place.socket]);
+        (codes(&object) == [("server_stopped", "certain")]).then_some((exit, object))
+    });
+    fs::write(group.join("freezer.state"), "THAWED").unwrap();
+    drop(stage);
+    // It can be removed once its last process is gone from it.
+    await_some("the group is empty", || fs::remove_dir(&group).ok());
+    let (exit, object) = frozen;
+    assert_eq!(exit, 1);
+    let finding = &object["findings"][0];
+    assert!(finding["headline"].as_str().unwrap().ends_with(" is frozen"), "{finding:#}");
+    let cure = format!("echo THAWED > {}", group.join("freezer.state").display());
+    assert_eq!(finding["now"][0], cure, "{finding:#}");
 }
 
 /// How many descriptors a process may have, and how many it may allow itself.
@@ -321,7 +354,7 @@ fn what_may_not_be_seen_is_not_called_idle() {
         fs::set_permissions(path, fs::Permissions::from_mode(0o777)).unwrap();
     }
     let (exit, object) = look(&stranger, &[&stage.place.socket]);
-    assert_eq!(super::codes(&object), [("owner_not_visible", "unknown")], "{object:#}");
+    assert_eq!(codes(&object), [("owner_not_visible", "unknown")], "{object:#}");
     assert_eq!(exit, 3);
     let output = stranger.why(&[&stage.place.socket]);
     let text = String::from_utf8(output.stdout).unwrap();
@@ -338,7 +371,7 @@ fn an_abstract_name_a_process_and_a_descriptor_may_be_asked_about() {
     let (pid, fd) = (owner["pid"].as_u64().unwrap(), owner["fd"].as_u64().unwrap());
     for asked in [pid.to_string(), format!("{pid}:{fd}")] {
         let (exit, object) = look(&stage, &[&asked]);
-        assert_eq!(super::codes(&object), [("handler_blocked", "certain")], "{asked}: {object:#}");
+        assert_eq!(codes(&object), [("handler_blocked", "certain")], "{asked}: {object:#}");
         assert_eq!(exit, 1);
     }
     assert_eq!(stage.why(&[format!("{pid}:{}", fd + 900)]).status.code(), Some(2));
@@ -347,7 +380,7 @@ fn an_abstract_name_a_process_and_a_descriptor_may_be_asked_about() {
     let address = SocketAddr::from_abstract_name(&name).unwrap();
     let _listener = UnixListener::bind_addr(&address).unwrap();
     let (exit, object) = look(&stage, &[format!("@{name}")]);
-    assert_eq!((exit, super::codes(&object)), (0, vec![("ok", "certain")]), "{object:#}");
+    assert_eq!((exit, codes(&object)), (0, vec![("ok", "certain")]), "{object:#}");
     let (exit, object) = look(&stage, &[format!("@{name}-not")]);
-    assert_eq!((exit, super::codes(&object)[0].0), (1, "no_such_file"), "{object:#}");
+    assert_eq!((exit, codes(&object)[0].0), (1, "no_such_file"), "{object:#}");
 }

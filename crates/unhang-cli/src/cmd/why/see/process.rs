@@ -6,6 +6,7 @@
 pub(crate) mod call;
 pub(crate) mod descriptors;
 pub(crate) mod epoll;
+mod frozen;
 pub(crate) mod sched;
 pub(crate) mod thread;
 
@@ -37,13 +38,16 @@ pub(crate) struct Process {
     pub(crate) limit: Option<u64>,
     pub(crate) hard_limit: Option<u64>,
     pub(crate) threads: Vec<Thread>,
+    /// The file that says that it is frozen, and the command that thaws it.
+    pub(crate) frozen: Option<(String, Option<String>)>,
 }
 
 impl Process {
-    /// Stopped by a signal or a debugger: nothing it holds will be read or closed.
+    /// Stopped by a signal or a debugger, or frozen: nothing it holds will be read or closed.
     pub(crate) fn is_stopped(&self) -> bool {
-        !self.threads.is_empty()
-            && self.threads.iter().all(|thread| matches!(thread.state, 'T' | 't'))
+        self.frozen.is_some()
+            || !self.threads.is_empty()
+                && self.threads.iter().all(|thread| matches!(thread.state, 'T' | 't'))
     }
 
     /// It holds an end of it.
@@ -77,6 +81,31 @@ pub(crate) fn sockets(pid: u32) -> io::Result<Vec<(u32, u32)>> {
 pub(crate) fn is_restricted() -> bool {
     let scope = fs::read_to_string("/proc/sys/kernel/yama/ptrace_scope").unwrap_or_default();
     scope.trim().parse().is_ok_and(|scope: u32| scope > 0)
+}
+
+/// Not all processes are in our /proc: it was mounted with `hidepid`, or shows only those of our own
+/// namespace, and that is not the first.
+pub(crate) fn is_partial() -> bool {
+    /// `PROC_PID_INIT_INO` in `include/linux/proc_ns.h`.
+    const FIRST: &str = "pid:[4026531836]";
+    let own = fs::read_link("/proc/self/ns/pid").ok();
+    let is_first = own.is_none_or(|name| name.as_os_str() == FIRST);
+    let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
+    !is_first || hides_processes(&mounts, rustix::process::geteuid().is_root())
+}
+
+/// By the options behind the last column of the mount at /proc, `proc(5)`; root is exempt from the first
+/// two kinds, as it may look into every process.
+fn hides_processes(mounts: &str, is_root: bool) -> bool {
+    let is_proc = |line: &&str| line.split(' ').nth(4) == Some("/proc");
+    let options = mounts.lines().rfind(is_proc).and_then(|line| line.rsplit(' ').next());
+    options.is_some_and(|options| {
+        options.split(',').any(|option| match option {
+            "hidepid=invisible" | "hidepid=2" => !is_root,
+            "hidepid=ptraceable" | "hidepid=4" => true,
+            _ => false,
+        })
+    })
 }
 
 /// A kernel thread holds no descriptor, and so hides none.
@@ -115,6 +144,7 @@ pub(crate) fn read(pid: u32, clock: &mut Clock, helper: &Helper) -> Option<Proce
         descriptors,
         limit,
         hard_limit,
+        frozen: frozen::frozen(pid),
     })
 }
 
@@ -157,6 +187,24 @@ mod tests {
 
     use super::*;
     use crate::cmd::why::deadline::Deadline;
+
+    /// Regression: where /proc hides processes, ends that they hold were said to be with nobody.
+    #[test]
+    fn a_mount_of_proc_that_hides_processes_is_told_by_its_options() {
+        let mounts = |options: &str| {
+            format!(
+                "22 1 0:5 / /proc rw,relatime - proc proc {options}\n23 1 0:6 / /x rw - t t rw\n"
+            )
+        };
+        assert!(!hides_processes(&mounts("rw"), false));
+        assert!(!hides_processes(&mounts("rw,hidepid=1"), false));
+        for options in ["rw,hidepid=invisible", "rw,hidepid=2,gid=5"] {
+            assert!(hides_processes(&mounts(options), false), "{options}");
+            assert!(!hides_processes(&mounts(options), true), "{options}");
+        }
+        assert!(hides_processes(&mounts("rw,hidepid=ptraceable"), true));
+        assert!(!hides_processes("", false) && !hides_processes("22 1", false));
+    }
 
     #[test]
     fn the_limits_and_the_effective_user_are_taken() {

@@ -63,7 +63,7 @@ fn doing<'a>(
     match waiter.activity {
         Activity::Computing => return Cause::Computing(waiter),
         Activity::Moving => return Cause::Moving,
-        Activity::Still => {}
+        Activity::Still | Activity::Ticking => {}
     }
     match &waiter.thread.call {
         Call::Hidden | Call::Ring => Cause::Hidden,

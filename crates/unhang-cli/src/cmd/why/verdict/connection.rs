@@ -55,7 +55,7 @@ fn with_ends(mut verdict: Verdict, server: &Endpoint<'_>, client: &Endpoint<'_>)
     verdict.clients = vec![end(client)];
     verdict.server = Some(end(server));
     // A server may take a moment for its answer.
-    verdict.is_young = verdict.since().is_some_and(|since| since < LONG);
+    verdict.is_young = verdict.since().map_or(verdict.is_fault, |since| since < LONG);
     verdict
 }
 

@@ -96,6 +96,7 @@ pub(super) fn giver<'a>(facts: &'a Facts, server: &Endpoint<'_>) -> Option<&'a P
         let has_listener = owners.iter().any(|owner| owner.pid == process.pid);
         *fd > GIVEN
             && process.parent == parent.pid
+            && !watches(process, server.socket.inode)
             && !is_manager(parent)
             && (!has_listener || accepts(parent, listener))
     };

@@ -2,13 +2,15 @@
 
 use super::cause::{self, Cause};
 use super::code::Code;
+use super::fastcgi::is_worker;
 use super::finding::{Certainty, End, Evidence, Held, LONG, Verdict};
 use super::unread_bytes::stopped;
 use super::words::{self, end, lasting, name_of, source, thread_does, who};
-use crate::cmd::why::endpoint::Endpoint;
+use crate::cmd::why::endpoint::{Endpoint, WaitingThread};
 use crate::cmd::why::facts::{Activity, Connecting, Facts};
 use crate::cmd::why::see::path_state::PathState;
 use crate::cmd::why::see::process::Process;
+use crate::cmd::why::see::process::call::Call;
 use crate::cmd::why::target::Target;
 use crate::sock_diag::{LEFT, Socket};
 
@@ -162,7 +164,8 @@ fn why(facts: &Facts, endpoint: &Endpoint<'_>, count: usize) -> Verdict {
     };
     if endpoint.is_stopped() {
         let mut verdict = stopped(endpoint);
-        verdict.headline = format!("{wait} to be accepted by {name}, which is stopped");
+        let how = verdict.headline.rsplit(' ').next().unwrap_or("stopped").to_owned();
+        verdict.headline = format!("{wait} to be accepted by {name}, which is {how}");
         return verdict;
     }
     if let Some((process, _)) = endpoint.holders.iter().find(|(one, _)| one.is_at_limit()) {
@@ -225,12 +228,86 @@ fn explain(facts: &Facts, endpoint: &Endpoint<'_>, mut verdict: Verdict) -> Verd
                 .inferred(format!("{name} is at work, but not on accepting"))
                 .doubt("waiting: certain · that the server will not come to it: likely");
         }
+        _ if is_pool(endpoint) => return pool(facts, endpoint, verdict),
         _ => {
             for waiter in endpoint.others.iter().take(3) {
                 let text = format!("{} {}", who(waiter.process), thread_does(waiter));
                 verdict = verdict.fact(source::CALL, text);
             }
+            let sleeps = |one: &WaitingThread<'_>| matches!(one.thread.call, Call::Epoll(_));
+            if endpoint.loops.is_empty() && endpoint.others.iter().any(sleeps) {
+                return verdict
+                    .inferred("its event loop does not watch the listener for now, as if it is full")
+                    .fix("server: watch the listener again once there is room; where it is full, allow more at once");
+            }
         }
     }
     verdict.fix("server: accept in a loop or thread of its own, which never does anything else")
+}
+
+/// Several processes of one parent accept here, each for itself.
+fn is_pool(endpoint: &Endpoint<'_>) -> bool {
+    workers(endpoint).nth(1).is_some() || endpoint.processes().any(|one| is_worker(&one.name))
+}
+
+/// Those that are not another's parent.
+fn workers<'a>(endpoint: &Endpoint<'a>) -> impl Iterator<Item = &'a Process> {
+    let parents: Vec<u32> = endpoint.processes().map(|process| process.parent).collect();
+    endpoint.processes().filter(move |process| !parents.contains(&process.pid))
+}
+
+/// What each worker of a pool is at: one line each, and the client that keeps one by its silence.
+fn pool(facts: &Facts, endpoint: &Endpoint<'_>, mut verdict: Verdict) -> Verdict {
+    /// Of more, nobody reads.
+    const SHOWN: usize = 8;
+    let count = workers(endpoint).count();
+    let mut is_kept_by_clients = false;
+    for worker in workers(endpoint).take(SHOWN) {
+        let does = endpoint.others.iter().find(|one| one.process.pid == worker.pid);
+        let text = match does {
+            _ if worker.is_stopped() => format!("{} is stopped", who(worker)),
+            Some(waiter) => {
+                let kept_by = kept_by(facts, waiter);
+                is_kept_by_clients |= kept_by.is_some();
+                let by = kept_by
+                    .map_or(String::new(), |client| format!(": its client {client} is silent"));
+                format!("{} {}{by}", who(worker), thread_does(waiter))
+            }
+            None => continue,
+        };
+        verdict = verdict.fact(source::CALL, text);
+        if worker.is_stopped() {
+            verdict = verdict.now(format!("kill -CONT {}", worker.pid));
+        }
+    }
+    verdict = verdict
+        .inferred(format!("it is a pool of {count} processes, and none of them has accepted"));
+    if endpoint.processes().any(|process| is_worker(&process.name)) {
+        return verdict
+            .fix("find why its pages are slow: the findings beside this name the line of each")
+            .fix("php-fpm: request_terminate_timeout; pm.max_children only puts it off");
+    }
+    if is_kept_by_clients {
+        verdict =
+            verdict.fix("server: a deadline for reading, so that a silent client keeps no worker");
+    }
+    verdict.fix(
+        "find what its workers wait for, and give that a deadline; more workers only put it off",
+    )
+}
+
+/// The client that a worker waits to hear from.
+fn kept_by(facts: &Facts, waiter: &WaitingThread<'_>) -> Option<String> {
+    let fd = match &waiter.thread.call {
+        Call::Read(fd) => *fd,
+        Call::Poll(Some(watches)) => match watches[..] {
+            [watch] => watch.fd,
+            _ => return None,
+        },
+        _ => return None,
+    };
+    let inode = waiter.process.descriptors.as_ref()?.inode(fd)?;
+    let socket = facts.sockets.get(&inode).filter(|socket| facts.is_accepted(socket))?;
+    let (process, _) = facts.holders(socket.peer_inode()?).next()?;
+    Some(who(process))
 }

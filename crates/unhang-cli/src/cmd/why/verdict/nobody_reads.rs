@@ -7,9 +7,13 @@ use super::finding::{Certainty, Evidence, Verdict};
 use super::need::Need;
 use super::words::{call, holders, name_of, source, thread_does, who};
 use super::{chain, leaked_descriptor};
-use crate::cmd::why::endpoint::{Endpoint, WaitingThread};
+use crate::cmd::why::endpoint::{Endpoint, Loop, WaitingThread};
 use crate::cmd::why::facts::Facts;
 use crate::sock_diag::Socket;
+
+/// It knows better than anybody outside what its processes wait for.
+const ASK_POSTGRES: &str = "ask it: select pid, wait_event_type, wait_event, pg_blocking_pids(pid), query \
+     from pg_stat_activity; statement_timeout and lock_timeout bound such waits";
 
 /// No thread and no loop of the server looks at the connection.
 pub(super) fn judge(facts: &Facts, server: &Endpoint<'_>, need: Need) -> Option<Verdict> {
@@ -76,7 +80,22 @@ pub(super) fn by_cause(
         Cause::Blocked(waiter) => {
             blocked(Code::HandlerBlocked, &call(waiter.process, waiter.thread))
                 .evidence([doing(waiter)])
-                .fix("server: give what the handler waits for a deadline, below the client's")
+                .fix(match waiter.process.name.starts_with("postgres") {
+                    true => ASK_POSTGRES,
+                    false => {
+                        "server: give what the handler waits for a deadline, below the client's"
+                    }
+                })
+        }
+        Cause::Computing(waiter) if ignores_half_close(server) => {
+            let headline = format!(
+                "{name} spins: the client has half-closed, and its event loop is woken for that again \
+                 and again"
+            );
+            Verdict::new(Code::HandlerCpu, certainty, headline)
+                .evidence([doing(waiter)])
+                .fact(source::DIAG, "the client has half-closed, and nothing lies unread")
+                .fix("server: read to the end (an empty read), then answer and close")
         }
         Cause::Computing(waiter) => blocked(Code::HandlerCpu, &thread_does(&waiter))
             .evidence([doing(waiter)])
@@ -100,6 +119,12 @@ pub(super) fn by_cause(
         }
         Cause::Backend(waiter, inode) => backend(facts, server, waiter, inode, certainty),
     })
+}
+
+/// A loop that is not edge-triggered is told of an end that it does not read for ever.
+fn ignores_half_close(server: &Endpoint<'_>) -> bool {
+    let tells = |one: &Loop<'_>| one.registration.reads() && !one.registration.is_edge_triggered();
+    server.socket.shut_read && server.socket.unread == 0 && server.loops.iter().any(tells)
 }
 
 /// One program with one connection left for long is told of; of many, most will be idle.

@@ -1,7 +1,8 @@
 //! A connection judged from outside: by its two queues and by what the owners of its ends do.
 
 use super::finding::Verdict;
-use super::{unread_bytes, waiting};
+use super::unread_bytes::stopped;
+use super::{fastcgi, unread_bytes, waiting};
 use crate::cmd::why::endpoint::Endpoint;
 use crate::cmd::why::facts::Facts;
 
@@ -11,7 +12,12 @@ pub(super) fn judge(
     server: &Endpoint<'_>,
     client: &Endpoint<'_>,
 ) -> Option<Verdict> {
-    if server.socket.unread > 0 || client.socket.unread > 0 {
+    if fastcgi::has_request(server) {
+        if server.is_stopped() {
+            return Some(stopped(server));
+        }
+        fastcgi::judge(facts, server, client)
+    } else if server.socket.unread > 0 || client.socket.unread > 0 {
         unread_bytes::judge(server, client)
     } else {
         waiting::judge(facts, server, client)

@@ -168,7 +168,7 @@ fn perhaps(facts: &Facts, server: &Endpoint<'_>, verdict: Verdict) -> Verdict {
 
 /// None: the client has read meanwhile.
 fn reader(server: &Endpoint<'_>, client: &Endpoint<'_>) -> Option<Verdict> {
-    let is_alive = client.readers.iter().any(|one| one.activity == Activity::Moving);
+    let is_alive = client.readers.iter().any(|one| one.activity != Activity::Still);
     let stays = client.socket.unread > 0 && !is_alive;
     stays.then(|| {
         let mut verdict = client_not_reading(server, client);

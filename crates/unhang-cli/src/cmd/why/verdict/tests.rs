@@ -396,6 +396,48 @@ fn what_may_not_be_seen_is_never_called_idle() {
     unseen(&World::asked().thread(SERVER_PID, Call::Ring));
 }
 
+/// Regression: where /proc hides processes, an end that one of them held was said to be with nobody, with
+/// certainty, or all was well.
+#[test]
+fn an_end_without_an_owner_is_hidden_where_proc_is_partial() {
+    let mut world = World::asked();
+    world.0.holders.remove(&SERVER);
+    world.0.visibility.is_partial = true;
+    says(&world, Code::OwnerNotVisible, Certainty::Unknown, false);
+}
+
+/// Regression: it was said that the work of one request should be bounded.
+#[test]
+fn a_loop_that_spins_on_a_half_close_is_told_from_one_that_computes() {
+    let spins = |events| {
+        let mut world =
+            World::asked().event_loop(SERVER_PID, &[(3, LISTENER, IN), (4, SERVER, events)]);
+        let thread = &mut world.0.processes.get_mut(&SERVER_PID).unwrap().threads[0];
+        (thread.state, thread.call) = ('R', Call::None);
+        world.0.activities.insert(SERVER_PID, Activity::Computing);
+        world.0.sockets.get_mut(&SERVER).unwrap().shut_read = true;
+        judge(&world.0, &Target::All).remove(0)
+    };
+    let verdict = spins(IN);
+    assert_eq!(verdict.code, Code::HandlerCpu);
+    assert!(verdict.headline.contains("spins"), "{}", verdict.headline);
+    assert!(!spins(IN | 1 << 31).headline.contains("spins"));
+}
+
+/// Regression: every page that lasted longer than the look was said to be a request that nobody reads.
+#[test]
+fn the_end_of_a_fastcgi_request_lies_unread_as_long_as_the_page_lasts() {
+    let page = |call, name: &str| {
+        let mut world = World::asked().thread(SERVER_PID, call).unread(SERVER, 8);
+        name.clone_into(&mut world.0.processes.get_mut(&SERVER_PID).unwrap().name);
+        judge(&world.0, &Target::All).remove(0)
+    };
+    let asleep = page(Call::Sleep, "php-fpm8.2");
+    assert_eq!((asleep.code, asleep.is_fault), (Code::HandlerBlocked, true));
+    assert!(asleep.fix.iter().any(|fix| fix.contains("request_terminate_timeout")), "{asleep:#?}");
+    assert_eq!(page(Call::Sleep, "other").code, Code::RequestUnread);
+}
+
 #[test]
 fn a_process_that_may_not_be_looked_into_is_not_called_well() {
     let mut world = World::asked();

@@ -11,7 +11,7 @@ pub(super) fn judge(server: &Endpoint<'_>, client: &Endpoint<'_>) -> Option<Verd
     let (to_server, to_client) = (server.socket.unread, client.socket.unread);
     // Somebody who reads or writes this very connection woke meanwhile: it is alive.
     let users = [server, client].map(|end| end.readers.iter().chain(&end.writers));
-    if users.into_iter().flatten().any(|one| one.activity == Activity::Moving) {
+    if users.into_iter().flatten().any(|one| one.activity != Activity::Still) {
         return None;
     }
     if to_server > 0 && to_client > 0 && writes(server) && writes(client) {
@@ -170,12 +170,33 @@ fn registered(one: Option<Loop<'_>>) -> String {
 /// Nothing it holds is read or closed until it goes on.
 pub(super) fn stopped(endpoint: &Endpoint<'_>) -> Verdict {
     let name = holders(endpoint);
+    let frozen = endpoint.processes().find_map(|process| process.frozen.as_ref());
+    let (how, source, text, fix) = match frozen {
+        Some((file, _)) => (
+            "frozen",
+            source::CGROUP,
+            format!("its control group is frozen: {file}"),
+            "find out who froze it: docker unpause, systemctl thaw",
+        ),
+        None => (
+            "stopped",
+            source::STAT,
+            "every one of its threads is in state T".to_owned(),
+            "find out who stopped it: a debugger, Ctrl-Z in a terminal, or SIGSTOP",
+        ),
+    };
     let mut verdict =
-        Verdict::new(Code::ServerStopped, Certainty::Certain, format!("{name} is stopped"))
-            .fact(source::STAT, "every one of its threads is in state T")
-            .fix("find out who stopped it: a debugger, Ctrl-Z in a terminal, or SIGSTOP");
+        Verdict::new(Code::ServerStopped, Certainty::Certain, format!("{name} is {how}"))
+            .fact(source, text)
+            .fix(fix);
     for process in endpoint.processes() {
-        verdict = verdict.now(format!("kill -CONT {}", process.pid));
+        let cure = match &process.frozen {
+            Some((_, thaw)) => thaw.clone(),
+            None => Some(format!("kill -CONT {}", process.pid)),
+        };
+        if let Some(cure) = cure.filter(|cure| !verdict.now.contains(cure)) {
+            verdict = verdict.now(cure);
+        }
     }
     verdict
 }

@@ -17,6 +17,7 @@ pub(super) mod source {
     pub(crate) const EPOLL: &str = "/proc/PID/fdinfo";
     pub(crate) const STAT: &str = "/proc/PID/stat";
     pub(crate) const DESCRIPTORS: &str = "/proc/PID/fd";
+    pub(crate) const CGROUP: &str = "/sys/fs/cgroup";
     pub(crate) const LIMITS: &str = "/proc/PID/limits";
     pub(crate) const FILE: &str = "stat()";
     pub(crate) const PROBE: &str = "connect() by a datagram socket";
@@ -102,11 +103,16 @@ pub(super) fn does(endpoint: &Endpoint<'_>) -> (String, Option<&'static str>, Op
 
 /// What one thread does.
 pub(super) fn thread_does(waiter: &WaitingThread<'_>) -> String {
+    if matches!(waiter.thread.state, 'T' | 't') {
+        return "is stopped".to_owned();
+    }
     let lasting = lasting(waiter.thread.since);
     match waiter.activity {
         Activity::Computing => "computes without a pause".to_owned(),
         Activity::Moving => "is at work".to_owned(),
-        Activity::Still => format!("{}{lasting}", call(waiter.process, waiter.thread)),
+        Activity::Still | Activity::Ticking => {
+            format!("{}{lasting}", call(waiter.process, waiter.thread))
+        }
     }
 }
 
