@@ -3,7 +3,7 @@
 mod bench;
 mod call;
 mod serve;
-mod why;
+pub(crate) mod why;
 
 use std::io::{self, Write};
 use std::os::unix::net::UnixStream;

@@ -69,6 +69,11 @@ impl Diag {
         }
     }
 
+    /// All that there is of one socket.
+    pub(crate) fn socket(&self, inode: u32) -> io::Result<Socket> {
+        self.one(inode, SHOW_ALL)
+    }
+
     /// The queues of one socket, and no more of it.
     pub(crate) fn queues(&self, inode: u32) -> io::Result<Socket> {
         self.one(inode, SHOW_QUEUES)

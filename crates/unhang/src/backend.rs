@@ -1,9 +1,11 @@
 //! What answers requests, besides a Rust function: a program that is run once per request (feature
-//! `program`), or programs that live on and answer one after another (`workers`). Each is a
-//! [`Handler`](crate::Handler).
+//! `program`), programs that live on and answer one after another (`workers`), or another server
+//! (`forward`). Each is a [`Handler`](crate::Handler).
 
 mod check;
 mod command;
+#[cfg(feature = "forward")]
+mod forward;
 mod group;
 mod lines;
 mod notice;
@@ -14,7 +16,9 @@ mod workers;
 
 pub use check::{CannotRun, Unfit};
 pub use command::Command;
-pub use notice::{Holder, Notice, Why};
+#[cfg(feature = "forward")]
+pub use forward::{BadTarget, Forward, HalfClose, ReplyEnds, Seen, Target, Watch};
+pub use notice::{EndedBy, Holder, Notice, Why};
 pub use process::kill_all;
 pub use program::Program;
 #[cfg(feature = "workers")]

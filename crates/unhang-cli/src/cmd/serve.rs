@@ -6,6 +6,7 @@ mod flags;
 mod log;
 mod metrics;
 mod namespace;
+mod rest;
 mod spoken;
 mod systemd;
 

@@ -7,7 +7,7 @@ mod facts;
 mod gather;
 mod helper;
 mod probe;
-mod see;
+pub(crate) mod see;
 mod show;
 mod target;
 mod try_action;

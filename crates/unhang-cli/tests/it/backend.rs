@@ -1,7 +1,9 @@
 //! Any program is the service: a process per request, workers, a front.
 
+mod forward;
 mod program;
 mod start;
+mod templates;
 mod workers;
 
 use std::ffi::OsStr;

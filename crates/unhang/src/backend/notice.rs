@@ -42,6 +42,32 @@ pub enum Notice {
         /// Why, and what to do.
         error: String,
     },
+    /// The server behind a front could not be reached. The request was not sent.
+    NotReached {
+        /// Where it should listen.
+        target: String,
+        /// What the kernel said.
+        error: String,
+        /// For how long it was tried.
+        waited: Duration,
+    },
+    /// A front has ended a reply.
+    ReplyEnded {
+        /// What has shown its end.
+        by: EndedBy,
+    },
+    /// The server behind a front does not close. Told once.
+    NotClosed {
+        /// What has shown the end of its reply.
+        by: EndedBy,
+        /// The rule that fits its reply, and costs nothing.
+        fitting: Option<&'static str>,
+    },
+    /// A reply that was ended by silence went on.
+    CutEarly {
+        /// How long after the cut.
+        after: Duration,
+    },
     /// A worker printed something that is no reply: on standard error, or between two replies.
     Printed {
         /// The worker's number, from 1.
@@ -51,6 +77,22 @@ pub enum Notice {
         /// The line, without control characters.
         line: String,
     },
+}
+
+/// What has shown the end of a reply.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum EndedBy {
+    /// The server behind has closed.
+    Close,
+    /// The rule for its bytes: a newline, JSON, HTTP.
+    Rule,
+    /// The server was seen to be through with it.
+    Certain,
+    /// Silence, which is a guess.
+    Quiet,
+    /// The deadline: nothing has shown it.
+    Deadline,
 }
 
 /// Why a process has ended.
@@ -138,6 +180,31 @@ impl fmt::Display for Notice {
             Self::NotStarted { worker: None, error } => {
                 write!(f, "no process can be started: {error}")
             }
+            Self::NotReached { target, error, waited } => write!(
+                f,
+                "cannot reach the server behind at {target}: {error} (tried for {waited:?}). Start \
+                 it, or correct --to"
+            ),
+            Self::ReplyEnded { by } => write!(f, "a reply was ended by {by:?}"),
+            Self::NotClosed { by, fitting } => {
+                f.write_str("the server behind answers and does not close: ")?;
+                f.write_str(match by {
+                    EndedBy::Deadline => "its replies end at the deadline",
+                    _ => "its replies end where it is seen to be through with them",
+                })?;
+                f.write_str(". FIX close the connection after the reply")?;
+                match fitting {
+                    Some(rule) => {
+                        write!(f, "; until then --reply-ends {rule} fits, and costs nothing")
+                    }
+                    None => f.write_str("; until then, see --reply-ends"),
+                }
+            }
+            Self::CutEarly { after } => write!(
+                f,
+                "a reply was cut too early: it went on {after:.1?} after --reply-ends quiet had \
+                 ended it. FIX raise that time, or let the server close"
+            ),
             Self::Printed { worker, pid, line } => {
                 write!(f, "{} printed: {line}", Who(Some(*worker), *pid))
             }

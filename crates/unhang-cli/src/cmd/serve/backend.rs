@@ -7,11 +7,14 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use clap::{Args, ValueEnum};
-use unhang::backend::{Command, Frames, Notice, Program, Workers};
+use unhang::backend::{
+    Command, Forward, Frames, HalfClose, Notice, Program, ReplyEnds, Target, Workers,
+};
 use unhang::{Fault, Handler, Limits, Reply, Request};
 
 use super::clock;
 use super::log::Log;
+use super::rest::{Behind, Rest, behind};
 use crate::cmd::complain;
 use crate::exit;
 use crate::units::{self, Size};
@@ -56,6 +59,52 @@ pub(super) struct Answers {
     /// A worker is replaced after a reply with more memory than this [default: never]
     #[arg(long, value_name = "SIZE", requires = "workers")]
     max_memory: Option<Size>,
+
+    /// Another server, that cannot be changed: each request is passed to it on a connection of its own,
+    /// and the client's is closed where the reply ends
+    #[arg(long, value_name = "PATH|tcp:HOST:PORT", value_parser = Target::parse, conflicts_with = "program")]
+    to: Option<Target>,
+    /// Where its replies end, besides where it closes: auto (where it is seen to be through with one;
+    /// never by silence), close, newline, json, http, or quiet=DURATION (a guess)
+    #[arg(long, value_name = "RULE", value_parser = reply_ends, requires = "to", conflicts_with = "program", default_value = "auto")]
+    reply_ends: ReplyEnds,
+    /// Whether it sees the end of a request: auto (as soon as it is seen to wait for more), always or
+    /// never
+    #[arg(
+        long,
+        value_name = "WHEN",
+        value_enum,
+        requires = "to",
+        conflicts_with = "program",
+        default_value_t
+    )]
+    half_close: HalfClosing,
+}
+
+/// Whether the server behind sees the end of a request.
+#[derive(Clone, Copy, Debug, Default, ValueEnum)]
+enum HalfClosing {
+    #[default]
+    Auto,
+    Always,
+    Never,
+}
+
+fn reply_ends(text: &str) -> Result<ReplyEnds, String> {
+    match text {
+        "auto" => Ok(ReplyEnds::Auto),
+        "close" => Ok(ReplyEnds::Close),
+        "newline" => Ok(ReplyEnds::Newline),
+        "json" => Ok(ReplyEnds::Json),
+        "http" => Ok(ReplyEnds::Http),
+        _ => match text.strip_prefix("quiet=") {
+            Some(quiet) => units::deadline(quiet).map(|quiet| ReplyEnds::Quiet(quiet.0)),
+            None => Err(format!(
+                "expected auto, close, newline, json, http, or quiet= and a duration as 500ms, got \
+                 {text:?}"
+            )),
+        },
+    }
 }
 
 /// How requests and replies of workers are delimited.
@@ -79,6 +128,7 @@ pub(super) enum Backend {
     Clock,
     Program(Program),
     Workers(Workers),
+    Forward(Forward),
 }
 
 /// Where notices go: to the log as soon as there is one, before that to standard error.
@@ -88,7 +138,7 @@ pub(super) struct Notices(Arc<OnceLock<Arc<Log>>>);
 impl Answers {
     /// What the server's limits have to be, so that the backend keeps its deadlines itself.
     pub(super) fn stretch(&self, limits: &mut Limits) {
-        if !self.program.is_empty() {
+        if !self.program.is_empty() || self.to.is_some() {
             limits.handler += limits.queue + MARGIN;
         }
     }
@@ -100,6 +150,9 @@ impl Answers {
         socket: Option<&Path>,
         notices: &Notices,
     ) -> Result<Backend, u8> {
+        if let Some(target) = &self.to {
+            return self.forward(target, limits, socket, notices);
+        }
         let [program, arguments @ ..] = &*self.program else { return Ok(Backend::Clock) };
         // Ours are closed on exec; what we have inherited is not: a program would keep it open, and
         // with it perhaps a socket or a lock of the one that started us.
@@ -122,6 +175,67 @@ impl Answers {
             program = program.processes(most);
         }
         Ok(Backend::Program(program))
+    }
+
+    fn forward(
+        &self,
+        target: &Target,
+        limits: &Limits,
+        socket: Option<&Path>,
+        notices: &Notices,
+    ) -> Result<Backend, u8> {
+        let mut forward = Forward::new(target.clone())
+            .reply_ends(self.reply_ends)
+            .half_close(match self.half_close {
+                HalfClosing::Auto => HalfClose::Auto,
+                HalfClosing::Always => HalfClose::Always,
+                HalfClosing::Never => HalfClose::Never,
+            })
+            .deadline(limits.handler)
+            .queue_deadline(limits.queue)
+            .notices(notices.listener());
+        let Target::Unix(path) = target else {
+            self.say_that_ends_are_not_seen("a server of TCP cannot be looked into");
+            return Ok(Backend::Forward(forward));
+        };
+        if socket.is_some_and(|socket| is_same(socket, path)) {
+            complain(
+                "serve",
+                format_args!("--to {target} is the socket itself: expected another one"),
+            );
+            return Err(exit::USAGE);
+        }
+        let uid = rustix::process::geteuid().as_raw();
+        complain("serve", format_args!("the server behind sees every client as uid {uid}"));
+        match behind(path) {
+            Ok(Behind::Hidden) => {
+                self.say_that_ends_are_not_seen("its processes are another user's");
+            }
+            Ok(Behind::NobodyListens) => {
+                complain("serve", format_args!("nobody listens on {target} yet"));
+            }
+            Ok(Behind::Seen) | Err(_) => {}
+        }
+        match Rest::new() {
+            Ok(rest) => forward = forward.watch(rest),
+            Err(error) => self.say_that_ends_are_not_seen(&error.to_string()),
+        }
+        Ok(Backend::Forward(forward))
+    }
+
+    /// At the start, as afterwards each reply of a server that does not close would take as long as its
+    /// deadline.
+    fn say_that_ends_are_not_seen(&self, why: &str) {
+        if self.reply_ends == ReplyEnds::Auto {
+            complain(
+                "serve",
+                format_args!(
+                    "cannot know where replies end that the server behind does not close, as {why}: they \
+                 would end at the deadline. Give --reply-ends newline, json, http or quiet=500ms; and \
+                 --half-close always, if it waits for the end of a request"
+                ),
+            );
+        }
     }
 
     async fn workers(
@@ -160,7 +274,7 @@ impl Backend {
     /// Ends what it has started.
     pub(super) async fn end(&self) {
         match self {
-            Self::Clock => {}
+            Self::Clock | Self::Forward(_) => {}
             Self::Program(program) => program.end().await,
             Self::Workers(workers) => workers.end().await,
         }
@@ -173,6 +287,7 @@ impl Handler for Backend {
             Self::Clock => Ok(time().into()),
             Self::Program(program) => program.handle(request).await,
             Self::Workers(workers) => workers.handle(request).await,
+            Self::Forward(forward) => forward.handle(request).await,
         }
     }
 }
@@ -192,6 +307,12 @@ impl Notices {
             None => {}
         }
     }
+}
+
+/// Whether two paths lead to the same socket; also if there is none yet.
+fn is_same(one: &Path, other: &Path) -> bool {
+    let resolved = |path: &Path| path.canonicalize().or_else(|_| std::path::absolute(path)).ok();
+    one == other || resolved(one).is_some_and(|one| resolved(other) == Some(one))
 }
 
 fn time() -> String {

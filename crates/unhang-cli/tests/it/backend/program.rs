@@ -284,3 +284,28 @@ fn a_long_reply_streams_in_bounded_memory() {
     assert_eq!(rest, LENGTH - 8);
     assert!(served.daemon.peak_memory() < 64 << 20, "{}", served.daemon.peak_memory());
 }
+
+#[test]
+fn a_failure_after_a_mebibyte_is_a_reset_and_never_a_clean_end() {
+    let served = Served::sh(&[], "yes 0123456 | head -c 1048576; exit 1");
+    let mut client = Peer::connect(&served.place.socket);
+    client.write(b"x");
+    let (bytes, end) = client.try_read_to_end();
+    assert_eq!(end.unwrap_err().kind(), std::io::ErrorKind::ConnectionReset, "{}", bytes.len());
+    let line = served.daemon.await_line("cut: ");
+    assert!(line.contains("exit code 1 after 1048576 bytes of its reply"), "{line}");
+
+    let mut call = Command::new(UNHANG);
+    let output = call.arg("call").arg(&served.place.socket).arg("x").output().unwrap();
+    assert_eq!(output.status.code(), Some(1), "{}", String::from_utf8_lossy(&output.stderr));
+
+    if missing("python3", "python3") {
+        return;
+    }
+    let script = "import socket, sys\n\
+                  s = socket.socket(socket.AF_UNIX); s.connect(sys.argv[1]); s.send(b'x')\n\
+                  try:\n    while s.recv(65536): pass\n    print('clean')\n\
+                  except ConnectionResetError: print('reset')";
+    let output = Command::new("python3").args(["-c", script]).arg(&served.place.socket).output();
+    assert_eq!(output.unwrap().stdout, b"reset\n");
+}

@@ -80,6 +80,13 @@ fn flags_that_contradict_each_other_are_usage_errors() {
         &["--frames", "bytes", "--", "cat"],
         &["--max-requests", "2", "--", "cat"],
         &["--max-memory", "1MiB", "--", "cat"],
+        &["--to", "other.sock", "--", "cat"],
+        &["--reply-ends", "close"],
+        &["--half-close", "always", "--", "cat"],
+        &["--to", "tcp:nowhere"],
+        &["--to", "tcp:localhost:99999"],
+        &["--to", "other.sock", "--reply-ends", "quiet"],
+        &["--to", "other.sock", "--reply-ends", "quiet=0s"],
         &["--processes", "0", "--", "cat"],
         &["--workers", "0", "--", "cat"],
     ];
@@ -88,4 +95,7 @@ fn flags_that_contradict_each_other_are_usage_errors() {
         let output = serve(&place, arguments).stdin(Stdio::null()).output().unwrap();
         assert_refused(&output, 2, &[]);
     }
+    let same = place.socket.display().to_string();
+    let output = serve(&place, &["--to", &same]).stdin(Stdio::null()).output().unwrap();
+    assert_refused(&output, 2, &["is the socket itself"]);
 }

@@ -1,0 +1,269 @@
+//! What a server behind a front does with one of its connections, seen from outside: from /proc and
+//! the kernel's table of sockets. Nothing is stopped and nothing is changed.
+//!
+//! A server *waits* for a connection if a thread of it is in a call that reads that very connection.
+//! It *rests* if nothing of it runs, no timer of it is pending, and all that its event loops watch are
+//! its listener, its clients, and what it wakes itself with: then only a client can make it say more.
+
+mod files;
+
+use std::collections::BTreeSet;
+use std::fmt;
+use std::fs::{self, File};
+use std::os::fd::BorrowedFd;
+use std::os::unix::fs::FileExt;
+use std::path::PathBuf;
+
+use nix::libc;
+use nix::sys::socket::getsockopt;
+use nix::sys::socket::sockopt::PeerCredentials;
+use unhang::backend::{Seen, Watch};
+
+use crate::cmd::why::see::process::call::{self, Call, Watch as Watched};
+use files::Files;
+pub(super) use files::{Behind, behind};
+
+/// With more processes a look would take longer than a millisecond or two: then we do not know.
+const MOST_PROCESSES: usize = 64;
+
+/// Sees servers of Unix sockets.
+pub(super) struct Rest(Files);
+
+impl Rest {
+    pub(super) fn new() -> std::io::Result<Self> {
+        Files::new().map(Self)
+    }
+}
+
+impl Watch for Rest {
+    fn look(&self, connection: BorrowedFd<'_>) -> Seen {
+        self.seen(connection).unwrap_or(Seen::Unknown)
+    }
+
+    fn is_dying(&self, connection: BorrowedFd<'_>) -> bool {
+        const PF_EXITING: u64 = 0x4;
+        let Some(pid) = listener_of(connection) else { return false };
+        let Ok(stat) = fs::read_to_string(format!("/proc/{pid}/stat")) else { return true };
+        column(&stat, 9).is_some_and(|flags| flags & PF_EXITING != 0)
+    }
+}
+
+impl fmt::Debug for Rest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Rest")
+    }
+}
+
+impl Rest {
+    fn seen(&self, connection: BorrowedFd<'_>) -> Option<Seen> {
+        let own = u32::try_from(rustix::fs::fstat(connection).ok()?.st_ino).ok()?;
+        let Some(theirs) = self.0.peer_of(own).ok()? else {
+            // Still in the accept queue: nobody has taken it.
+            return Some(Seen::Works);
+        };
+        let mut sight = Sight::default();
+        for pid in family(listener_of(connection)?)? {
+            if let Some(fd) = files::descriptor(pid, theirs) {
+                self.add(pid, fd, &mut sight)?;
+            }
+        }
+        Some(match sight {
+            // Another user's, or one that was started in another way.
+            Sight { threads, .. } if threads.is_empty() => return None,
+            Sight { works: false, ref threads, .. } if have_slept(threads)? => Seen::Rests,
+            Sight { waits: true, .. } => Seen::Waits,
+            _ => Seen::Works,
+        })
+    }
+
+    /// Adds what one process does that holds the connection as `fd`.
+    fn add(&self, pid: u32, fd: u32, sight: &mut Sight) -> Option<()> {
+        let memory = Polled(File::open(format!("/proc/{pid}/mem")).ok());
+        let mut timed_locks = 0;
+        for thread in fs::read_dir(format!("/proc/{pid}/task")).ok()?.flatten() {
+            let path = thread.path();
+            sight.threads.push((path.clone(), fs::read_to_string(path.join("schedstat")).ok()?));
+            let line = fs::read_to_string(path.join("syscall")).ok()?;
+            let call = call::parse(&line, String::new, &memory);
+            let arguments = Arguments::of(&line);
+            let rests = match call {
+                Call::Read(one) if one == fd => {
+                    sight.waits = true;
+                    true
+                }
+                Call::Read(other) | Call::Accept(other) => self.0.is_clients(pid, other),
+                Call::Poll(Some(watched)) => match &*watched {
+                    [Watched { fd: one, reads: true, .. }] if *one == fd => {
+                        sight.waits = true;
+                        true
+                    }
+                    // A wait for the next client alone may have an end: it is a wait for a client.
+                    [one] => !one.writes && self.0.is_clients(pid, one.fd),
+                    all => {
+                        arguments.polls_for_ever()
+                            && all.iter().all(|one| !one.writes && self.0.is_clients(pid, one.fd))
+                    }
+                },
+                Call::Epoll(epoll) => {
+                    arguments.waits_for_ever() && self.0.are_all_clients(pid, epoll)
+                }
+                // One with a timeout is a timer; but for that of Go's monitor, which looks after a program
+                // at rest once a minute.
+                Call::Futex if arguments.locks_for_ever() => true,
+                Call::Futex => {
+                    timed_locks += 1;
+                    timed_locks == 1 && self.0.is_go(pid)
+                }
+                _ => false,
+            };
+            sight.works |= !rests;
+        }
+        Some(())
+    }
+}
+
+/// Where a server keeps the descriptors that it polls.
+struct Polled(Option<File>);
+
+impl call::Memory for Polled {
+    fn read(&self, address: u64, length: usize) -> Option<Vec<u8>> {
+        let mut bytes = vec![0; length];
+        self.0.as_ref()?.read_exact_at(&mut bytes, address).ok()?;
+        Some(bytes)
+    }
+}
+
+/// What the processes do that hold a connection.
+#[derive(Default)]
+struct Sight {
+    /// A thread of them reads this connection.
+    waits: bool,
+    /// A thread of them runs, or waits for something that is not a client's.
+    works: bool,
+    /// All their threads, and how long each had run when it was looked at.
+    threads: Vec<(PathBuf, String)>,
+}
+
+/// Whether none of these threads has run since it was looked at, and there are no others. They are looked
+/// at one after another: one that was seen asleep may have been woken by another before that one went to
+/// sleep. If none has run, all were asleep at once. And a list of threads breaks off where one of them ends
+/// meanwhile, so they are counted, too.
+fn have_slept(threads: &[(PathBuf, String)]) -> Option<bool> {
+    let processes: BTreeSet<_> =
+        threads.iter().filter_map(|(path, _)| path.ancestors().nth(2)).collect();
+    let counts = processes.iter().map(|process| {
+        // The 20th column, of which the third is the first behind the name.
+        column(&fs::read_to_string(process.join("stat")).ok()?, 20)
+    });
+    let count: u64 = counts.sum::<Option<u64>>()?;
+    let slept = |(path, ran): &(PathBuf, String)| {
+        fs::read_to_string(path.join("schedstat")).is_ok_and(|now| now == *ran)
+    };
+    Some(
+        u64::try_from(threads.len()).is_ok_and(|listed| listed == count)
+            && threads.iter().all(slept),
+    )
+}
+
+/// A column of /proc/PID/stat behind the name, which is in brackets: `proc_pid_stat(5)` counts from 1.
+fn column(stat: &str, nth: usize) -> Option<u64> {
+    let (_, columns) = stat.rsplit_once(") ")?;
+    columns.split(' ').nth(nth - 3)?.parse().ok()
+}
+
+/// The number and the arguments of a system call, as /proc/PID/task/TID/syscall has them.
+struct Arguments {
+    number: libc::c_long,
+    values: Vec<u64>,
+}
+
+impl Arguments {
+    fn of(line: &str) -> Self {
+        let mut words = line.split_ascii_whitespace();
+        let number = words.next().and_then(|number| number.parse().ok()).unwrap_or(-1);
+        let value = |word: &str| u64::from_str_radix(word.strip_prefix("0x")?, 16).ok();
+        Self { number, values: words.filter_map(value).collect() }
+    }
+
+    /// An `int` of -1, of which the register may hold anything above its 32 bits.
+    fn is_endless(&self, nth: usize) -> bool {
+        self.values.get(nth).is_some_and(|value| value & u64::from(u32::MAX) == u64::from(u32::MAX))
+    }
+
+    fn is_null(&self, nth: usize) -> bool {
+        self.values.get(nth) == Some(&0)
+    }
+
+    /// `epoll_wait` and `epoll_pwait` have milliseconds, `epoll_pwait2` a pointer.
+    fn waits_for_ever(&self) -> bool {
+        match self.number {
+            libc::SYS_epoll_pwait2 => self.is_null(3),
+            _ => self.is_endless(3),
+        }
+    }
+
+    /// `poll` has milliseconds, `ppoll` and the two selects a pointer.
+    fn polls_for_ever(&self) -> bool {
+        match self.number {
+            #[cfg(any(target_arch = "x86_64", target_arch = "x86"))]
+            libc::SYS_poll => self.is_endless(2),
+            libc::SYS_ppoll => self.is_null(2),
+            _ => self.is_null(4),
+        }
+    }
+
+    fn locks_for_ever(&self) -> bool {
+        self.is_null(3)
+    }
+}
+
+/// The process that called `listen()` for the other end of a connection.
+fn listener_of(connection: BorrowedFd<'_>) -> Option<u32> {
+    let pid = getsockopt(&connection, PeerCredentials).ok()?.pid();
+    u32::try_from(pid).ok().filter(|pid| *pid > 0)
+}
+
+/// A process and all that descend from it; none with too many of them.
+fn family(first: u32) -> Option<Vec<u32>> {
+    let mut all = vec![first];
+    let mut next = 0;
+    while let Some(&pid) = all.get(next) {
+        next += 1;
+        let Ok(threads) = fs::read_dir(format!("/proc/{pid}/task")) else { continue };
+        for thread in threads.flatten() {
+            let children = fs::read_to_string(thread.path().join("children")).unwrap_or_default();
+            all.extend(children.split_ascii_whitespace().filter_map(|pid| pid.parse::<u32>().ok()));
+        }
+        if all.len() > MOST_PROCESSES {
+            return None;
+        }
+    }
+    Some(all)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn timeouts_are_read_from_the_arguments() {
+        let wait = |timeout: &str| {
+            let line =
+                format!("{} 0x5 0x7f 0x80 {timeout} 0x0 0x8 0x7f 0x46", libc::SYS_epoll_pwait);
+            Arguments::of(&line).waits_for_ever()
+        };
+        assert!(wait("0xffffffff") && wait("0xffffffffffffffff"));
+        assert!(!wait("0x0") && !wait("0x50"));
+        assert!(Arguments::of("202 0x1f 0x189 0x0 0x0 0x0 0x0 0x7 0x7").locks_for_ever());
+        assert!(!Arguments::of("202 0x1f 0x80 0x0 0x7f3c 0x0 0x0 0x7 0x7").locks_for_ever());
+        for nothing in ["running", "", "-1 0x7 0x8"] {
+            assert!(!Arguments::of(nothing).waits_for_ever(), "{nothing}");
+        }
+    }
+
+    #[test]
+    fn this_process_is_of_its_own_family() {
+        assert!(family(std::process::id()).unwrap().contains(&std::process::id()));
+        assert_eq!(family(u32::MAX), Some(vec![u32::MAX]));
+    }
+}

@@ -1,0 +1,176 @@
+//! What a server's descriptors are: its clients, its listener, what it wakes itself with, or something
+//! that may make it say more by itself.
+
+use std::collections::{HashMap, HashSet};
+use std::fs;
+use std::io;
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use object::{Object, ObjectSection};
+
+use crate::cmd::why::see::process::epoll::Epoll;
+use crate::cmd::why::see::process::{pids, sockets};
+use crate::sock_diag::{self, Diag, State};
+
+/// With more descriptors a look would take too long: then we do not know.
+const MOST_WATCHED: usize = 8192;
+
+/// As many sockets, or programs, are remembered; then we begin again.
+const MOST_KNOWN: usize = 1 << 16;
+
+pub(super) struct Files {
+    diag: Mutex<Diag>,
+    /// Sockets known to be a server's clients, or a listener, by inode: a number is used again only after
+    /// four thousand million others.
+    clients: Mutex<HashSet<u64>>,
+    /// Whether a process runs a Go program.
+    go: Mutex<HashMap<u32, bool>>,
+}
+
+impl Files {
+    pub(super) fn new() -> io::Result<Self> {
+        Ok(Self {
+            diag: Mutex::new(Diag::open()?),
+            clients: Mutex::default(),
+            go: Mutex::default(),
+        })
+    }
+
+    /// The other end of a connection of ours, if somebody holds it.
+    pub(super) fn peer_of(&self, own: u32) -> io::Result<Option<u32>> {
+        Ok(locked(&self.diag).socket(own)?.peer_inode())
+    }
+
+    /// Whether a descriptor of a process brings nothing but what clients do.
+    pub(super) fn is_clients(&self, pid: u32, fd: u32) -> bool {
+        let Ok(link) = fs::read_link(format!("/proc/{pid}/fd/{fd}")) else { return false };
+        let Some(link) = link.to_str() else { return false };
+        match numbered(link) {
+            Some(("socket", inode)) => self.is_client_socket(pid, inode),
+            // It wakes itself, if it holds both ends.
+            Some(("pipe", _)) => count(pid, link) >= 2,
+            _ => matches!(link, "anon_inode:[eventfd]" | "anon_inode:[signalfd]"),
+        }
+    }
+
+    /// The same of all that an epoll watches.
+    pub(super) fn are_all_clients(&self, pid: u32, epoll: u32) -> bool {
+        let Some(epoll) = Epoll::read(pid, epoll) else { return false };
+        let known = |inode| locked(&self.clients).contains(&inode);
+        epoll.watched.len() <= MOST_WATCHED
+            && epoll.watched.iter().all(|one| known(one.inode) || self.is_clients(pid, one.fd))
+    }
+
+    fn is_client_socket(&self, pid: u32, inode: u64) -> bool {
+        if locked(&self.clients).contains(&inode) {
+            return true;
+        }
+        let short = u32::try_from(inode).unwrap_or(u32::MAX);
+        let socket = locked(&self.diag).socket(short);
+        let is_client = match socket {
+            // An accepted socket bears the name of its listener; one that was connected has none.
+            Ok(socket) if socket.state == State::Listening || !socket.name.is_empty() => true,
+            // A pair of its own, by which it wakes itself.
+            Ok(socket) => {
+                return socket.peer_inode().is_some_and(|it| descriptor(pid, it).is_some());
+            }
+            Err(_) => listens_at_a_port(pid, inode),
+        };
+        if is_client {
+            let mut clients = locked(&self.clients);
+            if clients.len() >= MOST_KNOWN {
+                clients.clear();
+            }
+            clients.insert(inode);
+        }
+        is_client
+    }
+
+    pub(super) fn is_go(&self, pid: u32) -> bool {
+        if let Some(&known) = locked(&self.go).get(&pid) {
+            return known;
+        }
+        let program = fs::read(format!("/proc/{pid}/exe")).unwrap_or_default();
+        let is_go = object::File::parse(&*program).is_ok_and(|program| {
+            program.sections().any(|one| one.name().is_ok_and(|name| name == ".go.buildinfo"))
+        });
+        let mut go = locked(&self.go);
+        if go.len() >= MOST_KNOWN {
+            go.clear();
+        }
+        go.insert(pid, is_go);
+        is_go
+    }
+}
+
+/// What can be known of the server that listens at a path, without connecting: to connect and close
+/// ends a Node server that has no handler for errors.
+pub(crate) enum Behind {
+    /// Its processes can be looked into. The user that its clients will seem to be is our own.
+    Seen,
+    /// It listens, and its processes cannot be looked into.
+    Hidden,
+    NobodyListens,
+}
+
+/// What is known of the server at a path.
+pub(crate) fn behind(path: &Path) -> io::Result<Behind> {
+    let name = path.as_os_str().as_bytes();
+    let abstract_name = name.strip_prefix(b"@").map(|name| [b"\0", name].concat());
+    let name = abstract_name.as_deref().unwrap_or(name);
+    let all = sock_diag::dump()?;
+    let listener = all.iter().find(|one| one.state == State::Listening && one.name == name);
+    let Some(listener) = listener else { return Ok(Behind::NobodyListens) };
+    let holds = |pid: &u32| {
+        sockets(*pid).is_ok_and(|sockets| {
+            sockets.iter().any(|one| one.0 == listener.inode || one.1 == listener.inode)
+        })
+    };
+    Ok(match pids()?.iter().any(holds) {
+        true => Behind::Seen,
+        false => Behind::Hidden,
+    })
+}
+
+/// The descriptor by which a process holds a socket.
+pub(super) fn descriptor(pid: u32, inode: u32) -> Option<u32> {
+    let name = format!("socket:[{inode}]");
+    let all = fs::read_dir(format!("/proc/{pid}/fd")).ok()?;
+    let found = all.flatten().find(|one| {
+        fs::read_link(one.path()).is_ok_and(|link| link.as_os_str().as_bytes() == name.as_bytes())
+    })?;
+    found.file_name().to_str()?.parse().ok()
+}
+
+fn count(pid: u32, link: &str) -> usize {
+    let Ok(all) = fs::read_dir(format!("/proc/{pid}/fd")) else { return 0 };
+    let is_it =
+        |one: &fs::DirEntry| fs::read_link(one.path()).is_ok_and(|it| it == Path::new(link));
+    all.flatten().filter(is_it).count()
+}
+
+/// A listener of TCP: the columns of /proc/PID/net/tcp are explained in the kernel's
+/// `proc_net_tcp.txt`.
+fn listens_at_a_port(pid: u32, inode: u64) -> bool {
+    const LISTEN: &str = "0A";
+    let inode = inode.to_string();
+    ["tcp", "tcp6"].iter().any(|table| {
+        let table = fs::read_to_string(format!("/proc/{pid}/net/{table}")).unwrap_or_default();
+        table.lines().any(|line| {
+            let columns: Vec<_> = line.split_ascii_whitespace().collect();
+            columns.get(3) == Some(&LISTEN) && columns.get(9) == Some(&&*inode)
+        })
+    })
+}
+
+/// A link as `socket:[4711]`.
+fn numbered(link: &str) -> Option<(&str, u64)> {
+    let (kind, number) = link.split_once(":[")?;
+    Some((kind, number.strip_suffix(']')?.parse().ok()?))
+}
+
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,295 @@
+//! A front: every end of a reply is right, or told as an ERR.
+
+use std::ffi::OsStr;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::Instant;
+
+use super::{Served, serve};
+use crate::support::daemon::Daemon;
+use crate::support::peer::Peer;
+use crate::support::programs::missing;
+use crate::support::{PATIENCE, Place, UNHANG, root};
+
+/// A server and a front for it.
+struct Fronted {
+    served: Served,
+    server: Option<Daemon>,
+    behind: PathBuf,
+}
+
+impl Fronted {
+    /// Starts the command with the server's path as its last argument.
+    fn new(mut command: Command, flags: &[&str]) -> Self {
+        let place = Place::new();
+        let behind = place.folder.path().join("behind");
+        let server = Daemon::start(command.arg(&behind), "ready");
+        let served = front(place, &behind, flags);
+        Self { served, server: Some(server), behind }
+    }
+
+    /// The kind of server in `servers/kinds.py`, with a thread per client.
+    fn kind(kind: &str, flags: &[&str]) -> Self {
+        Self::new(python(kind), flags)
+    }
+}
+
+fn front(place: Place, behind: &Path, flags: &[&str]) -> Served {
+    let mut arguments = vec![OsStr::new("--to"), behind.as_os_str()];
+    arguments.extend(flags.iter().map(OsStr::new));
+    Served::at(place, &arguments)
+}
+
+fn rows(count: usize) -> String {
+    let rows: Vec<_> = (0..count).map(|nth| format!("row {nth}\n")).collect();
+    rows.concat()
+}
+
+fn servers() -> PathBuf {
+    root().join("crates/unhang-cli/tests/it/backend/servers")
+}
+
+fn python(kind: &str) -> Command {
+    let mut command = Command::new("python3");
+    command.arg(servers().join("kinds.py")).arg(kind);
+    command
+}
+
+/// The classic case, in four languages, with default flags.
+#[test]
+fn a_server_that_answers_and_does_not_close_is_cured_at_once() {
+    let place = Place::new();
+    let go = place.folder.path().join("forget");
+    for (program, package, file) in [
+        ("go", "golang-go", "forget.go"),
+        ("node", "nodejs", "forget.mjs"),
+        ("python3", "python3", "forget.py"),
+        ("php", "php-cli", "forget.php"),
+    ] {
+        if missing(program, package) {
+            continue;
+        }
+        let file = servers().join(file);
+        let command = if program == "go" {
+            let built =
+                Command::new("go").args(["build", "-o"]).arg(&go).arg(&file).status().unwrap();
+            assert!(built.success());
+            Command::new(&go)
+        } else {
+            let mut command = Command::new(program);
+            command.arg(file);
+            command
+        };
+        // Far from the deadline, which would end the reply, too.
+        let fronted = Fronted::new(command, &["--handler-deadline", "300s"]);
+        for nth in 0..10 {
+            let started = Instant::now();
+            let told = fronted.served.text(&format!("hello {nth}\n"));
+            assert_eq!(told, format!("HELLO {nth}\n"), "{program}");
+            assert!(started.elapsed() < PATIENCE, "{program}");
+        }
+        let line = fronted.served.daemon.await_line("answers and does not close");
+        assert!(line.contains("--reply-ends newline fits"), "{program}: {line}");
+    }
+}
+
+#[test]
+fn every_kind_of_server_is_answered_whole_or_told() {
+    if missing("python3", "python3") {
+        return;
+    }
+    let rows = rows(5);
+    let bursts = "0123456\n".repeat(10 << 17);
+    let http = "HTTP/1.1 200 OK\r\nContent-Length: 6\r\nKeep-Alive: timeout=60\r\n\r\nhello\n";
+    let get = "GET / HTTP/1.1\r\nHost: x\r\n\r\n";
+    let silent = "ERR the server behind took longer than 500ms; the request may have run\n";
+    let dead = "ERR the server behind closed without a reply; the request may have run\n";
+    for (kind, flags, asked, expected) in [
+        ("rows-close", &[][..], "x\n", &*rows),
+        ("rows", &[], "x\n", &rows),
+        ("json", &[], "x\n", "{\"a\": [1, \"}\"]}"),
+        ("json", &["--reply-ends", "json"], "x\n", "{\"a\": [1, \"}\"]}"),
+        ("http", &[], get, http),
+        ("http", &["--reply-ends", "http"], "x\n", http),
+        ("needs-eof", &[], "x\n", "X\n"),
+        ("needs-eof", &["--half-close", "always", "--reply-ends", "close"], "x\n", "X\n"),
+        ("takes-eof-for-leaving", &[], "x\n", "X\n"),
+        (
+            "takes-eof-for-leaving",
+            &["--reply-ends", "newline", "--half-close", "never"],
+            "x\n",
+            "X\n",
+        ),
+        ("closes", &["--reply-ends", "newline"], "x\n", "X\n"),
+        ("bursts", &[], "x\n", &bursts),
+        ("silent", &["--handler-deadline", "500ms"], "x\n", silent),
+        ("dies-at-once", &[], "x\n", dead),
+    ] {
+        let fronted = Fronted::kind(kind, flags);
+        let told = fronted.served.text(asked);
+        assert!(told == expected, "{kind} {flags:?}: {} bytes, {:.300}", told.len(), told);
+    }
+}
+
+#[test]
+fn a_server_that_serves_one_after_another_is_seen_to_be_through() {
+    if missing("python3", "python3") {
+        return;
+    }
+    let place = Place::new();
+    let behind = place.folder.path().join("behind");
+    let mut command = python("rows");
+    let _server = Daemon::start(command.arg(&behind).arg("one-by-one"), "ready");
+    let served = front(place, &behind, &["--handler-deadline", "300s"]);
+    let rows = rows(5);
+    for _ in 0..2 {
+        assert_eq!(served.text("x\n"), rows);
+    }
+}
+
+#[test]
+fn slow_rows_are_never_cut() {
+    if missing("python3", "python3") {
+        return;
+    }
+    let fronted = Fronted::kind("quick-rows", &["--handler-deadline", "300s"]);
+    let rows = rows(12);
+    let socket = &fronted.served.place.socket;
+    thread::scope(|scope| {
+        for _ in 0..8 {
+            scope.spawn(|| {
+                for _ in 0..100 {
+                    assert_eq!(String::from_utf8(Peer::ask(socket, b"x\n")).unwrap(), rows);
+                }
+            });
+        }
+    });
+}
+
+#[test]
+fn a_guess_that_was_wrong_reports_itself() {
+    if missing("python3", "python3") {
+        return;
+    }
+    let fronted = Fronted::kind("rows", &["--reply-ends", "quiet=20ms"]);
+    assert_eq!(fronted.served.text("x\n"), "row 0\n");
+    fronted.served.daemon.await_line("a reply was cut too early");
+}
+
+#[test]
+fn a_restart_of_the_server_is_not_seen_by_clients() {
+    if missing("python3", "python3") {
+        return;
+    }
+    let mut fronted =
+        Fronted::kind("closes", &["--queue-deadline", "20s", "--handler-deadline", "30s"]);
+    let (asked, stop) = (AtomicBool::new(false), AtomicBool::new(false));
+    let socket = fronted.served.place.socket.clone();
+    thread::scope(|scope| {
+        let load = scope.spawn(|| {
+            let mut count = 0;
+            let mut lost = 0;
+            while !stop.load(Ordering::Relaxed) {
+                match &*Peer::ask(&socket, b"hello\n") {
+                    b"HELLO\n" => count += 1,
+                    told => {
+                        // It was at the server when that one was killed.
+                        let told = String::from_utf8_lossy(told);
+                        assert!(told.contains("the request may have run"), "{told}");
+                        lost += 1;
+                    }
+                }
+                asked.store(true, Ordering::Relaxed);
+            }
+            (count, lost)
+        });
+        for _ in 0..3 {
+            let mut command = python("closes");
+            // The old one is killed first.
+            drop(fronted.server.take());
+            fronted.server = Some(Daemon::start(command.arg(&fronted.behind), "ready"));
+            asked.store(false, Ordering::Relaxed);
+            crate::support::await_some("it is asked", || {
+                asked.load(Ordering::Relaxed).then_some(())
+            });
+        }
+        stop.store(true, Ordering::Relaxed);
+        let (count, lost) = load.join().unwrap();
+        // At each kill, one that the server had, and one that connected while it was being torn down.
+        assert!(count > 3 && lost <= 6, "{count} answered, {lost} lost");
+    });
+}
+
+#[test]
+fn a_server_that_is_not_there_is_told_apart_from_one_that_lost_the_request() {
+    let place = Place::new();
+    let behind = place.folder.path().join("behind");
+    let served = front(place, &behind, &["--queue-deadline", "200ms"]);
+    let told = served.text("x\n");
+    assert_eq!(told, "ERR the server behind cannot be reached; the request did not run\n");
+    served.daemon.await_line("cannot reach the server behind");
+}
+
+#[test]
+fn a_front_for_tcp_says_at_the_start_what_it_cannot_know() {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let to = format!("tcp:{}", listener.local_addr().unwrap());
+    thread::spawn(move || {
+        let mut kept = Vec::new();
+        for stream in listener.incoming() {
+            let mut stream = stream.unwrap();
+            let mut request = [0; 100];
+            let read = std::io::Read::read(&mut stream, &mut request).unwrap();
+            std::io::Write::write_all(&mut stream, &request[..read]).unwrap();
+            kept.push(stream);
+        }
+    });
+    let served = Served::with(&["--to", &to, "--reply-ends", "newline"]);
+    assert_eq!(served.text("hello\n"), "hello\n");
+    let place = Place::new();
+    let mut command = serve(&place, &["--to", &to, "--handler-deadline", "500ms"]);
+    let mut daemon = Daemon::start(command.stderr(Stdio::piped()), "listening");
+    // At the deadline, as nothing else shows the end.
+    assert_eq!(Peer::ask(&place.socket, b"hello\n"), b"hello\n");
+    daemon.await_line("its replies end at the deadline");
+    daemon.signal(rustix::process::Signal::TERM);
+    daemon.wait();
+    let told = daemon.stderr();
+    assert!(told.contains("cannot know where replies end"), "{told}");
+}
+
+#[test]
+fn a_long_reply_streams_through_in_bounded_memory() {
+    if missing("python3", "python3") {
+        return;
+    }
+    let fronted = Fronted::kind("bursts", &[]);
+    for _ in 0..3 {
+        assert_eq!(fronted.served.ask(b"x\n").len(), 10 << 20);
+    }
+    let peak = fronted.served.daemon.peak_memory();
+    assert!(peak < 48 << 20, "{peak}");
+}
+
+#[test]
+fn why_does_not_call_a_fronted_server_dead() {
+    if missing("python3", "python3") {
+        return;
+    }
+    let fronted = Fronted::kind("silent", &["--handler-deadline", "60s"]);
+    let mut call = Command::new(UNHANG);
+    call.arg("call").arg(&fronted.served.place.socket).args(["x", "--deadline", "60s"]);
+    let mut client = call.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    crate::support::await_some("why sees who waits", || {
+        let mut why = Command::new(UNHANG);
+        let output = why.arg("why").arg(&fronted.served.place.socket).output().unwrap();
+        let told = String::from_utf8(output.stdout).unwrap();
+        assert!(!told.contains("DEAD") && !told.contains("end the old server"), "{told}");
+        // It says so of the handler that waits for the server behind.
+        told.contains("handler_blocked").then_some(())
+    });
+    client.kill().unwrap();
+    client.wait().unwrap();
+}

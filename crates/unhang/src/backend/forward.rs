@@ -1,0 +1,175 @@
+//! A front for a server that cannot be changed: passes each request on, decides where the reply ends,
+//! and closes.
+
+mod ends;
+mod exchange;
+mod target;
+mod watch;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use tokio::time::{Instant, sleep};
+
+pub use ends::ReplyEnds;
+use exchange::Exchange;
+use target::Connected;
+pub use target::{BadTarget, Target};
+pub use watch::{Seen, Watch};
+
+use super::notice::{EndedBy, Notice, Notices};
+use crate::{Fault, Handler, Limits, Reply, Request};
+
+/// Between two tries to connect to a server that is not there: it is being started again.
+const PAUSE: Duration = Duration::from_millis(10);
+const LONGEST_PAUSE: Duration = Duration::from_millis(100);
+
+/// Passes each request to another server.
+///
+/// The reply ends where that server closes, or where [`ReplyEnds`] says; then the client's connection is
+/// closed, whatever the server does. Each request has a connection of its own to the server: on one that
+/// was used before, a late reply would be the next client's.
+///
+/// A server that is not there is waited for as long as [`Limits::queue`] says, so its restarts are not
+/// seen by clients. A request that was sent is never sent again.
+///
+/// ```no_run
+/// # fn main() -> Result<(), unhang::backend::BadTarget> {
+/// use unhang::backend::{Forward, ReplyEnds, Target};
+/// let front = Forward::new(Target::parse("/run/app-real.sock")?).reply_ends(ReplyEnds::Newline);
+/// # Ok(()) }
+/// ```
+#[derive(Clone, Debug)]
+pub struct Forward {
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    target: Target,
+    ends: ReplyEnds,
+    half_close: HalfClose,
+    deadline: Duration,
+    queue: Duration,
+    watch: Option<Arc<dyn Watch>>,
+    notices: Notices,
+    advised: AtomicBool,
+}
+
+/// Whether the server is told that the request is whole, by the end of the sending direction.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum HalfClose {
+    /// As soon as the server is seen to wait for more of the request, see [`Watch`]: one that needs the
+    /// end never answers without it, and one that takes it for the client's leaving is not told.
+    #[default]
+    Auto,
+    /// Always, behind the request.
+    Always,
+    /// Never.
+    Never,
+}
+
+impl Forward {
+    /// Passes requests to this server.
+    pub fn new(target: Target) -> Self {
+        let limits = Limits::default();
+        let shared = Shared {
+            target,
+            ends: ReplyEnds::default(),
+            half_close: HalfClose::default(),
+            deadline: limits.handler,
+            queue: limits.queue,
+            watch: None,
+            notices: Notices::default(),
+            advised: AtomicBool::new(false),
+        };
+        Self { shared: Arc::new(shared) }
+    }
+
+    /// Where a reply ends.
+    #[must_use]
+    pub fn reply_ends(self, ends: ReplyEnds) -> Self {
+        self.with(|shared| shared.ends = ends)
+    }
+
+    /// Whether the server sees the end of the request.
+    #[must_use]
+    pub fn half_close(self, half_close: HalfClose) -> Self {
+        self.with(|shared| shared.half_close = half_close)
+    }
+
+    /// How long the server may take to its first byte, and between two. Unless set,
+    /// [`Limits::handler`].
+    #[must_use]
+    pub fn deadline(self, deadline: Duration) -> Self {
+        self.with(|shared| shared.deadline = deadline)
+    }
+
+    /// How long a server that is not there is waited for. Unless set, [`Limits::queue`].
+    #[must_use]
+    pub fn queue_deadline(self, queue: Duration) -> Self {
+        self.with(|shared| shared.queue = queue)
+    }
+
+    /// Sees the server from outside.
+    #[must_use]
+    pub fn watch(self, watch: impl Watch) -> Self {
+        self.with(|shared| shared.watch = Some(Arc::new(watch)))
+    }
+
+    /// Hears of what the operator should know. It is called where replies are awaited, and must not
+    /// block.
+    #[must_use]
+    pub fn notices(self, listener: impl Fn(Notice) + Send + Sync + 'static) -> Self {
+        self.with(|shared| shared.notices = Notices::to(listener))
+    }
+
+    fn with(mut self, change: impl FnOnce(&mut Shared)) -> Self {
+        // It is shared with exchanges only, and there are none before it serves.
+        if let Some(shared) = Arc::get_mut(&mut self.shared) {
+            change(shared);
+        }
+        self
+    }
+}
+
+impl Handler for Forward {
+    async fn handle(&self, request: Request) -> Result<Reply, Fault> {
+        match self.shared.connect().await? {
+            Connected::Unix(stream) => Exchange::new(&self.shared, stream, request).run().await,
+            Connected::Tcp(stream) => Exchange::new(&self.shared, stream, request).run().await,
+        }
+    }
+}
+
+impl Shared {
+    async fn connect(&self) -> Result<Connected, Fault> {
+        let until = Instant::now() + self.queue;
+        let mut pause = PAUSE;
+        loop {
+            let error = match tokio::time::timeout_at(until, self.target.connect()).await {
+                Ok(Ok(connected)) => return Ok(connected),
+                Ok(Err(error)) => error,
+                Err(_) => std::io::ErrorKind::TimedOut.into(),
+            };
+            if !target::may_pass(&error) || Instant::now() + pause >= until {
+                let (target, error) = (self.target.to_string(), error.to_string());
+                self.notices.tell(Notice::NotReached { target, error, waited: self.queue });
+                return Err(Fault::new(
+                    "the server behind cannot be reached; the request did not run",
+                ));
+            }
+            sleep(pause).await;
+            pause = (2 * pause).min(LONGEST_PAUSE);
+        }
+    }
+
+    /// Says once what the operator could do about a server that does not close.
+    fn advise(&self, reply: &[u8], request: &[u8], by: EndedBy) {
+        if !self.advised.swap(true, Ordering::Relaxed) {
+            let fitting = ends::fitting(reply, request);
+            self.notices.tell(Notice::NotClosed { by, fitting });
+        }
+    }
+}

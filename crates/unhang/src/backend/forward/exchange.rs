@@ -1,0 +1,387 @@
+//! One request passed to the server behind, and its reply passed back.
+
+use std::future::Future;
+use std::io;
+use std::os::fd::AsFd;
+use std::sync::Arc;
+use std::time::Duration;
+
+use rustix::net::{RecvFlags, Shutdown, recv, shutdown};
+use tokio::io::{Interest, Ready};
+use tokio::net::{TcpStream, UnixStream};
+use tokio::time::{Instant, sleep_until};
+
+use super::ends::{Found, ReplyEnds, Scan};
+use super::watch::Seen;
+use super::{HalfClose, Shared};
+use crate::backend::notice::{EndedBy, Notice};
+use crate::{Fault, Reply, ReplySender, Request};
+
+/// How much of a reply is held back, and for how long after its first byte: nearly every reply is whole by
+/// then, so that a failure can still be told, and a person does not notice the wait.
+const HELD_BACK: usize = 64 * 1024;
+const HOLD: Duration = Duration::from_millis(20);
+
+/// Pieces that may wait to be written: enough to keep the server and the client busy at once.
+const AHEAD: usize = 2;
+
+/// When we look for the first time, after the last byte, what the server does. One that closes does so
+/// within that time, and costs no look.
+const FIRST_LOOK: Duration = Duration::from_millis(5);
+/// How often at least we look at a server that is at work.
+const LOOK: Duration = Duration::from_millis(50);
+
+/// How long we listen behind a cut by silence, for bytes that prove it wrong.
+const LISTEN: Duration = Duration::from_secs(2);
+
+/// A connected stream socket: Unix or TCP.
+pub(super) trait Socket: AsFd + Send + Sync + 'static {
+    fn ready(&self, interest: Interest) -> impl Future<Output = io::Result<Ready>> + Send;
+    fn try_read_buf(&self, bytes: &mut Vec<u8>) -> io::Result<usize>;
+    fn try_write(&self, bytes: &[u8]) -> io::Result<usize>;
+}
+
+macro_rules! is_socket {
+    ($stream:ty) => {
+        impl Socket for $stream {
+            fn ready(&self, interest: Interest) -> impl Future<Output = io::Result<Ready>> + Send {
+                <$stream>::ready(self, interest)
+            }
+            fn try_read_buf(&self, bytes: &mut Vec<u8>) -> io::Result<usize> {
+                <$stream>::try_read_buf(self, bytes)
+            }
+            fn try_write(&self, bytes: &[u8]) -> io::Result<usize> {
+                <$stream>::try_write(self, bytes)
+            }
+        }
+    };
+}
+is_socket!(UnixStream);
+is_socket!(TcpStream);
+
+pub(super) struct Exchange<S> {
+    shared: Arc<Shared>,
+    stream: S,
+    request: Request,
+    sent: usize,
+    has_half_closed: bool,
+    scan: Scan,
+    /// What has come and was not passed on.
+    piece: Vec<u8>,
+    /// Bytes of the reply so far.
+    came: u64,
+    /// When the last byte came, or the request began to be sent.
+    last: Instant,
+    /// Until the next look at the server.
+    patience: Duration,
+    look_at: Instant,
+}
+
+/// What comes next.
+enum Next {
+    Piece,
+    /// The reply is whole.
+    End(EndedBy),
+    Failed(Broken),
+    /// Nothing came, and the caller's time is up.
+    Paused,
+}
+
+/// Why there is no whole reply.
+enum Broken {
+    Nothing,
+    Half,
+    Late,
+    /// The reply is not what its rule promised.
+    Other(&'static str),
+}
+
+impl<S: Socket> Exchange<S> {
+    pub(super) fn new(shared: &Arc<Shared>, stream: S, request: Request) -> Self {
+        let now = Instant::now();
+        Self {
+            shared: Arc::clone(shared),
+            stream,
+            sent: 0,
+            has_half_closed: false,
+            scan: Scan::new(shared.ends, request.bytes()),
+            request,
+            piece: Vec::with_capacity(8 * 1024),
+            came: 0,
+            last: now,
+            patience: FIRST_LOOK,
+            look_at: now + FIRST_LOOK,
+        }
+    }
+
+    /// Gives the reply as soon as it is whole; a long or slow one is passed on as it comes.
+    pub(super) async fn run(mut self) -> Result<Reply, Fault> {
+        let mut hold = None;
+        loop {
+            match self.next(hold).await {
+                Next::Piece if self.piece.len() < HELD_BACK => {
+                    hold = hold.or(Some(Instant::now() + HOLD));
+                }
+                Next::End(by) => {
+                    let reply = std::mem::take(&mut self.piece);
+                    self.ended(by, &reply);
+                    return Ok(reply.into());
+                }
+                Next::Failed(broken) => return Err(self.fault(&broken)),
+                Next::Piece | Next::Paused => {
+                    let (sender, reply) = Reply::stream(AHEAD);
+                    tokio::spawn(self.pass_on(sender));
+                    return Ok(reply);
+                }
+            }
+        }
+    }
+
+    async fn pass_on(mut self, mut sender: ReplySender) {
+        // Of a long reply, its last bytes are enough to advise by.
+        loop {
+            let piece = std::mem::replace(&mut self.piece, Vec::with_capacity(HELD_BACK));
+            // A client that has left takes its connection to the server with it.
+            if sender.send(piece).await.is_err() {
+                return;
+            }
+            match self.next(None).await {
+                Next::Piece | Next::Paused => {}
+                Next::End(by) => {
+                    let last = std::mem::take(&mut self.piece);
+                    self.ended(by, b"");
+                    if sender.send(last).await.is_ok() {
+                        sender.finish().await;
+                    }
+                    return;
+                }
+                Next::Failed(broken) => {
+                    let fault = self.fault(&broken);
+                    return sender.fail(fault).await;
+                }
+            }
+        }
+    }
+
+    /// Sends and reads until something has come, or it is over, or until the time that is given.
+    async fn next(&mut self, until: Option<Instant>) -> Next {
+        loop {
+            self.send();
+            if let Some(next) = self.read() {
+                return next;
+            }
+            let deadline = self.last + self.shared.deadline;
+            let mut wake = until.map_or(deadline, |until| until.min(deadline));
+            if let Some(at) = self.quiet_at() {
+                wake = wake.min(at);
+            }
+            if self.looks() {
+                wake = wake.min(self.look_at);
+            }
+            let interest = match self.sent < self.request.bytes().len() {
+                true => Interest::READABLE | Interest::WRITABLE,
+                false => Interest::READABLE,
+            };
+            tokio::select! {
+                biased;
+                _ = self.stream.ready(interest) => continue,
+                () = sleep_until(wake) => {}
+            }
+            let now = Instant::now();
+            if now >= deadline {
+                return self.late();
+            }
+            if self.quiet_at().is_some_and(|at| now >= at) {
+                return Next::End(EndedBy::Quiet);
+            }
+            if self.looks() && now >= self.look_at {
+                if let Some(next) = self.look(now) {
+                    return next;
+                }
+            }
+            if until.is_some_and(|until| now >= until) {
+                return Next::Paused;
+            }
+        }
+    }
+
+    fn send(&mut self) {
+        let length = self.request.bytes().len();
+        while self.sent < length {
+            match self.stream.try_write(&self.request.bytes()[self.sent..]) {
+                Ok(written) => self.sent += written,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
+                // It reads no more of it: it may have answered all the same.
+                Err(_) => self.sent = length,
+            }
+            if self.sent == length && self.shared.half_close == HalfClose::Always {
+                self.half_close();
+            }
+        }
+        if length == 0 && !self.has_half_closed && self.shared.half_close != HalfClose::Never {
+            // An empty request is nothing but its end.
+            self.half_close();
+        }
+    }
+
+    fn half_close(&mut self) {
+        self.has_half_closed = true;
+        // A server that has closed needs it no more.
+        let _ = shutdown(&self.stream, Shutdown::Write);
+    }
+
+    /// What can be read now.
+    fn read(&mut self) -> Option<Next> {
+        if self.piece.capacity() - self.piece.len() < 4096 {
+            self.piece.reserve(HELD_BACK);
+        }
+        let before = self.piece.len();
+        let read = self.stream.try_read_buf(&mut self.piece);
+        self.took(before, read)
+    }
+
+    /// What lies in the socket this moment. A read by way of the runtime would say that nothing does until
+    /// the runtime has heard of it, and the end of the reply would be lost.
+    fn read_now(&mut self) -> Option<Next> {
+        let (before, mut bytes) = (self.piece.len(), [0; 4096]);
+        let read = recv(&self.stream, &mut bytes, RecvFlags::DONTWAIT).map(|(read, _)| read);
+        self.piece.extend_from_slice(&bytes[..read.unwrap_or(0)]);
+        self.took(before, read.map_err(io::Error::from))
+    }
+
+    fn took(&mut self, before: usize, read: io::Result<usize>) -> Option<Next> {
+        match read {
+            Ok(0) => Some(self.closed()),
+            Ok(read) => {
+                self.came += read as u64;
+                self.last = Instant::now();
+                self.patience = FIRST_LOOK;
+                self.look_at = self.last + FIRST_LOOK;
+                Some(match self.scan.take(&self.piece[before..]) {
+                    Found::More => Next::Piece,
+                    Found::End(at) => {
+                        self.piece.truncate(before + at);
+                        Next::End(EndedBy::Rule)
+                    }
+                    Found::Broken(_) if self.shared.ends == ReplyEnds::Auto => {
+                        self.scan = Scan::Nothing;
+                        Next::Piece
+                    }
+                    Found::Broken(why) => Next::Failed(Broken::Other(why)),
+                })
+            }
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => None,
+            Err(_) if self.came == 0 => Some(Next::Failed(Broken::Nothing)),
+            Err(_) => Some(Next::Failed(Broken::Half)),
+        }
+    }
+
+    fn closed(&self) -> Next {
+        let has_died = || {
+            let watch = self.shared.watch.as_ref();
+            watch.is_some_and(|watch| watch.is_dying(self.stream.as_fd()))
+        };
+        match () {
+            () if self.came == 0 => Next::Failed(Broken::Nothing),
+            () if !self.scan.may_close() || has_died() => Next::Failed(Broken::Half),
+            () => Next::End(EndedBy::Close),
+        }
+    }
+
+    fn late(&self) -> Next {
+        match self.shared.ends {
+            ReplyEnds::Auto | ReplyEnds::Close if self.came > 0 => Next::End(EndedBy::Deadline),
+            _ => Next::Failed(Broken::Late),
+        }
+    }
+
+    fn quiet_at(&self) -> Option<Instant> {
+        match self.shared.ends {
+            ReplyEnds::Quiet(quiet) if self.came > 0 => Some(self.last + quiet),
+            _ => None,
+        }
+    }
+
+    /// Whether there is something to be seen that would change anything.
+    fn looks(&self) -> bool {
+        let is_sent = self.sent == self.request.bytes().len();
+        let may_half_close = self.shared.half_close == HalfClose::Auto && !self.has_half_closed;
+        let ends = self.shared.ends == ReplyEnds::Auto && self.came > 0;
+        self.shared.watch.is_some() && is_sent && (ends || (self.came == 0 && may_half_close))
+    }
+
+    fn look(&mut self, now: Instant) -> Option<Next> {
+        let watch = self.shared.watch.as_ref()?;
+        let seen = watch.look(self.stream.as_fd());
+        self.patience = match seen {
+            Seen::Unknown => Duration::from_secs(1),
+            _ => (2 * self.patience).min(LOOK),
+        };
+        self.look_at = now + self.patience;
+        match seen {
+            Seen::Works | Seen::Unknown => None,
+            // Another part of it may be at work on the reply, and would take the end for our leaving.
+            Seen::Waits if self.came == 0 => None,
+            // It has all of the request and says nothing: it can only wait for the end of it.
+            Seen::Rests if self.came == 0 => {
+                self.half_close();
+                None
+            }
+            // Once more: what it wrote before it was seen to wait is here now.
+            Seen::Waits | Seen::Rests => self.read_now().or(Some(Next::End(EndedBy::Certain))),
+        }
+    }
+
+    fn ended(self, by: EndedBy, reply: &[u8]) {
+        let Self { shared, stream, request, .. } = self;
+        shared.notices.tell(Notice::ReplyEnded { by });
+        match by {
+            EndedBy::Certain | EndedBy::Deadline => shared.advise(reply, request.bytes(), by),
+            EndedBy::Quiet => {
+                tokio::spawn(listen(shared, stream));
+            }
+            EndedBy::Close | EndedBy::Rule => {}
+        }
+    }
+
+    fn fault(&self, broken: &Broken) -> Fault {
+        let deadline = self.shared.deadline;
+        let may = "the request may have run";
+        let told = match broken {
+            Broken::Nothing if self.has_half_closed => format!(
+                "the server behind closed without a reply, when it saw the end of the request; {may}"
+            ),
+            Broken::Nothing => format!("the server behind closed without a reply; {may}"),
+            Broken::Half => format!("the server behind ended in the middle of its reply; {may}"),
+            Broken::Late if self.came == 0 => {
+                format!("the server behind took longer than {deadline:?}; {may}")
+            }
+            Broken::Late => {
+                format!("the reply of the server behind had no end within {deadline:?}")
+            }
+            Broken::Other(why) => {
+                format!("the reply of the server behind is not what --reply-ends says: {why}")
+            }
+        };
+        Fault::new(told)
+    }
+}
+
+/// Hears whether a reply that silence has ended goes on.
+async fn listen(shared: Arc<Shared>, stream: impl Socket) {
+    let cut = Instant::now();
+    let mut more = Vec::with_capacity(1024);
+    let hear = async {
+        while stream.ready(Interest::READABLE).await.is_ok() {
+            match stream.try_read_buf(&mut more) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                Ok(read) if read > 0 => return true,
+                _ => return false,
+            }
+        }
+        false
+    };
+    if tokio::time::timeout(LISTEN, hear).await == Ok(true) {
+        shared.notices.tell(Notice::CutEarly { after: cut.elapsed() });
+    }
+}

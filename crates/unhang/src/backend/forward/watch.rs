@@ -1,0 +1,29 @@
+//! What can be seen of the server from outside.
+
+use std::fmt;
+use std::os::fd::BorrowedFd;
+
+/// Sees, without asking it, what a server does with one of its connections.
+///
+/// It is asked where a reply is awaited, and must not block; it may take a millisecond.
+pub trait Watch: fmt::Debug + Send + Sync + 'static {
+    /// What the server does with the other end of this connection of ours.
+    fn look(&self, connection: BorrowedFd<'_>) -> Seen;
+
+    /// Whether the server's process is about to end, so that a close is no end of a reply.
+    fn is_dying(&self, connection: BorrowedFd<'_>) -> bool;
+}
+
+/// What a server does with a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Seen {
+    /// It waits for something to read on this very connection: it has nothing more to say by itself.
+    Waits,
+    /// Nothing of it runs, and nothing but a client can wake it: it has forgotten this connection, or waits
+    /// for all its clients at once.
+    Rests,
+    /// It is at work, or may be.
+    Works,
+    /// This cannot be known.
+    Unknown,
+}
