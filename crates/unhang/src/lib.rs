@@ -38,6 +38,10 @@ mod peer;
 mod serve;
 mod server;
 mod signal;
+#[cfg(any(test, fuzzing))]
+#[cfg_attr(not(test), expect(dead_code, reason = "fuzz targets use its clock and its socket"))]
+#[allow(clippy::unwrap_used, clippy::expect_used, reason = "it is only built for tests")]
+mod sim;
 mod wire;
 
 #[doc(hidden)]

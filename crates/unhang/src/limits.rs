@@ -50,8 +50,9 @@ pub struct Limits {
     pub max_per_uid: usize,
     /// Handlers that run at once, those included whose clients were told that they are late: work that a
     /// handler has left to `spawn_blocking` goes on after that, for as long as it holds its
-    /// [`Request`](crate::Request). When so many run, clients are told that the server is busy. As many
-    /// as `max_connections` unless set: a server without such work never comes to it.
+    /// [`Request`](crate::Request). When so many run, clients are told that the server is busy. Twice
+    /// `max_connections` unless set: as many as may be answered, and as many that nobody waits for any
+    /// more. A server without such work never comes to it.
     pub max_handlers: Option<usize>,
     /// How long a connection may be kept without a request, on wires that keep one. Unless set, that
     /// depends on the wire: two minutes for HTTP, longer than the pools of nginx (60 s), Go (90 s) and
@@ -63,6 +64,13 @@ pub struct Limits {
     /// gigabyte; a quarter of that fits beside other programs on a small machine. What handlers and
     /// replies hold is theirs to bound.
     pub max_held: usize,
+}
+
+impl Limits {
+    /// How many handlers may run at once.
+    pub(crate) fn most_handlers(&self) -> usize {
+        self.max_handlers.unwrap_or(self.max_connections.saturating_mul(2))
+    }
 }
 
 impl Default for Limits {

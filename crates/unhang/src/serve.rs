@@ -210,7 +210,7 @@ impl<H: Handler, Y: System> Service<H, Y> {
                 Poll::Pending => connection = taken,
             }
         }
-        for exchange in connection.flush() {
+        for exchange in connection.awaits_handler() {
             self.tell_exchange(exchange);
         }
         let number = match self.park(connection, Interest::Nothing, seat) {

@@ -289,7 +289,7 @@ impl Server {
         let system = Linux { handlers };
         let places =
             Places::new(self.limits.max_connections, self.gauges.taken(), self.gauges.lent());
-        let handlers_most = self.limits.max_handlers.unwrap_or(self.limits.max_connections);
+        let handlers_most = self.limits.most_handlers();
         let parked = (0..=threads)
             .map(|index| Parked::new(&system, u8::try_from(index).unwrap_or(u8::MAX)))
             .collect::<io::Result<Vec<_>>>()

@@ -1,191 +1,234 @@
-//! A world in which everything goes wrong, and the promise must hold all the same.
-//!
-//! The real accept loop and the real connections serve simulated clients: over sockets without a
-//! kernel, with the clock paused, so that time goes on only when nobody can do anything any more. A
-//! seed decides every limit, every byte, every pause and every mischief; [`judge`] knows what must
-//! never happen. As no step takes time, every deadline is asked for to the millisecond.
+//! A world of seeds: the serving core as it is, on a machine that a seed makes. Every client, handler and
+//! trouble is drawn beforehand, with every byte and every pause; [`judge`] knows what must never happen. As
+//! no step takes time, every deadline is asked for to the millisecond.
 //!
 //! A seed that fails prints its story, and is told again with
 //! `UNHANG_SEED=123 cargo test -p unhang --lib sim -- --nocapture`. `UNHANG_SEEDS=N` runs the
 //! first so many seeds, `UNHANG_FOR=60s` as many as fit into that time, from a random one on.
 
 mod client;
+pub(crate) mod clock;
 mod handler;
 mod judge;
-mod lobby;
+mod machine;
 mod plan;
+#[cfg(test)]
 mod regression;
+#[cfg(test)]
 mod seeds;
-mod shard;
+pub(crate) mod socket;
 mod story;
-mod wire;
 
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::sync::{Arc, Mutex, Weak};
+use std::time::{Duration, Instant};
 
-use tokio::runtime::{Builder, Handle};
-use tokio::task::{JoinSet, yield_now};
-use tokio::time::{Instant, sleep, timeout};
-
-use crate::budget::Budget;
 use crate::event::{Cause, Event};
 use crate::gauges::Gauges;
+use crate::handler::Reply;
 use crate::serve::admission::{Admission, Places};
-use crate::serve::config;
-use crate::serve::connection::Rules;
-use crate::serve::door::Service;
-use crate::shards::Shards;
-use crate::spare::Spare;
-use crate::thinking::{self, Thinking};
-use lobby::{Door, Lobby};
+use crate::serve::budget::{Budget, Handlers, Share};
+use crate::serve::config::{Config, Stop};
+use crate::serve::door::{Door, Keeper};
+use crate::serve::events::Events;
+use crate::serve::parked::Parked;
+use crate::serve::watchdog::Watchdog;
+use crate::serve::worker::Worker;
+use crate::serve::{Alarm, Service};
+use crate::wire::{OneShot, Wire};
+use clock::sleep;
+use machine::{Listener, Machine};
 use plan::Plan;
-use wire::Wire;
+use socket::Socket;
 
 /// A world as it is seen by those who live in it.
 struct World {
     plan: Plan,
     begun: Instant,
-    lobby: Lobby,
+    listener: Arc<Listener>,
     /// By client, once it is connected.
-    wires: Mutex<Vec<Option<Wire>>>,
+    sockets: Mutex<Vec<Option<Socket>>>,
     budget: Arc<Budget>,
     gauges: Gauges,
-    drained: Mutex<Option<Instant>>,
+    stop: Arc<Stop>,
     /// What must never have happened.
     blames: Mutex<Vec<String>>,
+    /// How often it was said that the socket is lost.
+    lost: Mutex<u32>,
     /// How often it ended how.
     endings: Mutex<BTreeMap<String, usize>>,
 }
 
+/// Longer than all deadlines of a world together: what is not over then, never will be.
+const FOR_EVER: Duration = Duration::from_secs(3600);
+
 /// Lives through a world, and says what was wrong with it in its blames.
 fn run(plan: Plan) -> Arc<World> {
-    let runtime = Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
-    let world = runtime.block_on(async { Arc::new(World::new(plan)) });
-    let lived = catch_unwind(AssertUnwindSafe(|| runtime.block_on(live(&world))));
-    if lived.is_err() {
-        world.blame("something panicked, see above");
-    }
-    world
-}
-
-async fn live(world: &Arc<World>) {
-    /// Longer than all deadlines of a world together: whatever is not over then, never will be.
-    const FOR_EVER: Duration = Duration::from_secs(3600);
-    if timeout(FOR_EVER, Arc::clone(world).serve()).await.is_err() {
-        return world.blame("it does not end: somebody hangs");
-    }
-    judge::after_all(world);
-    // The handlers that were ended are gone when they were polled once more.
-    for _ in 0..4 {
-        yield_now().await;
-    }
-    // A timer lives in the task that waits for it: no task, no timer.
-    if Handle::current().metrics().num_alive_tasks() > 0 {
-        world.blame("a task is left");
-    }
+    clock::live(plan.seed, || {
+        let world = Arc::new(World::new(plan));
+        if catch_unwind(AssertUnwindSafe(|| world.live())).is_err() {
+            world.blame("something panicked, see above");
+        }
+        world
+    })
 }
 
 impl World {
     fn new(plan: Plan) -> Self {
         let gauges = Gauges::default();
+        let begun = clock::now();
         Self {
-            begun: Instant::now(),
-            lobby: Lobby::new(plan.backlog, plan.seed),
-            wires: Mutex::new(vec![None; plan.clients.len()]),
+            begun,
+            listener: Listener::new(plan.backlog, plan.trouble, plan.seed),
+            sockets: Mutex::new(vec![None; plan.clients.len()]),
             budget: Budget::new(plan.limits.max_held, gauges.held()),
             gauges,
-            drained: Mutex::new(None),
+            stop: Stop::new(begun),
             blames: Mutex::default(),
+            lost: Mutex::default(),
             endings: Mutex::default(),
             plan,
         }
     }
 
     /// Until the server has stopped and the last client has left.
-    async fn serve(self: Arc<Self>) {
-        let mut clients = JoinSet::new();
-        for id in 0..self.plan.clients.len() {
-            clients.spawn(client::live(Arc::clone(&self), id));
+    fn live(self: &Arc<Self>) {
+        let clients: Vec<_> = (0..self.plan.clients.len())
+            .map(|id| {
+                let left = Arc::new(());
+                let (world, stays) = (Arc::clone(self), Arc::clone(&left));
+                clock::spawn(async move {
+                    client::live(world, id).await;
+                    drop(stays);
+                });
+                Arc::downgrade(&left)
+            })
+            .collect();
+        let all_left = move || clients.iter().all(|client: &Weak<()>| client.strong_count() == 0);
+        self.stop_when(all_left.clone());
+        let served = self.serve();
+        let over = clock::run_until(|| served.strong_count() == 0 && all_left());
+        if !over || clock::now() > self.begun + FOR_EVER {
+            return self.blame("it does not end: somebody hangs");
         }
-        let (stop, drain) = config::channel();
-        let stop = Arc::new(stop);
-        let world = Arc::clone(&self);
-        let clients = tokio::spawn(async move { while clients.join_next().await.is_some() {} });
-        let left = clients.abort_handle();
-        let stop_when = async move {
+        // What is left is a handler that was told to end, and what still wanted to stop the server.
+        clock::run_until(|| clock::tasks() == 0);
+        judge::after_all(self);
+        if clock::tasks() > 0 {
+            self.blame("a task is left");
+        }
+    }
+
+    fn stop_when(self: &Arc<Self>, all_left: impl Fn() -> bool + Send + 'static) {
+        let world = Arc::clone(self);
+        clock::spawn(async move {
             match world.plan.stop {
                 Some(at) => sleep(at).await,
                 None => {
-                    while !left.is_finished() {
+                    while !all_left() && clock::now() < world.begun + FOR_EVER {
                         sleep(Duration::from_millis(100)).await;
                     }
                 }
             }
-            world.drains_within(world.plan.limits.drain);
-        };
-        if let Some((at, within)) = self.plan.hurry {
-            let (world, stop) = (Arc::clone(&self), Arc::clone(&stop));
-            tokio::spawn(async move {
+            world.stop.begin(clock::now(), world.plan.limits.drain);
+        });
+        if let Some(at) = self.plan.shut {
+            let world = Arc::clone(self);
+            clock::spawn(async move {
                 sleep(at).await;
-                world.drains_within(within);
-                stop.begin(within);
+                world.listener.shut();
             });
         }
-        let service = self.service(drain);
-        let shards = Arc::new(Shards::new(self.plan.shards).unwrap());
-        for at in 0..self.plan.shards {
-            let (world, service) = (Arc::clone(&self), Arc::new(service.copy()));
-            tokio::spawn(shard::run(world, service, Arc::clone(&shards), at));
+        if let Some((at, within)) = self.plan.hurry {
+            let world = Arc::clone(self);
+            clock::spawn(async move {
+                sleep(at).await;
+                world.stop.begin(clock::now(), within);
+            });
         }
-        let service = Arc::new(service);
-        let keeper = tokio::spawn(thinking::look_after(Arc::clone(&service)));
-        let (door, spare) = (Door::new(Arc::clone(&self)), Spare::new().unwrap());
-        service.run(door, spare, &shards, stop, stop_when).await;
-        keeper.abort();
-        shards.end();
-        clients.await.unwrap();
-        // Whoever still wanted to stop it finds that it has.
-        sleep(Duration::from_secs(2)).await;
     }
 
-    fn service(self: &Arc<Self>, drain: config::Drain) -> Service<impl crate::Handler + use<>> {
-        let world = Arc::clone(self);
-        let refusal = move |cause: &Cause| {
-            judge::refusal(&world, cause);
-            world.plan.told(cause).map(Into::into)
+    /// Has the server's threads live, each as a task. It is over when nobody has the result any more.
+    fn serve(self: &Arc<Self>) -> Weak<()> {
+        let service = Arc::new(self.service());
+        let waker = Arc::downgrade(&service);
+        let wake = move || {
+            if let Some(service) = waker.upgrade() {
+                service.wake_watchdog();
+            }
         };
-        let rules = Rules {
-            limits: self.plan.limits.clone(),
-            budget: Arc::clone(&self.budget),
-            until: self.plan.until,
-            refusal: Arc::new(refusal),
-            drain,
-            in_flight: Arc::default(),
+        self.stop.wakes(wake.clone());
+        service.door.places.wakes(wake);
+        let alive = Arc::new(());
+        for index in 0..self.plan.workers {
+            let (service, alive) = (Arc::clone(&service), Arc::clone(&alive));
+            clock::spawn(async move {
+                let mut worker = Worker::new(Arc::clone(&service), index);
+                while worker.prepare() {
+                    let (ready, waited) = service.parked[index].poller.report(None).await;
+                    worker.turn(&ready, waited);
+                }
+                drop(alive);
+            });
+        }
+        if self.plan.workers > 0 {
+            service.door.give_to(Keeper::Workers);
+        }
+        let watched = Arc::downgrade(&alive);
+        let listener = Arc::clone(&self.listener);
+        let pulse = self.gauges.beat();
+        clock::spawn(async move {
+            let mut watchdog = Watchdog::new(Arc::clone(&service), listener, None, pulse);
+            let mut ready = Vec::new();
+            let own = service.parked.len() - 1;
+            while let Some(within) = watchdog.turn(&ready) {
+                ready = service.parked[own].poller.report(Some(within)).await.0;
+            }
+            drop(alive);
+        });
+        watched
+    }
+
+    fn service(self: &Arc<Self>) -> Service<impl crate::Handler + use<>, Machine> {
+        let limits = self.plan.limits.clone();
+        let (of_refusals, of_events) = (Arc::clone(self), Arc::clone(self));
+        let refusal = move |cause: &Cause| {
+            judge::refusal(&of_refusals, cause);
+            of_refusals.plan.told(cause).map(Reply::from)
         };
         let mut admission = Admission::default();
-        admission.allow(self.plan.uids.clone(), self.plan.gids.clone());
-        let world = Arc::clone(self);
-        let handler = move |request| handler::answer(Arc::clone(&world), request);
-        let world = Arc::clone(self);
-        let observer = Arc::new(move |event: &Event<'_>| {
+        if !self.plan.uids.is_empty() || !self.plan.gids.is_empty() {
+            admission.allow(self.plan.uids.clone(), self.plan.gids.clone());
+        }
+        let observer = move |event: &Event| {
             // The server forgives an observer that panics; the judge must not be forgiven.
-            if catch_unwind(AssertUnwindSafe(|| judge::event(&world, event))).is_err() {
-                world.blame("the judge panicked");
+            if catch_unwind(AssertUnwindSafe(|| judge::event(&of_events, event))).is_err() {
+                of_events.blame("the judge panicked");
             }
-        });
+        };
+        let world = Arc::clone(self);
+        let places = Places::new(limits.max_connections, self.gauges.taken(), self.gauges.lent());
+        let most = limits.most_handlers();
+        let parked = (0..=self.plan.workers)
+            .map(|index| Parked::new(&Machine, u8::try_from(index).unwrap()).unwrap());
         Service {
-            places: Arc::new(Places::new(&rules.limits)),
-            rules: Arc::new(rules),
-            admission: Arc::new(admission),
-            gauges: self.gauges.clone(),
-            handler: Arc::new(handler),
-            handlers: Handle::current(),
-            waiting_room: Handle::current(),
-            thinking: Arc::new(Thinking::new()),
-            observer,
-            names_peers: true,
+            system: Machine,
+            config: Config {
+                wire: Wire::OneShot(OneShot::new(self.plan.until)),
+                refusal: Some(Box::new(refusal)),
+                names_peers: true,
+                budget: Arc::clone(&self.budget),
+                handlers: Handlers::new(most, self.gauges.running()),
+                stop: Arc::clone(&self.stop),
+                limits,
+            },
+            admission,
+            handler: Arc::new(move |request| handler::answer(Arc::clone(&world), request)),
+            door: Door::new(&self.listener, places).unwrap(),
+            parked: parked.collect(),
+            events: Some(Events::told_at_once(observer)),
+            alarm: Alarm::new(self.begun),
         }
     }
 
@@ -193,27 +236,25 @@ impl World {
         self.blames.lock().unwrap().push(what.into());
     }
 
-    /// Says that a drain has begun: of several, the earliest end counts.
-    fn drains_within(&self, within: Duration) {
-        let end = Instant::now() + within;
-        let mut drained = self.drained.lock().unwrap();
-        *drained = Some(drained.map_or(end, |at| at.min(end)));
-    }
-
     /// When the drain is over.
     fn drained(&self) -> Option<Instant> {
-        *self.drained.lock().unwrap()
+        self.stop.end()
     }
 
     /// Whether accepting fails, more or less often.
     fn in_trouble(&self) -> bool {
-        let now = self.begun.elapsed();
-        self.plan.trouble.is_some_and(|trouble| (trouble.begins..trouble.ends).contains(&now))
+        let since = clock::now() - self.begun;
+        self.plan.trouble.is_some_and(|trouble| (trouble.begins..trouble.ends).contains(&since))
     }
 
     /// The connections that the server has, accepted and not closed.
-    fn open(&self) -> Vec<Wire> {
-        let wires = self.wires.lock().unwrap();
-        wires.iter().flatten().filter(|wire| wire.facts().is_open()).cloned().collect()
+    fn open(&self) -> Vec<Socket> {
+        let sockets = self.sockets.lock().unwrap();
+        sockets.iter().flatten().filter(|socket| socket.facts().is_open()).cloned().collect()
+    }
+
+    /// Whether bytes are held by nobody.
+    fn holds_nothing(&self) -> bool {
+        Share::default().grow_to(self.budget.most, &self.budget)
     }
 }

@@ -118,6 +118,10 @@ impl<Y: System> Door<Y> {
         self.listener.upgrade().is_some_and(|listener| listener.has_waiting())
     }
 
+    pub(crate) fn is_shut(&self) -> bool {
+        self.listener.upgrade().is_some_and(|listener| listener.is_shut())
+    }
+
     pub(crate) fn listener(&self) -> Option<Arc<Y::Listener>> {
         self.listener.upgrade()
     }

@@ -20,10 +20,16 @@ const KEPT: usize = 1 << 16;
 /// behind is not felt.
 const REST: Duration = Duration::from_millis(5);
 
+#[cfg(any(test, fuzzing))]
+type AtOnce = Box<dyn Fn(&Event) + Send + Sync>;
+
 /// The events that the observer has not been told.
 pub(crate) struct Events {
     state: Mutex<State>,
     more: Condvar,
+    /// In a simulated world the observer is told at once: no time passes there.
+    #[cfg(any(test, fuzzing))]
+    at_once: Option<AtOnce>,
 }
 
 #[derive(Default)]
@@ -37,7 +43,18 @@ struct State {
 
 impl Events {
     pub(crate) fn new() -> Arc<Self> {
-        Arc::new(Self { state: Mutex::default(), more: Condvar::new() })
+        Arc::new(Self {
+            state: Mutex::default(),
+            more: Condvar::new(),
+            #[cfg(any(test, fuzzing))]
+            at_once: None,
+        })
+    }
+
+    #[cfg(any(test, fuzzing))]
+    pub(crate) fn told_at_once(observer: impl Fn(&Event) + Send + Sync + 'static) -> Arc<Self> {
+        let (state, more) = (Mutex::default(), Condvar::new());
+        Arc::new(Self { state, more, at_once: Some(Box::new(observer)) })
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -46,6 +63,11 @@ impl Events {
 
     /// Given back if it is not kept.
     pub(crate) fn tell(&self, event: Event) -> Option<Event> {
+        #[cfg(any(test, fuzzing))]
+        if let Some(observer) = &self.at_once {
+            observer(&event);
+            return None;
+        }
         let mut state = self.lock();
         if state.waiting.len() >= KEPT || state.over {
             state.dropped += 1;

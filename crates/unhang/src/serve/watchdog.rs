@@ -339,8 +339,11 @@ impl<H: Handler, Y: System> Watchdog<H, Y> {
         let nobody = self.turn_all_away(|| Cause::Busy(Scarce::Places { most }));
         if nobody {
             self.waiting_since = None;
+            // One that is shut looks as if a client waited, for ever.
+            if !self.service.door.is_shut() {
+                return Attended::Empty;
+            }
         }
-        // One that is shut looks as if a client waited.
         Attended::Later(Some(now + ACCEPT_PAUSE))
     }
 

@@ -2,18 +2,18 @@
 
 use std::sync::Arc;
 
-use tokio::time::sleep;
+use super::clock::sleep;
 
 use super::World;
 use super::plan::{ClientPlan, Reading, Then};
-use super::wire::{Taken, Wire};
+use super::socket::{Socket, Taken};
 
 /// From its arrival until it closes.
 pub(super) async fn live(world: Arc<World>, id: usize) {
     let plan = &world.plan.clients[id];
     sleep(plan.arrives).await;
-    let Some(wire) = world.lobby.connect(plan).await else { return };
-    world.wires.lock().unwrap()[id] = Some(wire.clone());
+    let Some(socket) = world.listener.connect(plan).await else { return };
+    world.sockets.lock().unwrap()[id] = Some(socket.clone());
     let leaves = async {
         match plan.leaves {
             Some(after) => sleep(after).await,
@@ -22,28 +22,28 @@ pub(super) async fn live(world: Arc<World>, id: usize) {
     };
     tokio::select! {
         biased;
-        () = exchange(plan, &wire) => {}
+        () = exchange(plan, &socket) => {}
         () = leaves => {}
     }
-    wire.leave();
+    socket.leave();
 }
 
-async fn exchange(plan: &ClientPlan, wire: &Wire) {
+async fn exchange(plan: &ClientPlan, socket: &Socket) {
     if plan.talks_first {
-        talk(plan, wire).await;
-        listen(&plan.reading, wire).await;
+        talk(plan, socket).await;
+        listen(&plan.reading, socket).await;
     } else {
-        tokio::join!(biased; talk(plan, wire), listen(&plan.reading, wire));
+        tokio::join!(biased; talk(plan, socket), listen(&plan.reading, socket));
     }
     if plan.stays {
-        wire.over().await;
+        socket.over().await;
     }
 }
 
-async fn talk(plan: &ClientPlan, wire: &Wire) {
+async fn talk(plan: &ClientPlan, socket: &Socket) {
     for (pause, piece) in &plan.pieces {
         sleep(*pause).await;
-        if !wire.send(piece).await {
+        if !socket.send(piece).await {
             return;
         }
     }
@@ -51,13 +51,13 @@ async fn talk(plan: &ClientPlan, wire: &Wire) {
         Then::Wait => {}
         Then::HalfClose(after) => {
             sleep(after).await;
-            wire.half_close();
+            socket.half_close();
         }
         Then::Flood(bytes, times, pause) => {
             let piece = vec![b'?'; bytes];
             for _ in 0..times {
                 sleep(pause).await;
-                if !wire.send(&piece).await {
+                if !socket.send(&piece).await {
                     return;
                 }
             }
@@ -65,16 +65,16 @@ async fn talk(plan: &ClientPlan, wire: &Wire) {
     }
 }
 
-async fn listen(reading: &Reading, wire: &Wire) {
+async fn listen(reading: &Reading, socket: &Socket) {
     for _ in 0..reading.times {
         sleep(reading.pause).await;
-        if wire.take(reading.step).await == Taken::End {
+        if socket.take(reading.step).await == Taken::End {
             return;
         }
     }
     if reading.to_the_end {
-        while wire.take(usize::MAX).await == Taken::Bytes {}
+        while socket.take(usize::MAX).await == Taken::Bytes {}
     } else {
-        wire.over().await;
+        socket.over().await;
     }
 }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use tokio::time::{Instant, sleep};
+use super::clock::{self, sleep};
 
 use crate::handler::{Fault, Reply, Request};
 
@@ -16,12 +16,16 @@ pub(super) async fn answer(world: Arc<World>, request: Request) -> Result<Reply,
     if plan.deed == Deed::Never {
         std::future::pending::<()>().await;
     }
-    sleep(plan.thinks).await;
-    if let Some(wire) = &world.wires.lock().unwrap()[id as usize] {
-        wire.facts().answered = Some(Instant::now());
+    if let Deed::Block(_) = plan.deed {
+        clock::block_until(clock::now() + plan.thinks);
+    } else {
+        sleep(plan.thinks).await;
+    }
+    if let Some(socket) = &world.sockets.lock().unwrap()[id as usize] {
+        socket.facts().answered = Some(clock::now());
     }
     match plan.deed {
-        Deed::Reply(size) => Ok(reply(id, size).into()),
+        Deed::Reply(size) | Deed::Block(size) => Ok(reply(id, size).into()),
         Deed::Tell => Err(Fault::new(told(id))),
         Deed::Fail => Err(std::io::Error::from(std::io::ErrorKind::NotFound).into()),
         // As a panic, but without its words on the terminal.

@@ -1,30 +1,30 @@
 //! What must hold, whatever happens. The judge does not read the server's mind: it compares what
-//! the server says with what the wires show.
+//! the server says with what the sockets show.
 
 mod ending;
 mod framing;
 
-use tokio::time::Instant;
+use std::time::Instant;
 
-use crate::event::{Cause, Ended, Event, Scarce};
+use crate::event::{Cause, Ended, Event, Lost, Scarce};
 use crate::handler::{Peer, Request};
 use crate::limits::ACCEPT_PAUSE;
 
-use super::World;
-use super::shard::WAKES_WITHIN;
-use super::wire::Wire;
+use super::socket::Socket;
+use super::{World, clock};
 
+#[cfg(test)]
 pub(super) use ending::ENDINGS;
 
 /// When the handler is asked.
 pub(super) fn request(world: &World, id: u32, request: &Request) {
     let limits = &world.plan.limits;
     let blame = |what: &str| world.blame(format!("client {id}: {what}"));
-    let Some(wire) = world.wires.lock().unwrap()[id as usize].clone() else {
+    let Some(socket) = world.sockets.lock().unwrap()[id as usize].clone() else {
         return blame("asked without a connection");
     };
     {
-        let mut facts = wire.facts();
+        let mut facts = socket.facts();
         if facts.asked.is_some() {
             blame("the handler was asked twice");
         }
@@ -40,14 +40,14 @@ pub(super) fn request(world: &World, id: u32, request: &Request) {
         if request.bytes().len() > limits.max_request {
             blame("a request longer than the limit was served");
         }
-        facts.asked = Some((Instant::now(), request.bytes().len()));
+        facts.asked = Some((clock::now(), request.bytes().len()));
     }
-    let busy = world.open().into_iter().filter(|wire| wire.facts().asked.is_some());
+    let busy = world.open().into_iter().filter(|socket| socket.facts().asked.is_some());
     let busy: Vec<_> = busy.collect();
     if busy.len() > limits.max_connections {
         blame("more are served than there are places");
     }
-    let held: usize = busy.iter().filter_map(|wire| Some(wire.facts().asked?.1)).sum();
+    let held = world.gauges.request_bytes();
     if held > limits.max_held {
         blame("more bytes are held than may be");
     }
@@ -60,20 +60,26 @@ pub(super) fn request(world: &World, id: u32, request: &Request) {
 /// When the server is about to say why it does not answer.
 pub(super) fn refusal(world: &World, cause: &Cause) {
     let limits = &world.plan.limits;
+    if matches!(cause, Cause::Busy(Scarce::Handlers { most }) if world.gauges.handlers() < *most) {
+        world.blame("busy, though more handlers may run");
+    }
     if let Cause::Busy(Scarce::Memory { most }) = cause {
-        let read: usize = world.open().iter().map(|wire| wire.facts().read).sum();
-        if *most != limits.max_held || read <= limits.max_held {
+        // By others: also by handlers that were told to end, and are still at it.
+        let held = world.gauges.request_bytes();
+        let unasked = world.open().into_iter().filter(|socket| socket.facts().asked.is_none());
+        let own = unasked.map(|socket| socket.facts().seen).max().unwrap_or(0);
+        if *most != limits.max_held || held + own <= limits.max_held {
             world.blame("busy, though all that was read may be held");
         }
     }
 }
 
 /// When the server tells of something.
-pub(super) fn event(world: &World, event: &Event<'_>) {
+pub(super) fn event(world: &World, event: &Event) {
     match event {
         Event::Exchange(exchange) => {
             let id = exchange.peer.map_or(0, |peer| peer.pid);
-            let Some(wire) = world.wires.lock().unwrap()[id as usize].clone() else {
+            let Some(socket) = world.sockets.lock().unwrap()[id as usize].clone() else {
                 return world.blame(format!("client {id}: an exchange without a connection"));
             };
             let uid = exchange.peer.map(|peer| peer.uid);
@@ -82,7 +88,7 @@ pub(super) fn event(world: &World, event: &Event<'_>) {
                     world.blame(format!("client {id}: its user has not that many connections"));
                 }
             }
-            for what in ending::check(world, id, &mut wire.facts(), exchange) {
+            for what in ending::check(world, id, &mut socket.facts(), exchange) {
                 world.blame(format!("client {id}: {what} ({:?})", exchange.ended));
             }
             *world.endings.lock().unwrap().entry(ending::name(&exchange.ended)).or_default() += 1;
@@ -97,7 +103,10 @@ pub(super) fn event(world: &World, event: &Event<'_>) {
                 world.blame(format!("{open} places are taken by {}", world.open().len()));
             }
         }
-        Event::Replaced { .. } | Event::NotReplaced { .. } | Event::SocketLost(_) => {
+        Event::SocketLost(Lost::Shut) if world.plan.shut.is_some() => {
+            *world.lost.lock().unwrap() += 1;
+        }
+        _ => {
             world.blame(format!("there is no socket file here: {event:?}"));
         }
     }
@@ -105,9 +114,9 @@ pub(super) fn event(world: &World, event: &Event<'_>) {
 
 /// When the server has stopped and every client left.
 pub(super) fn after_all(world: &World) {
-    for (id, wire) in world.wires.lock().unwrap().iter().enumerate() {
-        let Some(wire) = wire else { continue };
-        let facts = wire.facts();
+    for (id, socket) in world.sockets.lock().unwrap().iter().enumerate() {
+        let Some(socket) = socket else { continue };
+        let facts = socket.facts();
         for what in &facts.offences {
             world.blame(format!("client {id}: {what}"));
         }
@@ -124,7 +133,7 @@ pub(super) fn after_all(world: &World) {
     if world.gauges.connections() != 0 || world.gauges.request_bytes() != 0 {
         world.blame(format!("the gauges are not back at zero: {:?}", world.gauges));
     }
-    if !world.budget.share().grow_to(world.budget.most) {
+    if !world.holds_nothing() {
         world.blame("bytes are held by nobody");
     }
 }
@@ -133,7 +142,7 @@ pub(super) fn after_all(world: &World) {
 fn latest_accept(world: &World, connected: Instant) -> Instant {
     let trouble = world.plan.trouble.map(|trouble| world.begun + trouble.ends + ACCEPT_PAUSE);
     let able = connected.max(trouble.unwrap_or(connected));
-    let latest = able + world.plan.limits.queue + WAKES_WITHIN;
+    let latest = able + world.plan.limits.queue;
     world.drained().map_or(latest, |drained| latest.min(drained.max(able)))
 }
 
@@ -143,6 +152,6 @@ fn may_ask(world: &World, peer: Option<Peer>) -> bool {
     uids.is_empty() && gids.is_empty() || peer.is_some_and(listed)
 }
 
-fn of_user(wires: &[Wire], uid: Option<u32>) -> usize {
-    wires.iter().filter(|wire| wire.facts().peer.map(|peer| peer.uid) == uid).count()
+fn of_user(sockets: &[Socket], uid: Option<u32>) -> usize {
+    sockets.iter().filter(|socket| socket.facts().peer.map(|peer| peer.uid) == uid).count()
 }

@@ -25,10 +25,12 @@ pub(super) struct Plan {
     pub(super) gids: Vec<u32>,
     pub(super) backlog: usize,
     /// How many serve at once what can be.
-    pub(super) shards: usize,
+    pub(super) workers: usize,
     pub(super) trouble: Option<Trouble>,
     /// When the server is stopped; without it, when all clients are done.
     pub(super) stop: Option<Duration>,
+    /// When another process that has the listener shuts it.
+    pub(super) shut: Option<Duration>,
     /// When somebody loses patience, and how long the drain may take from then on.
     pub(super) hurry: Option<(Duration, Duration)>,
     pub(super) clients: Vec<ClientPlan>,
@@ -71,9 +73,10 @@ impl Plan {
             uids: if listed { vec![1] } else { Vec::new() },
             gids: if listed { vec![2] } else { Vec::new() },
             backlog: rng.usize(1..10),
-            shards: rng.usize(0..3).min(limits.max_connections / 2),
+            workers: rng.usize(0..3).min(limits.max_connections / 2),
             trouble: (rng.u8(..4) == 0).then(|| Trouble::draw(rng, &limits)),
             stop: rng.bool().then(|| moment(rng, &limits)),
+            shut: None,
             hurry: (rng.u8(..8) == 0).then(|| (moment(rng, &limits), short(moment(rng, &limits)))),
             clients,
             limits,
@@ -110,6 +113,8 @@ fn draw_limits(rng: &mut Rng) -> Limits {
         max_connections: *pick(rng, &[1, 1, 2, 3, 100]),
         max_per_uid: *pick(rng, &[1, 2, usize::MAX, usize::MAX, usize::MAX]),
         max_held: max_request.saturating_mul(*pick(rng, &[1, 2, usize::MAX, usize::MAX])),
+        max_handlers: *pick(rng, &[None, None, None, Some(1)]),
+        idle: None,
     }
 }
 

@@ -1,15 +1,16 @@
 //! Worlds that once broke the promise, as small as they can be told.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rustix::io::Errno;
 
 use crate::handler::Peer;
-use crate::limits::{ACCEPT_PAUSE, Limits};
+use crate::limits::{ACCEPT_PAUSE, Limits, WORKER_CHECK};
 use crate::wire::oneshot::Until;
 
 use super::plan::{ClientPlan, Deed, Plan, Reading, Then, Trouble, Words};
+use super::socket::Facts;
 use super::{World, run, story};
 
 const fn ms(milliseconds: u64) -> Duration {
@@ -53,8 +54,8 @@ fn who_waits_for_a_place_while_accepting_fails_is_told_when_it_works_again() {
     plan.trouble = Some(Trouble { begins: ms(1), ends: ms(102), error: Errno::NOMEM, often: 100 });
     let accepted = |plan| {
         let world = holds(plan);
-        let wires = world.wires.lock().unwrap();
-        let facts = wires[1].as_ref().unwrap().facts();
+        let sockets = world.sockets.lock().unwrap();
+        let facts = sockets[1].as_ref().unwrap().facts();
         facts.accepted.unwrap() - facts.connected
     };
     assert_eq!(accepted(plan), ms(100) + ACCEPT_PAUSE);
@@ -78,6 +79,96 @@ fn who_comes_after_accepting_has_failed_has_all_of_its_own_patience() {
     holds(plan);
 }
 
+/// A handler that blocks its worker holds up nobody but its own client for longer than it takes to see it.
+#[test]
+fn while_a_handler_blocks_its_worker_others_are_served() {
+    for workers in 1..4 {
+        let mut plan = quiet(6);
+        plan.workers = workers;
+        plan.clients[0].deed = Deed::Block(10);
+        plan.clients[0].thinks = ms(1000);
+        for id in 1..6 {
+            plan.clients[id].arrives = ms(id as u64);
+        }
+        let world = run(plan);
+        for id in 1..6 {
+            let took = closed(&world, id) - connected(&world, id);
+            assert!(took <= 2 * WORKER_CHECK, "client {id} of {workers} workers: {took:?}");
+        }
+        assert_eq!(answered(&world), 6);
+    }
+}
+
+/// It was told when its worker was back.
+#[test]
+fn a_client_whose_handler_blocks_is_told_at_its_deadline() {
+    for workers in 0..3 {
+        let mut plan = quiet(3);
+        plan.workers = workers;
+        plan.limits.handler = ms(100);
+        for client in &mut plan.clients {
+            client.deed = Deed::Block(10);
+            client.thinks = ms(5000);
+        }
+        let world = run(plan);
+        for id in 0..3 {
+            let took = closed(&world, id) - connected(&world, id);
+            assert!(took <= ms(100) + 3 * WORKER_CHECK, "client {id}: {took:?}");
+        }
+        assert_eq!(answered(&world), 0);
+    }
+}
+
+/// Connections that are parked at a worker that is blocked are stepped by the watchdog.
+#[test]
+fn clients_that_write_late_are_served_though_their_worker_is_blocked() {
+    let mut plan = quiet(3);
+    plan.workers = 1;
+    plan.clients[0].deed = Deed::Block(10);
+    plan.clients[0].pieces = vec![(ms(10), b"block".to_vec())];
+    plan.clients[0].thinks = ms(1000);
+    for id in 1..3 {
+        plan.clients[id].pieces = vec![(ms(40), b"late".to_vec())];
+    }
+    let world = run(plan);
+    for id in 1..3 {
+        assert!(closed(&world, id) - world.begun <= ms(40) + 3 * WORKER_CHECK, "client {id}");
+    }
+}
+
+/// Another process that has the listener shuts it: connected clients are served, and the server ends.
+#[test]
+fn a_listener_that_is_shut_ends_no_server() {
+    for workers in 0..3 {
+        let mut plan = quiet(3);
+        plan.workers = workers;
+        plan.shut = Some(ms(5));
+        plan.clients[0].thinks = ms(50);
+        plan.clients[1].pieces[0].0 = ms(20);
+        plan.clients[2].arrives = ms(10);
+        let world = run(plan);
+        assert_eq!(answered(&world), 2);
+        assert!(world.sockets.lock().unwrap()[2].is_none(), "nobody listens");
+        assert_eq!(*world.lost.lock().unwrap(), 1, "it is said once");
+    }
+}
+
+fn facts<T>(world: &World, id: usize, of: impl FnOnce(&Facts) -> T) -> T {
+    of(&world.sockets.lock().unwrap()[id].as_ref().unwrap().facts())
+}
+
+fn closed(world: &World, id: usize) -> Instant {
+    facts(world, id, |facts| facts.closed.unwrap())
+}
+
+fn connected(world: &World, id: usize) -> Instant {
+    facts(world, id, |facts| facts.connected)
+}
+
+fn answered(world: &World) -> usize {
+    world.endings.lock().unwrap().get("Answered").copied().unwrap_or(0)
+}
+
 fn holds(plan: Plan) -> Arc<World> {
     let world = run(plan);
     let blames = world.blames.lock().unwrap().clone();
@@ -95,7 +186,8 @@ fn quiet(clients: u32) -> Plan {
         uids: Vec::new(),
         gids: Vec::new(),
         backlog: 10,
-        shards: 0,
+        workers: 0,
+        shut: None,
         trouble: None,
         stop: None,
         hurry: None,

@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use tokio::time::Instant;
+use std::time::Instant;
 
 use super::World;
 
@@ -26,7 +26,7 @@ pub(super) fn tell(world: &World) -> String {
         plan.hurry,
         at(world.drained()),
     );
-    for (plan, wire) in plan.clients.iter().zip(&*world.wires.lock().unwrap()) {
+    for (plan, socket) in plan.clients.iter().zip(&*world.sockets.lock().unwrap()) {
         let pieces = plan.pieces.iter().map(|(pause, piece)| (*pause, piece.len()));
         let _ = writeln!(
             story,
@@ -45,11 +45,11 @@ pub(super) fn tell(world: &World) -> String {
             plan.deed,
             plan.thinks,
         );
-        let Some(wire) = wire else {
+        let Some(socket) = socket else {
             story.push_str("    never connected\n");
             continue;
         };
-        let facts = wire.facts();
+        let facts = socket.facts();
         let start = &facts.written[..facts.written.len().min(60)];
         let _ = writeln!(
             story,

@@ -314,17 +314,19 @@ impl<S: Stream> Connection<S> {
         }
         // All but one byte, which tells a cut reply.
         let keep = self.unread.min(1);
-        self.bytes_in += unread - self.unread;
-        self.unread = keep;
         let mut left = unread - keep;
         read::chunk(|chunk| {
             while left > 0 {
                 let most = left.min(chunk.len());
-                match self.stream.read(&mut chunk[..most]) {
-                    Ok(count @ 1..) => left -= count,
-                    _ => return,
-                }
+                let Ok(count @ 1..) = self.stream.read(&mut chunk[..most]) else { return };
+                left -= count;
+                // Bytes that were only looked at were counted then.
+                let known = self.unread.min(count);
+                self.unread -= known;
+                self.bytes_in += count - known;
             }
+            self.unread = keep;
+            self.bytes_in += keep;
         });
     }
 
@@ -372,9 +374,10 @@ impl<S: Stream> Connection<S> {
         std::mem::take(&mut self.outgoing().flush_only)
     }
 
-    /// Writes gathered replies before the handler of a later request keeps them waiting. The exchanges
-    /// that are over by that.
-    pub(crate) fn flush(&mut self) -> VecDeque<Exchange> {
+    /// Its handler keeps it waiting: writes the replies gathered so far. The exchanges that are over by
+    /// that.
+    pub(crate) fn awaits_handler(&mut self) -> VecDeque<Exchange> {
+        self.waited = true;
         let Self { outgoing, stream, .. } = self;
         let Some(outgoing) = outgoing else { return VecDeque::new() };
         if outgoing.gathered.is_empty() {

@@ -1,15 +1,17 @@
 //! Whether an exchange ended as it must, and in time.
 
-use tokio::time::Instant;
+use std::time::Instant;
 
 use crate::event::{Cause, Ended, Exchange, Scarce};
 use crate::handler::FaultKind;
+use crate::limits::READER_CHECK;
 use crate::sim::World;
 use crate::sim::handler::{reply, told};
 use crate::sim::plan::{ClientPlan, Deed};
-use crate::sim::wire::{Facts, Side, Trap};
+use crate::sim::socket::{Facts, Side, Trap};
 
 use super::{framing, may_ask};
+use crate::wire::oneshot::Until;
 
 /// The endings that must come about. That a client is gone while its request is read does not: it
 /// could reset the connection only over bytes that it had been sent, and there are none yet.
@@ -73,7 +75,13 @@ pub(super) fn check(
     let case = Case { world, plan, facts, accepted, ended, closed, id };
     let demands = [
         (exchange.peer == facts.peer, "another peer is named"),
-        (exchange.bytes_in == facts.read, "bytes in are not what was read"),
+        // The byte that tells a cut reply is counted, though only its being there was looked at.
+        (
+            exchange.bytes_in == facts.seen
+                || matches!(exchange.ended, Ended::ReplyNotTaken | Ended::Cut(_))
+                    && exchange.bytes_in == facts.seen + 1,
+            "bytes in are not what was read",
+        ),
         (exchange.bytes_out == facts.written.len(), "bytes out are not what was written"),
         (exchange.took == closed - accepted, "it did not take that long"),
         (case.is_in_time(), "a deadline was passed"),
@@ -112,10 +120,16 @@ impl Case<'_> {
         self.facts.first_written.or(self.facts.answered).map_or(late, |begun| begun.min(late))
     }
 
+    /// When the client took something for the last time, or could have begun to: from then on it is given the
+    /// write deadline once more.
+    fn last_written(&self) -> Instant {
+        self.facts.last_written.unwrap_or(self.writes())
+    }
+
     fn is_in_time(&self) -> bool {
         let limits = &self.world.plan.limits;
         let asked = self.facts.asked.is_none_or(|(at, _)| at <= self.or_drained(self.read_late()));
-        let ended = self.ended <= self.or_drained(self.writes() + limits.write);
+        let ended = self.ended <= self.or_drained(self.last_written() + limits.write);
         asked && ended && self.closed <= self.or_drained(self.ended + limits.linger)
     }
 
@@ -133,17 +147,20 @@ impl Case<'_> {
         let Self { world, plan, facts, .. } = self;
         let limits = &world.plan.limits;
         match ended {
-            Ended::Answered => facts.answered.is_some(),
+            Ended::Answered => facts.answered.is_some() && !self.went_on(),
+            Ended::Cut(_) => false,
             Ended::NoRequest => facts.sent.is_empty() && facts.is_left(),
             Ended::ClientGone(_) => facts.is_left(),
             Ended::ReplyNotTaken => {
-                let late = facts.answered.map(|at| self.or_drained(at + limits.write));
+                let late =
+                    facts.answered.map(|_| self.or_drained(self.last_written() + limits.write));
                 let full = facts.written.len() - facts.taken == facts.room;
                 // What is taken in the last moment may come too late to be seen.
                 let just_taken = facts.last_taken == Some(self.ended);
                 let no_time = facts.answered == Some(self.ended);
                 // Whoever writes on before it reads would wait for us as we wait for it.
-                let input_taken = facts.thrown_away == 0 || self.has_just_sent();
+                // But for the byte by which the cut is told.
+                let input_taken = facts.sent.len() <= facts.seen + 1 || self.has_just_sent();
                 late == Some(self.ended) && (just_taken || no_time || full && input_taken)
             }
             Ended::Failed(..) => matches!(plan.trap, Some((_, Trap::Fail))) && facts.trap.is_none(),
@@ -151,8 +168,20 @@ impl Case<'_> {
         }
     }
 
+    /// Whether more of the request surely came after it had been taken for whole, and before the answer.
+    fn went_on(&self) -> bool {
+        let (Some((asked, length)), Some(answered)) = (self.facts.asked, self.facts.answered)
+        else {
+            return false;
+        };
+        let more = |&&(at, sent): &&(Instant, usize)| at > asked && at < answered && sent > length;
+        // An end that the server has seen was the request's.
+        let open = self.facts.client == Side::Open;
+        open && self.world.plan.until == Until::Dry && self.facts.arrivals.iter().any(|a| more(&a))
+    }
+
     fn has_just_sent(&self) -> bool {
-        self.facts.arrivals.last().is_some_and(|&(at, _)| at == self.ended)
+        self.facts.arrivals.last().is_some_and(|&(at, _)| at + READER_CHECK >= self.ended)
     }
 
     fn is_caused(&self, cause: &Cause) -> bool {
@@ -160,7 +189,7 @@ impl Case<'_> {
         let limits = &world.plan.limits;
         let unasked = facts.asked.is_none();
         match cause {
-            Cause::RequestTooLong { .. } => facts.read > limits.max_request && unasked,
+            Cause::RequestTooLong { .. } => facts.seen > limits.max_request && unasked,
             Cause::RequestLate { .. } => {
                 unasked && !framing::is_whole_before(world, facts, self.read_late())
             }
@@ -175,6 +204,11 @@ impl Case<'_> {
                 FaultKind::Panicked(why) => plan.deed == Deed::Panic && why == "oh",
             },
             Cause::Stopping => self.is_drained(),
+            Cause::RequestWentOn => {
+                world.plan.until == Until::Dry
+                    && facts.asked.is_some_and(|(_, length)| facts.sent.len() > length)
+            }
+            Cause::Malformed(_) | Cause::DescriptorPassed => false,
             Cause::NotAllowed => !may_ask(world, facts.peer),
             Cause::Busy(Scarce::Places { .. }) => {
                 facts.queue_busy_since.is_some_and(|since| self.accepted >= since + limits.queue)
@@ -183,8 +217,10 @@ impl Case<'_> {
             Cause::Busy(Scarce::Kernel) => {
                 matches!(plan.trap, Some((_, Trap::Fail))) && facts.trap.is_none() && unasked
             }
-            // These two were looked at while it was decided.
-            Cause::Busy(Scarce::PerUser { .. } | Scarce::Memory { .. }) => unasked,
+            // These were looked at while it was decided.
+            Cause::Busy(
+                Scarce::PerUser { .. } | Scarce::Memory { .. } | Scarce::Handlers { .. },
+            ) => unasked,
         }
     }
 
@@ -216,13 +252,14 @@ impl Case<'_> {
         };
         let failed = matches!(self.plan.trap, Some((_, Trap::Fail))) && facts.trap.is_none();
         let may_be_cut = match ended {
-            Ended::Answered | Ended::NoRequest => false,
+            Ended::Answered | Ended::NoRequest | Ended::Cut(_) => false,
             Ended::Refused(cause) if self.is_turned_away(cause) => {
                 // Who was let in as the drain was over had the last try as well.
                 facts.is_left() || failed || facts.written.len() >= facts.room
             }
             Ended::Refused(_) => {
-                let late = self.ended == self.or_drained(self.writes() + world.plan.limits.write);
+                let late =
+                    self.ended == self.or_drained(self.last_written() + world.plan.limits.write);
                 facts.is_left() || failed || late
             }
             Ended::ReplyNotTaken => facts.written.len() < text.len(),
@@ -236,7 +273,11 @@ impl Case<'_> {
         let Self { facts, world, .. } = self;
         let served = match ended {
             Ended::Answered => true,
-            Ended::Refused(cause) => !self.is_turned_away(cause),
+            // A client that does not even read why has no use for more time.
+            Ended::Refused(cause) => {
+                let words = self.world.plan.told(cause).unwrap_or_default();
+                !self.is_turned_away(cause) && facts.written.len() == words.len()
+            }
             _ => false,
         };
         let sprung = self.plan.trap.is_some() && facts.trap.is_none();
@@ -248,6 +289,9 @@ impl Case<'_> {
         }
         // A handler that had no time may not even have been asked.
         let no_time = world.plan.limits.handler.is_zero() || self.is_drained();
-        (facts.asked.is_some() || no_time) && facts.thrown_away == 0
+        // If room was made for a client that did not read, the byte that would have told a cut is left.
+        let waited = facts.answered.is_some_and(|at| at < self.ended);
+        let left = usize::from(waited || facts.written.len() > facts.room);
+        (facts.asked.is_some() || no_time) && facts.thrown_away <= left
     }
 }

@@ -1,15 +1,15 @@
 //! Whether a request is what its client sent, up to where it ends and not a moment later: the
 //! rules of [`Until`] once more, seen from the times at which the bytes came.
 
-use tokio::time::Instant;
+use std::time::{Duration, Instant};
 
-use crate::sim::World;
-use crate::sim::wire::{Facts, Side};
+use crate::sim::socket::{Facts, Side};
+use crate::sim::{World, clock};
 use crate::wire::oneshot::{ONE_PIECE, Until};
 
 /// A request that the handler is asked with now.
 pub(super) fn check(world: &World, facts: &Facts, request: &[u8]) -> Result<(), &'static str> {
-    let now = Instant::now();
+    let now = clock::now();
     let length = request.len();
     if !facts.sent.starts_with(request) {
         return Err("the request is not what the client sent");
@@ -37,11 +37,8 @@ pub(super) fn check(world: &World, facts: &Facts, request: &[u8]) -> Result<(), 
         },
         Until::Dry if length == 0 => Err("asked before anything came"),
         Until::Dry => {
-            let settle = match length > ONE_PIECE {
-                true => world.plan.limits.settle,
-                false => std::time::Duration::ZERO,
-            };
-            if now != came(facts, length) + settle {
+            let last = came(facts, length);
+            if now != if length > ONE_PIECE { settled(world, facts, last) } else { last } {
                 return Err("not asked when the request had settled");
             }
             match facts.sent.len() > length && came(facts, length + 1) < now {
@@ -50,6 +47,12 @@ pub(super) fn check(world: &World, facts: &Facts, request: &[u8]) -> Result<(), 
             }
         }
     }
+}
+
+/// When a pause since then ends a long request: four times as long as it took until then, at least.
+fn settled(world: &World, facts: &Facts, last: Instant) -> Instant {
+    let took = facts.accepted.map_or(Duration::ZERO, |accepted| last - accepted);
+    last + world.plan.limits.settle.max(took * 4)
 }
 
 /// Whether the request was surely whole before then.
@@ -65,7 +68,6 @@ pub(super) fn is_whole_before(world: &World, facts: &Facts, then: Instant) -> bo
             newline.is_some_and(|at| came(facts, at + 1) < then)
         }
         Until::Dry => {
-            let settle = world.plan.limits.settle;
             let times = || facts.arrivals.iter().map(|&(at, _)| seen(facts, at));
             let Some(first) = times().next().filter(|&at| at < then) else { return false };
             // What comes in one moment may be seen as one piece, or as several.
@@ -75,12 +77,12 @@ pub(super) fn is_whole_before(world: &World, facts: &Facts, then: Instant) -> bo
             }
             let mut last = first;
             for at in times() {
-                if at > last + settle {
+                if at > settled(world, facts, last) {
                     break;
                 }
                 last = at;
             }
-            last + settle < then
+            settled(world, facts, last) < then
         }
     }
 }

@@ -6,7 +6,7 @@ use fastrand::Rng;
 
 use crate::handler::Peer;
 use crate::limits::Limits;
-use crate::sim::wire::Trap;
+use crate::sim::socket::Trap;
 use crate::wire::oneshot::ONE_PIECE;
 
 use super::{moment, pick, short};
@@ -57,6 +57,8 @@ pub(in crate::sim) enum Deed {
     Fail,
     Panic,
     Never,
+    /// Replies so much, after it has blocked its thread for as long as it thinks.
+    Block(usize),
 }
 
 impl ClientPlan {

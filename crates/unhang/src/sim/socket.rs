@@ -8,58 +8,67 @@ use std::io;
 use std::ops::ControlFlow;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Poll, Waker};
-
-use tokio::time::Instant;
+use std::time::Instant;
 
 use crate::handler::Peer;
+use crate::serve::connection::Interest;
 
-pub(super) use server_end::ServerEnd;
+use super::clock;
+
+pub(crate) use server_end::ServerEnd;
 
 /// Both ends of one connection.
 #[derive(Clone)]
-pub(super) struct Wire(Arc<Mutex<Facts>>);
+pub(crate) struct Socket(Arc<Mutex<Facts>>);
 
 /// Everything that is known of a connection, by whom, and when.
-pub(super) struct Facts {
-    pub(super) peer: Option<Peer>,
+pub(crate) struct Facts {
+    pub(crate) peer: Option<Peer>,
     /// How many bytes each direction holds before its writer has to wait.
-    pub(super) room: usize,
+    pub(crate) room: usize,
     /// What the client sent, when it had sent how much, and how much of it the server has read.
-    pub(super) sent: Vec<u8>,
-    pub(super) arrivals: Vec<(Instant, usize)>,
-    pub(super) read: usize,
-    pub(super) client: Side,
-    pub(super) left: Option<Instant>,
+    pub(crate) sent: Vec<u8>,
+    pub(crate) arrivals: Vec<(Instant, usize)>,
+    pub(crate) read: usize,
+    /// How much of it the server has read or looked at.
+    pub(crate) seen: usize,
+    pub(crate) client: Side,
+    pub(crate) left: Option<Instant>,
     /// What the server wrote, and how much of it the client has taken.
-    pub(super) written: Vec<u8>,
-    pub(super) first_written: Option<Instant>,
-    pub(super) taken: usize,
-    pub(super) last_taken: Option<Instant>,
-    pub(super) connected: Instant,
-    pub(super) accepted: Option<Instant>,
+    pub(crate) written: Vec<u8>,
+    pub(crate) first_written: Option<Instant>,
+    pub(crate) last_written: Option<Instant>,
+    pub(crate) taken: usize,
+    pub(crate) last_taken: Option<Instant>,
+    pub(crate) connected: Instant,
+    pub(crate) accepted: Option<Instant>,
     /// Since when the accept queue had not been empty when it was accepted.
-    pub(super) queue_busy_since: Option<Instant>,
+    pub(crate) queue_busy_since: Option<Instant>,
     /// When the handler was asked with how many bytes, and when it was done.
-    pub(super) asked: Option<(Instant, usize)>,
-    pub(super) answered: Option<Instant>,
-    pub(super) half_closed: Option<Instant>,
-    pub(super) closed: Option<Instant>,
+    pub(crate) asked: Option<(Instant, usize)>,
+    pub(crate) answered: Option<Instant>,
+    pub(crate) half_closed: Option<Instant>,
+    /// Its input was shut: the client's next write fails.
+    pub(crate) input_shut: bool,
+    pub(crate) closed: Option<Instant>,
+    /// It was closed over unread bytes: the client gets an error for its end.
+    pub(crate) reset: bool,
     /// How many bytes were thrown away with the close.
-    pub(super) thrown_away: usize,
+    pub(crate) thrown_away: usize,
     /// How many exchanges were told of it, and how the last one ended.
-    pub(super) exchanges: usize,
-    pub(super) ending: String,
+    pub(crate) exchanges: usize,
+    pub(crate) ending: String,
     /// What happens in the midst of a call of the server, when so many have gone before.
-    pub(super) trap: Option<(u32, Trap)>,
+    pub(crate) trap: Option<(u32, Trap)>,
     /// What the server did that it must never do.
-    pub(super) offences: Vec<&'static str>,
+    pub(crate) offences: Vec<&'static str>,
     /// How often the server has called, and since when, while time stood still.
     calls: (usize, Instant),
     waiting: Vec<Waker>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Side {
+pub(crate) enum Side {
     Open,
     HalfClosed(Instant),
     /// It has closed.
@@ -69,7 +78,7 @@ pub(super) enum Side {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Trap {
+pub(crate) enum Trap {
     /// The client vanishes.
     Vanish,
     /// The client sends another byte.
@@ -80,56 +89,82 @@ pub(super) enum Trap {
 
 /// What a client reads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Taken {
+pub(crate) enum Taken {
     Bytes,
     End,
 }
 
-impl Wire {
-    pub(super) fn new(peer: Option<Peer>, room: usize, trap: Option<(u32, Trap)>) -> Self {
+impl Socket {
+    pub(crate) fn new(peer: Option<Peer>, room: usize, trap: Option<(u32, Trap)>) -> Self {
         Self(Arc::new(Mutex::new(Facts {
             peer,
             room,
             sent: Vec::new(),
             arrivals: Vec::new(),
             read: 0,
+            seen: 0,
             client: Side::Open,
             left: None,
             written: Vec::new(),
             first_written: None,
+            last_written: None,
             taken: 0,
             last_taken: None,
-            connected: Instant::now(),
+            connected: clock::now(),
             accepted: None,
             queue_busy_since: None,
             asked: None,
             answered: None,
             half_closed: None,
+            input_shut: false,
             closed: None,
+            reset: false,
             thrown_away: 0,
             exchanges: 0,
             ending: String::new(),
             trap,
             offences: Vec::new(),
-            calls: (0, Instant::now()),
+            calls: (0, clock::now()),
             waiting: Vec::new(),
         })))
     }
 
-    pub(super) fn facts(&self) -> MutexGuard<'_, Facts> {
-        // A world that panics is still taken down, wire by wire.
+    /// Tells this connection from all others.
+    pub(crate) fn key(&self) -> usize {
+        Arc::as_ptr(&self.0).addr()
+    }
+
+    /// Whether a poller would report it.
+    pub(crate) fn is_ready(&self, interest: Interest) -> bool {
+        let facts = self.facts();
+        // As EPOLLHUP, which comes unasked.
+        let left = facts.is_left();
+        match interest {
+            Interest::Read => left || facts.unread() > 0 || facts.client != Side::Open,
+            Interest::Write => left || facts.written.len() - facts.taken < facts.room,
+            Interest::Nothing => false,
+        }
+    }
+
+    /// Wakes when that may have changed.
+    pub(crate) fn wakes(&self, waker: &Waker) {
+        self.facts().waiting.push(waker.clone());
+    }
+
+    pub(crate) fn facts(&self) -> MutexGuard<'_, Facts> {
+        // A world that panics is still taken down, wire by socket.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(super) fn accept(&self, queue_busy_since: Option<Instant>) -> ServerEnd {
+    pub(crate) fn accept(&self, queue_busy_since: Option<Instant>) -> ServerEnd {
         let mut facts = self.facts();
-        facts.accepted = Some(Instant::now());
+        facts.accepted = Some(clock::now());
         facts.queue_busy_since = queue_busy_since;
         ServerEnd(self.clone())
     }
 
     /// What closing the listener does to those who are in its queue.
-    pub(super) fn reset_in_queue(&self) {
+    pub(crate) fn reset_in_queue(&self) {
         let mut facts = self.facts();
         if !facts.is_left() {
             facts.offences.push("reset in the accept queue");
@@ -138,10 +173,10 @@ impl Wire {
     }
 
     /// Sends it all; false when the server does not take it any more.
-    pub(super) async fn send(&self, bytes: &[u8]) -> bool {
+    pub(crate) async fn send(&self, bytes: &[u8]) -> bool {
         let mut left = bytes;
         self.until(|facts| {
-            if facts.client != Side::Open || facts.closed.is_some() {
+            if facts.client != Side::Open || facts.closed.is_some() || facts.input_shut {
                 return ControlFlow::Break(left.is_empty());
             }
             let count = left.len().min(facts.room.saturating_sub(facts.unread()));
@@ -152,13 +187,33 @@ impl Wire {
         .await
     }
 
+    /// Sends what there is room for.
+    #[cfg(fuzzing)]
+    pub(crate) fn send_now(&self, bytes: &[u8]) -> usize {
+        let mut facts = self.facts();
+        if facts.client != Side::Open || facts.closed.is_some() || facts.input_shut {
+            return 0;
+        }
+        let count = bytes.len().min(facts.room.saturating_sub(facts.unread()));
+        facts.receive(&bytes[..count]);
+        count
+    }
+
+    /// Takes what is there.
+    #[cfg(fuzzing)]
+    pub(crate) fn take_now(&self, most: usize) {
+        let mut facts = self.facts();
+        facts.taken += most.min(facts.written.len() - facts.taken);
+        facts.wake();
+    }
+
     /// Takes at least one byte, or the end.
-    pub(super) async fn take(&self, most: usize) -> Taken {
+    pub(crate) async fn take(&self, most: usize) -> Taken {
         self.until(|facts| {
             let count = most.min(facts.written.len() - facts.taken);
             if count > 0 {
                 facts.taken += count;
-                facts.last_taken = Some(Instant::now());
+                facts.last_taken = Some(clock::now());
                 facts.wake();
             }
             match count {
@@ -171,7 +226,7 @@ impl Wire {
     }
 
     /// Waits until nothing can come of it any more.
-    pub(super) async fn over(&self) {
+    pub(crate) async fn over(&self) {
         self.until(|facts| match facts.closed.is_some() || facts.is_left() {
             true => ControlFlow::Break(()),
             false => ControlFlow::Continue(()),
@@ -193,31 +248,31 @@ impl Wire {
         .await
     }
 
-    pub(super) fn half_close(&self) {
+    pub(crate) fn half_close(&self) {
         let mut facts = self.facts();
         if facts.client == Side::Open {
-            facts.client = Side::HalfClosed(Instant::now());
+            facts.client = Side::HalfClosed(clock::now());
             facts.wake();
         }
     }
 
-    pub(super) fn leave(&self) {
+    pub(crate) fn leave(&self) {
         self.facts().leave();
     }
 }
 
 impl Facts {
     /// When a client that reads comes to the end.
-    pub(super) fn ended(&self) -> Option<Instant> {
+    pub(crate) fn ended(&self) -> Option<Instant> {
         self.half_closed.or(self.closed)
     }
 
-    pub(super) fn is_left(&self) -> bool {
+    pub(crate) fn is_left(&self) -> bool {
         matches!(self.client, Side::Gone | Side::Reset)
     }
 
     /// Accepted, and not closed.
-    pub(super) fn is_open(&self) -> bool {
+    pub(crate) fn is_open(&self) -> bool {
         self.accepted.is_some() && self.closed.is_none()
     }
 
@@ -232,14 +287,14 @@ impl Facts {
     fn receive(&mut self, bytes: &[u8]) {
         if !bytes.is_empty() {
             self.sent.extend_from_slice(bytes);
-            self.arrivals.push((Instant::now(), self.sent.len()));
+            self.arrivals.push((clock::now(), self.sent.len()));
             self.wake();
         }
     }
 
     fn leave(&mut self) {
         if !self.is_left() {
-            self.left = Some(Instant::now());
+            self.left = Some(clock::now());
             let unread = self.taken < self.written.len();
             self.client = if unread { Side::Reset } else { Side::Gone };
             self.wake();
@@ -255,7 +310,7 @@ impl Facts {
         if self.closed.is_some() {
             self.offences.push("used after the close");
         }
-        let now = Instant::now();
+        let now = clock::now();
         self.calls = if self.calls.1 == now { (self.calls.0 + 1, now) } else { (0, now) };
         assert!(self.calls.0 < 100_000, "a connection spins");
         match &mut self.trap {
@@ -276,7 +331,7 @@ impl Facts {
     }
 
     fn close(&mut self) {
-        self.closed = Some(Instant::now());
+        self.closed = Some(clock::now());
         self.wake();
     }
 }

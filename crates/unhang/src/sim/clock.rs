@@ -1,0 +1,259 @@
+//! Time and tasks of a simulated world. No time passes but when all tasks wait: then it goes on to the
+//! next moment that one waits for. So a minute takes as long as what happens in it.
+//!
+//! A task may block: the world goes on around it, as it does around a thread that is blocked.
+
+use std::cell::RefCell;
+use std::collections::{BTreeMap, VecDeque};
+use std::future::poll_fn;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, Wake, Waker};
+use std::time::{Duration, Instant};
+
+use fastrand::Rng;
+
+type Task = Pin<Box<dyn Future<Output = ()> + Send>>;
+
+thread_local! {
+    static CLOCK: RefCell<Option<Arc<Clock>>> = const { RefCell::new(None) };
+}
+
+/// The clock of one world.
+pub(crate) struct Clock(Mutex<State>);
+
+struct State {
+    now: Instant,
+    /// What else comes at one moment comes in the order in which it was asked for.
+    timers: BTreeMap<(Instant, u64), Waker>,
+    tasks: BTreeMap<u64, Slot>,
+    ready: Arc<Mutex<VecDeque<u64>>>,
+    next: u64,
+    /// Which of the tasks that could run, does.
+    rng: Rng,
+    /// How often a task has run while time stood still.
+    runs: u32,
+}
+
+enum Slot {
+    Waits(Task),
+    Runs,
+    /// It was ended while it ran.
+    Ended,
+}
+
+struct TaskWaker {
+    id: u64,
+    ready: Arc<Mutex<VecDeque<u64>>>,
+}
+
+impl Wake for TaskWaker {
+    fn wake(self: Arc<Self>) {
+        let mut ready = lock(&self.ready);
+        if !ready.contains(&self.id) {
+            ready.push_back(self.id);
+        }
+    }
+}
+
+/// A task by which it can be ended.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct TaskId(u64);
+
+/// Has `world` live on a clock of its own. The same seed gives the same order of tasks.
+pub(crate) fn live<T>(seed: u64, world: impl FnOnce() -> T) -> T {
+    let clock = Clock(Mutex::new(State {
+        now: Instant::now(),
+        timers: BTreeMap::new(),
+        tasks: BTreeMap::new(),
+        ready: Arc::default(),
+        next: 0,
+        rng: Rng::with_seed(seed),
+        runs: 0,
+    }));
+    CLOCK.set(Some(Arc::new(clock)));
+    let lived = world();
+    // What tasks leave as they are dropped may still ask for the time.
+    let left = std::mem::take(&mut current().state().tasks);
+    drop(left);
+    CLOCK.set(None);
+    lived
+}
+
+fn current() -> Arc<Clock> {
+    CLOCK.with_borrow(|clock| clock.clone().expect("called in a simulated world"))
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+pub(crate) fn now() -> Instant {
+    current().state().now
+}
+
+/// Has time go on by so much, whatever is waited for.
+#[cfg(fuzzing)]
+pub(crate) fn pass(duration: Duration) {
+    current().state().now += duration;
+}
+
+pub(crate) async fn sleep(duration: Duration) {
+    sleep_until(now() + duration).await;
+}
+
+pub(crate) async fn sleep_until(then: Instant) {
+    let mut key = None;
+    poll_fn(|cx| {
+        let clock = current();
+        let mut state = clock.state();
+        if state.now >= then {
+            return Poll::Ready(());
+        }
+        let next = state.next + 1;
+        state.next = next;
+        // Asked again, perhaps by another task.
+        let key = *key.get_or_insert((then, next));
+        state.timers.insert(key, cx.waker().clone());
+        Poll::Pending
+    })
+    .await;
+}
+
+pub(crate) fn spawn(task: impl Future<Output = ()> + Send + 'static) -> TaskId {
+    let clock = current();
+    let mut state = clock.state();
+    state.next += 1;
+    let id = state.next;
+    state.tasks.insert(id, Slot::Waits(Box::pin(task)));
+    lock(&state.ready).push_back(id);
+    TaskId(id)
+}
+
+/// Ends a task where it waits.
+pub(crate) fn abort(TaskId(id): TaskId) {
+    let clock = current();
+    let mut state = clock.state();
+    let ended = match state.tasks.get_mut(&id) {
+        Some(slot @ Slot::Runs) => {
+            *slot = Slot::Ended;
+            None
+        }
+        Some(Slot::Waits(_)) => state.tasks.remove(&id),
+        _ => None,
+    };
+    drop(state);
+    drop(ended);
+}
+
+/// How many tasks there are.
+pub(crate) fn tasks() -> usize {
+    current().state().tasks.len()
+}
+
+/// Blocks the calling task until then; all others go on.
+pub(crate) fn block_until(then: Instant) {
+    let wakes = Waker::noop().clone();
+    let clock = current();
+    let key = {
+        let mut state = clock.state();
+        state.next += 1;
+        let key = (then, state.next);
+        state.timers.insert(key, wakes);
+        key
+    };
+    while clock.state().now < then {
+        assert!(clock.go_on(), "time goes on to what was waited for: {key:?}");
+    }
+}
+
+/// Lives until `done`, or until nothing happens any more. Whether it was done.
+pub(crate) fn run_until(mut done: impl FnMut() -> bool) -> bool {
+    let clock = current();
+    while !done() {
+        if !clock.go_on() {
+            return done();
+        }
+    }
+    true
+}
+
+impl Clock {
+    fn state(&self) -> MutexGuard<'_, State> {
+        lock(&self.0)
+    }
+
+    /// Runs one task, or has time go on to the next moment. False if nothing is waited for.
+    fn go_on(&self) -> bool {
+        let Some((id, mut task, waker)) = self.next_task() else { return self.pass_time() };
+        let polled = task.as_mut().poll(&mut Context::from_waker(&waker));
+        let mut state = self.state();
+        let was = state.tasks.remove(&id);
+        if polled.is_pending() && !matches!(was, Some(Slot::Ended)) {
+            state.tasks.insert(id, Slot::Waits(task));
+            return true;
+        }
+        drop(state);
+        drop(task);
+        true
+    }
+
+    fn next_task(&self) -> Option<(u64, Task, Waker)> {
+        let mut state = self.state();
+        let ready = Arc::clone(&state.ready);
+        let mut ready = lock(&ready);
+        // A task that is blocked keeps its place in the line until it is back.
+        let able: Vec<_> = (0..ready.len())
+            .filter(|&at| !matches!(state.tasks.get(&ready[at]), Some(Slot::Runs)))
+            .collect();
+        let at = *able.get(state.rng.usize(..able.len().max(1)))?;
+        let id = ready.remove(at)?;
+        state.runs += 1;
+        assert!(state.runs < 1_000_000, "the world spins");
+        if let Some(Slot::Waits(task)) = state.tasks.remove(&id) {
+            state.tasks.insert(id, Slot::Runs);
+            let waker = Waker::from(Arc::new(TaskWaker { id, ready: Arc::clone(&state.ready) }));
+            return Some((id, task, waker));
+        }
+        // It was woken when it was over.
+        drop(ready);
+        drop(state);
+        self.next_task()
+    }
+
+    fn pass_time(&self) -> bool {
+        let mut state = self.state();
+        let Some((&(then, _), _)) = state.timers.first_key_value() else { return false };
+        if then > state.now {
+            (state.now, state.runs) = (then, 0);
+        }
+        let mut due = Vec::new();
+        while let Some(entry) = state.timers.first_entry().filter(|entry| entry.key().0 <= then) {
+            due.push(entry.remove());
+        }
+        drop(state);
+        due.into_iter().for_each(Waker::wake);
+        true
+    }
+}
+
+#[test]
+fn a_task_that_blocks_holds_up_no_other() {
+    live(0, || {
+        let begun = now();
+        let told = Arc::new(Mutex::new(Vec::new()));
+        let tell = Arc::clone(&told);
+        spawn(async move {
+            block_until(begun + Duration::from_secs(2));
+            lock(&tell).push(("blocked", now() - begun));
+        });
+        let tell = Arc::clone(&told);
+        spawn(async move {
+            sleep(Duration::from_secs(1)).await;
+            lock(&tell).push(("slept", now() - begun));
+        });
+        assert!(run_until(|| tasks() == 0));
+        let secs = Duration::from_secs;
+        assert_eq!(*lock(&told), [("slept", secs(1)), ("blocked", secs(2))]);
+    });
+}
