@@ -25,9 +25,32 @@ pub(crate) fn locations(pid: u32, show_data: bool) -> Result<Vec<Location>, Stri
         is_named && name.contains(".so")
     };
     let library = memory.mappings().iter().find(|mapping| is_interpreter(&mapping.path));
-    let Some(library) = library else { return Ok(Vec::new()) };
+    let Some(library) = library else {
+        return match other_means(pid) {
+            Some(means) => Err(means),
+            None => Ok(Vec::new()),
+        };
+    };
     let image = program::of_library(pid, library, &memory)?;
     Ok(in_image(pid, &memory, &image, show_data)?.unwrap_or_default())
+}
+
+/// What tells where a program is whose language is not read here: these stop it for a moment, or need
+/// a signal, and so are for somebody to choose.
+fn other_means(pid: u32) -> Option<String> {
+    let program = fs::read_link(format!("/proc/{pid}/exe")).ok()?;
+    let name = program.file_name()?.to_str()?;
+    if name == "java" {
+        Some(format!("it runs Java: `jstack {pid}` tells the line of each thread"))
+    } else if name == "node" {
+        Some(format!(
+            "it runs Node: `kill -USR1 {pid}` opens its inspector, for `node inspect -p {pid}`"
+        ))
+    } else if name.starts_with("ruby") {
+        Some(format!("it runs Ruby: `rbspy dump --pid {pid}` tells the line of each thread"))
+    } else {
+        None
+    }
 }
 
 /// `None`: no interpreter is in this file.
