@@ -55,7 +55,7 @@ fn after_a_handler_that_was_late_or_failed_the_next_request_gets_its_own_answer(
     let server = http();
     let mut client = connect(&server.path);
     for (asked, status, reason) in [
-        ("late", "504 Gateway Timeout", "the handler took longer than 300ms"),
+        ("late", "504 Gateway Timeout", TOLD_LATE),
         ("panic", "500 Internal Server Error", "the handler panicked"),
         ("fault", "500 Internal Server Error", "it was asked to"),
     ] {
