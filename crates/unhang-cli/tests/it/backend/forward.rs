@@ -1,6 +1,8 @@
 //! A front: every end of a reply is right, or told as an ERR.
 
 use std::ffi::OsStr;
+use std::io::{ErrorKind, Read, Write};
+use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -166,6 +168,59 @@ fn slow_rows_are_never_cut() {
             });
         }
     });
+}
+
+/// A clean end would make a whole reply of the half.
+#[test]
+fn a_server_that_dies_half_way_is_a_reset_and_never_a_clean_end() {
+    if missing("python3", "python3") {
+        return;
+    }
+    for flags in [&[][..], &["--reply-ends", "close"], &["--reply-ends", "newline"]] {
+        let mut fronted = Fronted::kind("stops-half-way", flags);
+        let mut stream = UnixStream::connect(&fronted.served.place.socket).unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        stream.write_all(b"x\n").unwrap();
+        // Once that has come, the reply streams, and no ERR can be told any more.
+        let mut half = [0; 9];
+        stream.read_exact(&mut half).unwrap();
+        assert_eq!(&half, b"half a re");
+        // Kills it.
+        drop(fronted.server.take());
+        let mut rest = Vec::new();
+        let end = stream.read_to_end(&mut rest);
+        assert_eq!(end.map_err(|error| error.kind()), Err(ErrorKind::ConnectionReset), "{flags:?}");
+        assert_eq!(rest, b"", "{flags:?}");
+        fronted.served.daemon.await_line("ended in the middle of its reply");
+    }
+}
+
+/// Whatever had come of it.
+#[test]
+fn a_server_that_dies_by_itself_half_way_is_told_or_a_reset() {
+    if missing("python3", "python3") {
+        return;
+    }
+    for kind in ["dies-half-way", "dies-half-way-at-once"] {
+        for _ in 0..5 {
+            let fronted = Fronted::kind(kind, &[]);
+            let mut client = Peer::connect(&fronted.served.place.socket);
+            client.write(b"x\n");
+            let (bytes, end) = client.try_read_to_end();
+            let told = String::from_utf8(bytes).unwrap();
+            match end {
+                Ok(()) => assert_eq!(
+                    told,
+                    "ERR the server behind ended in the middle of its reply; the request may have run\n",
+                    "{kind}"
+                ),
+                Err(error) => {
+                    assert_eq!(error.kind(), ErrorKind::ConnectionReset, "{kind}");
+                    assert!("half a re".starts_with(&told), "{kind}: {told}");
+                }
+            }
+        }
+    }
 }
 
 #[test]

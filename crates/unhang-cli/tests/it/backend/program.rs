@@ -309,3 +309,27 @@ fn a_failure_after_a_mebibyte_is_a_reset_and_never_a_clean_end() {
     let output = Command::new("python3").args(["-c", script]).arg(&served.place.socket).output();
     assert_eq!(output.unwrap().stdout, b"reset\n");
 }
+
+/// By somebody else, in the middle of its reply: as the out-of-memory killer does.
+#[test]
+fn a_program_that_is_killed_while_its_reply_streams_is_a_reset_and_never_a_clean_end() {
+    let served = Served::sh(&[], "yes 0123456 | head -c 131072; echo $$; exec sleep 600");
+    let mut stream = std::os::unix::net::UnixStream::connect(&served.place.socket).unwrap();
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    stream.write_all(b"x").unwrap();
+    let mut first = vec![0; 131_072];
+    stream.read_exact(&mut first).unwrap();
+    assert!(first.chunks(8).all(|line| line == b"0123456\n"));
+    let mut number = Vec::new();
+    while number.last() != Some(&b'\n') {
+        let mut byte = [0];
+        stream.read_exact(&mut byte).unwrap();
+        number.push(byte[0]);
+    }
+    kill(String::from_utf8(number).unwrap().trim().parse().unwrap());
+    let end = stream.read_to_end(&mut Vec::new());
+    assert_eq!(end.unwrap_err().kind(), std::io::ErrorKind::ConnectionReset);
+    let line = served.daemon.await_line("cut: ");
+    assert!(line.contains("was killed by SIGKILL after 1310"), "{line}");
+    served.await_no_children();
+}

@@ -54,9 +54,13 @@ def serve(connection):
         time.sleep(600)
     elif kind == "dies-at-once":
         connection.close()
-    elif kind == "dies-half-way":
+    elif kind == "stops-half-way":
         connection.sendall(b"half a re")
-        time.sleep(0.05)
+        time.sleep(600)
+    elif kind in ("dies-half-way", "dies-half-way-at-once"):
+        connection.sendall(b"half a re")
+        if kind == "dies-half-way":
+            time.sleep(0.05)
         os.kill(os.getpid(), 9)
     elif kind == "closes":
         connection.sendall(request.upper())
