@@ -11,6 +11,8 @@ import threading
 import time
 
 HERE = os.path.dirname(os.path.abspath(__file__))
+# In the environment of every program of a stage: its directory. By this a daemon is found that has a session of its own.
+MARK = "UNHANG_REAL_STAGE"
 # Generous: the machine is shared.
 PATIENCE = 60
 
@@ -35,6 +37,8 @@ class Stage:
     def __exit__(self, *_):
         for process in reversed(self.processes):
             end(process)
+        for pid in self.left():
+            kill(pid)
         for terminal in self.terminals:
             os.close(terminal)
         shutil.rmtree(self.directory, ignore_errors=True)
@@ -55,6 +59,7 @@ class Stage:
         # Read again if the program does not come up.
         with open(self.path("log"), "ab") as log:
             options = {"stdin": subprocess.DEVNULL, "stdout": log, "stderr": log, **options}
+            options["env"] = self.marked(options.get("env"))
             process = subprocess.Popen(
                 command, cwd=options.pop("cwd", self.directory), start_new_session=True, **options
             )
@@ -79,7 +84,23 @@ class Stage:
     def run(self, *command, **options):
         """Runs a program to its end."""
         command = [program(command[0]), *command[1:]]
+        options["env"] = self.marked(options.get("env"))
         subprocess.run(command, check=True, capture_output=True, timeout=PATIENCE, **options)
+
+    def marked(self, environment):
+        return {**(os.environ if environment is None else environment), MARK: self.directory}
+
+    def left(self):
+        """The daemons that its programs have started, as tmux its server: they left the session, and have the mark."""
+        mark = f"{MARK}={self.directory}".encode()
+        for pid in filter(str.isdigit, os.listdir("/proc")):
+            try:
+                with open(f"/proc/{pid}/environ", "rb") as file:
+                    if mark in file.read().split(b"\0"):
+                        yield int(pid)
+            except OSError:
+                # It has ended, or is another user's.
+                continue
 
     def await_socket(self, path, is_there=None):
         """Waits until somebody listens at a path; a program that has ended meanwhile is an error."""
@@ -134,6 +155,13 @@ def drain(terminal):
         while os.read(terminal, 4096):
             pass
     except OSError:
+        pass
+
+
+def kill(pid):
+    try:
+        os.kill(pid, signal.SIGKILL)
+    except ProcessLookupError:
         pass
 
 

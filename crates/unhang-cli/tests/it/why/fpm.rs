@@ -12,6 +12,7 @@ use serde_json::Value;
 
 use super::{codes, look};
 use crate::support::hang::{Stage, User};
+use crate::support::programs::skip;
 use crate::support::{UNHANG, await_some};
 
 /// Debian names it by its version.
@@ -20,7 +21,7 @@ fn php_fpm() -> Option<PathBuf> {
     let is_it = |path: &PathBuf| path.to_string_lossy().contains("php-fpm");
     let found = programs.filter(is_it).max();
     if found.is_none() {
-        eprintln!("skipped: php-fpm is missing; Debian's package is php-fpm");
+        skip("php-fpm is not installed", "php-fpm");
     }
     found
 }
