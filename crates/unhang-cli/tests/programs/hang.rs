@@ -83,6 +83,11 @@ fn main() -> Outcome {
             ready();
             drain(stream)
         }),
+        "call-mute-byte" => call_and(path, b"", |stream| {
+            ready();
+            stream.read_exact(&mut [0])?;
+            sleep()
+        }),
         "call-half" => call_and(path, b"half", |stream| {
             ready();
             drain(stream)

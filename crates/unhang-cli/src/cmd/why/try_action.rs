@@ -3,12 +3,14 @@
 //! The only part of `unhang why` that changes anything: announced, confirmed, and done only if the
 //! connection is still the one that was looked at.
 
-use std::fmt::Write as _;
 use std::io::{self, BufRead, IsTerminal, Write};
+use std::os::fd::OwnedFd;
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use clap::ValueEnum;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::ioctl_fionread;
 use rustix::net::{self, SendFlags, Shutdown};
 
 use crate::cmd::why::facts::Facts;
@@ -131,15 +133,53 @@ pub(crate) fn attempt(
     if !connection.is_same(&namespaces).map_err(failed)? {
         return Err(Refusal::Failed("the connection has changed meanwhile".to_owned()));
     }
-    act(action, *pid, *fd, target.inode).map_err(failed)?;
-    let helped = await_change(&connection, &namespaces);
-    let mut text = format!("DONE  {announced}\n");
-    let outcome = match helped {
-        true => "the connection has moved on",
-        false => "no change was seen within a second: that may not be what it waits for",
+    let borrowed = act(action, *pid, *fd, target.inode).map_err(failed)?;
+    let outcome = match action {
+        Action::Release => {
+            drop(borrowed);
+            await_reader(&connection, &namespaces)
+        }
+        Action::HalfClose | Action::Newline => {
+            let is_held =
+                || process::sockets(*pid).is_ok_and(|all| all.contains(&(*fd, target.inode)));
+            await_answer(&borrowed, connection.client.unread, is_held)
+        }
     };
-    let _ = writeln!(text, "      {outcome}");
-    Ok((text, helped))
+    let label = if outcome == Outcome::Came { "DONE" } else { "FAILED" };
+    let text = format!("{label}  {announced}\n      {}\n", outcome.words(action));
+    Ok((text, outcome == Outcome::Came))
+}
+
+/// How long something may take to come of it.
+const PATIENCE: Duration = Duration::from_secs(1);
+
+/// What came of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Outcome {
+    /// What the client waited for: more of a reply, or its end.
+    Came,
+    /// The server closed instead, and no byte of a reply was seen.
+    Closed,
+    /// The client closed instead, and no byte of a reply was seen.
+    Left,
+    Nothing,
+}
+
+impl Outcome {
+    fn words(self, action: Action) -> &'static str {
+        match (self, action) {
+            (Self::Came, Action::Release) => "the client has read the end of its reply",
+            (Self::Came, _) => "the server has answered",
+            (Self::Closed, _) => {
+                "the server has closed the connection, and no answer was seen: that was not what it \
+                 waited for, or it answered too quickly to be seen"
+            }
+            (Self::Left, _) => "the client has closed the connection, and no answer was seen",
+            (Self::Nothing, _) => {
+                "no change was seen within a second: that may not be what it waits for"
+            }
+        }
+    }
 }
 
 /// Who half-closed it is not known: the kernel shows the same where a server shuts its input.
@@ -192,7 +232,8 @@ fn ask(announced: &str, mut screen: impl Write, mut keys: impl BufRead) -> io::R
     Ok(answer.trim().eq_ignore_ascii_case("y"))
 }
 
-fn act(action: Action, pid: u32, fd: u32, inode: u32) -> io::Result<()> {
+/// Gives the borrowed descriptor: by it the queue can be watched without a gap.
+fn act(action: Action, pid: u32, fd: u32, inode: u32) -> io::Result<OwnedFd> {
     let socket = pidfd::borrow(pid, fd, inode)?;
     match action {
         Action::Release | Action::HalfClose => net::shutdown(&socket, Shutdown::Write)?,
@@ -200,22 +241,50 @@ fn act(action: Action, pid: u32, fd: u32, inode: u32) -> io::Result<()> {
             net::send(&socket, b"\n", SendFlags::DONTWAIT | SendFlags::NOSIGNAL)?;
         }
     }
-    Ok(())
+    Ok(socket)
 }
 
-/// Whether an end was closed, answered or read from within a second.
-fn await_change(connection: &Connection, namespaces: &Namespaces) -> bool {
-    const TRIES: u32 = 20;
-    (0..TRIES).any(|_| {
-        thread::sleep(Duration::from_secs(1) / TRIES);
-        let Ok((sockets, _)) = namespaces.dump() else { return false };
-        let find = |end: &Socket| sockets.get(&end.inode).filter(|now| now.cookie == end.cookie);
-        match (find(&connection.client), find(&connection.server)) {
-            (Some(client), Some(_)) => client.unread != connection.client.unread,
-            // One of them has closed.
-            _ => true,
+/// Watches the client's queue for bytes of an answer. The client may take them at once: hence without a
+/// pause. Meanwhile the client's `close()` does not end the connection, so this ends soon after it.
+fn await_answer(client: &OwnedFd, before: u32, is_held: impl Fn() -> bool) -> Outcome {
+    const BETWEEN: Duration = Duration::from_millis(5);
+    let began = Instant::now();
+    let mut looked = began;
+    while began.elapsed() < PATIENCE {
+        // First whether the server has closed: what it sent before that is in the queue by then.
+        let mut polled = [PollFd::new(client, PollFlags::empty())];
+        let has_closed = poll(&mut polled, Some(&Timespec { tv_sec: 0, tv_nsec: 0 })).is_ok()
+            && polled[0].revents().contains(PollFlags::HUP);
+        if ioctl_fionread(client).is_ok_and(|unread| unread > u64::from(before)) {
+            return Outcome::Came;
         }
-    })
+        if has_closed {
+            return Outcome::Closed;
+        }
+        if looked.elapsed() > BETWEEN {
+            looked = Instant::now();
+            if !is_held() {
+                return Outcome::Left;
+            }
+        }
+    }
+    Outcome::Nothing
+}
+
+/// Whether the client took the end that it was given: it read what lay before it, or closed.
+fn await_reader(connection: &Connection, namespaces: &Namespaces) -> Outcome {
+    const PAUSE: Duration = Duration::from_millis(50);
+    let began = Instant::now();
+    while began.elapsed() < PATIENCE {
+        thread::sleep(PAUSE);
+        let Ok((sockets, _)) = namespaces.dump() else { break };
+        let client = &connection.client;
+        let now = sockets.get(&client.inode).filter(|now| now.cookie == client.cookie);
+        if now.is_none_or(|now| now.unread != client.unread) {
+            return Outcome::Came;
+        }
+    }
+    Outcome::Nothing
 }
 
 /// The target that the facts for this must be gathered for.

@@ -6,15 +6,15 @@ use std::os::fd::AsRawFd;
 use std::os::unix::net::{UnixDatagram, UnixListener, UnixStream};
 use std::path::Path;
 use std::process::Output;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
 use super::{finds, suspects_where};
 use crate::support::daemon::Daemon;
 use crate::support::hang::{Stage, User, users};
-use crate::support::passing;
 use crate::support::programs::missing;
+use crate::support::{PATIENCE, passing};
 
 pub(super) fn attempt(stage: &Stage, arguments: &[&str]) -> (Option<i32>, String) {
     let output = stage.why(&[&["--for", "100ms", "--try"], arguments].concat());
@@ -73,18 +73,54 @@ fn only_the_connection_that_was_looked_at_is_acted_on() {
     finds(&stage, "forgotten", "likely");
 }
 
+/// A server that speaks to a client as `answer` has it, once the client waits for it.
+fn speak(stage: &Stage, answer: impl Fn(UnixStream) + Send + 'static) {
+    let listener = UnixListener::bind(&stage.place.socket).unwrap();
+    std::thread::spawn(move || {
+        for client in listener.incoming() {
+            answer(client.unwrap());
+        }
+    });
+}
+
 #[test]
 fn half_close_ends_the_request_of_whoever_waits_for_that() {
     let mut stage = Stage::new(User::Me);
-    stage.play("serve-read", "listening");
-    stage.play("call-mute", "ready");
+    // It answers well after the end, and closes after its client.
+    speak(&stage, |mut client| {
+        let _ = client.read_to_end(&mut Vec::new());
+        std::thread::sleep(Duration::from_millis(200));
+        let _ = client.write_all(b"reply\n");
+        std::thread::sleep(PATIENCE);
+    });
+    // It takes one byte of the reply, and leaves the rest to be seen.
+    stage.play("call-mute-byte", "ready");
     let finding = suspects_where(&stage, "both_waiting", "possible", |_| true);
     let connection = &end(&finding["clients"][0]);
     let (code, text) = attempt(&stage, &["newline", connection, "--yes"]);
     assert_eq!(code, Some(1), "it reads to the end, so a newline does not help: {text}");
+    assert!(text.starts_with("FAILED  send a newline"), "{text}");
     let (code, text) = attempt(&stage, &["half-close", connection, "--yes"]);
     assert_eq!(code, Some(0), "{text}");
-    assert!(stage.player_mut(1).wait().success());
+    assert!(text.contains("the server has answered"), "{text}");
+}
+
+/// Regression: a client that Redis threw out at the half-close counted as helped.
+#[test]
+fn a_server_that_closed_without_an_answer_was_called_done() {
+    let mut stage = Stage::new(User::Me);
+    // It reads to the end, and closes.
+    stage.play("serve-read", "listening");
+    stage.play("call-mute", "ready");
+    let finding = suspects_where(&stage, "both_waiting", "possible", |_| true);
+    let connection = &end(&finding["clients"][0]);
+    let (code, text) = attempt(&stage, &["half-close", connection, "--yes"]);
+    assert_eq!(code, Some(1), "{text}");
+    assert!(text.starts_with("FAILED  end the request"), "{text}");
+    assert!(
+        text.contains("the server has closed the connection, and no answer was seen"),
+        "{text}"
+    );
 }
 
 /// It was EPIPE, and no word of what that means.
