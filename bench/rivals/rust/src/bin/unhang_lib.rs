@@ -19,12 +19,12 @@ struct Args {
     /// Reply with so many bytes instead of with the request
     #[arg(long)]
     reply_bytes: Option<usize>,
-    /// Write a line per exchange to this file: when, who, how much and how long
+    /// Write a line per exchange to this file: the time, the client, how much and how long
     #[arg(long)]
     log: Option<PathBuf>,
     /// Threads that serve
     #[arg(long)]
-    shards: Option<usize>,
+    threads: Option<usize>,
     /// Room for so many connections
     #[arg(long)]
     max_connections: Option<usize>,
@@ -45,8 +45,8 @@ async fn main() -> Result<(), Error> {
         let log = Mutex::new(BufWriter::new(File::create(path).expect("a file for the log")));
         server = server.name_peers().observe(move |event| write_line(&log, event));
     }
-    if let Some(shards) = args.shards {
-        server = server.threads(shards);
+    if let Some(threads) = args.threads {
+        server = server.threads(threads);
     }
 
     let sleep = Duration::from_millis(args.sleep);
