@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from math import sqrt
 from statistics import median
 
-# A server that is compared with itself comes out at 1 but for chance. Where it is further off than this, chance is as
+# A server that is compared with itself comes out at 1 but for chance. If it is further off than this, chance is as
 # large as what is looked for, and nothing is concluded.
 NOISE = 0.03
 

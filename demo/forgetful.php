@@ -5,14 +5,14 @@
  *
  *     php demo/forgetful.php PATH
  *
- * Everything else about it is right, which is why the bug is hard to see: the reply has arrived, and yet whoever reads
- * until the end of it waits for ever. It ends by itself after an hour, or on SIGTERM or Ctrl-C.
+ * Everything else about it is right, which is why the bug is hard to see: the reply has arrived, and yet a client
+ * that reads until the end of it waits for ever. It ends by itself after an hour, or on SIGTERM or Ctrl-C.
  */
 
 declare(strict_types=1);
 
 if (PHP_SAPI !== 'cli') {
-    // `php -S -t demo` shows this folder: a visitor must not start a server that holds the page's only worker.
+    // `php -S -t demo` shows this directory: a visitor must not start a server that holds the page's only worker.
     http_response_code(404);
     exit;
 }
@@ -41,7 +41,7 @@ if (file_exists($path)) {
 $listener = @stream_socket_server("unix://$path");
 
 if ($listener === false) {
-    fwrite(STDERR, "forgetful: cannot listen on $path: is its folder there, and yours to write to?\n");
+    fwrite(STDERR, "forgetful: cannot listen on $path: is its directory there, and yours to write to?\n");
     exit(1);
 }
 
@@ -65,7 +65,7 @@ while (hrtime(true) < $end) {
         continue;
     }
 
-    // Whoever connects and says nothing holds up everyone else, but not for long.
+    // A client that connects and says nothing holds up all others, but not for long.
     stream_set_timeout($connection, 1);
 
     if ((string) fread($connection, 8192) !== '') {

@@ -21,7 +21,7 @@ use function Unhang\Demo\shellWord;
 use function Unhang\Demo\text;
 
 if (!isset($answer)) {
-    // `php -S -t demo` shows this folder: this file alone is no page.
+    // `php -S -t demo` shows this directory: this file alone is no page.
     http_response_code(404);
     exit;
 }

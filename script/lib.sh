@@ -30,7 +30,7 @@ usage_error() {
     exit 2
 }
 
-# install_missing [COMMAND=]PACKAGE…: installs those Debian packages whose command is not there, whoever it came from.
+# install_missing [COMMAND=]PACKAGE…: installs those Debian packages whose command is missing, and leaves alone a command that came another way.
 # A package without a command (a library) counts as there when dpkg says so.
 install_missing() {
     local wanted package missing=() as_root=()

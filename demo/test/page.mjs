@@ -1,7 +1,7 @@
 // The promise, seen by a visitor: in a real browser, the page is there in time whether or not the server closes.
 //
 //   UNHANG_BIN          the built unhang (default: target/debug/unhang)
-//   UNHANG_SCREENSHOTS  the folder for the screenshots (default: a new one in the system's temporary folder)
+//   UNHANG_SCREENSHOTS  the directory for the screenshots (default: a new one in the system's temporary directory)
 //   CHROMIUM            the browser (default: /usr/bin/chromium)
 
 import assert from 'node:assert/strict'

@@ -1,4 +1,4 @@
-//! What a server answers about whom it waits for: all of it is understood, or nothing.
+//! What a server answers about what it waits for: all of it is understood, or nothing.
 
 // The command is a program, with nothing to link to.
 #[allow(dead_code)]

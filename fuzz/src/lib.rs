@@ -1,4 +1,4 @@
-//! The fuzz targets. Each is a function that panics where something does not hold that must hold for
+//! The fuzz targets. Each is a function that panics if something does not hold that must hold for
 //! every input; cargo-fuzz runs them from `fuzz_targets/`, and the program beside this file without
 //! it.
 

@@ -1,4 +1,4 @@
-//! Runs the fuzz targets where there is no cargo-fuzz: their seeds, and then what a seeded random
+//! Runs the fuzz targets if there is no cargo-fuzz: their seeds, and then what a seeded random
 //! number generator makes of them, for a bounded time. It is not led by coverage, as cargo-fuzz is.
 
 mod mutate;
@@ -84,7 +84,7 @@ fn seeds(name: &str) -> Vec<Vec<u8>> {
     files.iter().filter_map(|file| fs::read(file).ok()).collect()
 }
 
-/// Keeps the input where it does not.
+/// Keeps the input if it does not.
 fn holds(target: fn(&[u8]), watch: &Watch, input: &[u8]) -> bool {
     let held = watch.during(input, || catch_unwind(|| target(input)).is_ok());
     if !held {

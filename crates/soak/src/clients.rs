@@ -63,7 +63,7 @@ pub(crate) fn spawn(target: &Target, seed: u64) -> io::Result<Child> {
     command.stdin(Stdio::null()).spawn()
 }
 
-/// What such a process does, until it is killed; or for a while, where nobody is left to kill it.
+/// What such a process does, until it is killed; or for a while, if nobody is left to kill it.
 pub(crate) fn ask(path: &Path, kind: Kind, seed: u64) {
     let mut rng = Rng::with_seed(seed);
     for _ in 0..1000 {

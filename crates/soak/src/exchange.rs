@@ -102,7 +102,7 @@ impl Exchange {
     }
 
     pub(crate) fn half_close(&self) {
-        // Fails where the server has closed, which the reader will see.
+        // Fails if the server has closed, which the reader will see.
         let _ = self.stream.shutdown(Shutdown::Write);
     }
 

@@ -192,7 +192,7 @@ impl<'a> Faults<'a> {
             });
         }
         target.while_down(|| {
-            // Fails only where it has ended.
+            // Fails only if it has ended.
             let _ = kill_process(Pid::from_child(&successor), Signal::TERM);
             let begun = Instant::now();
             while matches!(successor.try_wait(), Ok(None)) && begun.elapsed() < DRAIN + GRACE {
@@ -312,7 +312,7 @@ fn end(mut process: Child) {
 }
 
 fn end_one(process: &mut Child) {
-    // Both fail only where it has ended already.
+    // Both fail only if it has ended already.
     let _ = process.kill();
     let _ = process.wait();
 }

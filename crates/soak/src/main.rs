@@ -36,7 +36,7 @@ struct Soak {
     /// For how long; the last clients and servers may take half a minute more
     #[arg(long = "for", value_name = "DURATION", default_value = "1m")]
     length: SignedDuration,
-    /// Decides the faults and what each client does, but not when the machine runs whom
+    /// Decides the faults and what each client does, but not when the machine runs which of them
     #[arg(long)]
     seed: Option<u64>,
     /// Clients of each of the two servers

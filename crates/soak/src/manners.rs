@@ -264,7 +264,7 @@ fn stopped_in_mid_write(it: &mut Exchange, rng: &mut Rng) -> Outcome {
     Outcome { wanted: reply_to(&message), end: it.read_to_end(), deadline: None }
 }
 
-/// The same where only a pause can end a request: its server may take a part for the whole, and must not
+/// The same if only a pause can end a request: its server may take a part for the whole, and must not
 /// answer it then.
 fn write_with_a_pause(it: &mut Exchange, rng: &mut Rng, pauses: bool) -> Outcome {
     const LENGTH: usize = 900_000;

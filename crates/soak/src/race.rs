@@ -43,7 +43,7 @@ pub(crate) fn run(target: &Target) -> io::Result<Option<String>> {
 }
 
 fn end(starter: &mut Child) {
-    // Both fail only where it has ended already.
+    // Both fail only if it has ended already.
     let _ = starter.kill();
     let _ = starter.wait();
 }

@@ -14,8 +14,8 @@ pub(crate) const LINGER: Duration = Duration::from_secs(2);
 pub(crate) const DRAIN: Duration = Duration::from_secs(8);
 pub(crate) const QUEUE: Duration = Duration::from_secs(2);
 
-/// More than clients ever block at once: who waits for a blocked thread is late by no fault of the
-/// library.
+/// More than clients ever block at once: a client that waits for a blocked thread is late by no fault
+/// of the library.
 const THREADS: usize = 64;
 
 /// Serves until it is told to stop; says when it listens, as `unhang serve` does.

@@ -221,12 +221,12 @@ pub(crate) struct Process {
 
 impl Process {
     pub(crate) fn signal(&self, signal: Signal) {
-        // Fails only where it has ended, which is seen by others.
+        // Fails only if it has ended, which is seen by others.
         let _ = kill_process(Pid::from_child(&self.child), signal);
     }
 
     pub(crate) fn kill(&mut self) {
-        // Both fail only where it has ended already.
+        // Both fail only if it has ended already.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
@@ -240,7 +240,7 @@ impl Process {
         Path::new(&format!("/proc/{}/fd", self.child.id())).read_dir().map_or(0, Iterator::count)
     }
 
-    /// What its descriptors are, for whoever has to find the one too many.
+    /// What its descriptors are, to find the one too many.
     pub(crate) fn what_is_open(&self) -> String {
         let Ok(entries) = Path::new(&format!("/proc/{}/fd", self.child.id())).read_dir() else {
             return "it has ended".to_owned();

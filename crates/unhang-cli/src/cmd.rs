@@ -36,7 +36,7 @@ enum Command {
 }
 
 impl Unhang {
-    /// Reads the command line; ends the process where that makes no sense.
+    /// Reads the command line; ends the process if that makes no sense.
     pub(crate) fn read() -> Self {
         let matches = Self::command().mut_subcommands(take_hyphens).get_matches();
         Self::from_arg_matches(&matches).unwrap_or_else(|error| error.exit())
@@ -52,9 +52,9 @@ impl Unhang {
     }
 }
 
-/// Lets what follows a flag be its value even where it begins with a hyphen: who writes
-/// `--deadline -5s` is told what a deadline is, and not that there is no flag `-5`. Not where any
-/// bytes will do: there the next flag would be sent, when the value was forgotten.
+/// Takes the word after a flag as its value also if the word begins with a hyphen: `--deadline -5s` is
+/// answered with what a deadline is, and not with "no flag `-5`". Not for flags that take any bytes: if
+/// the value was forgotten, the next flag would be sent.
 fn take_hyphens(command: Grammar) -> Grammar {
     let takes_anything = |arg: &Arg| {
         arg.get_value_names().is_some_and(|names| names.iter().any(|name| name.as_str() == "DATA"))
@@ -69,7 +69,7 @@ fn take_hyphens(command: Grammar) -> Grammar {
 
 /// A runtime for one command. Both need little of it: the library serves on a thread of its own.
 fn block_on<T>(work: impl Future<Output = T>) -> std::io::Result<T> {
-    // As many descriptors as it opens: where the last of them are missing, Tokio panics.
+    // As many descriptors as it opens: if the last of them are missing, Tokio panics.
     let room = [UnixStream::pair()?, UnixStream::pair()?, UnixStream::pair()?];
     drop(room);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
@@ -85,7 +85,7 @@ fn print(text: &str) -> io::Result<()> {
 /// is said why.
 fn given(command: &str, written: &io::Result<()>, code: u8, lost: u8, complaint: &str) -> u8 {
     match written {
-        // Whoever reads our output has seen enough, as `head` has.
+        // The reader of our output has seen enough, as `head` has.
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
             complain(command, format_args!("{complaint}: {error}"));
             lost

@@ -83,7 +83,7 @@ where
     whole(T::from(1), most)
 }
 
-/// The same where there may be none.
+/// The same if there may be none.
 pub(crate) fn count_or_none<T>(most: T) -> impl Fn(&str) -> Result<T, String> + Clone
 where
     T: Copy + From<u8> + PartialOrd + FromStr + fmt::Display,

@@ -37,12 +37,12 @@ pub enum ErrorKind {
 
     /// Serving: another process serves this address, or is about to.
     Held {
-        /// Its process id, where it could be seen.
+        /// Its process id, if it could be seen.
         pid: Option<u32>,
     },
     /// Serving: another process serves this address, and there is nowhere to ask it for its socket.
     NotReplaceable {
-        /// Its process id, where it could be seen.
+        /// Its process id, if it could be seen.
         pid: Option<u32>,
         /// Why not.
         why: String,
@@ -62,8 +62,8 @@ pub enum ErrorKind {
         /// What it is, for people: "a directory".
         by: &'static str,
     },
-    /// Serving: anyone may replace files in this folder.
-    UnsafeFolder {
+    /// Serving: any user may replace files in this directory.
+    UnsafeDirectory {
         /// Its mode bits.
         mode: u32,
     },
@@ -83,7 +83,7 @@ pub enum ErrorKind {
     /// on another file.
     DeletedFile,
     /// Calling: this user may not connect. It takes write permission on the socket and search
-    /// permission on every folder above it.
+    /// permission on every directory above it.
     PermissionDenied,
     /// Calling: the file is not a socket.
     NotASocket,
@@ -119,7 +119,7 @@ pub enum ErrorKind {
     NotClosed {
         /// What came.
         reply: Vec<u8>,
-        /// How long nothing more had come. Where that is short, its reply may still have been coming.
+        /// How long nothing more had come. If that is short, its reply may still have been coming.
         silent: Duration,
         /// How long the call took.
         elapsed: Duration,
@@ -187,10 +187,10 @@ pub enum Phase {
     Receive,
 }
 
-/// Who has to act.
+/// Which side has to act.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Whose {
-    /// Who made the call or started the server: an argument, a path or a permission.
+    /// The caller of the client, or the operator that started the server: an argument, a path or a permission.
     Caller,
     /// The program that serves the socket.
     Server,
@@ -236,7 +236,7 @@ impl Error {
             | ErrorKind::NotReplaceable { .. }
             | ErrorKind::NotReplaced { .. }
             | ErrorKind::Occupied { .. }
-            | ErrorKind::UnsafeFolder { .. }
+            | ErrorKind::UnsafeDirectory { .. }
             | ErrorKind::Setup { .. } => Phase::Setup,
             ErrorKind::NoSuchFile
             | ErrorKind::NobodyListens
@@ -257,7 +257,7 @@ impl Error {
         }
     }
 
-    /// Who has to act.
+    /// Which side has to act.
     pub fn whose(&self) -> Whose {
         match &self.kind {
             ErrorKind::BadAddress { .. }
@@ -266,7 +266,7 @@ impl Error {
             | ErrorKind::NotReplaceable { .. }
             | ErrorKind::NotReplaced { .. }
             | ErrorKind::Occupied { .. }
-            | ErrorKind::UnsafeFolder { .. }
+            | ErrorKind::UnsafeDirectory { .. }
             | ErrorKind::NoSuchFile
             | ErrorKind::DeletedFile
             | ErrorKind::PermissionDenied
@@ -331,8 +331,8 @@ impl fmt::Display for ErrorKind {
                 write!(f, "cannot take the socket over: its server goes on, as {why}")
             }
             Self::Occupied { by } => write!(f, "it is {by}, expected a socket or nothing"),
-            Self::UnsafeFolder { mode } => {
-                write!(f, "its folder may be written by everyone (mode {mode:04o})")
+            Self::UnsafeDirectory { mode } => {
+                write!(f, "its directory may be written by everyone (mode {mode:04o})")
             }
             Self::Setup { step, source } => write!(f, "cannot {step}: {source}"),
             Self::NoSuchFile => f.write_str("cannot connect: no such file"),

@@ -1,4 +1,4 @@
-//! What must hold for every input: one function per fuzz target, which panics where it does not.
+//! What must hold for every input: one function per fuzz target, which panics if it does not.
 //!
 //! Only there with `--cfg fuzzing`, and no part of the library. It stands here because what it tries
 //! is private; `fuzz/` has the targets, and docs/fuzzing.md says how to run them.

@@ -17,7 +17,7 @@
 //!
 //! The way of a request is the list of modules: [`Bind`] makes the socket, [`Server`] accepts,
 //! a connection reads the request, runs the [`Handler`], writes the [`Reply`] and closes, within
-//! [`Limits`]; [`Event`] tells whoever watches how it went. [`Client`] is the other end.
+//! [`Limits`]; [`Event`] tells an observer how it went. [`Client`] is the other end.
 
 #[cfg(feature = "program")]
 pub mod backend;

@@ -41,7 +41,7 @@ pub struct Limits {
     /// Connections served at once; more wait in the accept queue. A thousand stay below the 1,024
     /// descriptors that a process may usually open.
     pub max_connections: usize,
-    /// How long clients may wait in the accept queue for a place. Whoever is still there then is
+    /// How long clients may wait in the accept queue for a place. A client that is still there then is
     /// told that the server is busy: two seconds get over a burst, and leave a client with the
     /// usual patience of five the time to do something else.
     pub queue: Duration,
@@ -109,8 +109,8 @@ pub const CALL: Duration = Duration::from_secs(5);
 /// PHP worker with the usual 128 MiB can hold beside its own data.
 pub const MAX_REPLY: usize = 16 << 20;
 
-/// How often it is looked whether the socket file is still there. It costs a system call; and whoever
-/// has just deleted the file, or started what replaced it, still looks at the log a second later.
+/// How often it is looked whether the socket file is still there. It costs a system call; and a
+/// person that has just deleted the file, or started what replaced it, still looks at the log a second later.
 pub(crate) const FILE_CHECK: Duration = Duration::from_secs(1);
 
 /// How often it is looked whether somebody waits in the accept queue while no worker is at work. A
@@ -129,7 +129,7 @@ pub(crate) const READER_CHECK: Duration = Duration::from_millis(100);
 /// others need to finish.
 pub(crate) const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
-/// How often, with that pause between, it is tried to tell those who are still in the accept queue
+/// How often, with that pause between, it is tried to tell the clients still in the accept queue
 /// at the end of a drain: for one second, as closing the socket would reset them. The drain's
 /// default of eight leaves a container two.
 pub(crate) const LAST_CALLS: u32 = 20;

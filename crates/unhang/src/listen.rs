@@ -97,8 +97,8 @@ impl Bind {
     }
 
     /// Whether another server can take the socket over. It asks at a second socket, whose name is the
-    /// first one's with `.ctl` after it; for a socket that no [`Server`](crate::Server) serves, who
-    /// asks there would get no answer. A name of more than 103 bytes has no room for these four, and
+    /// first one's with `.ctl` after it; for a socket that no [`Server`](crate::Server) serves, a
+    /// process that asks there would get no answer. A name of more than 103 bytes has no room for these four, and
     /// something else may have that other name: then the server serves, and cannot be replaced.
     #[must_use]
     pub fn replaceable(self, replaceable: bool) -> Self {
@@ -114,7 +114,7 @@ impl Bind {
     /// [`BadAddress`](crate::ErrorKind::BadAddress), [`Held`](crate::ErrorKind::Held),
     /// [`NotReplaceable`](crate::ErrorKind::NotReplaceable),
     /// [`NotHandedOver`](crate::ErrorKind::NotHandedOver),
-    /// [`Occupied`](crate::ErrorKind::Occupied), [`UnsafeFolder`](crate::ErrorKind::UnsafeFolder) or
+    /// [`Occupied`](crate::ErrorKind::Occupied), [`UnsafeDirectory`](crate::ErrorKind::UnsafeDirectory) or
     /// [`Setup`](crate::ErrorKind::Setup).
     pub fn listen(self) -> Result<Listener, Error> {
         let address = Address::new(&self.name)?;

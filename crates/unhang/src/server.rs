@@ -171,8 +171,8 @@ impl Server {
         self
     }
 
-    /// Has every [`Exchange`](crate::Exchange) say who the client was, and not only one that got no
-    /// answer. That is a system call for each (`SO_PEERCRED`), so it is not done unless it is wanted; a
+    /// Has every [`Exchange`](crate::Exchange) name the client's process, and not only one that got
+    /// no answer. That is a system call for each (`SO_PEERCRED`), so it is not done unless it is wanted; a
     /// handler that asks its [`Request`](crate::Request) always learns it.
     pub fn name_peers(mut self) -> Self {
         self.names_peers = true;

@@ -42,7 +42,7 @@ use machine::{Listener, Machine};
 use plan::Plan;
 use socket::Socket;
 
-/// A world as it is seen by those who live in it.
+/// A world as its clients and its server see it.
 struct World {
     plan: Plan,
     begun: Instant,

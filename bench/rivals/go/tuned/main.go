@@ -1,5 +1,5 @@
 // Go, tuned without leaving its net package: no goroutine and no buffer is made per connection. A
-// goroutine serves whom it has accepted, and then accepts again with the same buffer; another takes
+// goroutine serves the client that it accepted, then accepts again with the same buffer; another takes
 // its place meanwhile only if nobody else accepts. The collector runs a quarter as often.
 package main
 

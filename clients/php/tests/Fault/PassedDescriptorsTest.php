@@ -16,7 +16,7 @@ use Unhang\ReplyEnds;
 use Unhang\Wire;
 
 /**
- * Servers that pass sockets whose close takes four seconds each. Whoever closes the last copy waits.
+ * Servers that pass sockets whose close takes four seconds each. The process that closes the last copy waits.
  *
  * @requires extension sockets
  * @requires extension pcntl

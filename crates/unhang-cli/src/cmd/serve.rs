@@ -37,7 +37,7 @@ use systemd::Inherited;
 #[derive(Args, Debug)]
 #[command(after_help = SIGNALS)]
 pub(crate) struct Serve {
-    /// The socket: a path, or @name for an abstract one; left out where systemd passes one
+    /// The socket: a path, or @name for an abstract one; left out if systemd passes one
     path: Option<PathBuf>,
 
     /// Take the socket over from the server that runs there, which then finishes what it has under
@@ -95,7 +95,7 @@ impl Serve {
     }
 
     async fn serve(self) -> Result<(), u8> {
-        // First of all: whoever sees the socket may end the server in good order.
+        // First of all: a process that sees the socket may end the server in good order.
         let (stopped, early) = (termination(), termination());
         let mut limits = self.bounds.limits().map_err(misused)?;
         self.spoken.check().map_err(misused)?;
@@ -154,7 +154,7 @@ impl Serve {
         if let Some(threads) = self.threads {
             server = server.threads(threads);
         }
-        // Counted only where somebody can ask.
+        // Counted only if somebody can ask.
         let counted = endpoint.map(|endpoint| {
             let metrics = Arc::new(Metrics::new(&limits, server.gauges(), queue));
             let served = endpoint.serve(Arc::clone(&metrics));
@@ -202,7 +202,7 @@ impl Serve {
         }
     }
 
-    /// None where a signal came while it waited for the server that it is to replace.
+    /// None if a signal came while it waited for the server that it is to replace.
     async fn listener(&self, early: impl Future<Output = ()>) -> Result<Option<Listener>, u8> {
         let inherited = systemd::inherited().map_err(|error| {
             complain("serve", format_args!("cannot use the socket that was passed: {error}"));
@@ -262,7 +262,7 @@ impl Serve {
         listener.map(Some).map_err(|error| failed(&error))
     }
 
-    /// A file that is taken over stays as it is, also where the successor then fails.
+    /// A file that is taken over stays as it is, also if the successor then fails.
     fn say_what_was_missed(&self, path: &Path) {
         let file = path.symlink_metadata().ok();
         if let Some(missed) = file.and_then(|file| self.file.missed(&file)) {

@@ -23,7 +23,7 @@ pub(crate) struct Socket {
     pub(crate) unread: u32,
     /// Memory of what was written and not yet read by the peer; a listener's backlog.
     pub(crate) in_flight: u32,
-    /// The send buffer's size, where the kernel tells it.
+    /// The send buffer's size, if the kernel tells it.
     pub(crate) send_buffer: u32,
     /// Nothing more will come: the peer has closed or half-closed.
     pub(crate) shut_read: bool,

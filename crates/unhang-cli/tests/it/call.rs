@@ -117,7 +117,7 @@ fn no_answer_in_time_is_4() {
 }
 
 #[test]
-fn who_cannot_connect_is_told_why() {
+fn a_caller_that_cannot_connect_is_told_why() {
     let place = Place::new();
     let folder = place.folder.path();
     drop(UnixListener::bind(folder.join("stale")).unwrap());

@@ -1,4 +1,4 @@
-//! SIGKILL at every step of a server's life: nobody who had connected hangs, and the next start on
+//! SIGKILL at every step of a server's life: no connected client hangs, and the next start on
 //! the same path serves at once.
 
 use std::io::{ErrorKind, Read, Write};
@@ -61,7 +61,7 @@ fn killed_at_any_step_of_replacing_another_it_leaves_that_one_or_a_free_way() {
         let place = Place::new();
         let _old = Daemon::serve(&place.socket, &["--until", "newline"]);
         let mut server = traced(step, when, &place, &["--until", "newline", "--replace"]);
-        // Who asks before that is answered by the other one, and would learn nothing.
+        // A client that asks before that is answered by the other one, and would learn nothing.
         server.says("listening");
         let status = live(&mut server, &place);
         serves_again(&place, &["--replace"]);

@@ -24,7 +24,7 @@ fn is_answer(reply: &[u8]) -> bool {
 }
 
 #[test]
-fn who_finds_no_place_in_time_is_told_so() {
+fn a_client_that_finds_no_place_in_time_is_told_so() {
     let place = Place::new();
     let arguments = [
         "--until",
@@ -51,7 +51,7 @@ fn who_finds_no_place_in_time_is_told_so() {
 }
 
 #[test]
-fn who_finds_a_place_in_time_is_served() {
+fn a_client_that_finds_a_place_in_time_is_served() {
     let place = Place::new();
     let arguments = ["--until", "newline", "--max-connections", "1", "--queue-deadline", "1h"];
     let _server = Daemon::serve(&place.socket, &arguments);
@@ -92,7 +92,7 @@ fn requests_may_not_hold_more_than_the_bound_together() {
 }
 
 #[test]
-fn only_who_is_allowed_may_ask() {
+fn only_allowed_users_may_ask() {
     let uid = rustix::process::getuid().as_raw();
     let gid = rustix::process::getgid().as_raw();
     for (flag, mine) in [("--allow-uid", uid), ("--allow-gid", gid)] {

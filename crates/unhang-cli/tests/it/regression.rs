@@ -33,7 +33,7 @@ fn a_request_that_came_while_the_server_was_stopped_was_told_it_is_late() {
 /// What the first of them was told with was given to the second, and the third found nothing to be
 /// told with.
 #[test]
-fn of_those_who_came_out_of_descriptors_only_the_first_was_told() {
+fn of_those_that_came_out_of_descriptors_only_the_first_was_told() {
     let place = Place::new();
     let mut command = Command::new("sh");
     command.args(["-c", "ulimit -n 32; exec \"$@\"", "sh", UNHANG, "serve"]).arg(&place.socket);
@@ -96,7 +96,7 @@ fn a_complaint_that_could_not_be_written_was_a_panic() {
     drop(server.join().unwrap());
 }
 
-/// Where there were descriptors for some of what Tokio opens at the start, but not for all of it.
+/// If there were descriptors for some of what Tokio opens at the start, but not for all of it.
 #[test]
 fn without_descriptors_for_the_event_loop_it_panicked() {
     let place = Place::new();

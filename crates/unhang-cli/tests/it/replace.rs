@@ -64,7 +64,7 @@ fn the_successor_serves_the_same_file_and_the_old_one_finishes_and_ends() {
 }
 
 #[test]
-fn who_has_replaced_can_be_replaced() {
+fn a_successor_can_be_replaced() {
     let place = Place::new();
     let mut servers = vec![Daemon::serve(&place.socket, &[])];
     for _ in 0..5 {
@@ -132,7 +132,7 @@ fn a_successor_that_is_never_ready_changes_nothing() {
 }
 
 #[test]
-fn who_is_killed_while_its_predecessor_drains_can_be_started_again_at_once() {
+fn a_server_killed_while_the_old_one_drains_can_be_started_again_at_once() {
     let place = Place::new();
     let arguments = ["--until", "newline", "--read-deadline", "1h", "--drain-deadline", "1h"];
     let old = Daemon::serve(&place.socket, &arguments);
@@ -154,7 +154,7 @@ fn who_is_killed_while_its_predecessor_drains_can_be_started_again_at_once() {
 }
 
 #[test]
-fn who_ends_while_it_is_asked_is_nobody_to_replace() {
+fn a_server_that_ends_while_it_is_asked_is_nobody_to_replace() {
     let place = Place::new();
     let control = UnixListener::bind(control(&place)).unwrap();
     let mut command = Command::new(UNHANG);
@@ -201,7 +201,7 @@ fn catches(process: &Daemon, signal: Signal) -> bool {
     mask >> (signal.as_raw() - 1) & 1 == 1
 }
 
-/// A server with one shard and only so many descriptors, until its limit is raised.
+/// A server with one worker and only so many descriptors, until its limit is raised.
 fn with_descriptors(place: &Place, most: usize) -> Command {
     let limited = format!("ulimit -Sn {most}; exec \"$@\"");
     let mut command = Command::new("sh");
@@ -298,7 +298,7 @@ fn under_load_no_call_fails() {
     let mut server = Daemon::serve(&place.socket, &["--quiet"]);
     let (done, calls) = (AtomicBool::new(false), AtomicUsize::new(0));
     std::thread::scope(|scope| {
-        // Also where this panics, as the scope waits for all.
+        // Also if this panics, as the scope waits for all.
         let _done = OnDrop(|| done.store(true, Ordering::Relaxed));
         for _ in 0..8 {
             scope.spawn(|| {
@@ -321,7 +321,7 @@ fn under_load_no_call_fails() {
 
 /// It waited in a queue that nobody looked at, until the successor's time was up.
 #[test]
-fn who_comes_while_a_server_stops_with_a_successor_that_is_slow_is_served() {
+fn a_client_that_comes_while_a_server_stops_with_a_slow_successor_is_served() {
     let place = Place::new();
     let mut server = Daemon::serve(&place.socket, &["--log", "json"]);
     let mut slow = UnixStream::connect(control(&place)).unwrap();

@@ -29,7 +29,7 @@ fn every_message_is_answered_with_the_time() {
 }
 
 #[test]
-fn each_exchange_is_a_line_with_who_how_much_and_how_it_ended() {
+fn each_exchange_is_a_line_with_its_client_how_much_and_how_it_ended() {
     let place = Place::new();
     let server = Daemon::serve(&place.socket, &[]);
     let reply = Peer::ask(&place.socket, b"hello");
@@ -155,7 +155,7 @@ fn every_signal_that_asks_for_it_stops_it_and_it_exits_0() {
 }
 
 #[test]
-fn a_stop_waits_for_who_is_under_way_and_answers_them() {
+fn a_stop_waits_for_exchanges_under_way_and_answers_them() {
     let place = Place::new();
     let mut server = Daemon::serve(&place.socket, &["--until", "newline"]);
     let mut peer = Peer::connect(&place.socket);
@@ -169,7 +169,7 @@ fn a_stop_waits_for_who_is_under_way_and_answers_them() {
 
 /// A terminal that is closed may send it twice: the shell to its jobs, and the kernel.
 #[test]
-fn a_second_hang_up_does_not_end_it_before_who_is_under_way_is_answered() {
+fn a_second_hang_up_does_not_end_it_before_clients_are_answered() {
     let place = Place::new();
     let mut server = Daemon::serve(&place.socket, &["--until", "newline"]);
     let mut peer = Peer::connect(&place.socket);

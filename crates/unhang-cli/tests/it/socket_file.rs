@@ -1,4 +1,4 @@
-//! The socket file: whose it is, who may use it, and that nothing else is ever touched.
+//! The socket file: whose it is, which users may use it, and that nothing else is ever touched.
 
 mod refused;
 
@@ -82,7 +82,7 @@ fn of_many_that_start_at_once_on_a_stale_file_exactly_one_serves() {
                     .unwrap()
             })
             .collect();
-        // Seven of the eight end by themselves; who is left serves.
+        // Seven of the eight end by themselves; the last one serves.
         let mut losers = Vec::new();
         crate::support::await_some("seven have given up", || {
             starters.retain_mut(|starter| match starter.try_wait().unwrap() {
@@ -143,13 +143,13 @@ fn what_is_not_a_socket_is_refused_and_untouched() {
     let place = Place::new();
     let folder = place.folder.path();
     fs::write(folder.join("file"), "precious").unwrap();
-    fs::create_dir(folder.join("folder")).unwrap();
+    fs::create_dir(folder.join("directory")).unwrap();
     std::os::unix::fs::symlink(folder.join("file"), folder.join("link")).unwrap();
     let fifo = Command::new("mkfifo").arg(folder.join("fifo")).status().unwrap();
     assert!(fifo.success());
     for (name, what) in [
         ("file", "a regular file"),
-        ("folder", "a directory"),
+        ("directory", "a directory"),
         ("link", "a symbolic link"),
         ("fifo", "a named pipe"),
     ] {
@@ -208,7 +208,7 @@ fn it_gets_its_owner_and_group() {
 }
 
 #[test]
-fn a_folder_that_everyone_may_write_is_refused_unless_it_is_sticky() {
+fn a_directory_that_everyone_may_write_is_refused_unless_it_is_sticky() {
     let place = Place::new();
     let set = |mode| {
         fs::set_permissions(place.folder.path(), fs::Permissions::from_mode(mode)).unwrap();
@@ -236,7 +236,7 @@ fn a_path_that_the_kernel_does_not_take_is_refused_with_both_lengths() {
 }
 
 #[test]
-fn a_missing_folder_is_named() {
+fn a_missing_directory_is_named() {
     let place = Place::new();
     let (code, said) = refused(&place.folder.path().join("missing/s"), &[]);
     assert_eq!(code, Some(1), "{said}");
@@ -256,7 +256,7 @@ fn an_abstract_name_has_no_file_and_one_holder() {
 }
 
 #[test]
-fn a_relative_path_means_the_folder_the_server_was_started_in() {
+fn a_relative_path_means_the_directory_the_server_was_started_in() {
     let place = Place::new();
     let mut command = Command::new(UNHANG);
     command.current_dir(place.folder.path()).args(["serve", "s"]);

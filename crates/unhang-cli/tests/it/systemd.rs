@@ -123,7 +123,7 @@ fn a_watchdog_that_wants_to_hear_too_much_does_not_spin() {
 }
 
 #[test]
-fn a_passed_socket_is_served_and_left_to_systemd_with_whoever_waits_in_it() {
+fn a_passed_socket_is_served_and_left_to_systemd_with_the_clients_in_its_queue() {
     if missing("systemd-socket-activate", "systemd") {
         return;
     }

@@ -8,7 +8,7 @@ use super::{Error, ErrorKind, may_be_coming};
 use crate::error::shape::Shape;
 
 impl Error {
-    /// What to do next, as a sentence; empty where the error says it all.
+    /// What to do next, as a sentence; empty if the error says it all.
     pub fn next_step(&self) -> &'static str {
         match &self.kind {
             ErrorKind::Held { pid: Some(pid) } if *pid == std::process::id() => {
@@ -24,8 +24,8 @@ impl Error {
             ErrorKind::Occupied { .. } => {
                 "It was left as it is: choose another path, or remove it yourself."
             }
-            ErrorKind::UnsafeFolder { .. } => {
-                "Anyone could replace the socket: use a folder of the service's own (mode 0755), \
+            ErrorKind::UnsafeDirectory { .. } => {
+                "Anyone could replace the socket: use a directory of the service's own (mode 0755), \
                  or set the sticky bit (chmod +t)."
             }
             ErrorKind::Setup { step, source } => after_setup(step, source),
@@ -39,7 +39,7 @@ impl Error {
                  socket itself."
             }
             ErrorKind::PermissionDenied => {
-                "It takes write permission on the socket and search permission on every folder \
+                "It takes write permission on the socket and search permission on every directory \
                  above it: see `namei -l`, and the server's --mode and --group."
             }
             ErrorKind::NotASocket => "Correct the path.",
@@ -104,22 +104,22 @@ fn after_setup(step: &str, source: &io::Error) -> &'static str {
             "Another process has a lease on that file (see /proc/locks): stop it, or remove the file."
         }
         (_, io::ErrorKind::PermissionDenied, _) => {
-            "It takes write permission on the folder, and on the .lock file beside the socket."
+            "It takes write permission on the directory, and on the .lock file beside the socket."
         }
         (_, io::ErrorKind::StorageFull, _) => {
-            "Free some space or inodes on that file system, or choose a folder on another."
+            "Free some space or inodes on that file system, or choose a directory on another."
         }
         (_, io::ErrorKind::ReadOnlyFilesystem, _) => {
-            "Choose a folder on one that can be written, for example below /run."
+            "Choose a directory on one that can be written, for example below /run."
         }
         (_, _, Some(Errno::MFILE)) => {
             "Let the process open more files: ulimit -n, or LimitNOFILE= in systemd."
         }
         (_, _, Some(Errno::NOTDIR)) => {
-            "A part of the path is a file and no folder: correct the path."
+            "A part of the path is a file and no directory: correct the path."
         }
         (_, _, Some(Errno::ISDIR)) => {
-            "A folder has the name of the .lock file: remove it, or choose another path."
+            "A directory has the name of the .lock file: remove it, or choose another path."
         }
         (_, _, Some(Errno::LOOP)) => {
             "A symbolic link is not followed there: remove it, or choose another path."
@@ -143,7 +143,7 @@ mod tests {
 
     /// It was told that its server must close.
     #[test]
-    fn who_waits_too_short_for_a_long_reply_is_told_to_wait_longer() {
+    fn a_caller_too_impatient_for_a_long_reply_is_told_to_wait_longer() {
         let coming = not_closed(1);
         assert!(coming.to_string().contains("raise the deadline"), "{coming}");
         assert!(coming.to_string().contains("2 bytes, the last 1.0ms before"), "{coming}");
@@ -156,7 +156,7 @@ mod tests {
     }
 
     #[test]
-    fn who_holds_it_itself_is_not_told_to_stop_itself() {
+    fn a_process_that_holds_it_itself_is_not_told_to_stop_itself() {
         let held = Error::new(&"/s", ErrorKind::Held { pid: Some(std::process::id()) });
         assert!(held.to_string().contains("this process itself"), "{held}");
         assert!(!held.to_string().contains("Stop"), "{held}");

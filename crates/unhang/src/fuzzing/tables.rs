@@ -35,7 +35,7 @@ fn locks(input: &mut Input<'_>) {
 }
 
 /// The row of exactly this name is found, whatever the others are called. But for newlines, which
-/// the kernel prints as they are: who has one in its name can write rows. That is why the process
+/// the kernel prints as they are: a socket with one in its name can write rows. That is why the process
 /// that a complaint names is a help, and no proof.
 fn sockets(input: &mut Input<'_>) {
     // The kernel shows a name as it is written for us: with `@` for the NUL of an abstract one.

@@ -1,4 +1,4 @@
-//! What a client sent, and who it is.
+//! What a client sent, and which process it is.
 
 use std::any::Any;
 use std::borrow::Cow;
@@ -7,7 +7,7 @@ use std::sync::{Arc, Weak};
 
 use crate::parts::RequestParts;
 
-/// What a client sent, and who it is.
+/// What a client sent, and which process it is.
 ///
 /// ```
 /// # use unhang::{Peer, Request};

@@ -69,7 +69,7 @@ impl Address {
         }
     }
 
-    /// Where the server at this address can be asked to hand over; `None` where these bytes more are
+    /// Where the server at this address can be asked to hand over; `None` if these bytes more are
     /// too many.
     pub(crate) fn control(&self) -> Option<Self> {
         Self::new(OsString::from_vec([&self.as_written()[..], CONTROL.as_bytes()].concat())).ok()

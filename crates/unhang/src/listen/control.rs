@@ -1,4 +1,4 @@
-//! The control socket `PATH.ctl`: who may ask there, the questions, and the answers.
+//! The control socket `PATH.ctl`: which users may ask there, the questions, and the answers.
 //!
 //! An asker sends one line. `unhang replace 1` asks for the listener, and begins the conversation that
 //! replace.rs leads. `unhang in-flight 1` asks for what the server waits for.

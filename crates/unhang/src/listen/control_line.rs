@@ -98,7 +98,7 @@ mod tests {
 
     /// It did, as long as it pleased: the deadline began anew with each byte.
     #[test]
-    fn who_writes_a_byte_now_and_then_extends_no_deadline() {
+    fn a_writer_of_a_byte_now_and_then_extends_no_deadline() {
         let (ours, mut theirs) = UnixStream::pair().unwrap();
         let slow = std::thread::spawn(move || {
             let mut sent = 0;
@@ -116,7 +116,7 @@ mod tests {
 
     /// So would one that reads so.
     #[test]
-    fn who_reads_a_byte_now_and_then_extends_no_deadline() {
+    fn a_reader_of_a_byte_now_and_then_extends_no_deadline() {
         let (ours, mut theirs) = UnixStream::pair().unwrap();
         let slow = std::thread::spawn(move || {
             let mut taken = 0;

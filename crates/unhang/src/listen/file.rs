@@ -176,7 +176,7 @@ pub(crate) fn lock(address: &Address, path: &Path) -> Result<File, Error> {
     let folder = match path.parent() {
         Some(folder) if folder.as_os_str().is_empty() => Path::new("."),
         Some(folder) => folder,
-        None => return Err(Error::new(address, ErrorKind::Occupied { by: "the root folder" })),
+        None => return Err(Error::new(address, ErrorKind::Occupied { by: "the root directory" })),
     };
     let unusable = |error| {
         let step = format!("use the directory {}", shown(folder));
@@ -189,7 +189,7 @@ pub(crate) fn lock(address: &Address, path: &Path) -> Result<File, Error> {
     }
     let mode = directory.mode();
     if mode & 0o1002 == 0o0002 {
-        return Err(Error::new(address, ErrorKind::UnsafeFolder { mode: mode & 0o7777 }));
+        return Err(Error::new(address, ErrorKind::UnsafeDirectory { mode: mode & 0o7777 }));
     }
 
     let name = lock_name(path);
@@ -241,8 +241,8 @@ pub(crate) fn lock(address: &Address, path: &Path) -> Result<File, Error> {
     }
 }
 
-/// Leaves nothing beside a socket that is another program's. Whoever opened the file before sees that
-/// its name is gone, and begins again.
+/// Leaves nothing beside a socket that is another program's. A process that opened the file before sees
+/// that its name is gone, and begins again.
 pub(crate) fn give_up(lock: File, path: &Path) {
     let _ = fs::remove_file(lock_name(path));
     drop(lock);
@@ -276,7 +276,7 @@ pub(crate) fn make_way(address: &Address, path: &Path) -> Result<(), Error> {
     }
 }
 
-/// Whether a socket has this name. An error where something else has.
+/// Whether a socket has this name. An error if something else has.
 pub(crate) fn is_there(address: &Address, path: &Path) -> Result<bool, Error> {
     match fs::symlink_metadata(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),

@@ -1,4 +1,4 @@
-//! Who holds an address: so that an error can name the process to stop.
+//! Which process holds an address: so that an error can name the process to stop.
 
 use std::fs::{self, File};
 use std::os::unix::fs::MetadataExt;
@@ -6,8 +6,8 @@ use std::path::Path;
 
 use crate::listen::address::Address;
 
-/// Finds the process that has locked the file. `None` where it lives in a process-id namespace that
-/// this one cannot see, and where it has handed the lock over and ended.
+/// Finds the process that has locked the file. `None` if it lives in a process-id namespace that
+/// this one cannot see, and if it has handed the lock over and ended.
 pub(crate) fn of_lock(lock: &File) -> Option<u32> {
     let file = lock.metadata().ok()?;
     let (major, minor) = (rustix::fs::major(file.dev()), rustix::fs::minor(file.dev()));
@@ -28,7 +28,7 @@ pub(crate) fn lock_row(table: &str, id: &str) -> Option<u32> {
 }
 
 /// Finds the process that is bound to the address: /proc/net/unix gives the socket's inode, and
-/// /proc/PID/fd who has it open. `None` where this user may not see that, or where it was bound
+/// /proc/PID/fd which process has it open. `None` if this user may not see that, or if it was bound
 /// under another spelling of the path.
 pub(crate) fn of_socket(address: &Address) -> Option<u32> {
     let inode = bound_inode(&fs::read("/proc/net/unix").ok()?, address)?;
@@ -99,7 +99,7 @@ mod tests {
 ";
 
     #[test]
-    fn the_lock_is_told_from_others_and_from_those_who_wait_for_it() {
+    fn the_lock_is_told_from_others_and_from_processes_that_wait_for_it() {
         let table = "1: FLOCK  ADVISORY  WRITE 700 fe:00:11 0 EOF
 2: POSIX  ADVISORY  WRITE 701 fe:00:12 0 EOF
 3: FLOCK  ADVISORY  WRITE 702 fe:00:12 0 EOF
@@ -121,7 +121,7 @@ mod tests {
 
     /// They were not.
     #[test]
-    fn who_is_bound_and_does_not_listen_is_found_and_so_is_a_datagram_server() {
+    fn a_bound_socket_that_does_not_listen_is_found_and_so_is_a_datagram_server() {
         let inode = |name| bound_inode(TABLE, &Address::new(name).unwrap());
         assert_eq!(inode("/run/bound.sock"), Some(25));
         assert_eq!(inode("/run/datagram.sock"), Some(26));

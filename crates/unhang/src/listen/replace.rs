@@ -137,7 +137,7 @@ fn has_ended(error: &io::Error) -> bool {
 fn connect(control: &Address, deadline: Instant) -> io::Result<Option<UnixStream>> {
     let kind = SocketType::STREAM;
     let socket = rustix::net::socket_with(AddressFamily::UNIX, kind, SocketFlags::CLOEXEC, None)?;
-    // A stranger could listen there: its descriptors are taken only once it is known who it is.
+    // A stranger could listen there: its descriptors are taken only once its user is known.
     passed_descriptors::refuse(&socket);
     let stream = UnixStream::from(socket);
     let address = control.to_kernel()?;

@@ -1,5 +1,5 @@
-//! Keeps an eye on the socket file. Who deletes or replaces it shuts all new clients out, and neither
-//! they nor the server would learn why.
+//! Keeps an eye on the socket file. A process that deletes or replaces it shuts all new clients
+//! out, and neither they nor the server would learn why.
 
 use std::path::PathBuf;
 use std::sync::mpsc::{RecvTimeoutError, Sender, TryRecvError, channel};

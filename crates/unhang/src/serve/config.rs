@@ -18,7 +18,7 @@ pub(crate) struct Config {
     pub(crate) wire: Wire,
     /// The service's own words for a client that gets no answer.
     pub(crate) refusal: Option<Refusal>,
-    /// Whether every exchange says who the client was, and not only one without an answer.
+    /// Whether every exchange names the client's process, and not only one without an answer.
     pub(crate) names_peers: bool,
     /// What all requests may hold together.
     pub(crate) budget: Arc<Budget>,

@@ -281,7 +281,7 @@ impl<S: Stream> Connection<S> {
         self.enter(Stage::Reply, config.limits.write, now);
     }
 
-    /// Its handler goes on elsewhere, where this ends it.
+    /// Its handler goes on elsewhere; dropped, this ends it.
     pub(crate) fn handled_by(&mut self, handler: Box<dyn Abort>) {
         self.outgoing().handler = Some(handler);
     }

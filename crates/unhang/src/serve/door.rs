@@ -1,4 +1,4 @@
-//! The one place that accepts: a place → accept → a client. And who looks after it.
+//! The one place that accepts: a place → accept → a client. And which threads look after it.
 
 use std::fs::File;
 use std::io;
@@ -35,7 +35,7 @@ pub(crate) enum Entry<S> {
     Shut,
 }
 
-/// Who accepts.
+/// Which threads accept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Keeper {
     Workers,
@@ -134,7 +134,7 @@ impl<Y: System> Door<Y> {
         }
     }
 
-    /// The watchdog says who accepts from now on.
+    /// The watchdog says which threads accept from now on.
     pub(crate) fn give_to(&self, keeper: Keeper) {
         self.keeper.store(keeper as u8, Ordering::SeqCst);
     }

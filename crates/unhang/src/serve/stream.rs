@@ -40,10 +40,10 @@ pub(crate) trait Stream: Send + 'static {
     /// Whether the peer has closed, and not only half-closed.
     fn is_hung_up(&self) -> bool;
 
-    /// Who connected.
+    /// The process that connected.
     fn peer(&self) -> Option<Peer>;
 
-    /// Who connected, for a handler that may want to know.
+    /// The same, for a handler that may want to know.
     fn caller(&self) -> Caller;
 
     /// The number of its descriptor, if it has one.

@@ -209,7 +209,7 @@ impl<H: Handler, Y: System> Watchdog<H, Y> {
         self.workers[worker].adopted = blocked;
         if blocked {
             if let Some(listener) = &self.listener {
-                // Clients are for those who can accept them.
+                // Clients are for threads that can accept them.
                 parked.poller.forget_clients(listener);
             }
             self.workers[worker].adopted = own.poller.watch_worker(&parked.poller, worker).is_ok();
@@ -263,7 +263,7 @@ impl<H: Handler, Y: System> Watchdog<H, Y> {
         let enough = workers.len().min(places.most / 2).max(1);
         workers.iter().any(|parked| !parked.slot.is_blocked())
             && places.left() >= enough
-            // Where accepting fails, a worker would find out no more than that.
+            // If accepting fails, a worker would find out no more than that.
             && !self.told_failing
             && self.paused_until.is_none()
             && !self.told_shut

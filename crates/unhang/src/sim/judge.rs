@@ -138,7 +138,7 @@ pub(super) fn after_all(world: &World) {
     }
 }
 
-/// When whoever connected then must have been accepted. While accepting fails, nobody can be.
+/// When a client that connected then must have been accepted. While accepting fails, none can be.
 fn latest_accept(world: &World, connected: Instant) -> Instant {
     let trouble = world.plan.trouble.map(|trouble| world.begun + trouble.ends + ACCEPT_PAUSE);
     let able = connected.max(trouble.unwrap_or(connected));

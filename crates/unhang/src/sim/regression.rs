@@ -31,7 +31,7 @@ fn a_stop_with_all_places_taken_and_no_patience_does_not_spin() {
 
 /// They were reset: the accept that failed ended the drain, and the listener was closed over them.
 #[test]
-fn who_is_queued_when_the_drain_ends_without_descriptors_is_told() {
+fn a_client_queued_when_the_drain_ends_without_descriptors_is_told() {
     for error in [Errno::MFILE, Errno::NFILE, Errno::NOMEM] {
         let mut plan = quiet(2);
         plan.trouble = Some(Trouble { begins: ms(1), ends: ms(20), error, often: 100 });
@@ -45,7 +45,7 @@ fn who_is_queued_when_the_drain_ends_without_descriptors_is_told() {
 /// They waited for their whole patience once more, and again, for as long as accepting failed when
 /// the places were all taken.
 #[test]
-fn who_waits_for_a_place_while_accepting_fails_is_told_when_it_works_again() {
+fn a_client_that_waits_for_a_place_while_accepting_fails_is_told_when_it_works_again() {
     let mut plan = quiet(2);
     plan.limits.max_connections = 1;
     plan.limits.queue = ms(100);
@@ -64,7 +64,7 @@ fn who_waits_for_a_place_while_accepting_fails_is_told_when_it_works_again() {
 /// It was told so at once: that the queue had become empty was not noticed while accepting failed,
 /// and the patience of those before it counted as its own.
 #[test]
-fn who_comes_after_accepting_has_failed_has_all_of_its_own_patience() {
+fn a_client_that_comes_after_accepting_has_failed_has_all_of_its_own_patience() {
     let mut plan = quiet(4);
     plan.limits.max_connections = 1;
     plan.limits.queue = ms(100);

@@ -1,4 +1,4 @@
-//! A socket pair without a kernel: bounded buffers, half-close, and a reset for whoever closes over
+//! A socket pair without a kernel: bounded buffers, half-close, and a reset if an end closes over
 //! unread bytes, as unix(7) has it. It notes when everything happened.
 
 mod server_end;
@@ -21,7 +21,7 @@ pub(crate) use server_end::ServerEnd;
 #[derive(Clone)]
 pub(crate) struct Socket(Arc<Mutex<Facts>>);
 
-/// Everything that is known of a connection, by whom, and when.
+/// Everything that is known of a connection, by which end, and when.
 pub(crate) struct Facts {
     pub(crate) peer: Option<Peer>,
     /// How many bytes each direction holds before its writer has to wait.
@@ -163,7 +163,7 @@ impl Socket {
         ServerEnd(self.clone())
     }
 
-    /// What closing the listener does to those who are in its queue.
+    /// What closing the listener does to the clients in its queue.
     pub(crate) fn reset_in_queue(&self) {
         let mut facts = self.facts();
         if !facts.is_left() {

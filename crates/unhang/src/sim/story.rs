@@ -1,4 +1,4 @@
-//! What happened in a world, for whoever has to find out why.
+//! What happened in a world, told so that a person can find out why.
 
 use std::fmt::Write;
 

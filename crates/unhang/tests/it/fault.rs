@@ -1,4 +1,4 @@
-//! The fault table where a handler has a part in it: what the client sees, and what whoever watches
+//! The fault table as far as a handler has a part in it: what the client sees, and what an observer
 //! the server is told. The faults that any handler can meet are tested on the command.
 
 mod copies;
@@ -23,7 +23,7 @@ impl Watched {
         let (sender, ends) = channel();
         let observer = move |event: &Event| {
             if let Event::Exchange(exchange) = event {
-                // Fails where the test has ended.
+                // Fails if the test has ended.
                 let _ = sender.send(format!("{:?}", exchange.ended));
             }
         };

@@ -14,7 +14,7 @@ use unhang::{Bind, Limits, Listener, Server};
 
 use crate::support::{PATIENCE, ask, connect, read_to_end, serve};
 
-/// It waited until the next one came: the kernel had woken a shard of the server that was leaving,
+/// It waited until the next one came: the kernel had woken a worker of the server that was leaving,
 /// and wakes no other for the same client.
 #[test]
 fn the_only_client_is_not_left_to_a_server_that_is_leaving() {
@@ -38,11 +38,11 @@ fn the_only_client_is_not_left_to_a_server_that_is_leaving() {
 
 /// It waited until the next one came.
 #[test]
-fn a_client_is_not_left_to_somebody_who_was_woken_for_it_and_does_not_accept() {
+fn a_client_is_not_left_to_a_process_that_was_woken_for_it_and_does_not_accept() {
     let folder = TempDir::new().unwrap();
     let path = folder.path().join("s");
     let shared = UnixListener::bind(&path).unwrap();
-    // Of all that wait so, the kernel wakes who came first.
+    // Of all that wait so, the kernel wakes the one that came first.
     let epoll = epoll::create(CreateFlags::CLOEXEC).unwrap();
     let events = EventFlags::IN | EventFlags::EXCLUSIVE;
     epoll::add(&epoll, &shared, EventData::new_u64(0), events).unwrap();
@@ -63,9 +63,9 @@ fn a_client_is_not_left_to_somebody_who_was_woken_for_it_and_does_not_accept() {
     assert_eq!(other.join().unwrap(), 1, "who was woken for it");
 }
 
-/// It did for ten seconds: also whoever wanted to replace the server, and the server's own end.
+/// It did for ten seconds: also a successor that wanted to replace the server, and the server's own end.
 #[test]
-fn who_connects_to_ask_and_does_not_holds_up_those_behind_it_for_a_moment() {
+fn an_asker_that_says_nothing_holds_up_those_behind_it_for_a_moment() {
     let folder = TempDir::new().unwrap();
     let path = folder.path().join("s");
     let _served = serve(Server::bind(&path).unwrap());
@@ -80,7 +80,7 @@ fn who_connects_to_ask_and_does_not_holds_up_those_behind_it_for_a_moment() {
 
 /// They were told that it is busy, and only when the successor had been given up, after ten seconds.
 #[test]
-fn who_waits_in_the_queue_is_told_at_the_end_of_the_drain_whatever_a_successor_does() {
+fn a_client_in_the_queue_is_told_at_the_end_of_the_drain_whatever_a_successor_does() {
     let folder = TempDir::new().unwrap();
     let path = folder.path().join("s");
     let mut limits = Limits::default();
@@ -111,7 +111,7 @@ fn dawdle(mut stream: UnixStream) {
 
 /// Each byte gave it another second.
 #[test]
-fn who_asks_byte_by_byte_holds_up_those_behind_it_for_a_moment() {
+fn an_asker_byte_by_byte_holds_up_those_behind_it_for_a_moment() {
     let folder = TempDir::new().unwrap();
     let path = folder.path().join("s");
     let _served = serve(Server::bind(&path).unwrap());
@@ -127,7 +127,7 @@ fn who_asks_byte_by_byte_holds_up_those_behind_it_for_a_moment() {
 /// The server waited for the thread that heard it, for as long as it pleased. Now it does not even for
 /// the second that it may take; and that thread holds nothing that the next server needs.
 #[test]
-fn who_asks_byte_by_byte_does_not_hold_up_the_end() {
+fn an_asker_byte_by_byte_does_not_hold_up_the_end() {
     let folder = TempDir::new().unwrap();
     let path = folder.path().join("s");
     let (stop, finished) = serve(Server::bind(&path).unwrap());

@@ -95,7 +95,7 @@ fn what_a_client_is_told_can_be_replaced_or_turned_off() {
     assert_eq!(ask(&server.path, "never"), "");
 }
 
-/// Its shard was gone: after as many such clients as there were shards nobody was accepted any more,
+/// Its worker was gone: after as many such clients as there were workers no client was accepted any more,
 /// and the server did not even stop.
 #[test]
 fn what_refuses_may_panic() {
@@ -112,7 +112,7 @@ fn what_refuses_may_panic() {
 
 /// It was the last to have the connection, and told the log of it first.
 #[test]
-fn who_has_half_closed_does_not_wait_for_the_log() {
+fn a_client_that_has_half_closed_does_not_wait_for_the_log() {
     let (goes_on, go_on) = channel();
     let go_on = Mutex::new(go_on);
     let server = Running::start(
@@ -125,7 +125,7 @@ fn who_has_half_closed_does_not_wait_for_the_log() {
         },
         echo,
     );
-    // Some of them have sent everything before they are accepted, and so are answered on the shard.
+    // Some of them have sent everything before they are accepted, and so are answered on the worker.
     for _ in 0..100 {
         let mut client = connect(&server.path);
         client.write_all(b"hello").unwrap();
@@ -160,7 +160,7 @@ fn a_request_of_no_bytes_is_handled_once() {
 }
 
 #[test]
-fn a_handler_learns_who_asks() {
+fn a_handler_learns_its_peer() {
     let server = Running::start(
         |server| server,
         async |request: Request| {
@@ -191,9 +191,10 @@ fn an_observer_sees_every_exchange_and_may_panic() {
     }
 }
 
-/// It is not to block; but nobody looked after those whom the only shard that waited left in the queue.
+/// An observer is not to block; but if one did, no thread looked after the clients that the only waiting
+/// worker had left in the queue.
 #[test]
-fn while_an_observer_blocks_its_shard_another_that_stood_by_serves() {
+fn while_an_observer_blocks_clients_are_served() {
     let (release, blocked) = channel::<()>();
     let blocked = Mutex::new(blocked);
     let observer = move |event: &Event| {
@@ -217,7 +218,7 @@ fn while_an_observer_blocks_its_shard_another_that_stood_by_serves() {
 
 /// Nobody accepts yet, so all of them lie in the accept queue when the stop comes.
 #[test]
-fn a_stop_answers_everyone_who_is_under_way_or_in_the_queue() {
+fn a_stop_answers_all_clients_under_way_or_in_the_queue() {
     let folder = TempDir::new().unwrap();
     let path = folder.path().join("s");
     let server = Server::bind(&path).unwrap().stop_when(ready(()));
@@ -237,7 +238,7 @@ fn a_stop_answers_everyone_who_is_under_way_or_in_the_queue() {
 }
 
 #[test]
-fn a_drain_is_bounded_and_whoever_is_still_there_is_told() {
+fn a_drain_is_bounded_and_clients_that_are_still_there_are_told() {
     let short_drain = |server: Server| {
         let mut limits = Limits::default();
         limits.drain = Duration::from_millis(50);
@@ -263,7 +264,7 @@ fn a_drain_is_bounded_and_whoever_is_still_there_is_told() {
 
 /// The one place is taken until the end, so nobody of the queue can be served.
 #[test]
-fn who_is_still_in_the_queue_when_the_drain_is_over_is_told() {
+fn a_client_still_in_the_queue_when_the_drain_is_over_is_told() {
     let tight = |server: Server| {
         let mut limits = Limits::default();
         limits.max_connections = 1;
@@ -350,7 +351,7 @@ fn more_clients_than_connections_are_allowed_are_served_one_after_the_other() {
 
 /// They did not: the loop that took the door over counted its own place as taken.
 #[test]
-fn with_just_two_places_for_each_the_shards_begin_again() {
+fn with_just_two_places_for_each_the_workers_begin_again() {
     let tight = |server: Server| {
         let mut limits = Limits::default();
         limits.max_connections = 2;
@@ -374,7 +375,7 @@ fn with_just_two_places_for_each_the_shards_begin_again() {
     drop(silent);
     let begun = std::time::Instant::now();
     while ask(&server.path, "hello") != "unhang-0" {
-        assert!(begun.elapsed() < PATIENCE, "the shard does not begin again");
+        assert!(begun.elapsed() < PATIENCE, "the worker does not begin again");
         // A client has its end before its place is free.
         while gauges.connections() > 0 {
             std::thread::yield_now();
@@ -386,14 +387,14 @@ fn with_just_two_places_for_each_the_shards_begin_again() {
 /// without letting anybody else run.
 #[test]
 fn that_another_process_has_shut_the_listener_is_said_once_and_ends_no_server() {
-    for shards in [0, 2] {
+    for threads in [0, 2] {
         let (sender, lost) = channel();
         let observer = move |event: &Event| {
             if let Event::SocketLost(lost) = event {
                 sender.send(*lost).unwrap();
             }
         };
-        let change = |server: Server| server.threads(shards).observe(observer);
+        let change = |server: Server| server.threads(threads).observe(observer);
         let (mut server, shared) = Running::sharing(change, echo);
         assert_eq!(ask(&server.path, "hello"), "hello");
         shut(&shared);
@@ -406,16 +407,16 @@ fn that_another_process_has_shut_the_listener_is_said_once_and_ends_no_server() 
 
 /// One of them went round for ever.
 #[test]
-fn the_shards_of_a_listener_that_another_process_has_shut_sleep() {
+fn the_workers_of_a_listener_that_another_process_has_shut_sleep() {
     let thread = async |_: Request| {
         let thread = std::fs::read_link("/proc/thread-self")?;
         Ok::<_, Fault>(thread.to_string_lossy().into_owned())
     };
     let (server, shared) = Running::sharing(|server| server.threads(1), thread);
-    let shard = ask(&server.path, "which thread are you?");
+    let worker = ask(&server.path, "which thread are you?");
     shut(&shared);
     let sleeps = || {
-        let stat = std::fs::read_to_string(format!("/proc/{shard}/stat")).unwrap();
+        let stat = std::fs::read_to_string(format!("/proc/{worker}/stat")).unwrap();
         // The state follows the name, which stands in parentheses.
         stat.rsplit_once(") ").unwrap().1.starts_with('S')
     };
@@ -428,7 +429,7 @@ fn the_shards_of_a_listener_that_another_process_has_shut_sleep() {
 
 /// It was not: without a place and without patience, there was nothing that the accept loop waited for.
 #[test]
-fn who_is_in_already_is_served_where_another_process_has_shut_the_listener() {
+fn connected_clients_are_served_if_another_process_has_shut_the_listener() {
     let full = |server: Server| {
         let mut limits = Limits::default();
         limits.max_connections = 1;
@@ -437,7 +438,7 @@ fn who_is_in_already_is_served_where_another_process_has_shut_the_listener() {
     };
     let (mut server, shared) = Running::sharing(full, echo);
     let mut inside = connect(&server.path);
-    // Who is told so has found no place.
+    // A client that is told so has found no place.
     assert!(ask(&server.path, "hello\n").starts_with("ERR busy"));
     shut(&shared);
     inside.write_all(b"hello\n").unwrap();
@@ -446,7 +447,7 @@ fn who_is_in_already_is_served_where_another_process_has_shut_the_listener() {
     server.wait();
 }
 
-/// As whoever shares it may.
+/// As any process that shares it may.
 fn shut(shared: &UnixListener) {
     rustix::net::shutdown(shared, rustix::net::Shutdown::Read).unwrap();
 }

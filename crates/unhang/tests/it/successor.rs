@@ -58,7 +58,7 @@ impl Predecessor {
         })
     }
 
-    /// Whoever may begin to serve here has the lock.
+    /// A server that may begin to serve here has the lock.
     fn holds_the_lock(&self) -> bool {
         let other = File::open(self.folder.path().join("s.lock")).unwrap();
         flock(other, FlockOperation::NonBlockingLockExclusive).is_err()
@@ -140,7 +140,7 @@ fn a_predecessor_that_leaves_without_a_word_is_not_waited_for() {
 
 /// It was told that another serves it, as one is that was not to replace it.
 #[test]
-fn who_finds_a_server_that_cannot_be_replaced_is_told_why() {
+fn a_successor_of_a_server_that_cannot_be_replaced_is_told_why() {
     let folder = TempDir::new().unwrap();
     let named = |bytes: usize| {
         let folder = folder.path().as_os_str().len();

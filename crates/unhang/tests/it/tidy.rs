@@ -1,11 +1,11 @@
-//! Who may use whom: reads the `use` lines and paths of the sources, so that the walls between the
+//! Which file may import which: reads the `use` lines and paths of the sources, so that the walls between the
 //! rooms stand without a crate for each.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// A file or folder below `crates/`, what must not appear in it, and why.
+/// A file or directory below `crates/`, what must not appear in it, and why.
 const RULES: &[(&str, &[&str], &str)] = &[
     (
         "unhang/src/wire",

@@ -72,8 +72,8 @@ pub(super) struct Driver<'a> {
     free_since: Instant,
     /// In the order of their time, as all pause for the same one.
     paused: VecDeque<(Instant, usize, Option<Knock>)>,
-    /// Of those that are under way. Who found the accept queue full came earlier than some that are
-    /// connected already, so that these are not in the order in which they begin.
+    /// Of the exchanges under way. A client that found the accept queue full came earlier than some that
+    /// are connected already, so these are not in the order in which they begin.
     deadlines: BTreeSet<(Instant, usize)>,
     tally: Tally,
     buffer: Vec<u8>,
@@ -312,7 +312,7 @@ impl<'a> Driver<'a> {
         let now = Instant::now();
         let due = match self.pace.next(now.saturating_duration_since(self.began)) {
             Next::At(due) => Some(self.began + due),
-            // Due since it was looked who is.
+            // It came due after the last look.
             Next::Due(_) | Next::Now if !self.free.is_empty() => Some(now),
             Next::Due(_) | Next::Now => self.last_start,
             Next::Never if self.free.len() == self.clients.len() => return None,

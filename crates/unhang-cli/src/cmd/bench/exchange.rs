@@ -136,7 +136,7 @@ impl Exchange {
             let rest = &script.request[sent..];
             if rest.is_empty() {
                 if script.half_close {
-                    // Fails only where the server is gone, and the read says that better.
+                    // Fails only if the server is gone, and the read says that better.
                     let _ = shutdown(&self.socket, Shutdown::Write);
                 }
                 self.sent = None;
@@ -280,7 +280,7 @@ mod tests {
 
     use super::*;
 
-    /// It happens within seconds where a server on a port above 32768 has died: 1,000 tries a second.
+    /// It happens within seconds if a server on a port above 32768 has died: 1,000 tries a second.
     #[test]
     fn a_client_that_has_met_itself_was_taken_for_a_server() {
         let own = socket(AddressFamily::INET, SocketType::STREAM, None).unwrap();

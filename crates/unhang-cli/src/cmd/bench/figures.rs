@@ -38,7 +38,7 @@ impl fmt::Display for Took {
     }
 }
 
-/// So much for each of so many; nothing where there are none.
+/// So much for each of so many; nothing if there are none.
 #[allow(clippy::cast_precision_loss)]
 pub(super) fn each(all: f64, count: u64) -> Option<f64> {
     (count > 0).then(|| all / count as f64)

@@ -30,8 +30,8 @@ pub(crate) struct Bench {
     /// Print a JSON object
     #[arg(long)]
     pub(super) json: bool,
-    /// A process of the server, with all that descend from it; may be given again [default: who
-    /// listens on the socket]
+    /// A process of the server, with all that descend from it; may be given again [default: the
+    /// process that listens on the socket]
     #[arg(long, value_name = "PID", value_parser = pid)]
     pub(super) pid: Vec<i32>,
     #[command(flatten)]

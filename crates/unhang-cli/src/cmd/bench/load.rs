@@ -113,7 +113,7 @@ fn share(all: usize, nth: usize, threads: usize) -> usize {
 /// The kernel wakes a thread up to 50 µs late, to wake several at once. That would be in every
 /// latency of a constant rate.
 fn sharpen_timer() {
-    // Where it may not, the latencies are a little longer: no reason not to run.
+    // If it may not, the latencies are a little longer: no reason not to run.
     let _ = rustix::thread::set_current_timer_slack(NonZeroU64::new(1));
 }
 

@@ -6,10 +6,10 @@ use std::time::Duration;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Next {
     /// One was due then: begin it as soon as a client is free. Its latency counts from then on, so
-    /// that a server that stalls is charged with everyone who came meanwhile, and not only with
-    /// those whom it kept waiting at the time (coordinated omission).
+    /// that a server that stalls is charged with every exchange that came due meanwhile, and not only
+    /// with those that it kept waiting at the time (coordinated omission).
     Due(Duration),
-    /// Closed loop: whoever is free begins one, and its latency counts from that moment.
+    /// Closed loop: a client that is free begins one, and its latency counts from that moment.
     Now,
     /// Nothing before then.
     At(Duration),
@@ -102,7 +102,7 @@ mod tests {
     }
 
     #[test]
-    fn a_stall_is_charged_with_everyone_who_was_due_meanwhile() {
+    fn a_stall_is_charged_with_every_exchange_that_was_due_meanwhile() {
         // 100 per second, for 2 s: some 30 were due during those 300 ms.
         let open = simulate(Pace::Open(Schedule::new(0, 1, 100.0, 200)));
         assert_eq!(open.len(), 200);

@@ -172,7 +172,7 @@ impl Usage {
 }
 
 impl Plan {
-    /// How long it takes, where that is known before.
+    /// How long it takes, if that is known before.
     pub(super) fn span(&self) -> Option<Duration> {
         match &self.mode {
             Mode::Load(Load { length: Length::For(span), .. })

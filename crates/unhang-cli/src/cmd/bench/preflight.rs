@@ -1,4 +1,4 @@
-//! One exchange before all others, that is not counted: is anybody there, and who?
+//! One exchange before all others, that is not counted: is a server there, and which process is it?
 
 use std::time::{Duration, Instant};
 
@@ -13,7 +13,7 @@ use super::target::Target;
 /// Nothing here depends on how it ends, so a server that never closes is not waited for long.
 const PATIENCE: Duration = Duration::from_secs(1);
 
-/// Who serves there, or why that cannot be told.
+/// Which process serves there, or why that cannot be told.
 ///
 /// It asks in earnest, as there are servers that take a client badly that leaves without a word.
 pub(super) fn ask(script: &Script, timeout: Duration) -> Result<Result<Server, String>, Errno> {

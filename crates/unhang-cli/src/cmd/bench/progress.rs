@@ -1,4 +1,4 @@
-//! How it goes, on standard error: one line that changes, where there is a terminal.
+//! How it goes, on standard error: one line that changes, if there is a terminal.
 
 use std::io::{IsTerminal, Write, stderr};
 use std::sync::atomic::Ordering;
@@ -14,7 +14,7 @@ pub(super) const TICK: Duration = Duration::from_millis(500);
 #[derive(Debug)]
 pub(super) struct Progress {
     is_shown: bool,
-    /// How long it takes, where that is known.
+    /// How long it takes, if that is known.
     span: Option<Duration>,
     /// How many had ended at the last look, and when that was.
     last: u64,

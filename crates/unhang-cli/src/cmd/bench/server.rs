@@ -1,4 +1,4 @@
-//! The server's processes: who they are, what they use, and to stop them and let them go on.
+//! The server's processes: which they are, what they use, and how to stop them and let them go on.
 
 mod listener;
 mod process;
@@ -109,7 +109,7 @@ impl Server {
         let mut used = Used { processes: processes.len(), ..Used::default() };
         for pid in processes {
             used.cpu += clock(pid).unwrap_or_default();
-            // Of those who have ended meanwhile: what they used is their parent's now.
+            // Of children that have ended meanwhile: what they used is their parent's now.
             used.cpu += Stat::of(pid).map_or(Duration::ZERO, |stat| stat.reaped);
             used.switches += stat::switches(pid);
         }
@@ -149,7 +149,7 @@ impl Server {
     }
 }
 
-/// What must not be measured, and by no means stopped: nobody, ourselves, and who waits for us.
+/// What must not be measured, and by no means stopped: no process, ourselves, and the processes that wait for us.
 fn check(pid: i32) -> Result<(), String> {
     if pid <= 1 {
         return Err(format!("expected the pid of a server, got {pid}"));
@@ -209,7 +209,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn nobody_and_whoever_has_started_us_is_no_server() {
+    fn no_process_and_those_that_started_us_are_no_servers() {
         for pid in [0, 1, -5] {
             assert!(Server::new(&[pid]).unwrap_err().contains("expected the pid"));
         }
@@ -242,7 +242,7 @@ mod tests {
     }
 
     #[test]
-    fn who_is_named_twice_counts_once_and_who_has_ended_is_not_told_to_have_used_nothing() {
+    fn a_process_named_twice_counts_once_and_an_ended_one_is_not_said_to_have_used_nothing() {
         let mut child =
             std::process::Command::new("cat").stdin(std::process::Stdio::piped()).spawn().unwrap();
         let pid = i32::try_from(child.id()).unwrap();

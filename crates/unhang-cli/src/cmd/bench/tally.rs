@@ -146,8 +146,8 @@ impl Tally {
         self.ended.iter().sum()
     }
 
-    /// Whether every exchange that was asked for ended as it must, and there was any: who is
-    /// interrupted before has found out nothing.
+    /// Whether every exchange that was asked for ended as it must, and there was any: a
+    /// run that is interrupted before has found out nothing.
     pub(super) fn is_clean(&self) -> bool {
         let answered = self.of(Ended::Answered);
         answered > 0 && answered == self.exchanges() && self.not_started == 0

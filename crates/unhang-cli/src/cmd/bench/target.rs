@@ -38,7 +38,7 @@ impl Target {
 
 fn tcp(place: &str) -> Result<SocketAddr, String> {
     let expected = || format!("expected tcp:HOST:PORT, as tcp:127.0.0.1:8080, got tcp:{place:?}");
-    // "localhost" is looked up nowhere: a load must not depend on who answers that.
+    // "localhost" is looked up nowhere: a load must not depend on a resolver's answer.
     let place = place
         .strip_prefix("localhost:")
         .map_or_else(|| place.to_owned(), |port| format!("127.0.0.1:{port}"));
@@ -85,7 +85,7 @@ impl Target {
         }
     }
 
-    /// Whether it is connected to itself: where nobody listens on a port, the kernel may give that very
+    /// Whether it is connected to itself: if nobody listens on a port, the kernel may give that very
     /// port to a client, whose call then meets itself. It would hear its own request as the reply.
     pub(super) fn is_itself(&self, socket: impl AsFd) -> bool {
         let Self::Tcp(address) = self else { return false };

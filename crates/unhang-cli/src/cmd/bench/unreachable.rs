@@ -46,7 +46,7 @@ impl Unreachable<'_> {
             }
             Errno::ACCESS | Errno::PERM => (
                 ErrorKind::PermissionDenied,
-                "It takes write permission on the socket and search permission on every folder \
+                "It takes write permission on the socket and search permission on every directory \
                  above it: see `namei -l`.",
             ),
             Errno::PROTOTYPE => {

@@ -32,7 +32,9 @@ pub(super) struct File {
 }
 
 #[derive(Args, Debug)]
-#[command(next_help_heading = "Who may ask (unless set, everybody whom the socket's mode lets in)")]
+#[command(
+    next_help_heading = "Which users may ask (unless set, all that the socket's mode lets in)"
+)]
 pub(super) struct Allowed {
     /// A user, by name or number; may be given again
     #[arg(long, value_name = "USER", value_parser = units::user)]
@@ -174,7 +176,7 @@ pub(super) fn mode_of(file: &Metadata) -> Mode {
 }
 
 impl Bounds {
-    /// An error where they contradict each other.
+    /// An error if they contradict each other.
     pub(super) fn limits(&self) -> Result<Limits, String> {
         let (held, request) = (self.max_held, self.max_request);
         if held.0 < request.0 {

@@ -80,7 +80,7 @@ impl Metrics {
 
 fn open_descriptors() -> usize {
     Path::new("/proc/self/fd").read_dir().map_or(0, |entries| {
-        // Less the one that reads the folder.
+        // Less the one that reads the directory.
         entries.count().saturating_sub(1)
     })
 }

@@ -37,7 +37,7 @@ fn take(stream: &mut UnixStream) {
 const MISSED: [&str; 2] = ["--timeout", "200ms"];
 
 #[test]
-fn who_answers_and_never_closes_is_the_classic_hang() {
+fn a_server_that_answers_and_never_closes_is_the_classic_hang() {
     let place = Place::new();
     serve(&place, |_, mut stream| {
         take(&mut stream);
@@ -56,7 +56,7 @@ fn who_answers_and_never_closes_is_the_classic_hang() {
 
 /// It counted as answered.
 #[test]
-fn who_answers_to_a_part_of_the_request_has_not_answered_it() {
+fn an_answer_to_a_part_of_the_request_is_no_answer() {
     let place = Place::new();
     serve(&place, |_, mut stream| {
         take(&mut stream);
@@ -72,7 +72,7 @@ fn who_answers_to_a_part_of_the_request_has_not_answered_it() {
 }
 
 #[test]
-fn who_never_answers_has_timed_out() {
+fn a_server_that_never_answers_has_timed_out() {
     let place = Place::new();
     serve(&place, |_, stream| Some(stream));
     let (report, code) = bench(&place.socket, &[&["--count", "3"], &MISSED[..]].concat());
@@ -127,7 +127,7 @@ fn a_server_that_goes_away_cannot_be_connected_to() {
     let place = Place::new();
     let listener = UnixListener::bind(&place.socket).unwrap();
     let server = std::thread::spawn(move || {
-        // The one that finds out who serves, and one of the load.
+        // The one that finds out which process serves, and one of the load.
         for _ in 0..2 {
             let (mut stream, _) = listener.accept().unwrap();
             take(&mut stream);
@@ -139,7 +139,7 @@ fn a_server_that_goes_away_cannot_be_connected_to() {
     server.join().unwrap();
     let answered = report["ended"]["answered"].as_u64().unwrap();
     assert_eq!((answered, code), (1, 1), "{report:#}");
-    // Whoever was in the queue as it went is reset.
+    // The clients in the queue are reset as it goes.
     let failed = &report["connect_errors"]["Connection refused (os error 111)"];
     assert!(failed.as_u64().unwrap() >= 3, "{report:#}");
 }
@@ -187,7 +187,7 @@ pub(super) fn full(place: &Place) -> OwnedFd {
 }
 
 #[test]
-fn who_waits_for_room_for_idle_connections_can_be_interrupted() {
+fn a_wait_for_room_for_idle_connections_can_be_interrupted() {
     let place = Place::new();
     let listener = full(&place);
     let flags = ["--idle", "5", "--timeout", "10m"];
@@ -209,12 +209,12 @@ fn who_waits_for_room_for_idle_connections_can_be_interrupted() {
 fn a_full_accept_queue_is_asked_again_until_the_timeout() {
     let place = Place::new();
     let listener = full(&place);
-    // Nobody accepts: one is in from finding out who serves, and one of three finds room.
+    // Nobody accepts: one is in from finding out which process serves, and one of three finds room.
     let flags = [&["--count", "3", "--clients", "3"], &MISSED[..]].concat();
     let (report, code) = bench(&place.socket, &flags);
     assert_eq!(report["queue_full"].as_u64().map(|count| count >= 2), Some(true), "{report:#}");
     assert_eq!(report["exchanges"], 3);
-    // They have waited as long as who got no answer.
+    // They have waited as long as those that got no answer.
     assert_eq!(report["latency_ns"]["count"], 3, "{report:#}");
     assert!(report["ended"]["connect_failed"].as_u64().unwrap() >= 2, "{report:#}");
     assert_eq!(code, 1);
@@ -222,7 +222,7 @@ fn a_full_accept_queue_is_asked_again_until_the_timeout() {
 }
 
 #[test]
-fn a_stall_is_charged_with_all_who_were_due_meanwhile() {
+fn a_stall_is_charged_with_all_that_were_due_meanwhile() {
     let place = Place::new();
     serve(&place, |nth, mut stream| {
         if nth == 50 {
@@ -235,8 +235,8 @@ fn a_stall_is_charged_with_all_who_were_due_meanwhile() {
     let flags = ["--rate", "200", "--for", "2s", "--clients", "4", "--timeout", "30s"];
     let (report, _) = bench(&place.socket, &flags);
     assert_eq!(ends(&report), [("answered", 400)]);
-    // 60 of 400 were due meanwhile, so one in twenty waited for more than 240 ms. Who counts from
-    // when a client was free would see the four that were in.
+    // 60 of 400 were due meanwhile, so one in twenty waited for more than 240 ms. Counted from
+    // when a client was free, only the four that were in would show.
     let latency = |name: &str| report["latency_ns"][name].as_u64().unwrap();
     assert!(latency("p99") > 200_000_000, "{report:#}");
     assert!(latency("p90") > 50_000_000, "{report:#}");
@@ -259,7 +259,7 @@ fn a_rate_that_is_never_kept_says_how_many_found_no_client_free() {
 #[test]
 fn idle_connections_that_the_server_closes_are_counted_and_opened_again() {
     let place = Place::new();
-    // Whoever says nothing within a moment is closed.
+    // A client that says nothing within a moment is closed.
     serve(&place, |_, mut stream| {
         stream.set_read_timeout(Some(Duration::from_millis(20))).unwrap();
         if stream.read(&mut [0; 64]).is_ok() {

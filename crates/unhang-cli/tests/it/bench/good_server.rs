@@ -21,7 +21,7 @@ fn every_exchange_is_counted_by_both_sides() {
     assert_eq!(report["exchanges"], 500);
     assert_eq!(report["latency_ns"]["count"], 500);
     let (_, lines) = server.stop();
-    // One more has found out who serves.
+    // One more has found out which process serves.
     let stopped = lines.last().unwrap();
     assert!(stopped.contains("501 answered, 0 refused, 0 ended otherwise"), "{lines:#?}");
 }

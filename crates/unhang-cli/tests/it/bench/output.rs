@@ -38,7 +38,7 @@ fn a_report_that_could_not_be_written_was_success() {
 }
 
 #[test]
-fn a_reader_who_has_left_has_seen_enough() {
+fn a_reader_that_has_left_has_seen_enough() {
     for flags in [&[][..], &["--json"]] {
         let (reader, writer) = UnixStream::pair().unwrap();
         drop(reader);
@@ -58,7 +58,7 @@ fn a_complaint_that_cannot_be_written_leaves_the_exit_code() {
     assert_eq!(code(&["--pid", "1"]), Some(2));
     assert_eq!(code(&[]), Some(3));
     let server = Daemon::serve(&place.socket, &["--quiet"]);
-    // Where the server is stopped, that is announced.
+    // If the server is stopped, that is announced.
     assert_eq!(code(&["--drain", "5", "--rounds", "1", "--warm-up", "0s"]), Some(0));
     server.await_idle();
 }

@@ -1,4 +1,4 @@
-//! Where nobody can be connected to, it is said before any load: why, and what to do.
+//! If nobody can be connected to, that is said before any load: why, and what to do.
 
 use std::fs;
 use std::net::TcpListener;
@@ -10,7 +10,7 @@ use crate::support::Place;
 type Case = (fn(&Place), [&'static str; 2]);
 
 #[test]
-fn whom_it_cannot_connect_to_is_told_with_the_cause_and_what_to_do() {
+fn a_server_that_cannot_be_reached_is_told_with_the_cause_and_what_to_do() {
     let cases: [Case; 3] = [
         (|_| {}, ["no such file", "Start the server, or correct the path"]),
         (|place| fs::write(&place.socket, "").unwrap(), ["it is not a socket", "Correct the path"]),

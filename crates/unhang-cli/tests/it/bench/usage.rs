@@ -69,7 +69,7 @@ fn another_machine_is_no_target() {
 }
 
 #[test]
-fn whoever_has_started_it_is_not_stopped() {
+fn the_process_that_started_it_is_not_stopped() {
     let place = Place::new();
     let _server = Daemon::serve(&place.socket, &["--quiet"]);
     let us = std::process::id().to_string();

@@ -1,4 +1,4 @@
-//! What it says on standard error, where that was wrong or could not be used.
+//! What it says on standard error, if that was wrong or could not be used.
 
 use std::path::Path;
 

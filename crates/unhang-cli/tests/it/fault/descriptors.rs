@@ -9,7 +9,7 @@ use crate::support::peer::Peer;
 use crate::support::{Place, UNHANG, await_some};
 
 #[test]
-fn who_finds_none_is_told_and_the_log_says_once_why() {
+fn clients_that_find_none_are_told_and_the_log_says_once_why() {
     let place = Place::new();
     // Room for the server itself and some connections.
     let server = serve_with_descriptors(&place, 32, &["--until", "newline"]);
@@ -40,10 +40,10 @@ fn who_finds_none_is_told_and_the_log_says_once_why() {
     assert_serves(&server, &place);
 }
 
-/// Whenever the queue was empty the shards were sent to try again, with or without a client: the log said
+/// Whenever the queue was empty the workers were sent to try again, with or without a client: the log said
 /// so for each, and the server never slept.
 #[test]
-fn who_come_one_by_one_are_told_and_the_log_says_once_why() {
+fn clients_that_come_one_by_one_are_told_and_the_log_says_once_why() {
     let place = Place::new();
     let server = serve_with_descriptors(&place, 32, &["--until", "newline"]);
     assert_serves(&server, &place);
@@ -63,7 +63,7 @@ fn who_come_one_by_one_are_told_and_the_log_says_once_why() {
         assert!(line.contains("\"refused\""), "{line}");
     }
     server.await_idle();
-    // Who is served in between ends it.
+    // A client that is served in between ends it.
     let mut last = served.pop().unwrap();
     last.write(b"hello\n");
     assert!(is_answer(&last.read_to_end()));
@@ -87,7 +87,7 @@ fn a_stop_without_any_is_over_when_nobody_waits() {
     assert!(server.wait().success());
 }
 
-/// It panicked: a runtime was dropped where that is not allowed.
+/// It panicked: a runtime was dropped on a thread on which that is not allowed.
 #[test]
 fn too_few_to_start_with_are_an_error() {
     let place = Place::new();

@@ -9,8 +9,8 @@ use crate::support::peer::Peer;
 use crate::support::programs::say;
 use crate::support::{Place, await_some};
 
-/// Starts a server in a folder of the kind that `options` make, which nobody else can see, and
-/// gives its exit code and what it said; or nothing, where nothing may be mounted.
+/// Starts a server in a directory of the kind that `options` make, which no other process can see, and
+/// gives its exit code and what it said; or nothing, if nothing may be mounted.
 fn start_on(options: &str) -> Option<(Option<i32>, String)> {
     let place = Place::new();
     // With a timeout, as a server that does start would hang the test.
@@ -42,7 +42,7 @@ fn assert_says(options: &str, parts: &[&str]) {
 
 #[test]
 fn full_for_the_lock_it_does_not_start_and_says_so() {
-    // One inode, which is the folder itself.
+    // One inode, which is the directory itself.
     let parts = ["cannot lock", "s.lock: No space left on device", "Free some space or inodes"];
     assert_says("nr_inodes=1", &parts);
 }
@@ -55,7 +55,7 @@ fn full_for_the_socket_it_does_not_start_and_says_so() {
 
 #[test]
 fn read_only_it_does_not_start_and_says_so() {
-    let parts = ["s.lock: Read-only file system", "Choose a folder on one that can be written"];
+    let parts = ["s.lock: Read-only file system", "Choose a directory on one that can be written"];
     assert_says("ro", &parts);
 }
 

@@ -16,7 +16,7 @@ fn those_that_fit_are_answered_the_others_told_and_the_bound_holds() {
     let mut peers: Vec<_> = (0..CLIENTS)
         .map(|_| {
             let mut peer = Peer::connect(&place.socket);
-            // Fails where the server has turned it away by then.
+            // Fails if the server has turned it away by then.
             let _ = peer.try_write(&message);
             peer
         })

@@ -18,7 +18,7 @@ fn what_follows_a_request_costs_it_neither_its_reply_nor_a_clean_end() {
 }
 
 #[test]
-fn who_writes_after_its_reply_has_it_all_the_same() {
+fn a_client_that_writes_after_its_reply_has_it_all_the_same() {
     let place = Place::new();
     let server = serve(&place, &["--until", "newline"]);
     let mut peer = Peer::connect(&place.socket);

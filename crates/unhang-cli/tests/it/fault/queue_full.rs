@@ -7,7 +7,7 @@ use crate::support::peer::Peer;
 use crate::support::{Place, UNHANG};
 
 #[test]
-fn a_caller_is_told_and_all_who_are_in_the_queue_are_answered() {
+fn a_caller_is_told_and_all_clients_in_the_queue_are_answered() {
     let place = Place::new();
     let server = serve(&place, &["--backlog", "1"]);
     server.freeze();

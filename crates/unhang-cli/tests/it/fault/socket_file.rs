@@ -14,7 +14,7 @@ fn await_loss(server: &Daemon) -> Value {
     serde_json::from_str(&server.await_line("\"socket_lost\"")).unwrap()
 }
 
-/// Who is connected is served, and at the end the log has said it once.
+/// Connected clients are served, and at the end the log has said it once.
 fn goes_on(server: Daemon, mut inside: Peer) {
     inside.write(b"hello\n");
     assert!(is_answer(&inside.read_to_end()));
@@ -25,7 +25,7 @@ fn goes_on(server: Daemon, mut inside: Peer) {
 }
 
 #[test]
-fn deleted_the_log_says_so_and_who_is_connected_is_served() {
+fn deleted_the_log_says_so_and_connected_clients_are_served() {
     let place = Place::new();
     let server = serve(&place, &["--until", "newline"]);
     let inside = Peer::connect(&place.socket);

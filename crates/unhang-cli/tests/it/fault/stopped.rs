@@ -23,7 +23,7 @@ fn a_request_that_came_whole_meanwhile_is_answered() {
 }
 
 #[test]
-fn who_has_sent_nothing_whole_by_then_is_told() {
+fn a_client_that_has_sent_nothing_whole_by_then_is_told() {
     let place = Place::new();
     let server =
         serve(&place, &["--until", "newline", "--read-deadline", "100ms", "--linger", "100ms"]);

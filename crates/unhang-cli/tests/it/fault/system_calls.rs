@@ -23,7 +23,7 @@ fn accepting() {
 }
 
 #[test]
-fn asking_who_it_is() {
+fn asking_for_the_peer() {
     every_call_fails("getsockopt", &["ENOPROTOOPT", "ENOMEM"]);
 }
 
@@ -141,7 +141,7 @@ fn ends_other_than_due(server: &Daemon) -> usize {
 fn scene(path: &Path) -> usize {
     let mut slow = Peer::connect(path);
     let mut quick = Peer::connect(path);
-    // Where its connection failed, the server has closed it already.
+    // If its connection failed, the server has closed it already.
     let _ = quick.try_write(b"hello\n");
     let quick = end(&mut quick);
     let _ = slow.try_write(b"hel");
@@ -177,7 +177,7 @@ struct Trace {
 }
 
 impl Trace {
-    /// From here on the call number `n` of every thread fails; or nothing, where a server may not
+    /// From here on the call number `n` of every thread fails; or nothing, if a server may not
     /// be traced.
     fn start(server: &Daemon, place: &Place, call: &str, error: &str, n: usize) -> Option<Self> {
         let seen = place.folder.path().join("trace");

@@ -21,7 +21,7 @@ fn a_request_whose_client_has_left_is_carried_out_and_the_log_says_so() {
 }
 
 #[test]
-fn who_left_before_the_accept_costs_nobody_anything() {
+fn a_client_that_left_before_the_accept_costs_nobody_anything() {
     let place = Place::new();
     let server = serve(&place, &[]);
     server.freeze();

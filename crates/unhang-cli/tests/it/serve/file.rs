@@ -1,4 +1,4 @@
-//! What is said of the socket file, and asked for it, where the socket is not made anew.
+//! What is said of the socket file, and asked for it, if the socket is not made anew.
 
 use std::fs::Permissions;
 use std::io::{BufRead, BufReader};

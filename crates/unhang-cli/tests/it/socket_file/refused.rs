@@ -1,4 +1,4 @@
-//! What somebody is told to do who may not serve there.
+//! What a server that may not serve there says that one can do.
 
 use std::fs::{self, Permissions};
 use std::os::unix::fs::{PermissionsExt, symlink};
@@ -17,7 +17,7 @@ use crate::support::{Place, UNHANG};
 const NOBODY: u32 = 65_534;
 
 #[test]
-fn who_holds_a_socket_that_does_not_listen_is_named() {
+fn the_holder_of_a_socket_that_does_not_listen_is_named() {
     let place = Place::new();
     let folder = place.folder.path();
     let named = format!("process {}", std::process::id());
@@ -42,9 +42,9 @@ fn what_is_in_the_way_of_the_lock_is_named_with_the_cure() {
     symlink("elsewhere", folder.join("b.lock")).unwrap();
     fs::write(folder.join("file"), "").unwrap();
     for (name, cure) in [
-        ("a", "A folder has the name of the .lock file: remove it, or choose another path."),
+        ("a", "A directory has the name of the .lock file: remove it, or choose another path."),
         ("b", "A symbolic link is not followed there: remove it, or choose another path."),
-        ("file/s", "A part of the path is a file and no folder: correct the path."),
+        ("file/s", "A part of the path is a file and no directory: correct the path."),
     ] {
         let (code, said) = refused(&folder.join(name), &[]);
         assert_eq!(code, Some(1), "{said}");
@@ -68,7 +68,7 @@ fn control_characters_in_a_path_do_not_reach_the_terminal() {
 }
 
 #[test]
-fn who_may_not_is_told_what_it_takes() {
+fn a_user_that_may_not_is_told_what_it_takes() {
     if !rustix::process::getuid().is_root() {
         eprintln!("skipped: only root can serve as another user");
         return;
@@ -127,7 +127,7 @@ fn a_lock_that_is_no_regular_file_is_told() {
     assert!(said.contains("it is a named pipe, expected a regular file"), "{said}");
 }
 
-/// Regression: "Create the folder first".
+/// Regression: "Create the directory first".
 #[test]
 fn a_directory_that_takes_no_file_is_told_from_one_that_is_missing() {
     for path in ["/proc/x.sock", "/proc/self/x.sock", "/sys/x.sock"] {
@@ -152,7 +152,7 @@ fn a_directory_that_takes_no_file_is_told_from_one_that_is_missing() {
     }
 }
 
-/// Regression: "cannot keep a spare descriptor … Create the folder first".
+/// Regression: "cannot keep a spare descriptor … Create the directory first".
 #[test]
 fn a_start_without_dev_null_says_so() {
     let place = Place::new();

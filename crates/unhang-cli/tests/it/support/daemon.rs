@@ -102,7 +102,7 @@ impl Daemon {
         prlimit(Some(Pid::from_child(&self.child)), resource, limit).unwrap().current
     }
 
-    /// All that it says on standard error, where that was piped.
+    /// All that it says on standard error, if that was piped.
     pub(crate) fn stderr(&mut self) -> String {
         std::io::read_to_string(self.child.stderr.take().unwrap()).unwrap()
     }
@@ -157,8 +157,8 @@ impl Daemon {
         })
     }
 
-    /// How many it could still open, where `ulimit -n` is `most`. The limit is one of numbers: a
-    /// descriptor above it, inherited from whoever runs the tests, takes no place below it.
+    /// How many it could still open, if `ulimit -n` is `most`. The limit is one of numbers: a
+    /// descriptor above it, inherited from the runner of the tests, takes no place below it.
     pub(crate) fn free_descriptors(&self, most: usize) -> usize {
         most - self.open_descriptors().filter(|&number| number < most).count()
     }
@@ -203,7 +203,7 @@ impl Daemon {
 
 impl Drop for Daemon {
     fn drop(&mut self) {
-        // Both fail only where it has ended already.
+        // Both fail only if it has ended already.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }

@@ -13,10 +13,10 @@ use tempfile::TempDir;
 use super::daemon::Daemon;
 use super::{PATIENCE, Place, UNHANG};
 
-/// Who runs both the fixture and the command under test.
+/// The user that runs both the fixture and the command under test.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum User {
-    /// Whoever runs the tests.
+    /// The user that runs the tests.
     Me,
     /// Somebody without any privilege: tests need root to become one.
     Nobody,
@@ -32,7 +32,7 @@ pub(crate) fn users() -> &'static [User] {
     }
 }
 
-/// Where one hang is made: a folder, and the programs in it, that its user may reach.
+/// Where one hang is made: a directory, and the programs in it, that its user may reach.
 pub(crate) struct Stage {
     players: Vec<Daemon>,
     pub(crate) place: Place,
@@ -42,7 +42,7 @@ pub(crate) struct Stage {
 impl Stage {
     pub(crate) fn new(user: User) -> Self {
         let place = Place::new();
-        // For everybody, but with the sticky bit: `unhang serve` refuses a folder without.
+        // For everybody, but with the sticky bit: `unhang serve` refuses a directory without.
         let mode = fs::Permissions::from_mode(0o1777);
         fs::set_permissions(place.folder.path(), mode).unwrap();
         Self { players: Vec::new(), place, user }

@@ -17,7 +17,7 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 /// The command under test.
 pub(crate) const UNHANG: &str = env!("CARGO_BIN_EXE_unhang");
 
-/// A folder of the test's own, and a name for a socket in it.
+/// A directory of the test's own, and a name for a socket in it.
 pub(crate) struct Place {
     pub(crate) folder: TempDir,
     pub(crate) socket: PathBuf,

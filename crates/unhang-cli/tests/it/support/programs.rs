@@ -5,7 +5,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 /// Whether a program is missing here, which skips the test and says what to install; or fails it,
-/// where everything is required.
+/// if everything is required.
 pub(crate) fn missing(program: &str, package: &str) -> bool {
     let found = find(program).is_some();
     if !found {
@@ -18,14 +18,14 @@ pub(crate) fn skip(why: &str, package: &str) {
     unable(&format!("{why} (apt-get install {package})"));
 }
 
-/// Says why a test cannot be run; or fails it, where everything is required.
+/// Says why a test cannot be run; or fails it, if everything is required.
 pub(crate) fn unable(why: &str) {
     let required = std::env::var_os("UNHANG_REQUIRE_ALL").is_some_and(|all| all == "1");
     assert!(!required, "{why}");
     say(&format!("skipped: {why}"));
 }
 
-/// For whoever runs the tests. The harness would keep what eprintln! prints in a test that passes.
+/// For the person that runs the tests. The harness would keep what eprintln! prints in a test that passes.
 pub(crate) fn say(text: &str) {
     let _ = writeln!(std::io::stderr(), "{text}");
 }

@@ -20,7 +20,7 @@ pub(crate) enum Handling {
     Large,
 }
 
-/// Two shards: one is left when the other is blocked.
+/// Two workers: one is left when the other is blocked.
 pub(crate) fn serve(path: &str, handling: Handling) -> Outcome {
     let mut limits = Limits::default();
     (limits.handler, limits.write) = (LONG, LONG);

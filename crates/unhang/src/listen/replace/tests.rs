@@ -7,7 +7,7 @@ use crate::error::{Phase, Whose};
 use crate::listen::control::MODE;
 use crate::listen::file;
 
-/// It waited for ever: in a sticky folder anybody can be first to listen there, and accept nobody.
+/// It waited for ever: in a sticky directory any user can be first to listen there, and accept nobody.
 #[test]
 fn a_control_socket_that_accepts_nobody_is_not_waited_for_without_a_bound() {
     let folder = tempfile::tempdir().unwrap();
@@ -89,7 +89,7 @@ fn of_a_server_that_does_not_answer_its_successor_exactly_one_goes_on() {
 }
 
 #[test]
-fn who_has_its_answer_serves_however_late_it_is() {
+fn a_successor_that_has_its_answer_serves_however_late_it_is() {
     let address = Address::new("/nonexistent/app.sock").unwrap();
     let (ours, theirs) = UnixStream::pair().unwrap();
     line::write(&ours, YOURS, Instant::now() + PATIENCE).unwrap();

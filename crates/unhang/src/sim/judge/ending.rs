@@ -113,7 +113,7 @@ impl Case<'_> {
         self.facts.asked.map(|(asked, _)| asked + self.world.plan.limits.handler)
     }
 
-    /// When the write began. There is room for a first byte; and where nothing was written, the
+    /// When the write began. There is room for a first byte; and if nothing was written, the
     /// latest moment.
     fn writes(&self) -> Instant {
         let late = self.handler_late().unwrap_or(self.read_late());
@@ -158,7 +158,7 @@ impl Case<'_> {
                 // What is taken in the last moment may come too late to be seen.
                 let just_taken = facts.last_taken == Some(self.ended);
                 let no_time = facts.answered == Some(self.ended);
-                // Whoever writes on before it reads would wait for us as we wait for it.
+                // A client that writes on before it reads would wait for us as we wait for it.
                 // But for the byte by which the cut is told.
                 let input_taken = facts.sent.len() <= facts.seen + 1 || self.has_just_sent();
                 late == Some(self.ended) && (just_taken || no_time || full && input_taken)
@@ -240,7 +240,7 @@ impl Case<'_> {
         decided.is_none_or(|decided| begun == decided) && (at_once || left || !answers)
     }
 
-    /// The whole of it; or its beginning, where the client could not, or did not, take more.
+    /// The whole of it; or its beginning, if the client could not, or did not, take more.
     fn is_told(&self, ended: &Ended) -> bool {
         let Self { facts, world, .. } = self;
         let text = match ended {
@@ -254,7 +254,7 @@ impl Case<'_> {
         let may_be_cut = match ended {
             Ended::Answered | Ended::NoRequest | Ended::Cut(_) => false,
             Ended::Refused(cause) if self.is_turned_away(cause) => {
-                // Who was let in as the drain was over had the last try as well.
+                // A client that was let in as the drain was over had the last try as well.
                 facts.is_left() || failed || facts.written.len() >= facts.room
             }
             Ended::Refused(_) => {
@@ -268,7 +268,7 @@ impl Case<'_> {
         facts.written == text || may_be_cut && text.starts_with(&facts.written)
     }
 
-    /// Who may still be sending can do so, until the linger is over.
+    /// A client that may still be sending can do so, until the linger is over.
     fn is_lingered(&self, ended: &Ended) -> bool {
         let Self { facts, world, .. } = self;
         let served = match ended {

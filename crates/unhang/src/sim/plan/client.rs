@@ -63,7 +63,7 @@ pub(in crate::sim) enum Deed {
 
 impl ClientPlan {
     pub(super) fn draw(rng: &mut Rng, id: u32, limits: &Limits) -> Self {
-        // Who is first may come from nowhere, and is then the only one without a name.
+        // The first client may come from nowhere, and is then the only one without a name.
         let named = id > 0 || rng.u8(..10) > 0;
         let peer = named.then(|| Peer { pid: id, uid: rng.u32(1..4), gid: rng.u32(1..4) });
         let message = draw_message(rng, id, limits);

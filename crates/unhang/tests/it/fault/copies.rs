@@ -20,7 +20,7 @@ use crate::support::{PATIENCE, Running, connect, read_to_end};
 
 /// It had its end only when the copy was gone, as the server did nothing but close.
 #[test]
-fn who_has_half_closed_gets_its_end_though_somebody_has_a_copy() {
+fn a_client_that_has_half_closed_gets_its_end_though_a_child_has_a_copy() {
     let copies = Arc::new(Mutex::new(Vec::new()));
     let kept = Arc::clone(&copies);
     let handler = move |request: Request| {
@@ -65,7 +65,7 @@ fn copy_of_connection_from(name: &Path) -> OwnedFd {
 }
 
 /// The kernel closed it on the thread that read, or that closed the connection: of a TCP connection with
-/// `SO_LINGER` that close waits, and with it waited all whom that thread serves, for as long as one client
+/// `SO_LINGER` that close waits, and with it waited all clients of that thread, for as long as one client
 /// liked.
 #[test]
 fn a_descriptor_that_a_client_passes_is_refused() {

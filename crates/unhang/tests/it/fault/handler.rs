@@ -34,7 +34,7 @@ async fn faulty(request: Request) -> Result<Reply, Fault> {
         "panic with more" => std::panic::panic_any(42),
         "never end" => pending().await,
         "block, and never end" => {
-            // Longer than a shard may be held up unnoticed.
+            // Longer than a worker may be held up unnoticed.
             std::thread::sleep(Duration::from_millis(100));
             pending().await
         }
@@ -126,10 +126,9 @@ fn where_its_runtime_is_thrown_away_its_client_is_told() {
     );
 }
 
-/// As long as exchanges are short one shard waits for clients, and here that is the one which is
-/// blocked.
+/// Clients were left to the one worker that waited for clients, and that is the one which is blocked.
 #[test]
-fn while_it_blocks_its_shard_another_that_stood_by_serves() {
+fn while_it_blocks_its_worker_another_serves() {
     let (release, blocked) = channel::<()>();
     let blocked = Mutex::new(blocked);
     let handler = move |request: Request| {
@@ -152,8 +151,8 @@ fn while_it_blocks_its_shard_another_that_stood_by_serves() {
     assert_eq!(read_to_end(patient), "OK\n");
 }
 
-/// It took the call's whole deadline: what a handler waits for while it is polled on its shard was
-/// registered nowhere, as if it were the shard's own.
+/// It took the call's whole deadline: what a handler waits for while its worker polls it was registered
+/// nowhere, as if it were the worker's own.
 #[test]
 fn it_may_block_on_a_call() {
     let slow = async |_: Request| {

@@ -51,7 +51,7 @@ impl fmt::Display for Left {
 
 impl std::error::Error for Left {}
 
-fn serve(leftover: Leftover, shards: usize) -> Running {
+fn serve(leftover: Leftover, threads: usize) -> Running {
     let mut limits = Limits::default();
     limits.handler = Duration::from_millis(50);
     limits.drain = Duration::from_millis(500);
@@ -62,7 +62,7 @@ fn serve(leftover: Leftover, shards: usize) -> Running {
                 "an error" => Err::<Reply, _>(Fault::from(Left(leftover))),
                 "late" => {
                     let _left = Left(leftover);
-                    // Longer than it may take, and on its shard.
+                    // Longer than it may take, and on its worker.
                     std::thread::sleep(Duration::from_millis(200));
                     pending().await
                 }
@@ -70,13 +70,13 @@ fn serve(leftover: Leftover, shards: usize) -> Running {
             }
         }
     };
-    Running::start(|server: Server| server.limits(limits).threads(shards), handler)
+    Running::start(|server: Server| server.limits(limits).threads(threads), handler)
 }
 
-/// Its shard was gone: after as many such clients as there were shards nobody was accepted any more,
+/// Its worker was gone: after as many such clients as there were workers no client was accepted any more,
 /// and the server did not even stop.
 #[test]
-fn an_error_that_panics_as_it_is_dropped_costs_no_shard() {
+fn an_error_that_panics_as_it_is_dropped_costs_no_worker() {
     let mut server = serve(Leftover::Panics, 2);
     for _ in 0..4 {
         assert_eq!(ask(&server.path, "an error"), "ERR the handler failed\n");
@@ -87,7 +87,7 @@ fn an_error_that_panics_as_it_is_dropped_costs_no_shard() {
 }
 
 #[test]
-fn a_late_handler_that_panics_as_it_is_dropped_costs_no_shard() {
+fn a_late_handler_that_panics_as_it_is_dropped_costs_no_worker() {
     let mut server = serve(Leftover::Panics, 2);
     for _ in 0..4 {
         assert_eq!(ask(&server.path, "late"), "ERR the handler took longer than 50ms\n");
@@ -97,10 +97,9 @@ fn a_late_handler_that_panics_as_it_is_dropped_costs_no_shard() {
     server.wait();
 }
 
-/// They blocked the shard, which was free for all that anybody knew: the next client waited with it,
-/// and so did a stop.
+/// They blocked the worker, which seemed to be free: the next client waited with it, and so did a stop.
 #[test]
-fn what_is_slow_to_drop_holds_up_no_shard_and_no_stop() {
+fn what_is_slow_to_drop_holds_up_no_worker_and_no_stop() {
     for (message, told) in [
         ("an error", "ERR the handler failed\n"),
         ("late", "ERR the handler took longer than 50ms\n"),
@@ -121,8 +120,8 @@ fn what_is_slow_to_drop_holds_up_no_shard_and_no_stop() {
     }
 }
 
-/// What a panic was given is dropped where that is caught: all shards were gone, and the stop with
-/// them.
+/// The value of a panic is dropped by the thread that catches the panic: all workers were gone, and the
+/// stop with them.
 #[test]
 fn what_refuses_may_panic_with_anything() {
     let refusal = |_: &_| std::panic::panic_any(Left(Leftover::Panics));

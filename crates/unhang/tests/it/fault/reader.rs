@@ -44,7 +44,7 @@ fn assert_cut_off(watched: &Watched, mut stream: UnixStream, taken: usize) {
 }
 
 #[test]
-fn who_never_reads_is_let_go_at_the_write_deadline() {
+fn a_client_that_never_reads_is_let_go_at_the_write_deadline() {
     let watched = start();
     let stream = ask_large(&watched);
     assert_cut_off(&watched, stream, 0);
@@ -72,7 +72,7 @@ fn a_client_that_reads_slowly_has_all_of_it_however_long_that_takes() {
 }
 
 #[test]
-fn who_reads_has_all_of_it_meanwhile() {
+fn a_client_that_reads_has_all_of_it_meanwhile() {
     let watched = start();
     let unread = ask_large(&watched);
     let mut whole = Vec::new();

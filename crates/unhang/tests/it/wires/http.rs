@@ -139,7 +139,7 @@ fn the_last_request_of_a_client_is_answered_and_the_connection_ends() {
 
 /// A server that stops says with its answer that it is the last, so that the client need not find out.
 #[test]
-fn who_asks_while_the_server_stops_is_answered_and_told_that_it_was_the_last() {
+fn a_client_that_asks_while_the_server_stops_is_answered_and_told_that_it_was_the_last() {
     let mut server = http();
     let mut client = connect(&server.path);
     client.write_all(post("a").as_bytes()).unwrap();

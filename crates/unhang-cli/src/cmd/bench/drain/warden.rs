@@ -6,8 +6,8 @@ use std::process::{Child, ChildStdin, Command, Stdio};
 
 use super::super::server::{Process, Server, list};
 
-/// A shell that knows who is stopped. When our end of its pipe closes, be it that we were killed,
-/// it lets them go on.
+/// A shell that knows which processes are stopped. When our end of its pipe closes, also because we
+/// were killed, it lets them go on.
 #[derive(Debug)]
 pub(super) struct Warden {
     shell: Child,

@@ -9,7 +9,7 @@ use super::*;
 
 const HOUR: Duration = Duration::from_secs(3_600);
 
-/// A server that accepts whom the test accepts, and what its clients ask.
+/// A server that accepts when the test accepts, and what its clients ask.
 struct Place {
     _folder: tempfile::TempDir,
     listener: UnixListener,
@@ -51,7 +51,7 @@ fn knock(driver: &mut Driver<'_>, client: usize, left: Duration) {
 }
 
 #[test]
-fn who_found_no_room_at_first_is_given_up_no_later_for_that() {
+fn a_client_without_room_at_first_is_given_up_no_later_for_that() {
     let place = Place::new();
     let mut driver = place.driver(2, CLOSED, Instant::now());
     // Has begun later, and found room at once.
@@ -105,8 +105,8 @@ fn the_first_is_late_by_the_generators_own_fault() {
     assert_eq!((driver.tally.late, driver.tally.late_generator), (1, 1));
 }
 
-/// The clock had gone on since it was looked who is due: one that was due then waited for an event
-/// or for the next glance, 100 ms later, though a client was free.
+/// The clock had gone on since the look at what is due: an exchange that had come due waited for an
+/// event or for the next look, 100 ms later, though a client was free.
 #[test]
 fn what_is_due_while_a_client_is_free_waits_for_nothing() {
     let place = Place::new();
@@ -115,7 +115,7 @@ fn what_is_due_while_a_client_is_free_waits_for_nothing() {
 }
 
 #[test]
-fn who_is_interrupted_does_not_give_up_all_that_were_due_one_by_one() {
+fn an_interrupted_run_does_not_give_up_all_that_were_due_one_by_one() {
     let place = Place::new();
     let began = Instant::now().checked_sub(HOUR).unwrap();
     let many = Schedule::new(0, 1, 10_000_000.0, u64::MAX);

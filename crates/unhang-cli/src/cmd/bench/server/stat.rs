@@ -16,7 +16,7 @@ pub(super) struct Stat {
 }
 
 impl Stat {
-    /// None where there is no such process.
+    /// None if there is no such process.
     pub(super) fn of(pid: i32) -> Option<Self> {
         Self::read(Path::new(&format!("/proc/{pid}/stat")))
     }

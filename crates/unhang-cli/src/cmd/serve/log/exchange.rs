@@ -80,7 +80,7 @@ fn put<T: Serialize + ?Sized>(line: &mut Vec<u8>, name: &str, value: &T) {
     let _ = serde_json::to_writer(line, value);
 }
 
-/// How it ended in a word or two, and why where that is not all there is to say.
+/// How it ended in a word or two, and why if that is not all there is to say.
 fn describe(ended: &Ended) -> (&'static str, String) {
     match ended {
         Ended::Answered => ("answered", String::new()),

@@ -10,8 +10,8 @@ use unhang::{Address, Cause, Ended};
 
 use crate::shell::quoted;
 
-/// Long enough to be no noise where every client does it, and short enough that whoever comes to see
-/// what is wrong finds it near the end of the log.
+/// Long enough to be no noise if every client does it, and short enough that an operator who looks
+/// for what is wrong finds it near the end of the log.
 const AGAIN: Duration = Duration::from_secs(60 * 60);
 
 /// Said once for each way to hang, and again after a while.
@@ -32,7 +32,7 @@ impl Hint {
         Self { command: format!("unhang why {}", quoted(&target)), last: Mutex::default() }
     }
 
-    /// The command, where it can tell more of such an end.
+    /// The command, if it can tell more of such an end.
     pub(super) fn command(&self, ended: &Ended) -> Option<&str> {
         hang(ended).map(|_| &*self.command)
     }
@@ -50,7 +50,7 @@ impl Hint {
     }
 }
 
-/// Somebody waited until a deadline: for whom, only a look at the system tells.
+/// A client or the server waited until a deadline: why, only a look at the system tells.
 fn hang(ended: &Ended) -> Option<&'static str> {
     match ended {
         Ended::Refused(cause @ (Cause::RequestLate { .. } | Cause::HandlerLate { .. })) => {

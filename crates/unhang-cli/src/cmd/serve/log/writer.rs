@@ -19,13 +19,13 @@ const FLUSH: Duration = Duration::from_secs(2);
 
 pub(super) struct Writer(Arc<Desk>);
 
-/// Where those who have a line meet the thread that writes them.
+/// Where the threads that have a line meet the thread that writes them.
 #[derive(Default)]
 struct Desk {
     waiting: Mutex<Waiting>,
     /// For the thread, while it is idle.
     news: Condvar,
-    /// For whoever waits for the last line.
+    /// For a thread that waits for the last line.
     written: Condvar,
 }
 

@@ -1,5 +1,5 @@
-//! How many clients wait to be accepted. Only the kernel knows, and whoever is asked for counters asks
-//! it anew.
+//! How many clients wait to be accepted. Only the kernel knows; it is asked
+//! anew for each scrape.
 
 use std::fmt;
 use std::os::fd::AsFd;
@@ -20,7 +20,7 @@ pub(crate) struct AcceptQueue {
 }
 
 impl AcceptQueue {
-    /// None where the kernel does not tell, as in some sandboxes: then there is no such gauge, for
+    /// None if the kernel does not tell, as in some sandboxes: then there is no such gauge, for
     /// a zero would say that nobody waits.
     pub(crate) fn of(listener: impl AsFd) -> Option<Self> {
         let inode = rustix::fs::fstat(listener).ok()?.st_ino.try_into().ok()?;

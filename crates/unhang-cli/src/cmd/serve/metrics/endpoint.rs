@@ -27,7 +27,7 @@ pub(crate) use place::Place;
 /// For one scrape, from the accept to the close: what Prometheus itself allows by default.
 const DEADLINE: Duration = Duration::from_secs(10);
 
-/// Scrapes at once: who asks for counters needs few, and must not take the server's descriptors.
+/// Scrapes at once: a scraper needs few, and must not take the server's descriptors.
 const AT_ONCE: usize = 16;
 
 /// Where it listens, or will: an address that a server that is being replaced still has is free when
@@ -40,7 +40,7 @@ pub(crate) struct Endpoint {
 /// Listens for as long as it is kept.
 struct Door {
     socket: Socket,
-    /// Removes the file at the end, where there is one.
+    /// Removes the file at the end, if there is one.
     _file: Option<Listener>,
 }
 
@@ -65,7 +65,7 @@ impl Endpoint {
         Ok(Self { place: place.clone(), door })
     }
 
-    /// What it waits for, where it does: whoever has the address may be no server that ends soon.
+    /// What it waits for, if it waits: the process that has the address may be no server that ends soon.
     pub(crate) fn waits(&self) -> Option<String> {
         let place = &self.place;
         self.door.is_none().then(|| {
@@ -75,7 +75,7 @@ impl Endpoint {
         })
     }
 
-    /// What whoever starts it should know of who can read the counters.
+    /// Which processes can read the counters: the operator should know.
     pub(crate) fn reached_by(&self) -> Option<String> {
         let Place::Tcp(address) = &self.place else { return None };
         (!address.ip().to_canonical().is_loopback()).then(|| {
@@ -191,7 +191,7 @@ async fn answer(
         .timer(TokioTimer::new())
         .keep_alive(false)
         .serve_connection(TokioIo::new(stream), service_fn(respond));
-    // Whoever is cut off, or breaks the protocol, only hurts itself.
+    // A client that is cut off, or breaks the protocol, only hurts itself.
     let _ = tokio::time::timeout(DEADLINE, connection).await;
 }
 

@@ -41,13 +41,13 @@ impl Place {
     }
 }
 
-/// However its folder is spelled.
+/// However its directory is spelled.
 fn real(file: &Path) -> Option<PathBuf> {
-    let folder = match file.parent()? {
-        folder if folder.as_os_str().is_empty() => Path::new("."),
-        folder => folder,
+    let directory = match file.parent()? {
+        directory if directory.as_os_str().is_empty() => Path::new("."),
+        directory => directory,
     };
-    Some(folder.canonicalize().ok()?.join(file.file_name()?))
+    Some(directory.canonicalize().ok()?.join(file.file_name()?))
 }
 
 impl fmt::Display for Place {
@@ -64,7 +64,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_place_is_a_socket_however_its_folder_is_spelled() {
+    fn a_place_is_a_socket_however_its_directory_is_spelled() {
         let is = |place: &str, name: &str| place.parse::<Place>().unwrap().is(Path::new(name));
         assert!(is("./s", "s") && is("/tmp/../tmp/s", "/tmp/s") && is("@s", "@s"));
         assert!(!is("@s", "./@s") && !is("./@s", "@s") && !is("127.0.0.1:1", "127.0.0.1:1"));
