@@ -236,10 +236,7 @@ impl Cause {
             Self::RequestWentOn => "request_went_on",
             Self::DescriptorPassed => "descriptor_passed",
             Self::HandlerLate { .. } => "handler_late",
-            Self::HandlerFailed(fault) => match fault.kind {
-                FaultKind::Panicked(_) => "handler_panicked",
-                FaultKind::Told(_) | FaultKind::Failed => "handler_failed",
-            },
+            Self::HandlerFailed(fault) => fault.code(),
             Self::Stopping => "stopping",
             Self::Busy(Scarce::Places { .. }) => "busy_places",
             Self::Busy(Scarce::PerUser { .. }) => "busy_user",

@@ -156,7 +156,9 @@ impl Serve {
         }
         // Counted only if somebody can ask.
         let counted = endpoint.map(|endpoint| {
-            let metrics = Arc::new(Metrics::new(&limits, server.gauges(), queue));
+            let mut metrics = Metrics::new(&limits, server.gauges(), queue);
+            backend.tell_in(&mut metrics, &notices);
+            let metrics = Arc::new(metrics);
             let served = endpoint.serve(Arc::clone(&metrics));
             (metrics, tokio::spawn(async { complain("serve", served.await) }))
         });

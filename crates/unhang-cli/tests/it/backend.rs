@@ -1,5 +1,6 @@
 //! Any program is the service: a process per request, workers, a front.
 
+mod counters;
 mod forward;
 mod program;
 mod start;

@@ -21,7 +21,7 @@ fn get(mut stream: impl Read + Write, path: &str) -> String {
 }
 
 /// Every sample of a scrape, by its name and labels.
-fn scrape(address: &str) -> HashMap<String, f64> {
+pub(crate) fn scrape(address: &str) -> HashMap<String, f64> {
     let stream = TcpStream::connect(address).unwrap();
     stream.set_read_timeout(Some(PATIENCE)).unwrap();
     let response = get(stream, "/metrics");
@@ -39,7 +39,7 @@ fn scrape(address: &str) -> HashMap<String, f64> {
 }
 
 /// A port that is free now; that another program takes it before we do is unlikely enough.
-fn free_address() -> String {
+pub(crate) fn free_address() -> String {
     std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string()
 }
 

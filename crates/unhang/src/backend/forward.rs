@@ -18,7 +18,7 @@ use target::Connected;
 pub use target::{BadTarget, Target};
 pub use watch::{Seen, Watch};
 
-use super::notice::{EndedBy, Notice, Notices};
+use super::notice::{EndedBy, Notice, Notices, refused};
 use crate::{Fault, Handler, Limits, Reply, Request};
 
 /// Between two tries to connect to a server that is not there: it is being started again.
@@ -156,9 +156,8 @@ impl Shared {
             if !target::may_pass(&error) || Instant::now() + pause >= until {
                 let (target, error) = (self.target.to_string(), error.to_string());
                 self.notices.tell(Notice::NotReached { target, error, waited: self.queue });
-                return Err(Fault::new(
-                    "the server behind cannot be reached; the request did not run",
-                ));
+                let told = "the server behind cannot be reached; the request did not run";
+                return Err(Fault::new(told).with_code(refused::ABSENT));
             }
             sleep(pause).await;
             pause = (2 * pause).min(LONGEST_PAUSE);

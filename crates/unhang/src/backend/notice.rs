@@ -68,6 +68,11 @@ pub enum Notice {
         /// How long after the cut.
         after: Duration,
     },
+    /// A request had to wait, as all programs or workers were at work.
+    Waited {
+        /// Until it had one, or was told that none came free.
+        waited: Duration,
+    },
     /// A worker printed something that is no reply: on standard error, or between two replies.
     Printed {
         /// The worker's number, from 1.
@@ -93,6 +98,19 @@ pub enum EndedBy {
     Quiet,
     /// The deadline: nothing has shown it.
     Deadline,
+}
+
+impl EndedBy {
+    /// One stable word, for logs and counters.
+    pub fn code(self) -> &'static str {
+        match self {
+            Self::Close => "close",
+            Self::Rule => "rule",
+            Self::Certain => "certain",
+            Self::Quiet => "quiet",
+            Self::Deadline => "deadline",
+        }
+    }
 }
 
 /// Why a process has ended.
@@ -129,6 +147,21 @@ pub enum Why {
     Unanswered,
     /// A worker that took its request, wrote nothing, and waits for more.
     Silent,
+}
+
+/// What clients are counted as that get no answer: docs/metrics.md.
+pub(super) mod refused {
+    /// All programs or workers are at work, or no more can be started.
+    pub(in crate::backend) const BUSY: &str = "busy_backend";
+    /// It has ended, or broken off, without a whole reply.
+    pub(in crate::backend) const ENDED: &str = "backend_ended";
+    /// The same by a signal.
+    pub(in crate::backend) const KILLED: &str = "backend_killed";
+    pub(in crate::backend) const LATE: &str = "backend_late";
+    /// None runs, or none listens: the request did not run.
+    pub(in crate::backend) const ABSENT: &str = "backend_absent";
+    /// The word for a server that stops, wherever its client was.
+    pub(in crate::backend) const STOPPING: &str = "stopping";
 }
 
 /// A process, by name and number.
@@ -205,6 +238,7 @@ impl fmt::Display for Notice {
                 "a reply was cut too early: it went on {after:.1?} after --reply-ends quiet had \
                  ended it. FIX raise that time, or let the server close"
             ),
+            Self::Waited { waited } => write!(f, "a request waited for {waited:.1?}"),
             Self::Printed { worker, pid, line } => {
                 write!(f, "{} printed: {line}", Who(Some(*worker), *pid))
             }
@@ -213,6 +247,32 @@ impl fmt::Display for Notice {
 }
 
 impl Why {
+    /// One stable word, for logs and counters.
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::Done => "done",
+            Self::Exit(_) => "exit",
+            Self::Signal { .. } => "signal",
+            Self::Unknown(_) => "unknown",
+            Self::Deadline { .. } => "deadline",
+            Self::Stopping => "stopping",
+            Self::MaxRequests => "max_requests",
+            Self::Memory(_) => "memory",
+            Self::Unanswered => "unanswered",
+            Self::Silent => "silent",
+        }
+    }
+
+    /// What a client that gets no answer therefore is counted as.
+    pub(super) fn refused_as(&self) -> &'static str {
+        match self {
+            Self::Signal { .. } => refused::KILLED,
+            Self::Deadline { .. } => refused::LATE,
+            Self::Stopping => refused::STOPPING,
+            _ => refused::ENDED,
+        }
+    }
+
     /// As much as a client may know: the out-of-memory killer is the operator's affair.
     pub(super) fn for_client(&self) -> Self {
         match self {

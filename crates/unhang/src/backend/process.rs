@@ -15,7 +15,8 @@ use tokio::time::{Instant, sleep};
 
 use super::command::Command;
 use super::group::{self, look};
-use super::notice::{Holder, Why};
+use super::notice::{Holder, Why, refused};
+use crate::Fault;
 
 /// Between SIGTERM and SIGKILL: every runtime is gone 1 to 20 ms after SIGTERM, and a clean-up of
 /// 300 ms fits. A program that takes longer than that has had its deadline already.
@@ -148,7 +149,7 @@ pub(super) fn oom_kills() -> Option<u64> {
 }
 
 /// Why nothing was started: what the client may know, and what the operator should.
-pub(super) fn not_started(command: &Command, error: &io::Error) -> (String, String) {
+pub(super) fn not_started(command: &Command, error: &io::Error) -> (Fault, String) {
     let cure = match Errno::from_io_error(error) {
         Some(Errno::AGAIN) => "let it have more processes: ulimit -u, or TasksMax= in systemd",
         Some(Errno::NOMEM) => "the machine is short of memory",
@@ -158,8 +159,10 @@ pub(super) fn not_started(command: &Command, error: &io::Error) -> (String, Stri
         _ => {
             let why = command.check().err().map(|why| why.to_string());
             let why = why.unwrap_or_else(|| format!("{}: {error}", command.file().display()));
-            return ("the program cannot be started".to_owned(), why);
+            let told = Fault::new("the program cannot be started");
+            return (told.with_code(refused::ABSENT), why);
         }
     };
-    ("busy: no process can be started".to_owned(), format!("{error}; {cure}"))
+    let told = Fault::new("busy: no process can be started").with_code(refused::BUSY);
+    (told, format!("{error}; {cure}"))
 }

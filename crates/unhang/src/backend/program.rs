@@ -6,13 +6,14 @@ mod run;
 
 use std::ffi::OsString;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot, watch};
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
 use super::command::{Command, tell_client};
-use super::notice::{Notice, Notices};
+use super::notice::{Notice, Notices, refused};
 use super::process::{Process, not_started, oom_kills};
 use crate::{Fault, Handler, Limits, Reply, Request};
 
@@ -55,6 +56,8 @@ struct Shared {
     /// One for each process that may run: given back when it was reaped, not when its client was
     /// answered, or processes that are stuck would pile up.
     places: Arc<Semaphore>,
+    /// How many requests wait for one.
+    waiting: AtomicUsize,
     notices: Notices,
     /// True once the programs are to be ended.
     stop: watch::Sender<bool>,
@@ -72,6 +75,7 @@ impl Program {
             queue: limits.queue,
             processes,
             places: Arc::new(Semaphore::new(processes)),
+            waiting: AtomicUsize::new(0),
             notices: Notices::default(),
             stop: watch::Sender::new(false),
             oom_kills: oom_kills(),
@@ -118,6 +122,12 @@ impl Program {
         self.with(|shared| shared.notices = Notices::to(listener))
     }
 
+    /// How many run, and how many requests wait until another has ended.
+    pub fn counts(&self) -> (usize, usize) {
+        let Shared { processes, places, waiting, .. } = &*self.shared;
+        (processes - places.available_permits().min(*processes), waiting.load(Ordering::Relaxed))
+    }
+
     /// Ends all programs that run, and waits until they are gone: SIGTERM, and a second later
     /// SIGKILL. Requests that come later are refused.
     pub async fn end(&self) {
@@ -143,6 +153,26 @@ fn default_processes() -> usize {
     (4 * processors).max(16)
 }
 
+/// A request that waits, until it is dropped: its client may be told first that the server stops.
+struct Waits<'a>(&'a AtomicUsize);
+
+impl<'a> Waits<'a> {
+    fn begin(waiting: &'a AtomicUsize) -> Self {
+        waiting.fetch_add(1, Ordering::Relaxed);
+        Self(waiting)
+    }
+}
+
+impl Drop for Waits<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+fn stops() -> Fault {
+    Fault::new("the server stops").with_code(refused::STOPPING)
+}
+
 impl Handler for Program {
     async fn handle(&self, request: Request) -> Result<Reply, Fault> {
         let place = self.shared.place().await?;
@@ -151,7 +181,7 @@ impl Handler for Program {
         let answered = self.shared.start(request, place)?;
         match answered.await {
             Ok(answer) => answer,
-            Err(_) => Err(Fault::new("the server stops")),
+            Err(_) => Err(stops()),
         }
     }
 }
@@ -161,12 +191,17 @@ impl Shared {
         if let Ok(place) = Arc::clone(&self.places).try_acquire_owned() {
             return Ok(place);
         }
-        match timeout(self.queue, Arc::clone(&self.places).acquire_owned()).await {
+        let (begun, waits) = (Instant::now(), Waits::begin(&self.waiting));
+        let place = timeout(self.queue, Arc::clone(&self.places).acquire_owned()).await;
+        drop(waits);
+        self.notices.tell(Notice::Waited { waited: begun.elapsed() });
+        match place {
             Ok(Ok(place)) => Ok(place),
             _ => Err(Fault::new(format!(
                 "busy: all {} programs run, and none ended within {:?}",
                 self.processes, self.queue
-            ))),
+            ))
+            .with_code(refused::BUSY)),
         }
     }
 
@@ -176,14 +211,14 @@ impl Shared {
         place: OwnedSemaphorePermit,
     ) -> Result<oneshot::Receiver<Result<Reply, Fault>>, Fault> {
         if *self.stop.borrow() {
-            return Err(Fault::new("the server stops"));
+            return Err(stops());
         }
         let mut command = self.command.process();
         tell_client(&mut command, request.peer(), self.deadline);
         let (process, pipes) = Process::start(&mut command).map_err(|error| {
             let (told, error) = not_started(&self.command, &error);
             self.notices.tell(Notice::NotStarted { worker: None, error });
-            Fault::new(told)
+            told
         })?;
         self.notices.tell(Notice::Started { worker: None, pid: process.pid() });
         let (answer, answered) = oneshot::channel();

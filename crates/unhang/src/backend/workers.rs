@@ -20,7 +20,7 @@ use pool::{NoWorker, Pool};
 use worker::{Broken, Order, Worker};
 
 use super::command::Command;
-use super::notice::{Notice, Notices, Why};
+use super::notice::{Notice, Notices, Why, refused};
 use super::process::oom_kills;
 use crate::{Fault, Handler, Limits, Reply, Request};
 
@@ -184,6 +184,11 @@ impl Workers {
         self.shared.pool.counts()
     }
 
+    /// How many requests wait for a worker.
+    pub fn waiting(&self) -> usize {
+        self.shared.pool.waiting()
+    }
+
     fn with(mut self, change: impl FnOnce(&mut Shared)) -> Self {
         // It is shared with its workers only, and none is started yet.
         if let Some(shared) = Arc::get_mut(&mut self.shared) {
@@ -200,7 +205,11 @@ impl Handler for Workers {
         let framed = shared.frames.request(id, request.bytes()).map_err(Fault::new)?;
         drop(request);
         loop {
-            let worker = shared.pool.take(shared.queue).await.map_err(|why| shared.told(why))?;
+            let worker = shared
+                .pool
+                .take(shared.queue, &shared.notices)
+                .await
+                .map_err(|why| shared.told(why))?;
             let mut lease = Lease { shared, worker: Some(worker) };
             let Some(worker) = &mut lease.worker else { continue };
             let deadline = Instant::now() + shared.deadline;
@@ -220,14 +229,21 @@ impl Handler for Workers {
 
 impl Shared {
     fn told(&self, why: NoWorker) -> Fault {
-        Fault::new(match why {
-            NoWorker::AllBusy => format!(
-                "busy: all {} workers are at work, and none was free within {:?}",
-                self.count, self.queue
-            ),
-            NoWorker::AllDead => "no worker runs: all have ended, and are started again".to_owned(),
-            NoWorker::Stopping => "the server stops".to_owned(),
-        })
+        let (told, code) = match why {
+            NoWorker::AllBusy => {
+                let (all, queue) = (self.count, self.queue);
+                let told = format!(
+                    "busy: all {all} workers are at work, and none was free within {queue:?}"
+                );
+                (told, refused::BUSY)
+            }
+            NoWorker::AllDead => {
+                let told = "no worker runs: all have ended, and are started again";
+                (told.to_owned(), refused::ABSENT)
+            }
+            NoWorker::Stopping => ("the server stops".to_owned(), refused::STOPPING),
+        };
+        Fault::new(told).with_code(code)
     }
 }
 
@@ -278,14 +294,16 @@ impl Lease<'_> {
                 if let Some(why) = why {
                     let told = why.for_client();
                     self.worker = None;
-                    return Fault::new(format!("the worker {told}; the request may have run"));
+                    return Fault::new(format!("the worker {told}; the request may have run"))
+                        .with_code(why.refused_as());
                 }
                 let told = "the worker closed its output; the request may have run";
                 (told.to_owned(), Why::Unanswered)
             }
         };
+        let code = why.refused_as();
         self.end(why);
-        Fault::new(told)
+        Fault::new(told).with_code(code)
     }
 
     /// Why the worker has ended, if it ends now.

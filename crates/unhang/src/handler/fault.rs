@@ -28,6 +28,7 @@ pub struct Fault {
     pub(crate) kind: FaultKind,
     source: Option<Arc<dyn Error + Send + Sync>>,
     reply: Option<Arc<Reply>>,
+    code: Option<&'static str>,
 }
 
 /// Kept apart because the client is told different things.
@@ -41,7 +42,7 @@ pub(crate) enum FaultKind {
 impl Fault {
     /// A fault whose reason the client may read: it is told `ERR <reason>`.
     pub fn new(reason: impl Into<String>) -> Self {
-        Self { kind: FaultKind::Told(reason.into()), source: None, reply: None }
+        Self { kind: FaultKind::Told(reason.into()), source: None, reply: None, code: None }
     }
 
     /// The client gets this reply in place of the line `ERR <reason>`: for a service whose clients
@@ -49,6 +50,12 @@ impl Fault {
     /// A [streamed](Reply::stream) reply cannot be one; the client is then told the reason.
     pub fn with_reply(self, reply: impl Into<Reply>) -> Self {
         Self { reply: Some(Arc::new(reply.into())), ..self }
+    }
+
+    /// The word for it in logs and counters ([`Cause::code`](crate::Cause::code)) in place of
+    /// `handler_failed`: for a service with causes that its operator has to tell apart.
+    pub fn with_code(self, code: &'static str) -> Self {
+        Self { code: Some(code), ..self }
     }
 
     /// The error that it was made of.
@@ -63,7 +70,14 @@ impl Fault {
     }
 
     pub(crate) fn panicked(message: String) -> Self {
-        Self { kind: FaultKind::Panicked(message), source: None, reply: None }
+        Self { kind: FaultKind::Panicked(message), source: None, reply: None, code: None }
+    }
+
+    pub(crate) fn code(&self) -> &'static str {
+        self.code.unwrap_or(match self.kind {
+            FaultKind::Panicked(_) => "handler_panicked",
+            FaultKind::Told(_) | FaultKind::Failed => "handler_failed",
+        })
     }
 
     pub(crate) fn reply(&self) -> Option<&[u8]> {
@@ -98,7 +112,12 @@ impl fmt::Debug for Fault {
 
 impl<E: Into<Box<dyn Error + Send + Sync>>> From<E> for Fault {
     fn from(error: E) -> Self {
-        Self { kind: FaultKind::Failed, source: Some(Arc::from(error.into())), reply: None }
+        Self {
+            kind: FaultKind::Failed,
+            source: Some(Arc::from(error.into())),
+            reply: None,
+            code: None,
+        }
     }
 }
 

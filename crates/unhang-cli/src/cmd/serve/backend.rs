@@ -14,6 +14,8 @@ use unhang::{Fault, Handler, Limits, Reply, Request};
 
 use super::clock;
 use super::log::Log;
+use super::metrics::Metrics;
+use super::metrics::behind::{Behind as Counts, Now};
 use super::rest::{Behind, Rest, behind};
 use crate::cmd::complain;
 use crate::exit;
@@ -127,13 +129,18 @@ fn count_or_auto(text: &str) -> Result<usize, String> {
 pub(super) enum Backend {
     Clock,
     Program(Program),
-    Workers(Workers),
+    /// And how many there are to be.
+    Workers(Workers, usize),
     Forward(Forward),
 }
 
-/// Where notices go: to the log as soon as there is one, before that to standard error.
+/// Where notices go: to the counters, and to the log as soon as there is one, before that to standard
+/// error.
 #[derive(Clone, Default)]
-pub(super) struct Notices(Arc<OnceLock<Arc<Log>>>);
+pub(super) struct Notices {
+    log: Arc<OnceLock<Arc<Log>>>,
+    counts: Arc<Counts>,
+}
 
 impl Answers {
     /// What the server's limits have to be, so that the backend keeps its deadlines itself.
@@ -263,7 +270,7 @@ impl Answers {
         if let Some(most) = self.max_memory {
             workers = workers.max_memory(most.0 as u64);
         }
-        workers.start().await.map(Backend::Workers).map_err(|error| {
+        workers.start().await.map(|workers| Backend::Workers(workers, count)).map_err(|error| {
             complain("serve", error);
             exit::FAILED
         })
@@ -271,12 +278,30 @@ impl Answers {
 }
 
 impl Backend {
+    /// Lets whoever asks for counters know of what is behind.
+    pub(super) fn tell_in(&self, metrics: &mut Metrics, notices: &Notices) {
+        let counts = Arc::clone(&notices.counts);
+        match self.clone() {
+            Self::Clock => {}
+            Self::Program(program) => metrics.tell_of(counts, move || {
+                let (running, waiting) = program.counts();
+                Now::Programs { running, waiting }
+            }),
+            Self::Workers(workers, all) => metrics.tell_of(counts, move || {
+                let (idle, alive) = workers.counts();
+                let (busy, dead) = (alive.saturating_sub(idle), all.saturating_sub(alive));
+                Now::Workers { idle, busy, dead, waiting: workers.waiting() }
+            }),
+            Self::Forward(_) => metrics.tell_of(counts, || Now::Server),
+        }
+    }
+
     /// Ends what it has started.
     pub(super) async fn end(&self) {
         match self {
             Self::Clock | Self::Forward(_) => {}
             Self::Program(program) => program.end().await,
-            Self::Workers(workers) => workers.end().await,
+            Self::Workers(workers, _) => workers.end().await,
         }
     }
 }
@@ -286,7 +311,7 @@ impl Handler for Backend {
         match self {
             Self::Clock => Ok(time().into()),
             Self::Program(program) => program.handle(request).await,
-            Self::Workers(workers) => workers.handle(request).await,
+            Self::Workers(workers, _) => workers.handle(request).await,
             Self::Forward(forward) => forward.handle(request).await,
         }
     }
@@ -296,15 +321,18 @@ impl Notices {
     /// From now on they are log lines.
     pub(super) fn go_to(&self, log: &Arc<Log>) {
         // Set once only.
-        let _ = self.0.set(Arc::clone(log));
+        let _ = self.log.set(Arc::clone(log));
     }
 
     fn listener(&self) -> impl Fn(Notice) + Send + Sync + 'static {
-        let log = Arc::clone(&self.0);
-        move |notice| match log.get() {
-            Some(log) => log.notice(&notice),
-            None if super::log::is_worth_a_line(&notice) => complain("serve", notice),
-            None => {}
+        let Self { log, counts } = self.clone();
+        move |notice| {
+            counts.count(&notice);
+            match log.get() {
+                Some(log) => log.notice(&notice),
+                None if super::log::is_worth_a_line(&notice) => complain("serve", notice),
+                None => {}
+            }
         }
     }
 }

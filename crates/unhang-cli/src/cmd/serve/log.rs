@@ -203,7 +203,7 @@ fn is_fault(ended: &Ended) -> bool {
 /// Whether the operator has something to do or to know. What goes as it should is counted only.
 pub(super) fn is_worth_a_line(notice: &Notice) -> bool {
     match notice {
-        Notice::Started { .. } | Notice::ReplyEnded { .. } => false,
+        Notice::Started { .. } | Notice::ReplyEnded { .. } | Notice::Waited { .. } => false,
         Notice::Ended { worker, why, .. } => match why {
             Why::Done => worker.is_some(),
             Why::Stopping => false,

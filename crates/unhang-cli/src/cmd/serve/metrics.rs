@@ -2,6 +2,7 @@
 //! docs/metrics.md explains every name.
 
 pub(crate) mod accept_queue;
+pub(crate) mod behind;
 pub(crate) mod endpoint;
 mod tally;
 
@@ -13,6 +14,7 @@ use prometheus_client::registry::Registry;
 use unhang::{Event, Gauges, Limits};
 
 use accept_queue::AcceptQueue;
+use behind::{Behind, Collected};
 use tally::Tallies;
 
 /// All counters of one server.
@@ -60,6 +62,15 @@ impl Metrics {
             registry.register(name, help, gauge);
         }
         Self { registry, tallies, now, gauges }
+    }
+
+    /// Tells of what is behind, too.
+    pub(crate) fn tell_of(
+        &mut self,
+        behind: Arc<Behind>,
+        look: impl Fn() -> behind::Now + Send + Sync + 'static,
+    ) {
+        self.registry.register_collector(Box::new(Collected { behind, look }));
     }
 
     pub(crate) fn count(&self, event: &Event) {

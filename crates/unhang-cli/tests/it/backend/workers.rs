@@ -4,14 +4,15 @@ use std::ffi::OsString;
 use std::fs;
 use std::path::Path;
 use std::process::{Command, Stdio};
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Barrier};
+use std::sync::Barrier;
+use std::sync::atomic::Ordering;
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use rustix::process::Signal;
 
 use super::{Served, runs, serve};
+use crate::metrics::{free_address, scrape};
 use crate::support::daemon::Daemon;
 use crate::support::peer::Peer;
 use crate::support::programs::missing;
@@ -310,32 +311,34 @@ fn a_crowd_is_served_in_its_order_and_the_tail_is_told_in_time() {
     if missing("python3", "python3") {
         return;
     }
-    let place = Place::new();
+    let (place, address) = (Place::new(), free_address());
     let gate = place.folder.path().join("gate");
     let answer = format!(
-        "def answer(id, request):\n    while not os.path.exists({:?}): time.sleep(0.005)\n    print(id, request, flush=True)",
+        "nth = 0\ndef answer(id, request):\n    global nth\n    while not os.path.exists({:?}): time.sleep(0.005)\n    print(id, request, nth, flush=True)\n    nth += 1",
         gate.display().to_string()
     );
-    let flags = ["--workers", "1", "--queue-deadline", "20s", "--handler-deadline", "25s"];
+    let flags = ["--workers", "1", "--queue-deadline", "50s", "--handler-deadline", "55s"];
+    let flags = [&flags[..], &["--metrics", &address]].concat();
     let served = Served::at(place, &python_arguments(&flags, &answer));
-    let order = Arc::new(AtomicUsize::new(0));
     let clients: Vec<_> = (0..20)
         .map(|nth| {
             let mut client = Peer::connect(&served.place.socket);
             client.write(format!("{nth}").as_bytes());
             // The next one asks when this one is known to wait.
-            thread::sleep(Duration::from_millis(20));
-            let order = Arc::clone(&order);
-            thread::spawn(move || {
-                let told = client.read_to_end();
-                (nth, told, order.fetch_add(1, Ordering::SeqCst))
-            })
+            await_some("the worker has the first, and the others wait", || {
+                let samples = scrape(&address);
+                let (busy, waiting) =
+                    (samples["unhang_workers{state=\"busy\"}"], samples["unhang_place_queue"]);
+                (busy > 0.0 && waiting >= f64::from(nth)).then_some(())
+            });
+            client
         })
         .collect();
     fs::write(gate, "").unwrap();
-    for client in clients {
-        let (nth, told, _) = client.join().unwrap();
-        assert_eq!(told, format!("{nth}\n").as_bytes());
+    for (nth, mut client) in clients.into_iter().enumerate() {
+        let told = String::from_utf8(client.read_to_end()).unwrap();
+        // The worker counts what it is asked.
+        assert_eq!(told, format!("{nth} {nth}\n"));
     }
 
     let flags = ["--workers", "2", "--queue-deadline", "300ms", "--handler-deadline", "3s"];

@@ -14,7 +14,7 @@ use tokio::time::{Instant, sleep_until};
 use super::ends::{Found, ReplyEnds, Scan};
 use super::watch::Seen;
 use super::{HalfClose, Shared};
-use crate::backend::notice::{EndedBy, Notice};
+use crate::backend::notice::{EndedBy, Notice, refused};
 use crate::{Fault, Reply, ReplySender, Request};
 
 /// How much of a reply is held back, and for how long after its first byte: nearly every reply is whole by
@@ -363,7 +363,10 @@ impl<S: Socket> Exchange<S> {
                 format!("the reply of the server behind is not what --reply-ends says: {why}")
             }
         };
-        Fault::new(told)
+        Fault::new(told).with_code(match broken {
+            Broken::Late => refused::LATE,
+            Broken::Nothing | Broken::Half | Broken::Other(_) => refused::ENDED,
+        })
     }
 }
 

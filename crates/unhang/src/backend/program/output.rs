@@ -115,14 +115,14 @@ impl Output {
 
     /// The program has failed: its client is told so, or its reply is cut. Gives how many bytes had
     /// been passed on then.
-    pub(super) async fn fail(self, told: String) -> Option<u64> {
+    pub(super) async fn fail(self, fault: Fault) -> Option<u64> {
         match self.stage {
             Stage::Held(answer, _) => {
-                let _ = answer.send(Err(Fault::new(told)));
+                let _ = answer.send(Err(fault));
                 None
             }
             Stage::Streams(sender) => {
-                sender.fail(Fault::new(told)).await;
+                sender.fail(fault).await;
                 Some(self.passed)
             }
             Stage::Gone => None,

@@ -15,11 +15,11 @@ use tokio::time::{Instant, sleep_until};
 
 use super::Shared;
 use super::output::{Answer, Ending, Output};
-use crate::Request;
 use crate::backend::group::{self, look};
 use crate::backend::lines::Tail;
-use crate::backend::notice::{Notice, Why};
+use crate::backend::notice::{Notice, Why, refused};
 use crate::backend::process::{Pipes, Process, why};
+use crate::{Fault, Request};
 
 /// How long after the program's end its output may stay open. A reply that waits for the end of the
 /// output alone hangs as long as any child that has inherited it (`sleep 60 &`); one that waits for
@@ -117,23 +117,25 @@ impl Run {
             }
             Over::Ended(Ok(status), _) => {
                 let why = why(status, self.shared.oom_kills);
-                let cut = output.fail(format!("the program {}", why.for_client())).await;
+                let cut =
+                    output.fail(fault(format!("the program {}", why.for_client()), &why)).await;
                 (why, cut)
             }
             Over::Ended(Err(error), _) => {
-                let cut = output.fail("the program's end cannot be seen".to_owned()).await;
-                (Why::Unknown(error.to_string()), cut)
+                let why = Why::Unknown(error.to_string());
+                (why.clone(), output.fail(fault("the program's end cannot be seen", &why)).await)
             }
             Over::Late => {
                 let after = self.shared.deadline;
-                let told = format!("the program took longer than {after:?}");
+                let told = Fault::new(format!("the program took longer than {after:?}"))
+                    .with_code(refused::LATE);
                 // At the deadline, and not when the process is gone; nor does that wait for a client
                 // that does not read.
                 let (cut, with) = tokio::join!(output.fail(told), self.process.end());
                 (Why::Deadline { after, with }, cut)
             }
             Over::Stopped => {
-                let told = "the server stops".to_owned();
+                let told = fault("the server stops", &Why::Stopping);
                 let (cut, _) = tokio::join!(output.fail(told), self.process.end());
                 (Why::Stopping, cut)
             }
@@ -147,6 +149,10 @@ impl Run {
         let holders = look(move || group::writers(pipe.st_ino)).await.unwrap_or_default();
         self.shared.notices.tell(Notice::Held { pid: self.process.pid(), holders });
     }
+}
+
+fn fault(told: impl Into<String>, why: &Why) -> Fault {
+    Fault::new(told).with_code(why.refused_as())
 }
 
 /// Writes the request and closes. A program need not read all of it (`head -c1`): then this fails

@@ -5,9 +5,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot, watch};
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
 use super::worker::{Life, Worker};
+use crate::backend::notice::{Notice, Notices};
 
 /// The workers that can be had.
 #[derive(Debug)]
@@ -47,7 +48,11 @@ impl Pool {
     }
 
     /// The next idle worker: first come, first served, and for so long at most.
-    pub(super) async fn take(&self, patience: Duration) -> Result<Worker, NoWorker> {
+    pub(super) async fn take(
+        &self,
+        patience: Duration,
+        notices: &Notices,
+    ) -> Result<Worker, NoWorker> {
         let given = {
             let mut state = self.state();
             if state.closing {
@@ -65,7 +70,10 @@ impl Pool {
             state.waiting.push_back(give);
             given
         };
-        match timeout(patience, given).await {
+        let begun = Instant::now();
+        let given = timeout(patience, given).await;
+        notices.tell(Notice::Waited { waited: begun.elapsed() });
+        match given {
             Ok(Ok(worker)) => Ok(worker),
             Ok(Err(_)) if *self.closing.borrow() => Err(NoWorker::Stopping),
             Ok(Err(_)) => Err(NoWorker::AllDead),
@@ -113,6 +121,10 @@ impl Pool {
     pub(super) fn counts(&self) -> (usize, usize) {
         let state = self.state();
         (state.idle.len(), state.alive)
+    }
+
+    pub(super) fn waiting(&self) -> usize {
+        self.state().waiting.iter().filter(|waiting| !waiting.is_closed()).count()
     }
 
     /// For a task that has to do with a process; none once all are to end.

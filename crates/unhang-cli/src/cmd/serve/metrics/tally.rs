@@ -27,7 +27,7 @@ struct Tally {
 }
 
 #[derive(Debug, Default)]
-struct Durations {
+pub(super) struct Durations {
     /// By the first bound that they were within; the last were within none.
     counts: [u64; BOUNDS.len() + 1],
     sum: Duration,
@@ -81,9 +81,23 @@ impl Tally {
 }
 
 impl Durations {
-    fn count(&mut self, duration: Duration) {
+    pub(super) fn count(&mut self, duration: Duration) {
         self.counts[BOUNDS.partition_point(|bound| *bound < duration)] += 1;
         self.sum = self.sum.saturating_add(duration);
+    }
+
+    pub(super) fn encode(
+        &self,
+        encoder: &mut DescriptorEncoder<'_>,
+        name: &str,
+        help: &str,
+    ) -> fmt::Result {
+        let unit = Some(&Unit::Seconds);
+        let mut metric = encoder.encode_descriptor(name, help, unit, MetricType::Histogram)?;
+        let bounds = BOUNDS.iter().map(Duration::as_secs_f64).chain([f64::INFINITY]);
+        let buckets: Vec<_> = bounds.zip(self.counts).collect();
+        let (sum, count) = (self.sum.as_secs_f64(), self.counts.iter().sum());
+        metric.encode_histogram::<NoLabelSet>(sum, count, &buckets, None)
     }
 }
 
@@ -121,12 +135,7 @@ impl Collector for Tallies {
             ("unhang_exchange_duration", "From the accept to the close.", &sum.took),
             ("unhang_handler_duration", "What handlers took.", &sum.handled),
         ] {
-            let unit = Some(&Unit::Seconds);
-            let mut metric = encoder.encode_descriptor(name, help, unit, MetricType::Histogram)?;
-            let bounds = BOUNDS.iter().map(Duration::as_secs_f64).chain([f64::INFINITY]);
-            let buckets: Vec<_> = bounds.zip(durations.counts).collect();
-            let (sum, count) = (durations.sum.as_secs_f64(), durations.counts.iter().sum());
-            metric.encode_histogram::<NoLabelSet>(sum, count, &buckets, None)?;
+            durations.encode(&mut encoder, name, help)?;
         }
         Ok(())
     }
