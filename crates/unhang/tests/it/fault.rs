@@ -4,7 +4,9 @@
 mod copies;
 mod handler;
 mod leftovers;
+mod promises;
 mod reader;
+mod stream;
 
 use std::sync::mpsc::{Receiver, channel};
 

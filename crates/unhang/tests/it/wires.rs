@@ -28,6 +28,11 @@ async fn answer(request: Request) -> Result<Reply, Fault> {
         Some("panic") => panic!("it was asked to"),
         Some("fault") => Err(Fault::new("it was asked to")),
         Some("lines") => Ok("two\nlines".into()),
+        Some("nothing") => {
+            let (sender, reply) = Reply::stream(1);
+            tokio::spawn(async move { sender.fail(Fault::new("nothing comes")).await });
+            Ok(reply)
+        }
         Some("stream") => {
             let (mut sender, reply) = Reply::stream(1);
             tokio::spawn(async move {

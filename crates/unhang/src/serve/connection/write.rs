@@ -46,7 +46,9 @@ pub(super) struct Outgoing {
     begun: bool,
     /// Why this reply cannot be made whole.
     broken: Option<Cause>,
-    /// Exchanges whose replies lie in `head`.
+    /// So many bytes of `head` are of earlier replies.
+    earlier: usize,
+    /// Exchanges whose replies these are.
     gathered: VecDeque<Exchange>,
     /// Only the gathered replies are to be written: the next request is not whole.
     flush_only: bool,
@@ -96,7 +98,8 @@ impl Outgoing {
         if let Some(handler) = self.handler.take() {
             handler.abort();
         }
-        if self.gathered.is_empty() {
+        self.head.truncate(self.earlier);
+        if self.head.is_empty() {
             (self.head, self.sent) = (Vec::new(), 0);
         }
         (self.body, self.tail, self.streamed) = (Bytes::new(), Vec::new(), None);
@@ -168,7 +171,7 @@ impl Outgoing {
                 Ok(count) => {
                     written += count;
                     self.sent += count;
-                    self.begun = true;
+                    self.begun |= self.head.is_empty() || self.sent > self.earlier;
                 }
                 Err(error) => return (written, Flush::Failed(error)),
             }
@@ -176,6 +179,7 @@ impl Outgoing {
                 self.sent = 0;
                 if !self.head.is_empty() {
                     self.head.clear();
+                    self.earlier = 0;
                 } else if !self.body.is_empty() {
                     self.body = Bytes::new();
                 } else {
@@ -281,8 +285,11 @@ impl<S: Stream> Connection<S> {
     /// None once all is written that there is.
     fn flush_once(&mut self, config: &Config, now: Instant) -> Option<Move> {
         let Self { outgoing, stream, .. } = self;
-        let (written, flush) = outgoing.get_or_insert_default().flush(stream);
-        self.bytes_out += written;
+        let outgoing = outgoing.get_or_insert_default();
+        // What is left of earlier replies was counted with them.
+        let others = outgoing.earlier.saturating_sub(outgoing.sent);
+        let (written, flush) = outgoing.flush(stream);
+        self.bytes_out += written.saturating_sub(others);
         if written > 0 {
             // Each piece that the client takes gives it the time for another.
             self.due = later(now, config.limits.write);
@@ -349,8 +356,8 @@ impl<S: Stream> Connection<S> {
         let (body, tail) = (std::mem::take(&mut outgoing.body), std::mem::take(&mut outgoing.tail));
         outgoing.head.extend_from_slice(&body);
         outgoing.head.extend_from_slice(&tail);
-        let before: usize = outgoing.gathered.iter().map(|exchange| exchange.bytes_out).sum();
-        self.bytes_out = self.outgoing().head.len() - before;
+        let length = outgoing.head.len();
+        self.bytes_out = length - std::mem::replace(&mut outgoing.earlier, length);
         let ended = self.outcome();
         let peer = self.peer_of(&ended, config);
         let exchange = self.exchange(ended, peer, now);
@@ -384,7 +391,6 @@ impl<S: Stream> Connection<S> {
             return VecDeque::new();
         }
         let (_, flush) = outgoing.flush(stream);
-        outgoing.begun = false;
         match flush {
             Flush::All => std::mem::take(&mut outgoing.gathered),
             _ => VecDeque::new(),

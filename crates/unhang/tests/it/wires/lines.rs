@@ -49,6 +49,18 @@ fn after_a_handler_that_was_late_or_failed_the_next_line_gets_its_own_answer() {
     assert_eq!(read_line(&mut client), "d\n");
 }
 
+/// Regression: that earlier replies had been written counted as the beginning of its own, and the connection
+/// was cut.
+#[test]
+fn a_streamed_reply_that_fails_before_its_first_piece_is_refused_behind_other_replies() {
+    let server = lines();
+    let mut client = connect(&server.path);
+    client.write_all(b"a\nnothing\nb\n").unwrap();
+    assert_eq!(read_line(&mut client), "a\n");
+    assert_eq!(read_line(&mut client), "ERR nothing comes\n");
+    assert_eq!(read_line(&mut client), "b\n");
+}
+
 #[test]
 fn a_client_that_half_closes_gets_all_answers_and_a_part_of_a_line_is_refused() {
     let server = lines();
