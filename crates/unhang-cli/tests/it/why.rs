@@ -5,6 +5,7 @@ mod classes;
 mod files;
 mod foreign;
 mod fpm;
+mod front;
 mod go;
 mod healthy;
 mod hostile;

@@ -174,7 +174,7 @@ fn involved(target: &Target, facts: &mut Facts, helper: &Helper) -> BTreeMap<u32
     std::mem::take(&mut facts.processes)
 }
 
-/// The far ends of the sockets that a process's threads are blocked on.
+/// The far ends of the sockets that a process's threads are blocked on, or that it watches as a client.
 fn awaited(process: &Process, facts: &Facts) -> Vec<u32> {
     let Some(descriptors) = &process.descriptors else { return Vec::new() };
     let mut fds = Vec::new();
@@ -185,11 +185,18 @@ fn awaited(process: &Process, facts: &Facts) -> Vec<u32> {
             _ => {}
         }
     }
-    let far = |fd| {
-        let socket = facts.sockets.get(&descriptors.inode(fd)?)?;
+    let far = |inode: u32| {
+        let socket = facts.sockets.get(&inode)?;
         socket.peer_inode().or_else(|| Some(facts.queue_of(socket.inode)?.inode))
     };
-    fds.into_iter().filter_map(far).collect()
+    let blocked = fds.into_iter().filter_map(|fd| descriptors.inode(fd));
+    // An event loop may have a connection open for a client of its own, as nginx to php-fpm.
+    let watched = descriptors.epolls.iter().flat_map(|epoll| &epoll.watched);
+    let opened = watched.filter_map(|one| u32::try_from(one.inode).ok()).filter(|inode| {
+        let peer = || facts.sockets.get(&facts.sockets.get(inode)?.peer_inode()?);
+        peer().is_some_and(|peer| facts.is_accepted(peer))
+    });
+    blocked.chain(opened).filter_map(far).collect()
 }
 
 /// The second sample of the processes.

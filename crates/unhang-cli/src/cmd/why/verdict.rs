@@ -9,6 +9,7 @@ mod connection;
 mod fastcgi;
 mod file;
 mod finding;
+mod front;
 mod leaked_descriptor;
 mod listener;
 mod need;
@@ -16,6 +17,7 @@ mod nobody_reads;
 mod seen;
 mod server_report;
 mod unread_bytes;
+mod upstream;
 mod waiting;
 mod words;
 

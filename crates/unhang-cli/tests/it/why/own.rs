@@ -224,3 +224,19 @@ fn a_strangers_control_socket_is_not_asked() {
     stranger.set_nonblocking(true).unwrap();
     assert_eq!(stranger.accept().unwrap_err().kind(), ErrorKind::WouldBlock);
 }
+
+/// Regression: of a front only "it waits for something itself" was said, and not of the server behind.
+#[test]
+fn behind_a_front_the_server_that_it_waits_for_was_not_named() {
+    for user in users() {
+        let mut stage = Stage::new(*user);
+        let behind = stage.path("behind");
+        stage.play_at("serve-sleep", &[&behind], "listening");
+        stage.serve(&["--to", behind.to_str().unwrap(), "--handler-deadline", "10m"]);
+        stage.play("call", "ready");
+        let finding = finds(&stage, "handler_waits_backend", "likely");
+        assert!(finding["headline"].as_str().unwrap().contains("behind"), "{finding:#}");
+        let sleeper = format!("[{}] sleeps", stage.player(0).pid());
+        assert!(finding["because"].to_string().contains(&sleeper), "{finding:#}");
+    }
+}

@@ -2,9 +2,11 @@
 
 use super::cause::{self, Cause};
 use super::finding::Evidence;
-use super::words::{holders, lasting, source, thread_does, who};
+use super::upstream;
+use super::words::{holders, lasting, name_of, source, thread_does, who};
 use crate::cmd::why::endpoint::{Endpoint, WaitingThread};
 use crate::cmd::why::facts::Facts;
+use crate::sock_diag::Socket;
 
 /// Where following ends.
 pub(super) struct Chain {
@@ -22,6 +24,18 @@ pub(super) fn follow(facts: &Facts, waiter: WaitingThread<'_>, inode: u32) -> Ch
         next = step(facts, inode, &mut passed, &mut chain);
     }
     chain
+}
+
+/// Follows an event loop that waits, as a client, for the other end of the socket `inode`.
+pub(super) fn behind(facts: &Facts, front: &Endpoint<'_>, inode: u32) -> Vec<Evidence> {
+    let mut chain = Chain { hops: Vec::new(), circle: None };
+    let sleepers = front.sleeping_loops().filter_map(|one| one.sleeper);
+    let mut passed: Vec<_> = sleepers.map(|one| (one.thread.tid, who(one.process))).collect();
+    let mut next = Some(inode);
+    while let Some(inode) = next {
+        next = step(facts, inode, &mut passed, &mut chain);
+    }
+    chain.hops
 }
 
 fn step(
@@ -54,7 +68,17 @@ fn step(
             .push(hop(format!("{name} waits to read from it, too{lasting}: each side waits")));
         return None;
     }
-    if endpoint.reading_loop().is_some() {
+    if let Some(one) = endpoint.reading_loop() {
+        let is_new = |tid: u32| passed.iter().all(|(other, _)| *other != tid);
+        let sleeper = one.sleeper.filter(|one| is_new(one.thread.tid));
+        if let (Some(sleeper), Some(next)) =
+            (sleeper, upstream::held_up(facts, &endpoint).first().copied())
+        {
+            let to = at(facts, next);
+            chain.hops.push(hop(format!("{name}: its event loop itself waits for {to}")));
+            passed.push((sleeper.thread.tid, who(sleeper.process)));
+            return Some(next);
+        }
         chain
             .hops
             .push(hop(format!("{name} watches it in an event loop: the end of what is seen")));
@@ -85,5 +109,18 @@ fn step(
     match cause {
         Cause::Backend(_, inode) => Some(inode),
         _ => None,
+    }
+}
+
+/// The name of whatever a client's end is connected, or connecting, to.
+pub(super) fn at(facts: &Facts, inode: u32) -> String {
+    let socket = facts.sockets.get(&inode);
+    let peer = socket.and_then(Socket::peer_inode).and_then(|peer| facts.sockets.get(&peer));
+    let connecting = || facts.connecting.iter().find(|one| one.inode == inode);
+    match (peer, facts.queue_of(inode)) {
+        (Some(peer), _) if !peer.name.is_empty() => name_of(&peer.name),
+        (_, Some(listener)) => name_of(&listener.name),
+        _ => connecting()
+            .map_or_else(|| "another socket".to_owned(), |connecting| name_of(&connecting.name)),
     }
 }

@@ -2,14 +2,14 @@
 //! instead?
 
 use super::cause::{self, Cause};
+use super::chain::at;
 use super::code::Code;
 use super::finding::{Certainty, Evidence, Verdict};
 use super::need::Need;
-use super::words::{call, holders, name_of, source, thread_does, who};
+use super::words::{call, holders, source, thread_does, who};
 use super::{chain, leaked_descriptor};
 use crate::cmd::why::endpoint::{Endpoint, Loop, WaitingThread};
 use crate::cmd::why::facts::Facts;
-use crate::sock_diag::Socket;
 
 /// It knows better than anybody outside what its processes wait for.
 const ASK_POSTGRES: &str = "ask it: select pid, wait_event_type, wait_event, pg_blocking_pids(pid), query \
@@ -168,19 +168,6 @@ fn backend(
         )
         .evidence(chain.hops)
         .fix(fix)
-}
-
-/// The name of whatever a client's end is connected, or connecting, to.
-fn at(facts: &Facts, inode: u32) -> String {
-    let socket = facts.sockets.get(&inode);
-    let peer = socket.and_then(Socket::peer_inode).and_then(|peer| facts.sockets.get(&peer));
-    let connecting = || facts.connecting.iter().find(|one| one.inode == inode);
-    match (peer, facts.queue_of(inode)) {
-        (Some(peer), _) if !peer.name.is_empty() => name_of(&peer.name),
-        (_, Some(listener)) => name_of(&listener.name),
-        _ => connecting()
-            .map_or_else(|| "another socket".to_owned(), |connecting| name_of(&connecting.name)),
-    }
 }
 
 fn forgotten(server: &Endpoint<'_>, certainty: Certainty) -> Verdict {

@@ -6,9 +6,9 @@ use super::code::Code;
 use super::finding::{Certainty, LONG, Verdict};
 use super::need::{Need, need};
 use super::nobody_reads::{by_cause, doing};
-use super::seen;
 use super::unread_bytes::client_not_reading;
 use super::words::{age, holders, source};
+use super::{front, seen};
 use crate::cmd::why::ask::server::waits::{ServerReport, Stage, Until};
 use crate::cmd::why::endpoint::{Endpoint, WaitingThread};
 use crate::cmd::why::facts::{Activity, Facts};
@@ -124,6 +124,9 @@ fn request(report: ServerReport, server: &Endpoint<'_>, need: Need) -> Option<Ve
 }
 
 fn handler(facts: &Facts, server: &Endpoint<'_>, need: Need) -> Verdict {
+    if let Some(verdict) = front::judge(facts, server, need) {
+        return verdict;
+    }
     let name = holders(server);
     let headline = format!("the handler of {name} has not answered: it waits for something itself");
     let verdict = Verdict::new(Code::HandlerBlocked, Certainty::Certain, headline)

@@ -3,9 +3,9 @@
 use super::code::Code;
 use super::finding::{Certainty, Verdict};
 use super::need::{Need, need};
-use super::nobody_reads;
 use super::unread_bytes::stopped;
 use super::words::{holders, lasting, source};
+use super::{front, nobody_reads};
 use crate::cmd::why::ask::reader::{Handler, Reader};
 use crate::cmd::why::endpoint::{Endpoint, Loop, WaitingThread};
 use crate::cmd::why::facts::Facts;
@@ -62,7 +62,8 @@ fn watched(facts: &Facts, server: &Endpoint<'_>, need: Need, one: Loop<'_>) -> O
         Some(Ok(Some(Reader::Nobody { handlers }))) => Some(nobody_reads(server, *handlers, need)),
         Some(Err(why)) => both_waiting(server, need, None, Some(one))
             .map(|verdict| verdict.inferred(format!("who reads it is not known: {why}"))),
-        Some(Ok(None)) | None => both_waiting(server, need, None, Some(one)),
+        Some(Ok(None)) | None => front::judge(facts, server, need)
+            .or_else(|| both_waiting(server, need, None, Some(one))),
     }
 }
 
