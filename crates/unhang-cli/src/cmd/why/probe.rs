@@ -5,7 +5,7 @@
 
 use std::fmt::{self, Display};
 use std::io::{self, ErrorKind, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use rustix::io::Errno;
@@ -14,6 +14,7 @@ use rustix::net::{
 };
 
 use crate::connection::{Connection, Read};
+use crate::shell::quoted_for_any_shell;
 
 /// How a request ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,6 +33,7 @@ struct Answer {
     /// How the server ended it, and when.
     end: Option<(End, Duration)>,
     bytes: usize,
+    last: Option<u8>,
     error: Option<io::Error>,
 }
 
@@ -45,6 +47,7 @@ enum End {
 /// What came of all three.
 #[derive(Debug)]
 pub(crate) struct Probe {
+    path: PathBuf,
     answers: Vec<Answer>,
 }
 
@@ -54,12 +57,51 @@ const PATIENCE: Duration = Duration::from_secs(2);
 impl Probe {
     pub(crate) fn of(path: &Path, data: &[u8]) -> Self {
         let manners = [Manner::AsItIs, Manner::Newline, Manner::HalfClose];
-        Self { answers: manners.map(|manner| ask(path, data, manner)).into() }
+        Self {
+            path: path.to_path_buf(),
+            answers: manners.map(|manner| ask(path, data, manner)).into(),
+        }
     }
 
     /// Whether a plain client, that sends this and reads to the end, is served.
     pub(crate) fn is_served(&self) -> bool {
         self.came_of(Manner::AsItIs) == (true, Some(End::Closed))
+    }
+
+    /// What a client is to be told of this server, for PHP and for a shell; both half-close unless told
+    /// otherwise. None: where the reply ends is not seen from outside.
+    fn client(&self) -> Option<[String; 2]> {
+        let path = quoted_for_any_shell(&self.path)?;
+        let (php, shell) = self.options()?;
+        // What a shell needs no quotes for is plain in PHP, too.
+        let plain = if path.contains(['\'', '\\']) { "PATH" } else { &path };
+        Some([format!("new Client('{plain}'{php})"), format!("unhang call {path}{shell}")])
+    }
+
+    fn options(&self) -> Option<(&'static str, &'static str)> {
+        let answer = |manner| {
+            let found = self.answers.iter().find(|answer| answer.manner == manner);
+            found.filter(|answer| answer.error.is_none() && answer.bytes > 0)
+        };
+        let ends_in_line = |answer: &Answer| answer.last == Some(b'\n');
+        let closes = |answer: &Answer| matches!(answer.end, Some((End::Closed, _)));
+        match (answer(Manner::HalfClose), answer(Manner::AsItIs), answer(Manner::Newline)) {
+            (Some(half), _, _) if closes(half) => Some(("", "")),
+            (Some(half), _, _) if ends_in_line(half) => {
+                Some((", replyEnds: ReplyEnds::newline()", " --reply-ends newline"))
+            }
+            (None, Some(plain), _) if closes(plain) => {
+                Some((", halfClose: false", " --no-half-close"))
+            }
+            (None, Some(plain), _) if ends_in_line(plain) => Some((
+                ", replyEnds: ReplyEnds::newline(), halfClose: false",
+                " --reply-ends newline --no-half-close",
+            )),
+            (None, None, Some(line)) if ends_in_line(line) => {
+                Some((", wire: Wire::lines()", " --wire lines"))
+            }
+            _ => None,
+        }
     }
 
     /// Whether none of them got as far as a connection that could be used.
@@ -103,7 +145,7 @@ impl Probe {
 }
 
 fn ask(path: &Path, data: &[u8], manner: Manner) -> Answer {
-    let mut answer = Answer { manner, first: None, end: None, bytes: 0, error: None };
+    let mut answer = Answer { manner, first: None, end: None, bytes: 0, last: None, error: None };
     if let Err(error) = converse(path, data, &mut answer) {
         answer.error = Some(error);
     }
@@ -138,6 +180,7 @@ fn converse(path: &Path, data: &[u8], answer: &mut Answer) -> io::Result<()> {
             Ok(Read::Bytes(count)) => {
                 answer.first.get_or_insert_with(|| began.elapsed());
                 answer.bytes += count;
+                answer.last = bytes[..count].last().copied();
             }
             Err(Errno::AGAIN) => return Ok(()),
             Err(Errno::INTR) => {}
@@ -177,7 +220,10 @@ impl Display for Probe {
         for answer in &self.answers {
             writeln!(f, "  · {answer}")?;
         }
-        Ok(())
+        match self.client() {
+            Some([php, shell]) => writeln!(f, "USE   {php}   or   {shell}"),
+            None => Ok(()),
+        }
     }
 }
 

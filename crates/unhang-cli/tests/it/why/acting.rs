@@ -5,7 +5,7 @@ use std::net::Shutdown;
 use std::os::fd::AsRawFd;
 use std::os::unix::net::{UnixDatagram, UnixListener, UnixStream};
 use std::path::Path;
-use std::process::Output;
+use std::process::{Command, Output};
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
@@ -14,7 +14,7 @@ use super::{finds, suspects_where};
 use crate::support::daemon::Daemon;
 use crate::support::hang::{Stage, User, users};
 use crate::support::programs::missing;
-use crate::support::{PATIENCE, passing};
+use crate::support::{PATIENCE, UNHANG, passing};
 
 pub(super) fn attempt(stage: &Stage, arguments: &[&str]) -> (Option<i32>, String) {
     let output = stage.why(&[&["--for", "100ms", "--try"], arguments].concat());
@@ -206,6 +206,53 @@ fn a_probe_tells_how_a_server_ends_its_replies() {
     let _server = Daemon::serve(&path, &["--until", "half-close"]);
     assert!(probe(&stage, &path).1.contains("it needs the end of the request"));
     assert!(probe(&stage, &stage.path("missing")).1.contains("cannot be asked"));
+}
+
+/// The client line that a probe ends with.
+fn client_line(stage: &Stage, path: &Path) -> Option<String> {
+    let (_, text) = probe(stage, path);
+    let line = text.lines().last().unwrap().to_owned();
+    line.starts_with("USE   new Client('/").then_some(line)
+}
+
+/// How the server ends its replies was told, and not what that means for a client.
+#[test]
+fn a_probe_ends_with_the_client_to_use() {
+    let stage = Stage::new(User::Me);
+    let ends = |path: &Path, php: &str, shell: &str| {
+        let line = client_line(&stage, path).unwrap();
+        assert!(line.contains(&format!("{php})   or   unhang call ")), "{line}");
+        assert!(line.ends_with(&format!("{}{shell}", path.display())), "{line}");
+    };
+    let _server = Daemon::serve(&stage.place.socket, &[]);
+    ends(&stage.place.socket, "/s'", "");
+
+    let keeps = stage.path("keeps");
+    keep(&keeps, b"reply\n");
+    ends(&keeps, "/keeps', replyEnds: ReplyEnds::newline()", " --reply-ends newline");
+    // And that is what helps.
+    let mut call = Command::new(UNHANG);
+    call.arg("call").arg(&keeps).args(["hello", "--reply-ends", "newline"]);
+    assert!(call.output().unwrap().status.success());
+
+    // Where this one's reply ends, nobody sees.
+    let endless = stage.path("endless");
+    keep(&endless, b"reply");
+    assert_eq!(client_line(&stage, &endless), None);
+}
+
+/// A server that answers each client, and closes no connection.
+fn keep(path: &Path, reply: &'static [u8]) {
+    let listener = UnixListener::bind(path).unwrap();
+    std::thread::spawn(move || {
+        let mut kept = Vec::new();
+        for client in listener.incoming() {
+            let mut client = client.unwrap();
+            let _ = client.read(&mut [0; 64]);
+            let _ = client.write_all(reply);
+            kept.push(client);
+        }
+    });
 }
 
 /// It held the probe, as the kernel closes what was passed on the thread that reads.
