@@ -1,5 +1,6 @@
 //! The command `unhang`: parse, dispatch, exit code.
 
+mod accounts;
 mod cmd;
 mod connection;
 mod data;

@@ -1,11 +1,14 @@
 //! Flags with units: read from text and shown as text in the same form.
 
 use std::fmt;
+use std::io;
 use std::str::FromStr;
 use std::time::Duration;
 
 use bytesize::ByteSize;
 use jiff::SignedDuration;
+
+use crate::accounts;
 
 /// A duration, as `5ms`, `10s` or `2m`.
 #[derive(Clone, Copy, Debug)]
@@ -124,22 +127,18 @@ impl fmt::Display for Mode {
 
 /// A user's id, by name or number.
 pub(crate) fn user(name: &str) -> Result<u32, String> {
-    number_or(name, "user", |name| {
-        Ok(nix::unistd::User::from_name(name)?.map(|user| user.uid.as_raw()))
-    })
+    number_or(name, "user", accounts::user)
 }
 
 /// A group's id, by name or number.
 pub(crate) fn group(name: &str) -> Result<u32, String> {
-    number_or(name, "group", |name| {
-        Ok(nix::unistd::Group::from_name(name)?.map(|group| group.gid.as_raw()))
-    })
+    number_or(name, "group", accounts::group)
 }
 
 fn number_or(
     name: &str,
     what: &str,
-    look_up: impl FnOnce(&str) -> nix::Result<Option<u32>>,
+    look_up: impl FnOnce(&str) -> io::Result<Option<u32>>,
 ) -> Result<u32, String> {
     match name.parse() {
         Ok(u32::MAX) => {
