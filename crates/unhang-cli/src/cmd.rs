@@ -42,6 +42,12 @@ impl Unhang {
         Self::from_arg_matches(&matches).unwrap_or_else(|error| error.exit())
     }
 
+    /// The command line's definition, for its man pages and completions.
+    #[cfg(feature = "pages")]
+    pub(crate) fn grammar() -> Grammar {
+        Self::command()
+    }
+
     pub(crate) fn run(self) -> ExitCode {
         match self.command {
             Command::Serve(serve) => serve.run(),
@@ -95,7 +101,7 @@ fn given(command: &str, written: &io::Result<()>, code: u8, lost: u8, complaint:
 }
 
 /// Says on standard error what went wrong, and under which command.
-fn complain(command: &str, what: impl std::fmt::Display) {
+pub(crate) fn complain(command: &str, what: impl std::fmt::Display) {
     // If it cannot be written, there is nobody to tell; `eprintln!` would panic. One write, so that no line
     // of another process comes in between.
     let _ = stdio::Stderr.write_all(format!("unhang {command}: {what}\n").as_bytes());

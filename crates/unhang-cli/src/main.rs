@@ -5,6 +5,8 @@ mod cmd;
 mod connection;
 mod data;
 mod exit;
+#[cfg(feature = "pages")]
+mod pages;
 mod shell;
 mod sock_diag;
 mod stdio;
@@ -13,5 +15,9 @@ mod units;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
+    #[cfg(feature = "pages")]
+    if let Some(directory) = std::env::var_os("UNHANG_PAGES") {
+        return pages::write(directory.as_ref());
+    }
     cmd::Unhang::read().run()
 }

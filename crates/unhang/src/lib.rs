@@ -61,5 +61,5 @@ pub use wire::oneshot::Until;
 
 /// The README's code is compiled like any other.
 #[cfg(doctest)]
-#[doc = include_str!("../../../README.md")]
+#[doc = include_str!("../README.md")]
 struct Readme;
