@@ -1,6 +1,7 @@
 //! The soak: real servers, many clients, good and bad, and faults; and at the end a table in which
 //! some figures must be 0. `script/soak` builds and runs it.
 
+mod behind;
 mod clients;
 mod exchange;
 mod faults;
@@ -116,6 +117,17 @@ fn run(soak: &Soak) -> io::Result<bool> {
                 }
             }));
         }
+        let (unhang, folder, rng) = (&*unhang, folder.path(), &mut rng.fork());
+        let (tally, done) = (&tally, &*done);
+        all.push(scope.spawn({
+            let mut rng = rng.fork();
+            move || {
+                let asked = behind::run(folder, unhang, tally, &mut rng, (begun + length, done));
+                if let Err(error) = asked {
+                    tally.trouble(Trouble::Server, 1, &error.to_string());
+                }
+            }
+        }));
         let mut told = begun;
         while all.iter().any(|driver| !driver.is_finished()) {
             let slept = Instant::now();
@@ -123,7 +135,7 @@ fn run(soak: &Soak) -> io::Result<bool> {
             tally.overslept(slept.elapsed().saturating_sub(PAUSE));
             if told.elapsed() >= Duration::from_secs(10) {
                 told = Instant::now();
-                table::line(begun.elapsed(), &tally);
+                table::line(begun.elapsed(), tally);
             }
         }
         done.store(true, Relaxed);

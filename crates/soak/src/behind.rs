@@ -1,0 +1,259 @@
+//! Programs, workers and a server behind `unhang serve`, that die, hang and print rubbish when they are
+//! asked to: each client has its own reply, or is told.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use fastrand::Rng;
+use rustix::process::{Pid, Signal, kill_process};
+
+use crate::exchange::{End, Exchange};
+use crate::service::{DRAIN, HANDLER, QUEUE, READ};
+use crate::tally::{Tally, Trouble};
+
+const PROGRAM: &str = "read verb number
+case $verb in
+    echo) echo reply to echo $number;;
+    rubbish) echo rubbish >&2; sleep 2 & echo reply to rubbish $number;;
+    fail) echo half a re; exit 3;;
+    die) echo half a re; kill -9 $$;;
+    hang) exec sleep 600;;
+    cut) yes 0123456 | head -c 200000; kill -9 $$;;
+esac";
+
+const WORKER: &str = r#"import os, sys, time
+for line in sys.stdin:
+    id, verb, number = line.split()
+    if verb == "fail": print(id[:5], "half", end="", flush=True); sys.exit(3)
+    if verb == "die": os.kill(os.getpid(), 9)
+    if verb == "hang": time.sleep(600)
+    if verb == "rubbish": print("stray", number); print("reply to echo", number, end="")
+    print(id, "reply to", verb, number, flush=True)
+    if verb == "rubbish": print(id, "a second reply")
+"#;
+
+/// It never closes after a reply.
+const SERVER: &str = r#"import socket, sys, threading, time
+kept = []
+def serve(connection):
+    request = connection.recv(65536)
+    if not request: return connection.close()
+    verb, number = request.split()
+    if verb == b"fail": return connection.close()
+    if verb == b"hang": time.sleep(30); return connection.close()
+    connection.sendall(b"reply to ")
+    if verb == b"rubbish": time.sleep(0.03)
+    connection.sendall(verb + b" " + number + b"\n")
+listener = socket.socket(socket.AF_UNIX)
+listener.bind(sys.argv[1]); listener.listen(512)
+while True:
+    connection, _ = listener.accept()
+    kept.append(connection)
+    threading.Thread(target=serve, args=(connection,), daemon=True).start()
+"#;
+
+/// Clients of each.
+const CLIENTS: usize = 6;
+
+/// What answers.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Program,
+    Workers,
+    Front,
+}
+
+struct Served {
+    kind: Kind,
+    path: PathBuf,
+    server: Child,
+    behind: Option<Child>,
+}
+
+/// Asks all three until it is done.
+pub(crate) fn run(
+    folder: &Path,
+    unhang: &Path,
+    tally: &Tally,
+    rng: &mut Rng,
+    (until, done): (Instant, &AtomicBool),
+) -> io::Result<()> {
+    let mut all = Vec::new();
+    for kind in [Kind::Program, Kind::Workers, Kind::Front] {
+        all.push(Served::start(kind, folder, unhang)?);
+    }
+    std::thread::scope(|scope| {
+        for served in &all {
+            for _ in 0..CLIENTS {
+                let mut rng = rng.fork();
+                scope.spawn(move || {
+                    while Instant::now() < until && !done.load(Relaxed) {
+                        ask(served.kind, &served.path, tally, &mut rng);
+                    }
+                });
+            }
+        }
+    });
+    for served in all {
+        served.stop(tally);
+    }
+    Ok(())
+}
+
+impl Served {
+    fn start(kind: Kind, folder: &Path, unhang: &Path) -> io::Result<Self> {
+        let (path, real) = (folder.join(kind.name()), folder.join("real"));
+        let mut command = Command::new(unhang);
+        command.arg("serve").arg(&path).arg("--quiet");
+        for (flag, value) in [
+            ("--read-deadline", READ),
+            ("--handler-deadline", HANDLER),
+            ("--drain-deadline", DRAIN),
+            ("--queue-deadline", QUEUE),
+        ] {
+            command.arg(flag).arg(format!("{}s", value.as_secs()));
+        }
+        let mut behind = None;
+        match kind {
+            Kind::Program => command.args(["--", "sh", "-c", PROGRAM]),
+            Kind::Workers => command.args(["--workers", "4", "--", "python3", "-c", WORKER]),
+            Kind::Front => {
+                let mut server = Command::new("python3");
+                behind = Some(server.args(["-c", SERVER]).arg(&real).spawn()?);
+                command.arg("--to").arg(&real)
+            }
+        };
+        // What programs complain of is asked for.
+        let server = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        let mut served = Self { kind, path, server: server.spawn()?, behind };
+        let listens =
+            await_listener(&served.path) && (kind != Kind::Front || await_listener(&real));
+        if !listens {
+            served.end();
+            return Err(io::Error::other(format!("{}: it does not listen", kind.name())));
+        }
+        Ok(served)
+    }
+
+    fn stop(mut self, tally: &Tally) {
+        // Fails only if it has ended, which is seen next.
+        let _ = kill_process(Pid::from_child(&self.server), Signal::TERM);
+        let begun = Instant::now();
+        let status = loop {
+            match self.server.try_wait() {
+                Ok(None) if begun.elapsed() < 2 * DRAIN => sleep(Duration::from_millis(10)),
+                Ok(status) => break status,
+                Err(_) => break None,
+            }
+        };
+        if !status.is_some_and(|status| status.success()) {
+            let what = format!("{}: it ended badly, or not: {status:?}", self.kind.name());
+            tally.trouble(Trouble::Server, 1, &what);
+        }
+        self.end();
+    }
+
+    fn end(&mut self) {
+        for child in [Some(&mut self.server), self.behind.as_mut()].into_iter().flatten() {
+            // Both fail only if it has ended.
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+    }
+}
+
+impl Kind {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Program => "program",
+            Self::Workers => "workers",
+            Self::Front => "front",
+        }
+    }
+
+    fn verb(self, rng: &mut Rng) -> &'static str {
+        match rng.u32(0..40) {
+            0 => "hang",
+            1..4 => "fail",
+            4..6 if self != Self::Front => "die",
+            6..8 if self == Self::Program => "cut",
+            8..16 => "rubbish",
+            _ => "echo",
+        }
+    }
+}
+
+fn await_listener(path: &Path) -> bool {
+    let begun = Instant::now();
+    while begun.elapsed() < Duration::from_secs(15) {
+        if Exchange::connect(path).is_ok() {
+            return true;
+        }
+        sleep(Duration::from_millis(10));
+    }
+    false
+}
+
+fn ask(kind: Kind, path: &Path, tally: &Tally, rng: &mut Rng) {
+    let (verb, number) = (kind.verb(rng), rng.u64(..));
+    let name = kind.name();
+    let mut it = match Exchange::connect(path) {
+        Ok(it) => it,
+        Err(error) => {
+            let what = format!("{name}: cannot connect: {error}");
+            sleep(Duration::from_millis(10));
+            return tally.trouble(Trouble::Lost, 1, &what);
+        }
+    };
+    it.write(format!("{verb} {number}").as_bytes());
+    // The programs read a line, or to the end.
+    it.half_close();
+    let end = it.read_to_end();
+    {
+        let mut figures = tally.figures();
+        figures.exchanges += 1;
+        *figures.manners.entry(manner(&it.got, name)).or_default() += 1;
+    }
+    if let Some(trouble) = judge(verb, number, &it.got, &end) {
+        let got = it.got[..it.got.len().min(90)].escape_ascii();
+        let (length, took) = (it.got.len(), it.took());
+        let what = format!("{name}, {verb}: got {length}: \"{got}\", then {end} after {took:?}");
+        tally.trouble(trouble, 1, &what);
+    }
+}
+
+fn manner(got: &[u8], name: &'static str) -> &'static str {
+    match name {
+        _ if got.starts_with(b"ERR busy: ") => "told that all is at work",
+        "program" => "a program per request",
+        "workers" => "a worker",
+        _ => "a server behind a front",
+    }
+}
+
+fn judge(verb: &str, number: u64, got: &[u8], end: &End) -> Option<Trouble> {
+    let own = format!("reply to {verb} {number}\n");
+    let is_told = got.starts_with(b"ERR ") && got.ends_with(b"\n");
+    match (verb, end) {
+        (_, End::Hung) => Some(Trouble::Hung),
+        // It may have hung before it was asked: then all are at work for a while.
+        (_, End::Closed) if is_told && got.starts_with(b"ERR busy: ") => None,
+        ("echo" | "rubbish", End::Closed) if got == own.as_bytes() => None,
+        ("echo" | "rubbish", _) if own.as_bytes().starts_with(got) || is_told => {
+            Some(Trouble::Lost)
+        }
+        ("echo" | "rubbish", _) => Some(Trouble::Garbled),
+        ("cut", End::Lost(_)) => {
+            let is_its_own = got.chunks(8).all(|line| b"0123456\n".starts_with(line));
+            (!is_its_own).then_some(Trouble::Garbled)
+        }
+        ("cut", _) => Some(Trouble::Cut),
+        (_, End::Closed) if is_told => None,
+        (_, _) if got.is_empty() => Some(Trouble::Lost),
+        _ => Some(Trouble::Garbled),
+    }
+}
