@@ -1,4 +1,4 @@
-//! `unhang why`: who hangs on whom, since when, why, and the cure.
+//! `unhang why`: which process hangs on which, since when, why, and the cure.
 
 mod ask;
 mod deadline;
@@ -37,7 +37,7 @@ use target::{Target, TargetArgument};
 use try_action::{Action, Refusal};
 use verdict::{Code, Verdict};
 
-/// Say who hangs on a socket, on whom, why, and what cures it
+/// Say which process hangs on a socket, on which other, why, and what cures it
 ///
 /// Looks at the running system, and changes nothing. Without a path: every Unix socket that
 /// something is wrong with.
@@ -67,7 +67,7 @@ pub(crate) struct Why {
     /// How long the whole look may take, besides --for: what is not reached by then is named
     #[arg(long, value_name = "DURATION", value_parser = units::deadline, default_value = "3s")]
     deadline: Span,
-    /// Pass over who has waited for less
+    /// Pass over processes that have waited for less
     #[arg(long, value_name = "DURATION", default_value = "0s")]
     min: Span,
     /// Show unread bytes and a script's variables: they may be secret
@@ -87,7 +87,7 @@ pub(crate) struct Why {
     helper: bool,
 }
 
-/// A second look lasts until whoever had waited shortest has waited long, and a little longer: a client
+/// A second look lasts until the shortest wait is long, and a little longer: a client
 /// that wakes once a second is then seen to do so.
 const LATER: Duration = Duration::from_millis(100);
 

@@ -1,4 +1,4 @@
-//! `unhang why`: every class of hang on real sockets, and none where nothing hangs.
+//! `unhang why`: every class of hang on real sockets, and none if nothing hangs.
 
 mod acting;
 mod classes;

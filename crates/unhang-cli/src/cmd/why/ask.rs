@@ -1,4 +1,4 @@
-//! What a language's runtime gives away about a running program: the script's line, and who reads a
+//! What a language's runtime gives away about a running program: the script's line, and what reads a
 //! descriptor. Read through /proc/PID/mem: nothing is stopped and nothing is changed. Another
 //! program's memory moves while it is read, so every pointer is checked, and what does not fit is
 //! "not known", never a guess.

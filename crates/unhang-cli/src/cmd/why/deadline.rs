@@ -1,4 +1,4 @@
-//! Until when a look may last: whoever asks is not to be kept by the processes that are looked at.
+//! Until when a look may last: the user is not to be kept by the processes that are looked at.
 
 use std::time::{Duration, Instant};
 

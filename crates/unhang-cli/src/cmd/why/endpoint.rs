@@ -1,4 +1,4 @@
-//! What the holders of one end do about it: who reads it, who watches it, and what all the other
+//! What the holders of one end do about it: which read it, which watch it, and what all the other
 //! threads do instead. Pure: facts in, facts out.
 
 use std::collections::HashSet;
@@ -10,12 +10,12 @@ use crate::cmd::why::see::process::epoll::Registration;
 use crate::cmd::why::see::process::thread::Thread;
 use crate::sock_diag::Socket;
 
-/// One end of a connection, and everybody who could attend to it.
+/// One end of a connection, and all threads that could attend to it.
 #[derive(Debug)]
 pub(crate) struct Endpoint<'a> {
     pub(crate) socket: &'a Socket,
     pub(crate) holders: Vec<(&'a Process, u32)>,
-    /// Not all that its holders do can be seen, or not who they are.
+    /// Not all that its holders do can be seen, or not which they are.
     pub(crate) is_hidden: bool,
     /// Threads that wait until this end, and no other socket, can be read.
     pub(crate) readers: Vec<WaitingThread<'a>>,
@@ -62,7 +62,7 @@ impl<'a> Endpoint<'a> {
         endpoint
     }
 
-    /// Who holds it, each process once: it may hold it twice, as after a `dup()`.
+    /// The holders, each process once: it may hold it twice, as after a `dup()`.
     pub(crate) fn processes(&self) -> impl Iterator<Item = &'a Process> {
         self.once_each().into_iter().map(|(process, _)| process)
     }

@@ -1,4 +1,4 @@
-//! Everything that was seen, joined: sockets, who holds them, and where those processes' threads
+//! Everything that was seen, joined: sockets, which processes hold them, and where those processes' threads
 //! are. And the gate: of two samples, only what is the same in both counts as standing still.
 
 use std::cell::OnceCell;
@@ -24,7 +24,7 @@ pub(crate) struct Facts {
     pub(crate) queued_first: HashMap<u32, u32>,
     /// Those that were the same in every sample: same cookie, queues, peer and shutdown.
     pub(crate) steady: HashSet<u32>,
-    /// Process and descriptor, by inode. Several where a descriptor was inherited or passed on.
+    /// Process and descriptor, by inode. Several if a descriptor was inherited or passed on.
     pub(crate) holders: HashMap<u32, Vec<(u32, u32)>>,
     pub(crate) processes: BTreeMap<u32, Process>,
     /// Processes whose descriptors this user may not see.
@@ -79,7 +79,7 @@ pub(crate) struct Connecting {
 pub(crate) struct Details {
     /// What an end whose server is gone was connected to.
     pub(crate) former: HashMap<u32, Former>,
-    /// The first of the unread bytes, only where the user asked to see data.
+    /// The first of the unread bytes, only if the user asked to see data.
     pub(crate) unread: HashMap<u32, Vec<u8>>,
     /// Which goroutine reads a socket.
     pub(crate) readers: HashMap<u32, Result<Option<Reader>, String>>,
@@ -206,7 +206,7 @@ impl Facts {
     }
 }
 
-/// By file where there is one, never by the text of its path; an abstract name is all there is.
+/// By file if there is one, never by the text of its path; an abstract name is all there is.
 pub(crate) fn is_same_address(one: &Socket, other: &Socket) -> bool {
     match (one.file, other.file) {
         (Some(one), Some(other)) => one == other,
@@ -241,7 +241,7 @@ fn is_still(before: &Socket, now: &Socket) -> bool {
 const TICKS: f64 = 2.0;
 /// A thread that goes to sleep this often in a second does not compute.
 const BUSY_SLEEPS: f64 = 50.0;
-/// A thread that computes gets this share of a CPU, even where it goes to sleep now and then.
+/// A thread that computes gets this share of a CPU, even if it goes to sleep now and then.
 const COMPUTING: f64 = 0.2;
 
 /// What a thread did from one sample to the next.

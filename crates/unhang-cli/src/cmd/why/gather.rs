@@ -83,7 +83,7 @@ fn raise_limit() {
     );
 }
 
-/// Who holds which socket, and who does not let this user see it.
+/// Which process holds which socket, and which does not let this user see it.
 fn find_holders(pids: &[u32], facts: &mut Facts, helper: &Helper) {
     for pid in pids {
         if helper.deadline().is_over() {
@@ -134,8 +134,8 @@ fn find_former(facts: &mut Facts, helper: &Helper) {
     facts.details.former = former;
 }
 
-/// The processes to look into: all who hold an end that the user asks about, and whoever those
-/// wait for, to the end of every chain.
+/// The processes to look into: all that hold an end that the user asks about, and the processes that
+/// those wait for, to the end of every chain.
 fn involved(target: &Target, facts: &mut Facts, helper: &Helper) -> BTreeMap<u32, Process> {
     let concerned = facts.sockets.values().filter(|socket| {
         let connects = socket.state == State::Unconnected
@@ -143,7 +143,7 @@ fn involved(target: &Target, facts: &mut Facts, helper: &Helper) -> BTreeMap<u32
             && socket.name.is_empty();
         connects || target.concerns(facts, socket)
     });
-    // Whoever has the listener may have accepted what another holds now.
+    // The holder of the listener may have accepted what another holds now.
     let accepted_by = |socket: &Socket| {
         let is_accepted = facts.is_accepted(socket);
         is_accepted.then(|| Some(facts.listener_of(socket)?.inode)).flatten()
@@ -229,7 +229,7 @@ fn look_again(
         }
         facts.processes.insert(*pid, process);
     }
-    // Whoever held these closed them after the last look at the sockets, and is no stranger.
+    // The holder of these closed them after the last look at the sockets, and is no stranger.
     for inode in was_held {
         if facts.holders.get(&inode).is_none_or(Vec::is_empty) {
             facts.steady.remove(&inode);
@@ -237,8 +237,8 @@ fn look_again(
     }
 }
 
-/// What nobody holds who was looked at is perhaps with somebody who came meanwhile: a child, or
-/// whoever it was handed over to.
+/// A socket that no process of the look holds is perhaps with one that came meanwhile: a child, or a
+/// process that it was handed over to.
 fn find_heirs(target: &Target, facts: &mut Facts, helper: &Helper) {
     let is_unheld = |inode: &u32| {
         facts.holders(*inode).next().is_none()

@@ -1,7 +1,7 @@
 //! A process of our own that reads what a stranger could make us wait for: memory, programs, paths.
 //!
 //! A page of a process's memory, its program, or a directory on a path may lie on a file system that
-//! never answers (FUSE, a dead NFS server): who reads it sleeps, and not even SIGKILL helps. So a
+//! never answers (FUSE, a dead NFS server): its reader sleeps, and not even SIGKILL helps. So a
 //! helper reads it, and if it does not answer, it is left behind and another takes its place. It also
 //! bounds memory: a helper that needs too much of it ends, and we go on.
 
@@ -180,7 +180,7 @@ impl Drop for State {
 
 impl Running {
     fn start() -> io::Result<Self> {
-        // This very program, also where its file was replaced by now.
+        // This very program, also if its file was replaced by now.
         let mut command = Command::new("/proc/self/exe");
         command.args(["why", "--helper"]).stderr(Stdio::null());
         let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn()?;

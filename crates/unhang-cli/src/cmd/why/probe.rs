@@ -40,7 +40,7 @@ struct Answer {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum End {
     Closed,
-    /// It closed without having read all: the client gets an error where it expects the end.
+    /// It closed without having read all: the client gets an error when it expects the end.
     Reset,
 }
 
@@ -51,7 +51,7 @@ pub(crate) struct Probe {
     answers: Vec<Answer>,
 }
 
-/// For each way of asking: long for a service, short for whoever looks on.
+/// For each way of asking: long for a service, short for a user who looks on.
 const PATIENCE: Duration = Duration::from_secs(2);
 
 impl Probe {
@@ -197,7 +197,7 @@ fn converse(path: &Path, data: &[u8], answer: &mut Answer) -> io::Result<()> {
 const DESCRIPTOR: &str =
     "it passes a file descriptor along with its reply, which can hold up whoever reads it";
 
-/// The deadline for sending is one for connecting, too: where the accept queue is full, `connect()`
+/// The deadline for sending is one for connecting, too: if the accept queue is full, `connect()`
 /// would wait for ever.
 fn connect(path: &Path) -> io::Result<Connection> {
     let flags = SocketFlags::CLOEXEC;

@@ -1,4 +1,4 @@
-//! What the system shows: sockets of every namespace, who holds them, and what those processes do.
+//! What the system shows: sockets of every namespace, which processes hold them, and what those do.
 //!
 //! Everything is read; nothing is stopped and nothing is changed.
 

@@ -68,7 +68,7 @@ pub(crate) enum Target {
 }
 
 impl Target {
-    /// Looks at the file, where it is one. An error says that there is no such process.
+    /// Looks at the file, if it is one. An error says that there is no such process.
     pub(crate) fn look(asked: Option<&TargetArgument>) -> Result<Self, String> {
         Ok(match asked {
             None => Self::All,

@@ -182,7 +182,7 @@ impl Outcome {
     }
 }
 
-/// Who half-closed it is not known: the kernel shows the same where a server shuts its input.
+/// Which end half-closed it is not known: the kernel shows the same if a server shuts its input.
 fn ended(facts: &Facts, connection: &Connection) -> String {
     let held = facts.holders.get(&connection.server.inode).and_then(|held| held.first());
     let cookie = connection.server.cookie;

@@ -84,7 +84,7 @@ fn speak(stage: &Stage, answer: impl Fn(UnixStream) + Send + 'static) {
 }
 
 #[test]
-fn half_close_ends_the_request_of_whoever_waits_for_that() {
+fn half_close_ends_the_request_of_a_server_that_waits_for_that() {
     let mut stage = Stage::new(User::Me);
     // It answers well after the end, and closes after its client.
     speak(&stage, |mut client| {

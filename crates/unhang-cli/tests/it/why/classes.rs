@@ -13,7 +13,7 @@ use super::{codes, finds, finds_where, look, suspects_where};
 use crate::support::await_some;
 use crate::support::hang::{Stage, User, users};
 
-/// A server, a client, what is to be found, and who does what about it.
+/// A server, a client, what is to be found, and what each does about it.
 fn class(server: &str, client: &str, code: &str, certainty: &str) {
     for user in users() {
         let mut stage = Stage::new(*user);
@@ -24,7 +24,7 @@ fn class(server: &str, client: &str, code: &str, certainty: &str) {
     }
 }
 
-/// The two ends are held by whom we started.
+/// The two ends are held by the processes that we started.
 fn assert_players(stage: &Stage, finding: &Value) {
     let holder = |end: &Value| end["owners"][0]["pid"].as_u64();
     assert_eq!(holder(&finding["server"]), Some(stage.player(0).pid().into()), "{finding:#}");
@@ -55,7 +55,7 @@ fn the_accept_queue_is_full() {
 }
 
 #[test]
-fn of_those_who_left_before_they_were_accepted_nobody_waits() {
+fn of_those_that_left_before_they_were_accepted_none_waits() {
     let mut stage = Stage::new(User::Me);
     stage.play("serve-mute", "ready");
     stage.play("call-leave", "ready");
@@ -221,7 +221,7 @@ fn another_program_inherited_the_descriptor() {
         let mut stage = Stage::new(*user);
         stage.play("serve-leak", "listening");
         stage.play("call", "ready");
-        // Whom this user may not see could hold the end, too.
+        // A process that this user may not see could hold the end, too.
         let (_, object) = look(&stage, &[&stage.place.socket]);
         let sees_all = object["visibility"]["pids_hidden"] == 0;
         let certainty = if sees_all { "certain" } else { "likely" };

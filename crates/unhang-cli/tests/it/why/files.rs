@@ -88,7 +88,7 @@ fn a_listener_for_packets_was_taken_for_one_that_streams_reach() {
         listen(&listener, 8).unwrap();
         let (exit, object) = look(&stage, &[name]);
         assert_eq!((exit, codes(&object)), (1, vec![("other_type", "certain")]), "{object:#}");
-        // Whoever is connected knows the type.
+        // A connected client knows the type.
         let client = open();
         connect(&client, address).unwrap();
         let _accepted = accept(&listener).unwrap();
@@ -99,7 +99,7 @@ fn a_listener_for_packets_was_taken_for_one_that_streams_reach() {
 
 /// It was said that its server should be started.
 #[test]
-fn a_file_that_was_deleted_is_told_by_who_listened_there() {
+fn a_file_that_was_deleted_is_told_by_its_listener() {
     for user in users() {
         let mut stage = Stage::new(*user);
         stage.play("serve-mute", "ready");
@@ -127,7 +127,7 @@ fn a_file_that_was_deleted_is_told_by_who_listened_there() {
     }
 }
 
-/// Who made the file chose its name, and in `/tmp` that is anybody.
+/// The maker of the file chose its name, and in `/tmp` that is any user.
 #[test]
 fn a_name_cannot_write_to_the_terminal_nor_add_to_a_cure() {
     let stage = Stage::new(User::Me);
@@ -195,7 +195,7 @@ fn a_path_is_followed_however_it_is_written() {
 }
 
 #[test]
-fn who_may_not_connect_is_told_why() {
+fn a_user_that_may_not_connect_is_told_why() {
     if !rustix::process::getuid().is_root() {
         eprintln!("skipped: only root can look as another user");
         return;

@@ -70,7 +70,7 @@ impl Drop for Workers {
 /// Regression: each page that lasted longer than the look was `request_unread`, with certainty, and a pool
 /// without a free worker was told to accept in a loop of its own.
 #[test]
-fn pages_that_sleep_are_named_and_so_is_who_waits_for_their_workers() {
+fn pages_that_sleep_are_named_and_so_are_clients_that_wait_for_their_workers() {
     let Some(php_fpm) = php_fpm() else { return };
     if !rustix::process::getuid().is_root() {
         eprintln!("skipped: php-fpm is started as root");

@@ -1,4 +1,4 @@
-//! Servers and clients in Go, whose goroutines tell what nobody else can: who reads, and what for.
+//! Servers and clients in Go, whose goroutines tell what nothing else can: which of them reads, and what for.
 
 use std::path::PathBuf;
 use std::sync::OnceLock;
@@ -12,7 +12,7 @@ use crate::support::hang::{Stage, User, shared, users};
 use crate::support::programs::{find_for_all, missing};
 use crate::support::root;
 
-/// `server.go`, built. None where there is no Go.
+/// `server.go`, built. None if there is no Go.
 pub(super) fn program() -> Option<&'static PathBuf> {
     static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
     let source = root().join("crates/unhang-cli/tests/it/why/server.go");

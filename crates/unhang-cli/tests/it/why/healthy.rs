@@ -1,4 +1,4 @@
-//! No alarm where nothing hangs, however busy it is.
+//! No alarm if nothing hangs, however busy it is.
 
 use super::{codes, look};
 use crate::support::hang::{Stage, User};

@@ -129,7 +129,7 @@ fn a_child_that_does_something_else_may_only_have_inherited_the_descriptor() {
     assert!(finding["inferred"].to_string().contains(&parent), "{finding:#}");
 }
 
-/// Whoever has it at the end was not there to be looked at in the beginning.
+/// The process that has it at the end was not there to be looked at in the beginning.
 #[test]
 fn a_connection_that_is_handed_over_meanwhile_is_not_said_to_be_with_nobody() {
     let Some(python) = find_for_all("python3", "python3") else { return };
@@ -144,7 +144,7 @@ fn a_connection_that_is_handed_over_meanwhile_is_not_said_to_be_with_nobody() {
     stage.player(0).signal(Signal::USR1);
     let object = serde_json::from_str(&why.await_line("{")).unwrap();
     assert_eq!(codes(&object), [("ok", "certain")], "{object:#}");
-    // The next time it is seen who has it.
+    // The next look sees which process has it.
     finds(&stage, "handler_blocked", "likely");
 }
 

@@ -34,7 +34,7 @@ enum Stage {
 /// How a program's output ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Ending {
-    /// All who could write have closed it.
+    /// All processes that could write have closed it.
     Closed,
     /// Somebody still has it open, and was not waited for.
     Held,

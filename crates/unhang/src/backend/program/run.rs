@@ -142,7 +142,7 @@ impl Run {
         }
     }
 
-    /// Says who has the output open. We look while it is open here, too: as soon as we close it, a
+    /// Says which process has the output open. We look while it is open here, too: as soon as we close it, a
     /// process that writes to it gets SIGPIPE.
     async fn name_holders(&self, stdout: &ChildStdout) {
         let Ok(pipe) = fstat(stdout) else { return };

@@ -91,7 +91,7 @@ impl Pool {
         while let Some(waiting) = state.waiting.pop_front() {
             match waiting.send(worker) {
                 Ok(()) => return,
-                // Whoever waited has given up.
+                // The request that waited has given up.
                 Err(back) => worker = back,
             }
         }

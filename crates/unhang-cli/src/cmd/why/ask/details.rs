@@ -15,7 +15,7 @@ use crate::sock_diag::Socket;
 
 /// Of no more connections than anybody would read about.
 const MOST: usize = 64;
-/// For all Go programs together: the answer is not to keep whoever asks for much longer than the
+/// For all Go programs together: the answer is not to keep the user for much longer than the
 /// window. It takes some 30 µs for each connection.
 const PATIENCE: Duration = Duration::from_secs(1);
 
@@ -79,7 +79,7 @@ fn runtime_watches(facts: &Facts, inode: u32) -> Option<(u32, u32, u64)> {
     registration.is_of_a_runtime().then_some((process.pid, fd, registration.data))
 }
 
-/// Where the scripts are at the ends of what was found, and, where asked for, what lies unread.
+/// Where the scripts are at the ends of what was found, and, if asked for, what lies unread.
 pub(crate) fn look(facts: &mut Facts, verdicts: &[Verdict], show_data: bool, helper: &Helper) {
     let found = verdicts.iter().filter(|one| one.code != Code::OwnerNotVisible).take(MOST);
     for end in found.flat_map(|verdict| verdict.clients.iter().chain(&verdict.server)).take(MOST) {

@@ -155,7 +155,7 @@ impl Image {
     }
 }
 
-/// So many in a row; fewer where the file ends.
+/// So many in a row; fewer if the file ends.
 fn read<T: Pod + Copy>(content: &dyn Bytes, at: u64, count: u64) -> Result<Vec<T>, String> {
     let size = size_of::<T>();
     let length = usize::try_from(count).unwrap_or(usize::MAX).saturating_mul(size);

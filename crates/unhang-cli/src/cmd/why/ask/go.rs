@@ -67,8 +67,8 @@ struct Poll<'a> {
     goroutines: &'a Goroutines<'a>,
     http: Http<'a>,
     layout: Layout,
-    /// How many goroutines could own a connection: counted once for all of them. Whoever has one
-    /// that is older than this look was there when it was counted.
+    /// How many goroutines could own a connection: counted once for all of them. A goroutine
+    /// with one that is older than this look was there when they were counted.
     owners: Cell<Option<usize>>,
 }
 
@@ -87,7 +87,7 @@ impl Poll<'_> {
             ABOUT_TO_WAIT => return Err("a goroutine is about to read".to_owned()),
             goroutine => self.waiting(Address(goroutine), fd)?,
         };
-        // Who has come or gone meanwhile was perhaps seen half here and half there.
+        // A goroutine that has come or gone meanwhile was perhaps seen half here and half there.
         match waits()? {
             after if after == before => Ok(reader),
             _ => Err("its goroutines are running".to_owned()),

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Location {
     pub(crate) language: String,
-    /// The kernel's number of the thread; None where only one runs scripts.
+    /// The kernel's number of the thread; None if only one runs scripts.
     pub(crate) thread: Option<u32>,
     /// Of the innermost call in the user's own code; if there is none, of the innermost.
     pub(crate) file: String,

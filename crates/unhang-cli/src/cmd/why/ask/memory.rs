@@ -144,7 +144,7 @@ impl Memory {
         self.pointer(at)?.ok_or_else(|| format!("the pointer at {at} leads nowhere"))
     }
 
-    /// So many bytes, or fewer where the memory behind them is not there.
+    /// So many bytes, or fewer if the memory behind them is not there.
     pub(super) fn up_to(&self, at: Address, limit: usize) -> Result<Vec<u8>, String> {
         let mut bytes = vec![0; limit.min(LARGEST_READ)];
         self.charge(bytes.len())?;
@@ -316,7 +316,7 @@ mod tests {
     }
 
     #[test]
-    fn who_is_gone_is_said_to_be() {
+    fn a_process_that_is_gone_is_said_to_be() {
         let mut child = std::process::Command::new("true").spawn().unwrap();
         child.wait().unwrap();
         assert!(Memory::open(child.id()).err().unwrap().contains("is gone"));

@@ -13,7 +13,7 @@ use layout::{
     CLASS_NAME, CURRENT_EXECUTE_DATA, Layout, execute_data, function, op, request, string, value,
 };
 
-/// A script calls itself some hundred deep where it works on trees; a headline is found near the top.
+/// A script calls itself some hundred deep if it works on trees; a headline is found near the top.
 const MOST_FRAMES: usize = 128;
 /// The longest path that Linux knows.
 const LONGEST_PATH: u64 = 4096;
@@ -168,7 +168,7 @@ impl Php<'_> {
         (!method.is_empty()).then(|| escape::name(format!("{method} {path}").as_bytes()))
     }
 
-    /// `None` where the instruction is not the function's own. PHP notes it before whatever may
+    /// `None` if the instruction is not the function's own. PHP notes it before whatever may
     /// wait or fail, but a loop of plain arithmetic has perhaps noted nothing yet.
     fn line(&self, frame: Address, function: Address) -> Result<Option<u32>, String> {
         let opcodes = self.memory.follow(function + self.layout.opcodes)?;

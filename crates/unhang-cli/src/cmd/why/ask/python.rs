@@ -213,7 +213,7 @@ impl Python<'_> {
     }
 }
 
-/// Not what somebody looks for who asks where his program hangs: an installed package, Python's own
+/// Not what a user looks for whose program hangs: an installed package, Python's own
 /// modules, and the script that only starts one, as `bin/gunicorn`.
 fn is_library(path: &str) -> bool {
     let mut folders: Vec<&str> = path.split('/').collect();

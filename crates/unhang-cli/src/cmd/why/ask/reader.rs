@@ -1,10 +1,10 @@
-//! Who reads a descriptor.
+//! What reads a descriptor.
 
 use serde::{Deserialize, Serialize};
 
 use super::location::Location;
 
-/// Who reads a descriptor of a Go program.
+/// What reads a descriptor of a Go program.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) enum Reader {
     /// This goroutine waits until there is something to read. Its functions, innermost first; how
@@ -22,7 +22,7 @@ pub(crate) enum Reader {
         /// How many goroutines could own it nevertheless. Not counted are the runtime's own, and
         /// those (the main one too) that wait in accept or for ever in `select {}`. So with 0 there
         /// is no goroutine left that would read or close it; a timer (`time.AfterFunc`), the
-        /// garbage collector, or whoever accepts the next connection still might.
+        /// garbage collector, or a goroutine that accepts the next connection still might.
         handlers: usize,
     },
 }

@@ -19,7 +19,7 @@ use waits::{ServerReport, Wait};
 
 /// What the name of a control socket has more than the server's.
 const CONTROL: &[u8] = b".ctl";
-/// For one server: it takes a fraction of a millisecond, and whoever asks is not to be kept.
+/// For one server: it takes a fraction of a millisecond, and the user is not to be kept.
 const PATIENCE: Duration = Duration::from_millis(300);
 /// For all of them together.
 const PATIENCE_FOR_ALL: Duration = Duration::from_secs(1);
@@ -44,8 +44,8 @@ pub(crate) fn ask_servers(facts: &mut Facts, target: &Target, helper: &Helper) {
     facts.details.reports = reports;
 }
 
-/// The socket that a server may be asked at, and the process that holds both. None where there is
-/// none, where it is another's, where two servers share them while one replaces the other, and where
+/// The socket that a server may be asked at, and the process that holds both. None if there is
+/// none, if it is another's, if two servers share them while one replaces the other, and if
 /// the server would not answer us, or cannot.
 fn control_of<'a>(
     facts: &Facts,

@@ -26,7 +26,7 @@ impl Ended {
         self.0.id()
     }
 
-    /// Its standard output, where that is piped.
+    /// Its standard output, if that is piped.
     pub(crate) fn output(&mut self) -> ChildStdout {
         self.0.stdout.take().unwrap()
     }
@@ -34,7 +34,7 @@ impl Ended {
 
 impl Drop for Ended {
     fn drop(&mut self) {
-        // Both fail only where it has ended already.
+        // Both fail only if it has ended already.
         let _ = kill_process_group(Pid::from_child(&self.0), Signal::KILL);
         let _ = self.0.wait();
     }

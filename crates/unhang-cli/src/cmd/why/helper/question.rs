@@ -22,7 +22,7 @@ pub(crate) enum Question {
     PathState { pid: u32, name: Vec<u8>, bound: FileId },
     /// Where its scripts are: `Result<Vec<Location>, String>`.
     Locations { pid: u32, show_data: bool },
-    /// Who reads these descriptors of a Go program, each with what its epoll has for it:
+    /// What reads these descriptors of a Go program, each with what its epoll has for it:
     /// `Result<Option<Vec<Result<Reader, String>>>, String>`.
     Readers { pid: u32, registered: Vec<(u32, u64)>, millis: u64 },
     /// What a server of ours answers at its control socket: `Option<Vec<u8>>`.

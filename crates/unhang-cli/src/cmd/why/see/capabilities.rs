@@ -8,17 +8,17 @@ use crate::cmd::why::facts::Visibility;
 const ENOUGH: &str = "run it as root, or with the capabilities CAP_SYS_PTRACE and CAP_DAC_READ_SEARCH, or as the \
      user of the processes in question";
 
-/// What to do to see more, where that is known.
+/// What to do to see more, if that is known.
 pub(crate) fn cure(visibility: &Visibility) -> Option<String> {
     if visibility.uid != 0 {
         return Some(ENOUGH.to_owned());
     }
-    // Who is root already is not told to become it.
+    // A user that is root already is not told to become it.
     let lacks = visibility.lacks.join(" and ");
     (!lacks.is_empty()).then(|| format!("run it with {lacks}, which root lacks here"))
 }
 
-/// The capabilities that we lack of those that it takes; of other namespaces only where there are
+/// The capabilities that we lack of those that it takes; of other namespaces only if there are
 /// such that could not be looked into.
 pub(crate) fn lacking(has_hidden_namespaces: bool) -> Vec<&'static str> {
     let status = fs::read_to_string("/proc/self/status").unwrap_or_default();

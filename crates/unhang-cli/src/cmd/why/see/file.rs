@@ -127,7 +127,7 @@ mod tests {
     use std::os::unix::net::{UnixDatagram, UnixListener};
 
     #[test]
-    fn who_has_a_file_bound_is_told_without_his_noticing() {
+    fn the_holder_of_a_bound_file_is_told_without_noticing() {
         let directory = tempfile::tempdir().unwrap();
         let path = |name| directory.path().join(name);
         let listener = UnixListener::bind(path("stream")).unwrap();

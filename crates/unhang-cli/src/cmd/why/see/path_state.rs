@@ -22,7 +22,7 @@ pub(crate) enum PathState {
 }
 
 impl PathState {
-    /// None where the listener's own view of the files may not be seen, or is not known: it may have
+    /// None if the listener's own view of the files may not be seen, or is not known: it may have
     /// left the directory that it gave a relative name in.
     pub(crate) fn of(pid: u32, name: &[u8], bound: FileId) -> Option<Self> {
         if file_id::leads_to(pid, name, bound) {

@@ -77,7 +77,7 @@ pub(crate) fn sockets(pid: u32) -> io::Result<Vec<(u32, u32)>> {
     Ok(links(pid)?.sockets)
 }
 
-/// Yama's setting, where the kernel has it: above 0, a user may not look into what he did not start.
+/// Yama's setting, if the kernel has it: above 0, a user may not look into processes of others' making.
 pub(crate) fn is_restricted() -> bool {
     let scope = fs::read_to_string("/proc/sys/kernel/yama/ptrace_scope").unwrap_or_default();
     scope.trim().parse().is_ok_and(|scope: u32| scope > 0)
@@ -115,7 +115,7 @@ pub(crate) fn is_kernel_thread(pid: u32) -> bool {
     thread::Stat::parse(&stat).is_some_and(|stat| stat.flags & PF_KTHREAD != 0)
 }
 
-/// All of one process; None where it has ended.
+/// All of one process; None if it has ended.
 pub(crate) fn read(pid: u32, clock: &mut Clock, helper: &Helper) -> Option<Process> {
     if helper.deadline().is_over() {
         helper.pass_over(pid);
@@ -173,7 +173,7 @@ fn uid(status: &str) -> Option<u32> {
     line.split_ascii_whitespace().nth(1)?.parse().ok()
 }
 
-/// The soft and the hard limit of descriptors; None where there is none.
+/// The soft and the hard limit of descriptors; None if there is none.
 fn limits(limits: &str) -> (Option<u64>, Option<u64>) {
     let line = limits.lines().find_map(|line| line.strip_prefix("Max open files"));
     let mut columns = line.unwrap_or_default().split_ascii_whitespace();
@@ -188,7 +188,7 @@ mod tests {
     use super::*;
     use crate::cmd::why::deadline::Deadline;
 
-    /// Regression: where /proc hides processes, ends that they hold were said to be with nobody.
+    /// Regression: if /proc hides processes, ends that they hold were said to be with nobody.
     #[test]
     fn a_mount_of_proc_that_hides_processes_is_told_by_its_options() {
         let mounts = |options: &str| {

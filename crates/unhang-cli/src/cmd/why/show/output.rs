@@ -1,4 +1,4 @@
-//! What is said to whoever asked. That it cannot be said is no reason to panic, nor to be silent.
+//! What the user is told. If it cannot be written, that is no reason to panic, nor to be silent.
 
 use std::fmt::Display;
 use std::io;

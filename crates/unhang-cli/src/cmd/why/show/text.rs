@@ -213,7 +213,7 @@ impl<'a> Text<'a> {
     }
 }
 
-/// Whether they differ only in who is concerned.
+/// Whether they differ only in the processes concerned.
 fn is_alike(one: &Verdict, other: &Verdict) -> bool {
     one.code == other.code
         && one.certainty == other.certainty

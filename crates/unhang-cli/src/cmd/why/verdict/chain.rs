@@ -1,4 +1,4 @@
-//! Who waits for whom, to the end: a server that is held up by another, and that one by a third.
+//! Which process waits for which, to the end: a server that is held up by another, and that one by a third.
 
 use super::cause::{self, Cause};
 use super::finding::Evidence;

@@ -87,12 +87,12 @@ fn by_path(facts: &Facts, file: &SocketFile) -> Option<Verdict> {
     }
 }
 
-/// Whoever made the file chose it, and is not to write to our terminal with that.
+/// The maker of the file chose it, and is not to write to our terminal with that.
 fn name(file: &SocketFile) -> String {
     name_of(file.path.as_os_str().as_encoded_bytes())
 }
 
-/// It is a socket: who has it bound, if not as one would expect?
+/// It is a socket: which process has it bound, if not as one would expect?
 fn bound(facts: &Facts, file: &SocketFile) -> Option<Verdict> {
     let path = name(file);
     let here = |socket: &&Socket| socket.file.is_some() && socket.file == file.id();
@@ -143,14 +143,14 @@ fn datagram(path: &str) -> Verdict {
         .fix("client and server must agree: SOCK_STREAM or SOCK_DGRAM")
 }
 
-/// None where the listener's type is that of a stream.
+/// None if the listener's type is that of a stream.
 fn packets_at(facts: &Facts, path: &str, listener: &Socket) -> Option<Verdict> {
     if listener.kind != Kind::SeqPacket {
         return None;
     }
     let headline =
         format!("{path} is a socket of sequenced packets: a stream client cannot connect to it");
-    // Who is connected has the right type.
+    // A connected client has the right type.
     let is_client = |end: &Socket| facts.is_accepted(end) && is_same_address(listener, end);
     let is_in_use = listener.unread > 0 || facts.sockets.values().any(is_client);
     let verdict = Verdict::new(Code::OtherType, Certainty::Certain, headline)

@@ -1,4 +1,4 @@
-//! A finding: its code, how sure it is, whom it concerns, what it rests on, and what cures it.
+//! A finding: its code, how sure it is, which processes it concerns, what it rests on, and what cures it.
 
 use std::time::Duration;
 
@@ -73,7 +73,7 @@ pub(crate) struct Verdict {
     /// Somebody waits in vain, or would: this alone makes the exit code 1.
     pub(crate) is_fault: bool,
     pub(crate) headline: String,
-    /// What exactly is certain, where that is not the whole headline.
+    /// What exactly is certain, if that is not the whole headline.
     pub(crate) doubt: Option<String>,
     /// Nobody has waited for long yet: another look tells whether somebody does.
     pub(crate) is_young: bool,
@@ -146,7 +146,7 @@ impl Verdict {
         self
     }
 
-    /// How long somebody has waited, by the one who has waited longest.
+    /// The longest wait that it concerns.
     pub(crate) fn since(&self) -> Option<Duration> {
         let ends = self.clients.iter().chain(&self.server);
         let seen = ends.filter(|end| end.waits.is_some()).filter_map(|end| end.since).max();

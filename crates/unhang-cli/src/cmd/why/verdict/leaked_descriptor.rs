@@ -1,4 +1,4 @@
-//! The server's end is open, but not with whoever accepted it: another program, or a child of the same
+//! The server's end is open, but not with the process that accepted it: another program, or a child of the same
 //! one, inherited the descriptor.
 
 use super::code::Code;
@@ -18,7 +18,7 @@ pub(super) fn leaked(facts: &Facts, server: &Endpoint<'_>) -> Option<Verdict> {
 /// Standard input, output and error are given to a program on purpose.
 const GIVEN: u32 = 2;
 
-/// A service manager, the system's or a user's own: it keeps a service's listener, and where it accepts
+/// A service manager, the system's or a user's own: it keeps a service's listener, and if it accepts
 /// for the service (`Accept=yes`), hands over what it accepted.
 fn is_manager(process: &Process) -> bool {
     process.pid == 1 || process.name == "systemd"
@@ -86,7 +86,7 @@ fn verdict(certainty: Certainty, owner: &str, server: &Endpoint<'_>) -> Verdict 
 }
 
 /// The parent that all holders have the connection from: it has the listener, and this end no more.
-/// Where they could have accepted it themselves, only if it is the parent who accepts.
+/// If they could have accepted it themselves, only if it is the parent that accepts.
 pub(super) fn giver<'a>(facts: &'a Facts, server: &Endpoint<'_>) -> Option<&'a Process> {
     let listener = facts.listener_of(server.socket)?.inode;
     let (first, _) = server.holders.first()?;

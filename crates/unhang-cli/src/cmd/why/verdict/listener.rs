@@ -17,7 +17,7 @@ use crate::sock_diag::{LEFT, Socket};
 pub(super) fn judge(facts: &Facts, target: &Target, listener: &Socket) -> Vec<Verdict> {
     let endpoint = Endpoint::of(facts, listener);
     let mut verdicts = Vec::new();
-    // Who asks by path asks about the file that is there now.
+    // A user that asks by path asks about the file that is there now.
     if !matches!(target, Target::File(_)) {
         verdicts.extend(path_state(facts, &endpoint, false));
     }

@@ -1,4 +1,4 @@
-//! A server of our own says what it waits for. Nobody who waits there does so for ever: it ends each
+//! A server of our own says what it waits for. No client waits there for ever: it ends each
 //! wait by itself, and the verdict says when.
 
 use super::cause::{self, Cause};

@@ -178,7 +178,7 @@ fn a_reader_of_a_known_length_and_a_proxy_wait_for_no_delimiter() {
     }
 }
 
-/// Regression: everybody who waits on purpose was said to hang, with certainty: a subscriber, a blocked
+/// Regression: each client that waits on purpose was said to hang, with certainty: a subscriber, a blocked
 /// pop, an X client, a bus monitor.
 #[test]
 fn both_wait_on_purpose_unless_the_client_has_half_closed() {
@@ -210,7 +210,7 @@ fn while_both_ends_run_nothing_is_said_of_their_connection() {
     says(&asleep, Code::ReplyUnread, Certainty::Certain, true);
 }
 
-/// Regression: who had just come was counted among those that nobody let in.
+/// Regression: a client that had just come was counted among those that nobody let in.
 #[test]
 fn clients_that_came_after_the_first_sample_are_not_left_waiting() {
     let queued = |first| {
@@ -396,7 +396,7 @@ fn what_may_not_be_seen_is_never_called_idle() {
     unseen(&World::asked().thread(SERVER_PID, Call::Ring));
 }
 
-/// Regression: where /proc hides processes, an end that one of them held was said to be with nobody, with
+/// Regression: if /proc hides processes, an end that one of them held was said to be with nobody, with
 /// certainty, or all was well.
 #[test]
 fn an_end_without_an_owner_is_hidden_where_proc_is_partial() {
@@ -448,7 +448,7 @@ fn a_process_that_may_not_be_looked_into_is_not_called_well() {
 }
 
 #[test]
-fn unread_bytes_are_a_fact_whoever_looks() {
+fn unread_bytes_are_a_fact_for_every_user() {
     let world = || World::new().hidden(CLIENT).hidden(SERVER);
     for end in [SERVER, CLIENT] {
         let verdicts = judge(&world().unread(end, 8).0, &Target::All);

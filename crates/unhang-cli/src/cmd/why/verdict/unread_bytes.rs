@@ -9,7 +9,7 @@ use crate::cmd::why::facts::Activity;
 /// At least one of the two ends has unread bytes.
 pub(super) fn judge(server: &Endpoint<'_>, client: &Endpoint<'_>) -> Option<Verdict> {
     let (to_server, to_client) = (server.socket.unread, client.socket.unread);
-    // Somebody who reads or writes this very connection woke meanwhile: it is alive.
+    // A thread that reads or writes this very connection woke meanwhile: it is alive.
     let users = [server, client].map(|end| end.readers.iter().chain(&end.writers));
     if users.into_iter().flatten().any(|one| one.activity != Activity::Still) {
         return None;

@@ -1,4 +1,4 @@
-//! Both queues are empty, and the client waits: for whom?
+//! Both queues are empty, and the client waits: for which process?
 
 use super::code::Code;
 use super::finding::{Certainty, Verdict};
@@ -49,7 +49,7 @@ fn inode(end: &Endpoint<'_>) -> u32 {
 }
 
 /// A loop would wake if the client spoke. Whether that means that the program waits for it is for
-/// the runtime under it to say, where there is one.
+/// the runtime under it to say, if there is one.
 fn watched(facts: &Facts, server: &Endpoint<'_>, need: Need, one: Loop<'_>) -> Option<Verdict> {
     match facts.details.readers.get(&inode(server)) {
         Some(Ok(Some(Reader::Waiting { goroutine, frames, .. }))) => {

@@ -22,7 +22,7 @@ pub(super) mod source {
     pub(crate) const FILE: &str = "stat()";
     pub(crate) const PROBE: &str = "connect() by a datagram socket";
     pub(crate) const PEER: &str = "getpeername() on a borrowed descriptor";
-    /// Where a server of ours tells whom it waits for.
+    /// Where a server of ours tells what it waits for.
     pub(crate) const CONTROL: &str = "PATH.ctl";
     pub(crate) const GO: &str = "/proc/PID/mem (Go)";
 }
@@ -55,7 +55,7 @@ pub(crate) fn age(time: Duration) -> String {
     }
 }
 
-/// ` for 12s`, where that is known.
+/// ` for 12s`, if that is known.
 pub(super) fn lasting(since: Option<Duration>) -> String {
     since.map_or(String::new(), |since| format!(" for {}", age(since)))
 }

@@ -192,7 +192,7 @@ impl<'a> Functions<'a> {
         let about = self.table + u64::from(self.memory.u32(self.index + low * 8 + 4)?);
         let name = self.names + u64::from(self.memory.u32(about + 4)?);
         let entry = self.entry(low)?;
-        // The function itself is known even where these are not.
+        // The function itself is known even if these are not.
         let inlined = self.inlined.as_ref().map(|inlined| inlined.at(about, entry, pc));
         let inlined = inlined.and_then(Result::ok).unwrap_or_default();
         let name = self.memory.c_string(name, LONGEST_NAME)?;

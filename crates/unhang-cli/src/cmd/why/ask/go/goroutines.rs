@@ -283,7 +283,7 @@ impl<'a> Goroutines<'a> {
     }
 }
 
-/// Eight bytes at the offset; zero where there are none.
+/// Eight bytes at the offset; zero if there are none.
 pub(super) fn word(bytes: &[u8], at: usize) -> u64 {
     bytes
         .get(at..)

@@ -22,7 +22,7 @@ pub(super) struct Layout {
     pub(super) inlining: Option<Inlining>,
 }
 
-/// Where the table of functions has those that the compiler put into others. `None` where that is
+/// Where the table of functions has those that the compiler put into others. `None` if that is
 /// not known: then they are left out.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct Inlining {

@@ -137,7 +137,7 @@ fn epoll_data(pid: u32, fd: u32) -> Option<u64> {
 }
 
 #[test]
-fn a_forgotten_connection_has_no_reader_and_nobody_who_could_own_it() {
+fn a_forgotten_connection_has_no_reader_and_no_goroutine_that_could_own_it() {
     for program in servers() {
         for mode in ["main accepts", "main selects"] {
             let mut server = Server::start(program, mode);
@@ -148,7 +148,7 @@ fn a_forgotten_connection_has_no_reader_and_nobody_who_could_own_it() {
 }
 
 #[test]
-fn who_reads_to_the_end_or_to_a_delimiter_is_named() {
+fn a_reader_to_the_end_or_to_a_delimiter_is_named() {
     for program in servers() {
         let mut server = Server::start(program, "main accepts");
         let (_client, to_end) = server.connect(b"a");
@@ -180,7 +180,7 @@ fn functions_that_the_compiler_put_into_others_are_named() {
 }
 
 #[test]
-fn who_is_blocked_elsewhere_could_own_it() {
+fn a_goroutine_blocked_elsewhere_could_own_it() {
     for program in servers() {
         for mode in ["main accepts", "main handles"] {
             let mut server = Server::start(program, mode);

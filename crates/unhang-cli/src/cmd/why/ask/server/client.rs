@@ -23,8 +23,8 @@ const ASK: &[u8] = b"unhang in-flight 1\n";
 /// More than the lines of some ten thousand connections.
 const LONGEST: usize = 1 << 20;
 
-/// The bytes that come until the end. None: nobody answered in time, or who answers is not to be
-/// told.
+/// The bytes that come until the end. None: no answer came in time, or the process that answers may not
+/// be told.
 pub(crate) fn ask(control: &Control, server: u32, until: Instant) -> Option<Vec<u8>> {
     let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
     let socket = net::socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None).ok()?;

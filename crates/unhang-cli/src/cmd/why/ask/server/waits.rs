@@ -1,4 +1,4 @@
-//! What a server answers that is asked whom it waits for. Pure bytes, and all or nothing: an answer
+//! A server's answer to the question what it waits for. Pure bytes, and all or nothing: an answer
 //! with anything odd in it is not known.
 
 use std::time::Duration;
@@ -112,7 +112,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_answer_says_where_a_request_ends_and_who_is_waited_for() {
+    fn an_answer_says_where_a_request_ends_and_what_is_waited_for() {
         let ms = Duration::from_millis;
         let answer = parse(b"until newline\n7 request 4100 5900\n12 blocked 20 0\n").unwrap();
         assert_eq!(answer.until, Until::Newline);

@@ -17,7 +17,7 @@ pub(crate) enum Call {
     Accept(u32),
     /// And the address it gave: a path, or NUL and an abstract name.
     Connect(u32, Option<Vec<u8>>),
-    /// `poll` and `select`: what it watches; None where its memory could not be read.
+    /// `poll` and `select`: what it watches; None if its memory could not be read.
     Poll(Option<Vec<Watch>>),
     /// `epoll_wait` on this instance.
     Epoll(u32),
@@ -43,12 +43,12 @@ pub(crate) struct Watch {
 
 /// A process's memory, or whatever stands for it in a test.
 pub(crate) trait Memory {
-    /// None where it cannot be read in full.
+    /// None if it cannot be read in full.
     fn read(&self, address: u64, length: usize) -> Option<Vec<u8>>;
 }
 
 /// Reads the line `NUMBER 0xARGUMENT… 0xSP 0xPC`, `-1 0xSP 0xPC` or `running`. `sleeps_in` names the
-/// kernel function that it sleeps in, where the line alone does not tell.
+/// kernel function that it sleeps in, if the line alone does not tell.
 pub(crate) fn parse(line: &str, sleeps_in: impl Fn() -> String, memory: &impl Memory) -> Call {
     let Some((number, arguments)) = numbers(line) else { return Call::None };
     let Some(call) = Sysno::new(number) else { return Call::Other("a system call") };

@@ -47,7 +47,7 @@ impl Registration {
     }
 
     /// Readable and writable, edge-triggered: how the event loops under Go and Rust's async
-    /// programs register everything once. It tells nothing of who wants to read.
+    /// programs register everything once. It does not tell which thread wants to read.
     pub(crate) fn is_of_a_runtime(self) -> bool {
         self.reads() && self.writes() && self.is_edge_triggered()
     }
@@ -62,7 +62,7 @@ impl Registration {
 }
 
 impl Epoll {
-    /// None where it is closed already.
+    /// None if it is closed already.
     pub(crate) fn read(pid: u32, fd: u32) -> Option<Self> {
         let info = fs::read_to_string(format!("/proc/{pid}/fdinfo/{fd}")).ok()?;
         Some(Self::new(fd, parse(&info)))
@@ -75,7 +75,7 @@ impl Epoll {
 
     /// The first two sockets it watches that are conversations with others, which `is_one` tells.
     /// Whether it watches any but a certain one is asked for each: looking through all of them each
-    /// time took half a minute where there were many.
+    /// time took half a minute if there were many.
     pub(crate) fn conversations(&self, is_one: impl Fn(u32) -> bool) -> &[u32] {
         let inodes = self.watched.iter().filter_map(|one| u32::try_from(one.inode).ok());
         self.conversations.get_or_init(|| {

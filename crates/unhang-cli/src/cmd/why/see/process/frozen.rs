@@ -49,7 +49,7 @@ impl StateFile {
         let is_frozen = text.lines().any(|line| line == state);
         let by = crate::shell::quoted_for_any_shell(&self.group.join(by));
         let cure = by.map(|by| format!("echo {thaw} > {by}"));
-        // Whoever made the group chose its name.
+        // The maker of the group chose its name.
         is_frozen.then(|| (file.to_string_lossy().escape_debug().to_string(), cure))
     }
 }

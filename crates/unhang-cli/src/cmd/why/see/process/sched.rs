@@ -15,7 +15,7 @@ use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity, sched_yield};
 /// What the kernel's scheduler notes of a thread.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub(crate) struct Sched {
-    /// When it last ran, in milliseconds of its CPU's clock. None where the kernel has not noted it, as happens to some threads that were moved.
+    /// When it last ran, in milliseconds of its CPU's clock. None if the kernel has not noted it, as happens to some threads that were moved.
     pub(crate) last_ran: Option<f64>,
     /// How long it has run in all, in milliseconds.
     pub(crate) ran: f64,
@@ -24,7 +24,7 @@ pub(crate) struct Sched {
 }
 
 impl Sched {
-    /// None where the kernel is built without this file, or it does not look as expected.
+    /// None if the kernel is built without this file, or it does not look as expected.
     pub(crate) fn parse(text: &str) -> Option<Self> {
         let value = |name: &str| {
             let mut lines = text.lines().filter_map(|line| line.split_once(':'));
@@ -53,11 +53,11 @@ impl Clock {
         Self { home: sched_getaffinity(None).ok(), read: HashMap::new() }
     }
 
-    /// How long ago something was that a CPU's clock noted. None where that clock cannot be read.
+    /// How long ago something was that a CPU's clock noted. None if that clock cannot be read.
     pub(crate) fn since(&mut self, cpu: usize, noted: f64) -> Option<Duration> {
         let (then, read_at) = (*self.read.entry(cpu).or_insert_with(|| read_on(cpu)))?;
         let ago = (then - noted) / 1_000.0 + read_at.elapsed().as_secs_f64();
-        // A little below zero where it ran just now.
+        // A little below zero if it ran just now.
         Duration::try_from_secs_f64(ago.max(0.0)).ok()
     }
 }
@@ -65,7 +65,7 @@ impl Clock {
 impl Drop for Clock {
     fn drop(&mut self) {
         if let Some(home) = &self.home {
-            // Fails only where those CPUs are gone, and then any other will do.
+            // Fails only if those CPUs are gone, and then any other will do.
             let _ = sched_setaffinity(None, home);
         }
     }
@@ -77,7 +77,7 @@ fn read_on(cpu: usize) -> Option<(f64, Instant)> {
     }
     let mut only = CpuSet::new();
     only.set(cpu);
-    // Refused where a container may not use that CPU: then the age is not known, not wrong.
+    // Refused if a container may not use that CPU: then the age is not known, not wrong.
     sched_setaffinity(None, &only).ok()?;
     // Without it the note may be from the last tick of the timer.
     sched_yield();

@@ -17,7 +17,7 @@ pub(crate) struct Thread {
     /// As `ps` shows it: R runs, S sleeps, D sleeps for a device, T is stopped, Z has ended.
     pub(crate) state: char,
     pub(crate) call: Call,
-    /// What the call's descriptor leads to, where that is not a socket.
+    /// What the call's descriptor leads to, if that is not a socket.
     pub(crate) on: Option<String>,
     /// After how long the call returns by itself.
     pub(crate) timeout: Option<Duration>,

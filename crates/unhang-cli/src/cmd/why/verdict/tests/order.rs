@@ -1,4 +1,4 @@
-//! Who is named, how often, and in which order.
+//! Which processes are named, how often, and in which order.
 
 use super::*;
 
