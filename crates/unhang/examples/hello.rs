@@ -8,7 +8,7 @@ fn main() -> Result<(), Error> {
 
 async fn hello(request: Request) -> Result<String, Fault> {
     match request.text().trim() {
-        "" => Err(Fault::new("whom shall I greet?")),
+        "" => Err(Fault::new("expected a name, got nothing")),
         name => Ok(format!("hello, {name}\n")),
     }
 }
