@@ -74,7 +74,7 @@ fn a_client_that_comes_after_accepting_has_failed_has_all_of_its_own_patience() 
     plan.clients[2].deed = Deed::Never;
     plan.clients[3].arrives = ms(161);
     plan.trouble = Some(Trouble { begins: ms(40), ends: ms(155), error: Errno::MFILE, often: 70 });
-    // One in which the second client is accepted with the spare descriptor, and no other try works.
+    // One in which the second client is accepted with the reserve descriptor, and no other try works.
     plan.seed = 17;
     holds(plan);
 }

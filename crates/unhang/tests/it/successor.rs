@@ -1,4 +1,4 @@
-//! What becomes of a successor whose predecessor does not do its part.
+//! What becomes of a successor whose old server does not do its part.
 
 use std::fs::File;
 use std::io::{BufRead, BufReader, IoSlice, IoSliceMut, Write};
@@ -20,7 +20,7 @@ use unhang::{Bind, ErrorKind, Event, Listener, Phase, Server, Whose};
 use crate::support::{PATIENCE, ask, connect, read_to_end, serve};
 
 /// A server that hands over as it should, and then does what a test wants.
-struct Predecessor {
+struct OldServer {
     folder: TempDir,
     path: PathBuf,
     socket: UnixListener,
@@ -28,7 +28,7 @@ struct Predecessor {
     lock: File,
 }
 
-impl Predecessor {
+impl OldServer {
     fn new() -> Self {
         let folder = TempDir::new().unwrap();
         let path = folder.path().join("s");
@@ -102,24 +102,24 @@ fn a_successor_that_was_too_slow_does_not_serve_beside_its_predecessor() {
 
 #[test]
 fn a_successor_that_is_told_that_the_other_goes_on_takes_nothing_with_it() {
-    let predecessor = Predecessor::new();
-    let (listener, mut stream) = predecessor.hand_over();
+    let old_server = OldServer::new();
+    let (listener, mut stream) = old_server.hand_over();
     stream.write_all(b"it has changed its mind\n").unwrap();
     let (_stop, served) = serve(Server::new(listener));
     let error = served.recv_timeout(PATIENCE).unwrap().unwrap_err();
     assert!(error.to_string().contains("goes on, as it has changed its mind"), "{error}");
     assert_eq!(line(&mut stream), "ready\n");
-    drop(connect(&predecessor.path));
-    assert!(predecessor.socket.accept().is_ok(), "whoever comes is still the old one's");
-    assert!(predecessor.holds_the_lock());
+    drop(connect(&old_server.path));
+    assert!(old_server.socket.accept().is_ok(), "whoever comes is still the old one's");
+    assert!(old_server.holds_the_lock());
 }
 
 #[test]
 fn a_successor_whose_predecessor_has_died_meanwhile_serves() {
-    let predecessor = Predecessor::new();
-    let (listener, stream) = predecessor.hand_over();
+    let old_server = OldServer::new();
+    let (listener, stream) = old_server.hand_over();
     drop(stream);
-    let Predecessor { folder: _folder, path, .. } = predecessor;
+    let OldServer { folder: _folder, path, .. } = old_server;
     let (_stop, _served) = serve(Server::new(listener));
     assert_eq!(ask(&path, "hello"), "hello");
 }
@@ -127,11 +127,11 @@ fn a_successor_whose_predecessor_has_died_meanwhile_serves() {
 /// As one does that is older than the answer.
 #[test]
 fn a_predecessor_that_leaves_without_a_word_is_not_waited_for() {
-    let predecessor = Predecessor::new();
-    let (listener, mut stream) = predecessor.hand_over();
+    let old_server = OldServer::new();
+    let (listener, mut stream) = old_server.hand_over();
     let (_stop, served) = serve(Server::new(listener));
     assert_eq!(line(&mut stream), "ready\n");
-    let mut client = connect(&predecessor.path);
+    let mut client = connect(&old_server.path);
     client.write_all(b"hello").unwrap();
     assert!(served.try_recv().is_err(), "it waits for the answer");
     drop(stream);

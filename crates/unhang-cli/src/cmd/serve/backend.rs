@@ -278,7 +278,7 @@ impl Answers {
 }
 
 impl Backend {
-    /// Lets whoever asks for counters know of what is behind.
+    /// Adds what is behind to the counters.
     pub(super) fn tell_in(&self, metrics: &mut Metrics, notices: &Notices) {
         let counts = Arc::clone(&notices.counts);
         match self.clone() {

@@ -76,7 +76,7 @@ fn a_handler_that_never_ends_has_the_request() {
     for (role, stage_of_it) in [("serve-own-never", "handler"), ("serve-own-blocks", "blocked")] {
         let mut stage = Stage::new(User::Me);
         stage.play(role, "listening");
-        // A request that is there when its client is accepted is handled on the shard, and can block it.
+        // A request that is there when its client is accepted is handled on the worker, and can block it.
         stage.player(0).signal(Signal::STOP);
         stage.play("call", "ready");
         stage.player(0).signal(Signal::CONT);

@@ -1,4 +1,4 @@
-//! What held up others than those who did it: observers, handlers that go on, requests that are kept, the
+//! What held up clients that had no part in it: observers, handlers that go on, requests that are kept, the
 //! end of the process.
 
 use std::io::{Read, Write};
