@@ -107,6 +107,10 @@ impl Case {
             let Some(connection) = &mut self.connection else { return };
             match connection.step(&self.config, clock::now()) {
                 Next::Wait(_) => {
+                    if !connection.is_handled() {
+                        // Its client was told that there is no answer: the handler's goes nowhere.
+                        self.asked = None;
+                    }
                     assert!(connection.due(&self.config) > clock::now(), "it waits for nothing");
                     return;
                 }

@@ -298,6 +298,12 @@ impl<S: Stream> Connection<S> {
         self.rests
     }
 
+    /// Whether it waits for a handler's answer.
+    #[cfg(fuzzing)]
+    pub(crate) fn is_handled(&self) -> bool {
+        self.stage == Stage::Handler
+    }
+
     /// Lends its place to others while it rests.
     pub(crate) fn lends_place(&mut self) {
         if let Some(place) = &mut self.place {
