@@ -342,8 +342,9 @@ fn why_does_not_call_a_fronted_server_dead() {
         let output = why.arg("why").arg(&fronted.served.place.socket).output().unwrap();
         let told = String::from_utf8(output.stdout).unwrap();
         assert!(!told.contains("DEAD") && !told.contains("end the old server"), "{told}");
-        // It says so of the handler that waits for the server behind.
-        told.contains("handler_blocked").then_some(())
+        // It names the server behind, which the handler waits for.
+        let names_it = told.contains(&*fronted.behind.to_string_lossy());
+        (told.contains("handler_waits_backend") && names_it).then_some(())
     });
     client.kill().unwrap();
     client.wait().unwrap();

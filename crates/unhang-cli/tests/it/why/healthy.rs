@@ -13,7 +13,9 @@ fn no_alarm(client: &str) {
     for run in 0..RUNS {
         let (exit, object) = look(&stage, &[&stage.place.socket]);
         assert_eq!(codes(&object), [("ok", "certain")], "run {run}: {object:#}");
-        assert_eq!(exit, 0);
+        // A machine that is busy enough keeps a part of it from being looked at, which is told.
+        let whole = object["not_looked_at"].as_array().is_none_or(Vec::is_empty);
+        assert_eq!(exit, if whole { 0 } else { 3 }, "run {run}: {object:#}");
     }
 }
 
