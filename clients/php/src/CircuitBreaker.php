@@ -30,8 +30,8 @@ final class CircuitBreaker implements ClientInterface
      * @param int               $failures in a row; one may be bad luck, and at five that is unlikely
      * @param float             $openFor  seconds without a call. A server is back within some seconds of its restart,
      *                                    and one worker that waits for a timeout each five seconds is no burden
-     * @param CircuitStore|null $store    which processes share the knowledge: null for all workers of the pool if APCu is there,
-     *                                    else this process alone (with php-fpm that is this one request)
+     * @param CircuitStore|null $store    which processes share the knowledge: null for all workers of the pool if APCu
+     *                                    is there, else this process alone (with php-fpm that is this one request)
      *
      * @throws InvalidArgumentException
      */
