@@ -451,11 +451,7 @@ impl<S: Stream> Connection<S> {
             return None;
         }
         if self.wire.stays_open() {
-            let ended = self.outcome();
-            let peer = self.peer_of(&ended, config);
-            let told = self.exchange(ended, peer, now);
-            self.await_request(config, now);
-            return Some(Next::Told(told));
+            return Some(Next::Told(self.end_exchange(config, now)));
         }
         if !self.input_follows() || !self.stream.half_close() {
             let ended = self.outcome();
@@ -463,6 +459,15 @@ impl<S: Stream> Connection<S> {
         }
         self.enter(Stage::Close, config.limits.linger, now);
         None
+    }
+
+    /// An exchange is over, and its connection is kept.
+    fn end_exchange(&mut self, config: &Config, now: Instant) -> Exchange {
+        let ended = self.outcome();
+        let peer = self.peer_of(&ended, config);
+        let exchange = self.exchange(ended, peer, now);
+        self.await_request(config, now);
+        exchange
     }
 
     /// The next request may begin.

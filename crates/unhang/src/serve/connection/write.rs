@@ -358,11 +358,8 @@ impl<S: Stream> Connection<S> {
         outgoing.head.extend_from_slice(&tail);
         let length = outgoing.head.len();
         self.bytes_out = length - std::mem::replace(&mut outgoing.earlier, length);
-        let ended = self.outcome();
-        let peer = self.peer_of(&ended, config);
-        let exchange = self.exchange(ended, peer, now);
+        let exchange = self.end_exchange(config, now);
         self.outgoing().gathered.push_back(exchange);
-        self.await_request(config, now);
         true
     }
 
