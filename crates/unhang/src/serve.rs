@@ -5,7 +5,9 @@
 //! [`watchdog`] keeps every deadline.
 
 pub(crate) mod admission;
+pub(crate) mod alarm;
 pub(crate) mod budget;
+pub(crate) mod caught;
 pub(crate) mod config;
 pub(crate) mod connection;
 pub(crate) mod door;
@@ -18,22 +20,22 @@ pub(crate) mod watchdog;
 pub(crate) mod worker;
 
 use std::future::poll_fn;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 use std::task::{Context, Poll, Wake, Waker};
-use std::time::Instant;
 
 use crate::event::{Cause, Ended, Event, Exchange, Scarce};
 use crate::handler::{Fault, Handler, Reply, Request};
 use admission::{Admission, Client, Place};
+use alarm::Alarm;
+use caught::caught;
 use config::Config;
-use connection::{Connection, Interest, Next};
+use connection::{Connection, Next};
 use door::{Door, Keeper};
 use events::Events;
 use parked::Parked;
-use stream::Stream;
+use stream::{Interest, Stream};
 use system::{Poller, System};
 
 pub(crate) struct Service<H, Y: System> {
@@ -46,15 +48,6 @@ pub(crate) struct Service<H, Y: System> {
     pub(crate) parked: Vec<Parked<Y>>,
     pub(crate) events: Option<Arc<Events>>,
     pub(crate) alarm: Alarm,
-}
-
-/// When the watchdog looks next, unless it is woken.
-pub(crate) struct Alarm {
-    base: Instant,
-    /// In nanoseconds from `base`.
-    next: AtomicU64,
-    /// Whether the watchdog looks after the workers, as at least one is at work.
-    attends: AtomicBool,
 }
 
 type Answer = Pin<Box<dyn Future<Output = Result<Reply, Fault>> + Send>>;
@@ -310,9 +303,7 @@ impl<H: Handler, Y: System> Service<H, Y> {
     fn goes_to_work(&self, index: usize) {
         self.parked[index].goes_to_work();
         // One of the two sees the other's store: no worker is at work unseen.
-        if !self.alarm.attends.load(Ordering::SeqCst)
-            && !self.alarm.attends.swap(true, Ordering::SeqCst)
-        {
+        if self.alarm.is_wanted() {
             self.wake_watchdog();
         }
     }
@@ -339,43 +330,6 @@ impl<H: Handler, Y: System> Service<H, Y> {
     pub(crate) fn lines(&self) -> String {
         let now = self.system.now();
         self.parked.iter().map(|parked| parked.lines(&self.config, now)).collect()
-    }
-}
-
-impl Alarm {
-    pub(crate) fn new(base: Instant) -> Self {
-        Self { base, next: AtomicU64::new(0), attends: AtomicBool::new(false) }
-    }
-
-    fn stamp(&self, at: Instant) -> u64 {
-        let since = at.saturating_duration_since(self.base).as_nanos();
-        u64::try_from(since).unwrap_or(u64::MAX)
-    }
-
-    /// The watchdog does not look after the workers: one that goes to work has to wake it.
-    pub(crate) fn looks_away(&self) {
-        self.attends.store(false, Ordering::SeqCst);
-    }
-
-    /// It does.
-    pub(crate) fn looks(&self) {
-        self.attends.store(true, Ordering::SeqCst);
-    }
-
-    /// The watchdog is awake: it need not be woken.
-    pub(crate) fn awake(&self) {
-        self.next.store(0, Ordering::SeqCst);
-    }
-
-    /// The watchdog looks again then.
-    pub(crate) fn set(&self, next: Option<Instant>) {
-        self.next.store(next.map_or(u64::MAX, |next| self.stamp(next)), Ordering::SeqCst);
-    }
-
-    /// Whether the watchdog would look too late for this; then it is to be woken, once.
-    fn is_later_than(&self, due: Instant) -> bool {
-        let due = self.stamp(due);
-        self.next.fetch_min(due, Ordering::SeqCst) > due
     }
 }
 
@@ -425,18 +379,4 @@ impl<H: Handler, Y: System> Wake for Resume<H, Y> {
 fn poll_caught(answer: &mut Answer, cx: &mut Context<'_>) -> Poll<Result<Reply, Fault>> {
     caught(|| answer.as_mut().poll(cx))
         .unwrap_or_else(|message| Poll::Ready(Err(Fault::panicked(message))))
-}
-
-/// Runs what is not ours, on a thread that others depend on. If it panics: with what `panic!` was given,
-/// a `&str` or a `String`, unless it was `panic_any`.
-pub(crate) fn caught<T>(call: impl FnOnce() -> T) -> Result<T, String> {
-    catch_unwind(AssertUnwindSafe(call)).map_err(|panic| {
-        let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
-        let text = text.or_else(|| panic.downcast_ref::<String>().cloned());
-        // It is not ours either, and may panic as it is dropped.
-        if let Err(another) = catch_unwind(AssertUnwindSafe(|| drop(panic))) {
-            std::mem::forget(another);
-        }
-        text.unwrap_or_else(|| "no message".into())
-    })
 }

@@ -4,23 +4,27 @@
 //! is up, and then says what is missing and until when. No stage can outlast its deadline or the server's
 //! drain, and every way out closes the connection.
 
+mod answer;
+mod close;
+mod late;
+mod outgoing;
 mod read;
 mod write;
 
-use std::any::Any;
 use std::os::fd::RawFd;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use crate::event::{Cause, Ended, Exchange, Scarce, State};
-use crate::handler::{Caller, Fault, Reply, Request};
+use crate::handler::Request;
 use crate::serve::admission::{Client, Place};
 use crate::serve::budget::Share;
 use crate::serve::config::{Config, later};
-use crate::serve::stream::Stream;
-use crate::wire::{Kind, Refusal, Wire};
-use write::Outgoing;
+use crate::serve::stream::{Interest, Stream};
+use crate::serve::system::Abort;
+use crate::wire::Wire;
+use outgoing::Outgoing;
 
 #[expect(
     clippy::struct_excessive_bools,
@@ -95,13 +99,6 @@ pub(crate) enum Next {
     Told(Exchange),
     /// The connection is over. Nothing, if it was kept and asked nothing more.
     Done(Option<Exchange>),
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Interest {
-    Read,
-    Write,
-    Nothing,
 }
 
 /// What a stage has come to.
@@ -200,87 +197,6 @@ impl<S: Stream> Connection<S> {
         }
     }
 
-    /// The request that `body` is of, unless it cannot be handled.
-    fn ask(&mut self, mut body: Vec<u8>, config: &Config, now: Instant) -> Option<Request> {
-        let parts = self.wire.parts(&mut body);
-        let Ok(running) = config.handlers.begin(std::mem::take(&mut self.share)) else {
-            let most = config.handlers.most;
-            self.refuse(Cause::Busy(Scarce::Handlers { most }), config, now);
-            return None;
-        };
-        let peer = self.client.as_ref().and_then(|client| client.peer);
-        let caller = peer.map_or_else(|| self.stream.caller(), Caller::Known);
-        self.waited = false;
-        self.enter(Stage::Handler, config.limits.handler, now);
-        self.outgoing().asked = Some(now);
-        let held: Arc<dyn Any + Send + Sync> = Arc::new(running);
-        Some(Request::from(body, caller, parts, Some(held)))
-    }
-
-    /// What the handler has come to.
-    pub(crate) fn answer(&mut self, answer: Result<Reply, Fault>, config: &Config, now: Instant) {
-        let handled = self.outgoing().answered(now);
-        if self.went_on(handled) {
-            return self.refuse(Cause::RequestWentOn, config, now);
-        }
-        let fault = match answer {
-            Ok(reply) => match self.begin_reply(reply, config, now) {
-                Ok(()) => return,
-                Err(unspeakable) => Fault::new(unspeakable.0),
-            },
-            Err(fault) => fault,
-        };
-        self.refuse(Cause::HandlerFailed(fault), config, now);
-    }
-
-    /// Whether more of the request came after a pause that had been taken for its end. The client gets
-    /// no answer to a part as if that were the whole.
-    fn went_on(&self, handled: Duration) -> bool {
-        /// In less time no client was heard of: looking costs a system call.
-        const NO_TIME: Duration = Duration::from_micros(50);
-        let may_have = self.waited || handled >= NO_TIME;
-        self.wire.ends_by_pause()
-            && self.end == End::Open
-            && may_have
-            && self.stream.unread() > self.unread
-    }
-
-    /// Tells the client why it gets no answer: the only place that does. Nothing of a reply may have been
-    /// written.
-    pub(crate) fn refuse(&mut self, cause: Cause, config: &Config, now: Instant) {
-        self.refuse_as(kind(&cause), cause, config, now);
-    }
-
-    fn refuse_as(&mut self, kind: Kind, cause: Cause, config: &Config, now: Instant) {
-        // Its bytes are not needed any more, and others may need the room.
-        (self.share, self.look) = (Share::default(), None);
-        if !self.wire.stays_open() {
-            (self.input, self.fresh) = (Vec::new(), false);
-        }
-        let own = match (&cause, &config.refusal) {
-            (Cause::HandlerFailed(fault), _) if fault.reply().is_some() => {
-                fault.reply().map(Reply::copied)
-            }
-            (_, Some(refusal)) => Some(refusal(&cause).unwrap_or_else(|| Reply::copied(&[]))),
-            _ => None,
-        };
-        let mut outgoing = std::mem::take(self.outgoing());
-        outgoing.forget_reply();
-        if let Some(reply) = own {
-            self.wire.refused(kind);
-            if reply.whole().is_some() {
-                // A wire that cannot say it closes without a word.
-                let _ = outgoing.whole(reply, &mut self.wire);
-            }
-        } else {
-            let reason = cause.to_string();
-            self.wire.refusal(Refusal { kind, reason: &reason }, outgoing.head());
-        }
-        outgoing.refused = Some(cause);
-        *self.outgoing() = outgoing;
-        self.enter(Stage::Reply, config.limits.write, now);
-    }
-
     /// Its handler goes on elsewhere; dropped, this ends it.
     pub(crate) fn handled_by(&mut self, handler: Box<dyn Abort>) {
         self.outgoing().handler = Some(handler);
@@ -374,218 +290,6 @@ impl<S: Stream> Connection<S> {
 
     fn enter(&mut self, stage: Stage, within: Duration, now: Instant) {
         (self.stage, self.due, self.look) = (stage, later(now, within), None);
-    }
-
-    /// Its time is up.
-    fn late(&mut self, config: &Config, now: Instant) -> Move {
-        let stopping = config.stop.is_over(now);
-        let early = now < self.due && !stopping;
-        let cause = match self.stage {
-            Stage::Close => return Move::Over(self.outcome()),
-            Stage::Reply if early => {
-                self.look = None;
-                return Move::On;
-            }
-            Stage::Reply => return self.cut(stopping, config, now),
-            Stage::Request if self.rests => return self.retire(),
-            Stage::Request if early => {
-                self.look = None;
-                return self.settle(config, now);
-            }
-            Stage::Request | Stage::Handler if stopping => Cause::Stopping,
-            Stage::Request => {
-                Cause::RequestLate { deadline: config.limits.read, advice: self.wire.advice() }
-            }
-            Stage::Handler => Cause::HandlerLate { deadline: config.limits.handler },
-        };
-        self.refuse(cause, config, now);
-        Move::On
-    }
-
-    /// The reply cannot be made whole.
-    fn cut(&mut self, stopping: bool, config: &Config, now: Instant) -> Move {
-        let outgoing = self.outgoing();
-        if outgoing.refused.is_some() {
-            return Move::Over(self.outcome());
-        }
-        if !outgoing.waits_for_piece() {
-            return Move::Over(Ended::ReplyNotTaken);
-        }
-        let cause = match stopping {
-            true => Cause::Stopping,
-            false => Cause::HandlerLate { deadline: config.limits.handler },
-        };
-        self.fail(cause, config, now)
-    }
-
-    /// The reply that has perhaps begun ends here.
-    fn fail(&mut self, cause: Cause, config: &Config, now: Instant) -> Move {
-        if self.outgoing().has_begun() {
-            return Move::Over(Ended::Cut(cause));
-        }
-        self.refuse(cause, config, now);
-        Move::On
-    }
-
-    /// Ends a connection that rests, and loses no request: what came before the client could know is
-    /// answered; what it sends from now on fails, and it knows that nothing of it arrived.
-    fn retire(&mut self) -> Move {
-        if self.end != End::Open {
-            return Move::Gone;
-        }
-        self.shut_input();
-        Move::On
-    }
-
-    /// All is written. None if the connection goes on to something else.
-    fn replied(&mut self, config: &Config, now: Instant) -> Option<Next> {
-        if let Some(told) = self.outgoing().next_gathered() {
-            return Some(Next::Told(told));
-        }
-        if self.has_only_flushed() {
-            self.enter(
-                Stage::Request,
-                if self.rests { config.idle() } else { config.limits.read },
-                now,
-            );
-            return None;
-        }
-        if self.wire.stays_open() {
-            return Some(Next::Told(self.end_exchange(config, now)));
-        }
-        if !self.input_follows() || !self.stream.half_close() {
-            let ended = self.outcome();
-            return Some(Next::Done(Some(self.over(ended, now))));
-        }
-        self.enter(Stage::Close, config.limits.linger, now);
-        None
-    }
-
-    /// An exchange is over, and its connection is kept.
-    fn end_exchange(&mut self, config: &Config, now: Instant) -> Exchange {
-        let ended = self.outcome();
-        let peer = self.peer_of(&ended, config);
-        let exchange = self.exchange(ended, peer, now);
-        self.await_request(config, now);
-        exchange
-    }
-
-    /// The next request may begin.
-    fn await_request(&mut self, config: &Config, now: Instant) {
-        self.nth += 1;
-        (self.begun, self.waited) = (now, false);
-        (self.bytes_in, self.bytes_out) = (self.input.len(), 0);
-        self.fresh = !self.input.is_empty();
-        self.rests = !self.wire.in_request(&self.input);
-        let within = if self.rests { config.idle() } else { config.limits.read };
-        if self.rests && self.input.is_empty() {
-            // An idle connection is small.
-            (self.input, self.outgoing) = (Vec::new(), None);
-        } else if let Some(outgoing) = &mut self.outgoing {
-            outgoing.forget_reply();
-        }
-        self.enter(Stage::Request, within, now);
-    }
-
-    /// A client that is still writing would have its next write fail, and might never come to read its
-    /// answer. So it is given the end first (half-close), and its input discarded until it closes.
-    fn input_follows(&self) -> bool {
-        let refused = self.outgoing.as_ref().is_some_and(|outgoing| outgoing.refused.is_some());
-        match self.end {
-            End::Closed | End::Shut => false,
-            End::Open => {
-                refused || !self.input.is_empty() && self.fresh || {
-                    // In a single step no time has passed since the last look.
-                    self.waited && self.stream.unread() > self.unread
-                }
-            }
-        }
-    }
-
-    /// Throws away what the client still sends.
-    fn discard(&mut self) -> Move {
-        match read::chunk(|chunk| self.stream.read(chunk)) {
-            Ok(0) => Move::Over(self.outcome()),
-            Ok(count) => {
-                // The bytes that were only looked at were counted then.
-                self.bytes_in += count - self.unread.min(count);
-                self.unread -= self.unread.min(count);
-                // A fast writer may not keep the thread from the other connections.
-                Move::Wait(Interest::Read)
-            }
-            Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {
-                Move::Wait(Interest::Read)
-            }
-            Err(_) => Move::Over(self.outcome()),
-        }
-    }
-
-    fn outcome(&mut self) -> Ended {
-        self.outgoing().refused.take().map_or(Ended::Answered, Ended::Refused)
-    }
-
-    /// The end of the connection.
-    fn over(&mut self, ended: Ended, now: Instant) -> Exchange {
-        // Ask for the peer only if the client got no answer: it costs a system call.
-        let known = self.client.as_ref().and_then(|client| client.peer);
-        let peer = match ended {
-            Ended::Answered => known,
-            _ => known.or_else(|| self.stream.peer()),
-        };
-        if let Some(client) = &mut self.client {
-            client.leave();
-        }
-        if let Some(handler) = self.outgoing().handler.take() {
-            handler.abort();
-        }
-        let cut = matches!(ended, Ended::Cut(_) | Ended::ReplyNotTaken);
-        if cut && self.wire.ends_by_close() && self.unread > 0 {
-            // Closed as it is, with bytes unread: the client sees an error and no clean end.
-        } else if self.end == End::Closed && self.unread == 0 {
-            // Not by the close alone: a process that the handler has forked may hold a copy.
-            self.stream.half_close();
-        } else {
-            // More may have come since the last look.
-            self.bytes_in += self.stream.shut().saturating_sub(self.unread);
-        }
-        self.exchange(ended, peer, now)
-    }
-
-    fn peer_of(&self, ended: &Ended, config: &Config) -> Option<crate::handler::Peer> {
-        let known = self.client.as_ref().and_then(|client| client.peer);
-        let asks = config.names_peers || !matches!(ended, Ended::Answered);
-        known.or_else(|| if asks { self.stream.peer() } else { None })
-    }
-
-    fn exchange(
-        &mut self,
-        ended: Ended,
-        peer: Option<crate::handler::Peer>,
-        now: Instant,
-    ) -> Exchange {
-        let (bytes_in, bytes_out) = (self.bytes_in, self.bytes_out);
-        let handled = self.outgoing.as_ref().and_then(|outgoing| outgoing.handled);
-        let took = now.saturating_duration_since(self.begun);
-        Exchange { peer, nth: self.nth.into(), bytes_in, bytes_out, took, handled, ended }
-    }
-}
-
-/// Ends a handler that goes on elsewhere, at its next `.await`.
-pub(crate) trait Abort: Send {
-    fn abort(&self);
-}
-
-/// Why there is no answer, as far as a wire has different words for it.
-fn kind(cause: &Cause) -> Kind {
-    match cause {
-        Cause::RequestTooLong { .. } => Kind::TooLong,
-        Cause::RequestLate { .. } => Kind::RequestLate,
-        Cause::Malformed(_) | Cause::RequestWentOn | Cause::DescriptorPassed => Kind::Malformed,
-        Cause::HandlerLate { .. } => Kind::HandlerLate,
-        Cause::HandlerFailed(_) => Kind::HandlerFailed,
-        Cause::Stopping => Kind::Stopping,
-        Cause::Busy(_) => Kind::Busy,
-        Cause::NotAllowed => Kind::NotAllowed,
     }
 }
 

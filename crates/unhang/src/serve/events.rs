@@ -7,7 +7,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use crate::event::Event;
-use crate::serve::caught;
+use crate::serve::caught::caught;
 
 pub(crate) type Observer = Box<dyn FnMut(&Event) + Send>;
 

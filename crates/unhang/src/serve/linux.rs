@@ -11,9 +11,8 @@ use tokio::runtime::Handle;
 use tokio::task::AbortHandle;
 
 use crate::listen::{Accepted, Listener};
-use crate::serve::connection::{Abort, Interest};
-use crate::serve::stream::Socket;
-use crate::serve::system::{Poller, Queue, Ready, System, Task};
+use crate::serve::stream::{Interest, Socket};
+use crate::serve::system::{Abort, Poller, Queue, Ready, System, Task};
 
 pub(crate) struct Linux {
     /// Where handlers go on that do not end at once.

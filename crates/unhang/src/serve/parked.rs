@@ -11,7 +11,8 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use crate::serve::config::Config;
-use crate::serve::connection::{Connection, Interest};
+use crate::serve::connection::Connection;
+use crate::serve::stream::Interest;
 use crate::serve::system::{Poller, System};
 
 pub(crate) struct Parked<Y: System> {

@@ -60,6 +60,14 @@ pub(crate) trait Stream: Send + 'static {
     fn shut(&mut self) -> usize;
 }
 
+/// What a connection waits for at its stream.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Interest {
+    Read,
+    Write,
+    Nothing,
+}
+
 /// A client has passed a descriptor (`SCM_RIGHTS`) along with its bytes. No thread that serves may read
 /// them: the kernel would close the descriptor there, and for a TCP socket with `SO_LINGER` that takes as
 /// long as its sender likes.

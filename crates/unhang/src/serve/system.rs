@@ -5,8 +5,7 @@ use std::io;
 use std::pin::Pin;
 use std::time::{Duration, Instant};
 
-use crate::serve::connection::{Abort, Interest};
-use crate::serve::stream::Stream;
+use crate::serve::stream::{Interest, Stream};
 
 pub(crate) trait System: Sized + Send + Sync + 'static {
     type Stream: Stream;
@@ -26,6 +25,11 @@ pub(crate) trait System: Sized + Send + Sync + 'static {
 }
 
 pub(crate) type Task = Pin<Box<dyn Future<Output = ()> + Send>>;
+
+/// Ends a handler that goes on elsewhere, at its next `.await`.
+pub(crate) trait Abort: Send {
+    fn abort(&self);
+}
 
 /// The listener, as far as serving needs it.
 pub(crate) trait Queue: Send + Sync + 'static {

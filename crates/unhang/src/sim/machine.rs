@@ -10,8 +10,8 @@ use std::time::{Duration, Instant};
 use fastrand::Rng;
 use rustix::io::Errno;
 
-use crate::serve::connection::{Abort, Interest};
-use crate::serve::system::{Poller, Queue, Ready, System, Task};
+use crate::serve::stream::Interest;
+use crate::serve::system::{Abort, Poller, Queue, Ready, System, Task};
 
 use super::clock::{self, TaskId};
 use super::plan::{ClientPlan, Trouble};

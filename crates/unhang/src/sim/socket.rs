@@ -11,7 +11,7 @@ use std::task::{Poll, Waker};
 use std::time::Instant;
 
 use crate::handler::Peer;
-use crate::serve::connection::Interest;
+use crate::serve::stream::Interest;
 
 use super::clock;
 

@@ -6,10 +6,10 @@ use std::time::Instant;
 
 use rustix::io::Errno;
 
-use super::{Connection, End, Interest, Move, Stage, failed};
+use super::{Connection, End, Move, Stage, failed};
 use crate::event::{Cause, Ended, Scarce, State};
 use crate::serve::config::{Config, later};
-use crate::serve::stream::{PASSED, Stream};
+use crate::serve::stream::{Interest, PASSED, Stream};
 use crate::wire::{Decoded, Kind, Patience, Seen, Violation};
 
 /// So many reads in a row, of whatever length, before other connections have their turn: a client that

@@ -2,194 +2,23 @@
 
 use std::collections::VecDeque;
 use std::io;
-use std::task::{Context, Poll};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use bytes::Bytes;
 use tokio::sync::mpsc::Receiver;
 use tokio::sync::mpsc::error::TryRecvError;
 
-use super::{Abort, Connection, End, Interest, Move, Stage, failed, read};
+use super::outgoing::{Flush, TOGETHER};
+use super::{Connection, End, Move, Stage, failed, read};
 use crate::event::{Cause, Ended, Exchange, State};
-use crate::handler::{Body, Fault, Piece, Reply};
+use crate::handler::{Fault, Piece, Reply};
 use crate::limits::READER_CHECK;
 use crate::serve::config::{Config, later};
-use crate::serve::stream::Stream;
-use crate::wire::{Unspeakable, Wire};
-
-/// So many writes in a row before other connections have their turn: a fast reader may take each at once.
-const WRITES: u32 = 16;
-
-/// A body up to this many bytes is copied behind its head, so that both go out in one write. A longer one
-/// costs more to copy than to write by itself.
-const TOGETHER: usize = 16 * 1024;
+use crate::serve::stream::{Interest, Stream};
+use crate::wire::Unspeakable;
 
 /// So many replies to requests that came together go out in one write, if they have room in
 /// [`TOGETHER`].
 const GATHERED: usize = 64;
-
-/// A reply on its way, and what it will have been.
-#[derive(Default)]
-#[expect(clippy::struct_excessive_bools, reason = "each is asked for by itself")]
-pub(super) struct Outgoing {
-    /// What goes out first: earlier replies, and what stands before the body.
-    head: Vec<u8>,
-    body: Bytes,
-    tail: Vec<u8>,
-    /// How much of the first of these that is not empty is written.
-    sent: usize,
-    /// A reply whose body comes in pieces.
-    streamed: Option<Reply>,
-    head_is_said: bool,
-    waits_for_piece: bool,
-    /// Bytes of this reply are written.
-    begun: bool,
-    /// Why this reply cannot be made whole.
-    broken: Option<Cause>,
-    /// So many bytes of `head` are of earlier replies.
-    earlier: usize,
-    /// Exchanges whose replies these are.
-    gathered: VecDeque<Exchange>,
-    /// Only the gathered replies are to be written: the next request is not whole.
-    flush_only: bool,
-    /// Why the client gets no answer, if so.
-    pub(super) refused: Option<Cause>,
-    pub(super) handler: Option<Box<dyn Abort>>,
-    pub(super) asked: Option<Instant>,
-    pub(super) handled: Option<Duration>,
-}
-
-/// What a round of writes has come to.
-enum Flush {
-    All,
-    /// Others have their turn.
-    Pause,
-    Failed(io::Error),
-}
-
-impl Outgoing {
-    /// How long the handler took.
-    pub(super) fn answered(&mut self, now: Instant) -> Duration {
-        self.handler = None;
-        let handled =
-            self.asked.map_or(Duration::ZERO, |asked| now.saturating_duration_since(asked));
-        *self.handled.insert(handled)
-    }
-
-    pub(super) fn waits_for_piece(&self) -> bool {
-        self.waits_for_piece
-    }
-
-    pub(super) fn has_begun(&self) -> bool {
-        self.begun
-    }
-
-    /// What is said before the body.
-    pub(super) fn head(&mut self) -> &mut Vec<u8> {
-        &mut self.head
-    }
-
-    pub(super) fn next_gathered(&mut self) -> Option<Exchange> {
-        self.gathered.pop_front()
-    }
-
-    /// What is not written yet of the exchange's own reply is not to be. Gathered replies are.
-    pub(super) fn forget_reply(&mut self) {
-        if let Some(handler) = self.handler.take() {
-            handler.abort();
-        }
-        self.head.truncate(self.earlier);
-        if self.head.is_empty() {
-            (self.head, self.sent) = (Vec::new(), 0);
-        }
-        (self.body, self.tail, self.streamed) = (Bytes::new(), Vec::new(), None);
-        (self.waits_for_piece, self.head_is_said, self.begun) = (false, false, false);
-        (self.broken, self.refused, self.flush_only) = (None, None, false);
-    }
-
-    /// A reply that is known whole.
-    pub(super) fn whole(&mut self, reply: Reply, wire: &mut Wire) -> Result<(), Unspeakable> {
-        let before = self.head.len();
-        let said = self.say_whole(reply, wire);
-        if said.is_err() {
-            self.head.truncate(before);
-            self.body = Bytes::new();
-        }
-        said
-    }
-
-    fn say_whole(&mut self, reply: Reply, wire: &mut Wire) -> Result<(), Unspeakable> {
-        let length = reply.whole().map_or(0, <[u8]>::len);
-        wire.head(reply.head(), Some(length), &mut self.head)?;
-        if let Body::Whole(bytes) = reply.body {
-            self.put(&bytes, wire)?;
-        }
-        wire.tail(if self.body.is_empty() { &mut self.head } else { &mut self.tail });
-        Ok(())
-    }
-
-    fn put(&mut self, bytes: &Bytes, wire: &mut Wire) -> Result<(), Unspeakable> {
-        let count = wire.piece(bytes, &mut self.head)?;
-        if self.head.is_empty() || count > TOGETHER {
-            self.body = bytes.slice(..count);
-        } else {
-            self.head.extend_from_slice(&bytes[..count]);
-        }
-        Ok(())
-    }
-
-    /// The next piece; nothing, if its sender is gone without having finished the reply.
-    pub(super) fn poll_piece(&mut self, cx: &mut Context<'_>) -> Poll<Option<Piece>> {
-        self.pieces().map_or(Poll::Ready(None), |pieces| pieces.poll_recv(cx))
-    }
-
-    fn pieces(&mut self) -> Option<&mut Receiver<Piece>> {
-        match &mut self.streamed.as_mut()?.body {
-            Body::Pieces(pieces) => Some(pieces),
-            Body::Whole(_) => None,
-        }
-    }
-
-    fn is_written(&self) -> bool {
-        self.head.is_empty() && self.body.is_empty() && self.tail.is_empty()
-    }
-
-    fn flush(&mut self, stream: &mut impl Stream) -> (usize, Flush) {
-        let mut written = 0;
-        for _ in 0..WRITES {
-            let bytes = if !self.head.is_empty() {
-                &self.head[..]
-            } else if !self.body.is_empty() {
-                &self.body[..]
-            } else if !self.tail.is_empty() {
-                &self.tail[..]
-            } else {
-                return (written, Flush::All);
-            };
-            let length = bytes.len();
-            match stream.write(&bytes[self.sent..]) {
-                Ok(count) => {
-                    written += count;
-                    self.sent += count;
-                    self.begun |= self.head.is_empty() || self.sent > self.earlier;
-                }
-                Err(error) => return (written, Flush::Failed(error)),
-            }
-            if self.sent == length {
-                self.sent = 0;
-                if !self.head.is_empty() {
-                    self.head.clear();
-                    self.earlier = 0;
-                } else if !self.body.is_empty() {
-                    self.body = Bytes::new();
-                } else {
-                    self.tail.clear();
-                }
-            }
-        }
-        (written, if self.is_written() { Flush::All } else { Flush::Pause })
-    }
-}
 
 impl<S: Stream> Connection<S> {
     /// Begins the handler's reply.

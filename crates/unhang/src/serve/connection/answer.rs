@@ -1,0 +1,115 @@
+//! From a request to the beginning of its reply, or to the reason that there is none.
+
+use std::any::Any;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::{Connection, End, Stage};
+use crate::event::{Cause, Scarce};
+use crate::handler::{Caller, Fault, Reply, Request};
+use crate::serve::budget::Share;
+use crate::serve::config::Config;
+use crate::serve::stream::Stream;
+use crate::wire::{Kind, Refusal};
+
+impl<S: Stream> Connection<S> {
+    /// The request that `body` is of, unless it cannot be handled.
+    pub(super) fn ask(
+        &mut self,
+        mut body: Vec<u8>,
+        config: &Config,
+        now: Instant,
+    ) -> Option<Request> {
+        let parts = self.wire.parts(&mut body);
+        let Ok(running) = config.handlers.begin(std::mem::take(&mut self.share)) else {
+            let most = config.handlers.most;
+            self.refuse(Cause::Busy(Scarce::Handlers { most }), config, now);
+            return None;
+        };
+        let peer = self.client.as_ref().and_then(|client| client.peer);
+        let caller = peer.map_or_else(|| self.stream.caller(), Caller::Known);
+        self.waited = false;
+        self.enter(Stage::Handler, config.limits.handler, now);
+        self.outgoing().asked = Some(now);
+        let held: Arc<dyn Any + Send + Sync> = Arc::new(running);
+        Some(Request::from(body, caller, parts, Some(held)))
+    }
+
+    /// What the handler has come to.
+    pub(crate) fn answer(&mut self, answer: Result<Reply, Fault>, config: &Config, now: Instant) {
+        let handled = self.outgoing().answered(now);
+        if self.went_on(handled) {
+            return self.refuse(Cause::RequestWentOn, config, now);
+        }
+        let fault = match answer {
+            Ok(reply) => match self.begin_reply(reply, config, now) {
+                Ok(()) => return,
+                Err(unspeakable) => Fault::new(unspeakable.0),
+            },
+            Err(fault) => fault,
+        };
+        self.refuse(Cause::HandlerFailed(fault), config, now);
+    }
+
+    /// Whether more of the request came after a pause that had been taken for its end. The client gets
+    /// no answer to a part as if that were the whole.
+    pub(super) fn went_on(&self, handled: Duration) -> bool {
+        /// In less time no client was heard of: looking costs a system call.
+        const NO_TIME: Duration = Duration::from_micros(50);
+        let may_have = self.waited || handled >= NO_TIME;
+        self.wire.ends_by_pause()
+            && self.end == End::Open
+            && may_have
+            && self.stream.unread() > self.unread
+    }
+
+    /// Tells the client why it gets no answer: the only place that does. Nothing of a reply may have been
+    /// written.
+    pub(crate) fn refuse(&mut self, cause: Cause, config: &Config, now: Instant) {
+        self.refuse_as(kind(&cause), cause, config, now);
+    }
+
+    pub(super) fn refuse_as(&mut self, kind: Kind, cause: Cause, config: &Config, now: Instant) {
+        // Its bytes are not needed any more, and others may need the room.
+        (self.share, self.look) = (Share::default(), None);
+        if !self.wire.stays_open() {
+            (self.input, self.fresh) = (Vec::new(), false);
+        }
+        let own = match (&cause, &config.refusal) {
+            (Cause::HandlerFailed(fault), _) if fault.reply().is_some() => {
+                fault.reply().map(Reply::copied)
+            }
+            (_, Some(refusal)) => Some(refusal(&cause).unwrap_or_else(|| Reply::copied(&[]))),
+            _ => None,
+        };
+        let mut outgoing = std::mem::take(self.outgoing());
+        outgoing.forget_reply();
+        if let Some(reply) = own {
+            self.wire.refused(kind);
+            if reply.whole().is_some() {
+                // A wire that cannot say it closes without a word.
+                let _ = outgoing.whole(reply, &mut self.wire);
+            }
+        } else {
+            let reason = cause.to_string();
+            self.wire.refusal(Refusal { kind, reason: &reason }, outgoing.head());
+        }
+        outgoing.refused = Some(cause);
+        *self.outgoing() = outgoing;
+        self.enter(Stage::Reply, config.limits.write, now);
+    }
+}
+
+/// Why there is no answer, as far as a wire has different words for it.
+fn kind(cause: &Cause) -> Kind {
+    match cause {
+        Cause::RequestTooLong { .. } => Kind::TooLong,
+        Cause::RequestLate { .. } => Kind::RequestLate,
+        Cause::Malformed(_) | Cause::RequestWentOn | Cause::DescriptorPassed => Kind::Malformed,
+        Cause::HandlerLate { .. } => Kind::HandlerLate,
+        Cause::HandlerFailed(_) => Kind::HandlerFailed,
+        Cause::Stopping => Kind::Stopping,
+        Cause::Busy(_) => Kind::Busy,
+        Cause::NotAllowed => Kind::NotAllowed,
+    }
+}

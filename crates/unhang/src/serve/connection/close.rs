@@ -1,0 +1,138 @@
+//! The end of an exchange: the close, or the next request.
+
+use std::time::Instant;
+
+use super::{Connection, End, Move, Next, Stage, read};
+use crate::event::{Ended, Exchange};
+use crate::handler::Peer;
+use crate::serve::config::Config;
+use crate::serve::stream::{Interest, Stream};
+
+impl<S: Stream> Connection<S> {
+    /// All is written. None if the connection goes on to something else.
+    pub(super) fn replied(&mut self, config: &Config, now: Instant) -> Option<Next> {
+        if let Some(told) = self.outgoing().next_gathered() {
+            return Some(Next::Told(told));
+        }
+        if self.has_only_flushed() {
+            self.enter(
+                Stage::Request,
+                if self.rests { config.idle() } else { config.limits.read },
+                now,
+            );
+            return None;
+        }
+        if self.wire.stays_open() {
+            return Some(Next::Told(self.end_exchange(config, now)));
+        }
+        if !self.input_follows() || !self.stream.half_close() {
+            let ended = self.outcome();
+            return Some(Next::Done(Some(self.over(ended, now))));
+        }
+        self.enter(Stage::Close, config.limits.linger, now);
+        None
+    }
+
+    /// An exchange is over, and its connection is kept.
+    pub(super) fn end_exchange(&mut self, config: &Config, now: Instant) -> Exchange {
+        let ended = self.outcome();
+        let peer = self.peer_of(&ended, config);
+        let exchange = self.exchange(ended, peer, now);
+        self.await_request(config, now);
+        exchange
+    }
+
+    /// The next request may begin.
+    pub(super) fn await_request(&mut self, config: &Config, now: Instant) {
+        self.nth += 1;
+        (self.begun, self.waited) = (now, false);
+        (self.bytes_in, self.bytes_out) = (self.input.len(), 0);
+        self.fresh = !self.input.is_empty();
+        self.rests = !self.wire.in_request(&self.input);
+        let within = if self.rests { config.idle() } else { config.limits.read };
+        if self.rests && self.input.is_empty() {
+            // An idle connection is small.
+            (self.input, self.outgoing) = (Vec::new(), None);
+        } else if let Some(outgoing) = &mut self.outgoing {
+            outgoing.forget_reply();
+        }
+        self.enter(Stage::Request, within, now);
+    }
+
+    /// A client that is still writing would have its next write fail, and might never come to read its
+    /// answer. So it is given the end first (half-close), and its input discarded until it closes.
+    pub(super) fn input_follows(&self) -> bool {
+        let refused = self.outgoing.as_ref().is_some_and(|outgoing| outgoing.refused.is_some());
+        match self.end {
+            End::Closed | End::Shut => false,
+            End::Open => {
+                refused || !self.input.is_empty() && self.fresh || {
+                    // In a single step no time has passed since the last look.
+                    self.waited && self.stream.unread() > self.unread
+                }
+            }
+        }
+    }
+
+    /// Throws away what the client still sends.
+    pub(super) fn discard(&mut self) -> Move {
+        match read::chunk(|chunk| self.stream.read(chunk)) {
+            Ok(0) => Move::Over(self.outcome()),
+            Ok(count) => {
+                // The bytes that were only looked at were counted then.
+                self.bytes_in += count - self.unread.min(count);
+                self.unread -= self.unread.min(count);
+                // A fast writer may not keep the thread from the other connections.
+                Move::Wait(Interest::Read)
+            }
+            Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {
+                Move::Wait(Interest::Read)
+            }
+            Err(_) => Move::Over(self.outcome()),
+        }
+    }
+
+    pub(super) fn outcome(&mut self) -> Ended {
+        self.outgoing().refused.take().map_or(Ended::Answered, Ended::Refused)
+    }
+
+    /// The end of the connection.
+    pub(super) fn over(&mut self, ended: Ended, now: Instant) -> Exchange {
+        // Ask for the peer only if the client got no answer: it costs a system call.
+        let known = self.client.as_ref().and_then(|client| client.peer);
+        let peer = match ended {
+            Ended::Answered => known,
+            _ => known.or_else(|| self.stream.peer()),
+        };
+        if let Some(client) = &mut self.client {
+            client.leave();
+        }
+        if let Some(handler) = self.outgoing().handler.take() {
+            handler.abort();
+        }
+        let cut = matches!(ended, Ended::Cut(_) | Ended::ReplyNotTaken);
+        if cut && self.wire.ends_by_close() && self.unread > 0 {
+            // Closed as it is, with bytes unread: the client sees an error and no clean end.
+        } else if self.end == End::Closed && self.unread == 0 {
+            // Not by the close alone: a process that the handler has forked may hold a copy.
+            self.stream.half_close();
+        } else {
+            // More may have come since the last look.
+            self.bytes_in += self.stream.shut().saturating_sub(self.unread);
+        }
+        self.exchange(ended, peer, now)
+    }
+
+    pub(super) fn peer_of(&self, ended: &Ended, config: &Config) -> Option<Peer> {
+        let known = self.client.as_ref().and_then(|client| client.peer);
+        let asks = config.names_peers || !matches!(ended, Ended::Answered);
+        known.or_else(|| if asks { self.stream.peer() } else { None })
+    }
+
+    pub(super) fn exchange(&mut self, ended: Ended, peer: Option<Peer>, now: Instant) -> Exchange {
+        let (bytes_in, bytes_out) = (self.bytes_in, self.bytes_out);
+        let handled = self.outgoing.as_ref().and_then(|outgoing| outgoing.handled);
+        let took = now.saturating_duration_since(self.begun);
+        Exchange { peer, nth: self.nth.into(), bytes_in, bytes_out, took, handled, ended }
+    }
+}
