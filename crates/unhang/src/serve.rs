@@ -161,6 +161,26 @@ impl<H: Handler, Y: System> Service<H, Y> {
         }
     }
 
+    /// Has another worker watch and serve a connection that is kept and was reported.
+    pub(crate) fn hand_over(
+        self: &Arc<Self>,
+        mut connection: Box<Connection<Y::Stream>>,
+        worker: usize,
+    ) {
+        if std::mem::take(&mut connection.watched) {
+            self.parked[usize::from(connection.home)].poller.forget(&connection.stream);
+        }
+        // Readable as it is, it is reported there at once.
+        if let Err(refused) = self.park(connection, Interest::Read, Some(worker)) {
+            self.serve(refused, None);
+        }
+    }
+
+    /// A worker that rests.
+    pub(crate) fn idle_worker(&self) -> Option<usize> {
+        self.parked[..self.parked.len() - 1].iter().position(|parked| !parked.is_at_work())
+    }
+
     /// Gives the connection back if it is answered already.
     fn ask(
         self: &Arc<Self>,

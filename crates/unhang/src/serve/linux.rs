@@ -109,6 +109,10 @@ impl Poller<Linux> for Epoll {
         Ok(())
     }
 
+    fn forget(&self, stream: &Socket) {
+        let _ = epoll::delete(&self.epoll, stream.as_fd());
+    }
+
     fn watch_clients(&self, listener: &Listener, alone: bool) -> io::Result<()> {
         // To wake each thread for every client would cost more than to serve it (EPOLLEXCLUSIVE,
         // epoll_ctl(2)).

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use crate::serve::config::Config;
 use crate::serve::connection::Connection;
 use crate::serve::stream::Interest;
-use crate::serve::system::{Poller, System};
+use crate::serve::system::{Poller, Ready, System};
 
 pub(crate) struct Parked<Y: System> {
     /// Its place among all tables.
@@ -21,6 +21,9 @@ pub(crate) struct Parked<Y: System> {
     pub(crate) poller: Y::Poller,
     table: Mutex<Table<Y::Stream>>,
     pub(crate) slot: Slot<Y::Stream>,
+    /// What its thread was told of last, if that was several connections. The kernel tells of each once: if
+    /// the handler of one blocks the thread, the watchdog has to know the others.
+    reported: Mutex<Vec<u64>>,
     /// Its thread has something to do.
     at_work: AtomicBool,
     /// The watchdog has waited in the place of its thread.
@@ -54,7 +57,26 @@ impl<Y: System> Parked<Y> {
         };
         let (poller, table, slot) = (system.poller()?, Mutex::new(table), Slot::default());
         let (at_work, was_adopted) = (AtomicBool::new(false), AtomicBool::new(false));
-        Ok(Self { index, poller, table, slot, at_work, was_adopted })
+        let reported = Mutex::default();
+        Ok(Self { index, poller, table, slot, reported, at_work, was_adopted })
+    }
+
+    /// Its thread is about to serve these, one after the other.
+    pub(crate) fn is_told(&self, ready: &[Ready]) {
+        if ready.len() < 2 {
+            return;
+        }
+        let mut reported = self.reported.lock().unwrap_or_else(PoisonError::into_inner);
+        reported.clear();
+        reported.extend(ready.iter().filter_map(|ready| match *ready {
+            Ready::Connection(number) => Some(number),
+            _ => None,
+        }));
+    }
+
+    /// The same. Those among them that were served are not found by these numbers any more.
+    pub(crate) fn was_told(&self) -> Vec<u64> {
+        std::mem::take(&mut *self.reported.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     pub(crate) fn goes_to_work(&self) {

@@ -60,6 +60,9 @@ pub(crate) trait Poller<Y: System>: Send + Sync + 'static {
         again: bool,
     ) -> io::Result<()>;
 
+    /// Reports this stream no more.
+    fn forget(&self, stream: &Y::Stream);
+
     /// Reports clients as long as there are any. `alone`: of all pollers that watch so, the kernel wakes
     /// one.
     fn watch_clients(&self, listener: &Y::Listener, alone: bool) -> io::Result<()>;

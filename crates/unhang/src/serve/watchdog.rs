@@ -132,7 +132,7 @@ impl<H: Handler, Y: System> Watchdog<H, Y> {
                     parked.poller.wait(&mut theirs, Some(Duration::ZERO));
                     for ready in theirs {
                         if let Ready::Connection(number) = ready {
-                            self.go_on(number);
+                            self.leave_to_another(number);
                         }
                     }
                 }
@@ -144,6 +144,18 @@ impl<H: Handler, Y: System> Watchdog<H, Y> {
     fn go_on(&self, number: u64) {
         if let Some(connection) = self.service.take(number) {
             self.service.serve(connection, None);
+        }
+    }
+
+    /// A connection that its worker, which is blocked, does not look at. One that is kept goes to a worker
+    /// that is not: the next handler that blocks is seen there, too.
+    fn leave_to_another(&self, number: u64) {
+        let Some(connection) = self.service.take(number) else { return };
+        let workers = &self.service.parked[..self.workers.len()];
+        let free = || workers.iter().position(|parked| !parked.slot.is_blocked());
+        match self.service.idle_worker().or_else(free) {
+            Some(worker) if connection.rests() => self.service.hand_over(connection, worker),
+            _ => self.service.serve(connection, None),
         }
     }
 
@@ -212,6 +224,9 @@ impl<H: Handler, Y: System> Watchdog<H, Y> {
                 parked.poller.forget_clients(listener);
             }
             self.workers[worker].adopted = own.poller.watch_worker(&parked.poller, worker).is_ok();
+            for number in parked.was_told() {
+                self.leave_to_another(number);
+            }
         } else {
             own.poller.forget_worker(&parked.poller);
             parked.is_given_back();

@@ -21,11 +21,17 @@ pub(crate) struct Worker<H, Y: System> {
     /// How many clients it accepts at once. An accept that finds none costs more than one that finds one,
     /// so it tries for one after a wait, and for more the longer there was no wait.
     burst: u32,
+    /// So many turns in a row it had several connections to serve.
+    pressed: u32,
 }
+
+/// After so many such turns it hands connections over. Each costs two system calls, once; a burst that one
+/// worker gets over is not worth them.
+const PRESSED: u32 = 16;
 
 impl<H: Handler, Y: System> Worker<H, Y> {
     pub(crate) fn new(service: Arc<Service<H, Y>>, index: usize) -> Self {
-        Self { service, index, watches_clients: false, burst: 1 }
+        Self { service, index, watches_clients: false, burst: 1, pressed: 0 }
     }
 
     /// The thread, until the server ends.
@@ -70,11 +76,17 @@ impl<H: Handler, Y: System> Worker<H, Y> {
     pub(crate) fn turn(&mut self, ready: &[Ready], waited: bool) {
         self.service.goes_to_work(self.index);
         self.burst = if waited { 1 } else { BURST.min(2 * self.burst) };
-        for ready in ready {
+        self.parked().is_told(ready);
+        let idle = self.relief(ready);
+        for (nth, ready) in ready.iter().enumerate() {
             match *ready {
                 Ready::Connection(number) => {
-                    if let Some(connection) = self.parked().take(number) {
-                        self.service.serve(connection, Some(self.index));
+                    let Some(connection) = self.parked().take(number) else { continue };
+                    match idle {
+                        Some(idle) if nth % 2 == 1 && connection.rests() => {
+                            self.service.hand_over(connection, idle);
+                        }
+                        _ => self.service.serve(connection, Some(self.index)),
                     }
                 }
                 // Woken, it looks as well: the kernel may have woken another thread for a client, and then
@@ -83,6 +95,17 @@ impl<H: Handler, Y: System> Worker<H, Y> {
                 Ready::Worker(_) => {}
             }
         }
+    }
+
+    /// A worker that rests, for half of the kept connections that are ready, if several have been each time
+    /// for a while. Clients stay with the worker that has accepted them, and that may have been one for all.
+    fn relief(&mut self, ready: &[Ready]) -> Option<usize> {
+        self.pressed = if ready.len() < 2 { 0 } else { self.pressed + 1 };
+        if self.pressed < PRESSED {
+            return None;
+        }
+        self.pressed = 0;
+        self.service.idle_worker()
     }
 
     fn accept(&self) {

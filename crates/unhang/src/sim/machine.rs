@@ -313,6 +313,10 @@ impl Poller<Machine> for SimPoller {
         Ok(())
     }
 
+    fn forget(&self, stream: &ServerEnd) {
+        lock(&self.0).sockets.remove(&stream.socket().key());
+    }
+
     fn watch_clients(&self, listener: &Listener, alone: bool) -> io::Result<()> {
         listener.line().watching.push((alone, Arc::downgrade(&self.0)));
         let mut watches = lock(&self.0);

@@ -1,9 +1,11 @@
 //! Kept connections, in bytes on real sockets: no answer is ever another's.
 
+mod blocked;
 mod goridge;
 mod http;
 mod lines;
 mod never_crossed;
+mod shared;
 
 use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
