@@ -1,6 +1,7 @@
 //! Kept connections, in bytes on real sockets: no answer is ever another's.
 
 mod blocked;
+mod ended;
 mod goridge;
 mod http;
 mod lines;
