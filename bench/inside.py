@@ -38,7 +38,7 @@ def system_calls(places, rows):
 
 def traced(places, server, clients):
     ask(places, server, clients, COUNT // 4)
-    with tempfile.NamedTemporaryFile("r", dir=places.folder) as table:
+    with tempfile.NamedTemporaryFile("r", dir=places.directory) as table:
         watched = [word for pid in tree(server.pid) for word in ("-p", str(pid))]
         tracer = subprocess.Popen(
             ["strace", "-f", "-c", "-o", table.name, *watched], stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
@@ -87,7 +87,7 @@ def instructions(places, rows):
 
 
 def counted(places, row, exchanges):
-    out = Path(places.folder, f"callgrind.{row.key}.{exchanges}")
+    out = Path(places.directory, f"callgrind.{row.key}.{exchanges}")
     under = ("valgrind", "--tool=callgrind", f"--callgrind-out-file={out}")
     server = Server(places, row, f"callgrind-{row.key}-{exchanges}", under)
     try:

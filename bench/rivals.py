@@ -49,7 +49,7 @@ class Places:
     go: str
     node: str
     python: str
-    folder: str
+    directory: str
 
     def command(self, rival, options, address, name):
         """The words that start it."""
@@ -60,9 +60,9 @@ class Places:
 
     def nginx(self, address, name):
         """nginx wants its address in a file."""
-        room = Path(self.folder, name)
+        room = Path(self.directory, name)
         room.mkdir(exist_ok=True)
-        text = (HERE / "nginx/nginx.conf").read_text().replace("SOCKET", address).replace("FOLDER", str(room))
+        text = (HERE / "nginx/nginx.conf").read_text().replace("SOCKET", address).replace("DIRECTORY", str(room))
         (room / "nginx.conf").write_text(text)
         return str(room / "nginx.conf")
 

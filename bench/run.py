@@ -31,8 +31,8 @@ def main():
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
-    with tempfile.TemporaryDirectory(prefix="unhang-bench.") as folder:
-        places = Places(args.build, args.unhang, args.go, args.node, args.python, folder)
+    with tempfile.TemporaryDirectory(prefix="unhang-bench.") as directory:
+        places = Places(args.build, args.unhang, args.go, args.node, args.python, directory)
         missing = {name: why for name, rival in RIVALS.items() if (why := places.missing(rival))}
         if args.rivals:
             asked = {"c", "unhang", "tokio", *args.rivals}

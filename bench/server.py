@@ -20,9 +20,9 @@ class Server:
 
     def __init__(self, places, row, name, under=()):
         self.rival = RIVALS[row.rival]
-        self.address = free_port() if self.rival.tcp else str(Path(places.folder, f"{name}.sock"))
-        self.said = Path(places.folder, f"{name}.out")
-        options = [option.format(folder=places.folder) for option in row.options]
+        self.address = free_port() if self.rival.tcp else str(Path(places.directory, f"{name}.sock"))
+        self.said = Path(places.directory, f"{name}.out")
+        options = [option.format(directory=places.directory) for option in row.options]
         command = [*under, *places.command(self.rival, options, self.address, name)]
         with open(self.said, "wb") as said:
             self.process = subprocess.Popen(

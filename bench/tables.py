@@ -66,7 +66,7 @@ TABLES = (
         + (
             Row("unhang-1", "unhang", "unhang, the library, one shard", ALONE),
             Row("serve-1", "serve", "`unhang serve --quiet`, one shard", ("--quiet", *ALONE)),
-            Row("unhang-log", "unhang", "unhang, the library, one shard, with a log", ("--log", "{folder}/unhang.log", *ALONE)),
+            Row("unhang-log", "unhang", "unhang, the library, one shard, with a log", ("--log", "{directory}/unhang.log", *ALONE)),
             Row("serve-log", "serve", "`unhang serve`, one shard, its log in a file", ALONE),
             Row("c-registered", "c", "C, epoll, registered first", ("-g",)),
             Row("c-shut", "c", "C, epoll, closing as unhang does", ("-s",)),

@@ -16,9 +16,9 @@ use function Unhang\Demo\asked;
 
 spl_autoload_register(static function (string $class): void {
     // The longer prefix first: both begin with Unhang\.
-    foreach (['Unhang\\Demo\\' => __DIR__, 'Unhang\\' => dirname(__DIR__) . '/clients/php/src'] as $prefix => $folder) {
+    foreach (['Unhang\\Demo\\' => __DIR__, 'Unhang\\' => dirname(__DIR__) . '/clients/php/src'] as $prefix => $root) {
         if (str_starts_with($class, $prefix)) {
-            require $folder . '/' . strtr(substr($class, strlen($prefix)), '\\', '/') . '.php';
+            require $root . '/' . strtr(substr($class, strlen($prefix)), '\\', '/') . '.php';
             return;
         }
     }

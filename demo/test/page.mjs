@@ -20,7 +20,7 @@ const HOSTILE = `<script>alert(1)</script>"'&<b>`
 const demo = fileURLToPath(new URL('..', import.meta.url))
 const unhang = resolve(process.env.UNHANG_BIN ?? join(demo, '../target/debug/unhang'))
 
-let folder, screenshots, echo, browser, page, site
+let directory, screenshots, echo, browser, page, site
 
 /** A page server for these two sockets, on a port that the system picks; resolves with the page's address. */
 async function pageFor(service, forgetful) {
@@ -68,13 +68,13 @@ async function photograph(name) {
 }
 
 before(async () => {
-  folder = await mkdtemp(join(tmpdir(), 'unhang-page-'))
+  directory = await mkdtemp(join(tmpdir(), 'unhang-page-'))
   screenshots = process.env.UNHANG_SCREENSHOTS ?? await mkdtemp(join(tmpdir(), 'unhang-screenshots-'))
   await mkdir(screenshots, { recursive: true })
 
-  const service = join(folder, 'service.sock')
-  const forgetful = join(folder, 'forgetful.sock')
-  const echoing = join(folder, 'echo.sock')
+  const service = join(directory, 'service.sock')
+  const forgetful = join(directory, 'forgetful.sock')
+  const echoing = join(directory, 'echo.sock')
 
   await start(unhang, ['serve', service], { ready: /listening on/ })
   await start('php', [join(demo, 'forgetful.php'), forgetful], { ready: /listening on/ })
@@ -82,11 +82,11 @@ before(async () => {
   site = {
     demo: await pageFor(service, forgetful),
     echo: await pageFor(echoing, forgetful),
-    deserted: await pageFor(join(folder, 'nobody.sock'), forgetful),
+    deserted: await pageFor(join(directory, 'nobody.sock'), forgetful),
   }
 
   // A profile of its own, empty: nothing that a browser remembers may make the page faster or slower.
-  browser = chromium.launchPersistentContext(join(folder, 'profile'), {
+  browser = chromium.launchPersistentContext(join(directory, 'profile'), {
     executablePath: process.env.CHROMIUM ?? '/usr/bin/chromium',
     args: [
       '--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run',
@@ -105,7 +105,7 @@ async function cleanUp() {
   await (await browser?.catch(() => null))?.close()
   echo?.close()
   await endAll()
-  if (folder) await rm(folder, { recursive: true, force: true, maxRetries: 5 })
+  if (directory) await rm(directory, { recursive: true, force: true, maxRetries: 5 })
 }
 
 after(cleanUp)

@@ -8,14 +8,14 @@
 mod accounts;
 mod ask;
 mod http;
-mod in_flight;
+mod waits;
 mod sock_diag;
 mod systemd;
 mod units;
 
 pub use unhang::fuzzing::{address, control_line, error_line, exchange, framing, handover, tables, wires};
 pub use http::http;
-pub use in_flight::in_flight;
+pub use waits::waits;
 pub use ask::runtimes;
 pub use sock_diag::sock_diag;
 pub use systemd::systemd;
@@ -33,7 +33,7 @@ pub const TARGETS: [Target; 14] = [
     ("framing", framing),
     ("handover", handover),
     ("http", http),
-    ("in_flight", in_flight),
+    ("waits", waits),
     ("runtimes", runtimes),
     ("sock_diag", sock_diag),
     ("systemd", systemd),

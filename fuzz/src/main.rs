@@ -77,8 +77,8 @@ fn fuzz((name, target): Target, within: Duration, seed: u64) -> bool {
 
 /// The committed ones, in an order that is always the same.
 fn seeds(name: &str) -> Vec<Vec<u8>> {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("corpus").join(name);
-    let entries = fs::read_dir(&folder).into_iter().flatten().flatten();
+    let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("corpus").join(name);
+    let entries = fs::read_dir(&directory).into_iter().flatten().flatten();
     let mut files: Vec<PathBuf> = entries.map(|entry| entry.path()).collect();
     files.sort();
     files.iter().filter_map(|file| fs::read(file).ok()).collect()

@@ -49,9 +49,9 @@ impl Watch {
     pub fn keep(&self, what: &str, input: &[u8]) {
         let mut hasher = DefaultHasher::new();
         input.hash(&mut hasher);
-        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("artifacts").join(self.target);
-        let file = folder.join(format!("{what}-{:016x}", hasher.finish()));
-        match fs::create_dir_all(&folder).and_then(|()| fs::write(&file, input)) {
+        let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("artifacts").join(self.target);
+        let file = directory.join(format!("{what}-{:016x}", hasher.finish()));
+        match fs::create_dir_all(&directory).and_then(|()| fs::write(&file, input)) {
             Ok(()) => eprintln!("{}: the input is in {}", self.target, file.display()),
             Err(error) => eprintln!("{}: {}: {error}", self.target, input.escape_ascii()),
         }

@@ -76,7 +76,7 @@ struct Served {
 
 /// Asks all three until it is done.
 pub(crate) fn run(
-    folder: &Path,
+    directory: &Path,
     unhang: &Path,
     tally: &Tally,
     rng: &mut Rng,
@@ -84,7 +84,7 @@ pub(crate) fn run(
 ) -> io::Result<()> {
     let mut all = Vec::new();
     for kind in [Kind::Program, Kind::Workers, Kind::Front] {
-        all.push(Served::start(kind, folder, unhang)?);
+        all.push(Served::start(kind, directory, unhang)?);
     }
     std::thread::scope(|scope| {
         for served in &all {
@@ -105,8 +105,8 @@ pub(crate) fn run(
 }
 
 impl Served {
-    fn start(kind: Kind, folder: &Path, unhang: &Path) -> io::Result<Self> {
-        let (path, real) = (folder.join(kind.name()), folder.join("real"));
+    fn start(kind: Kind, directory: &Path, unhang: &Path) -> io::Result<Self> {
+        let (path, real) = (directory.join(kind.name()), directory.join("real"));
         let mut command = Command::new(unhang);
         command.arg("serve").arg(&path).arg("--quiet");
         for (flag, value) in [
@@ -216,7 +216,7 @@ fn ask(kind: Kind, path: &Path, tally: &Tally, rng: &mut Rng) {
     {
         let mut figures = tally.figures();
         figures.exchanges += 1;
-        *figures.manners.entry(manner(&it.got, name)).or_default() += 1;
+        *figures.behaviours.entry(behaviour(&it.got, name)).or_default() += 1;
     }
     if let Some(trouble) = judge(verb, number, &it.got, &end) {
         let got = it.got[..it.got.len().min(90)].escape_ascii();
@@ -226,7 +226,7 @@ fn ask(kind: Kind, path: &Path, tally: &Tally, rng: &mut Rng) {
     }
 }
 
-fn manner(got: &[u8], name: &'static str) -> &'static str {
+fn behaviour(got: &[u8], name: &'static str) -> &'static str {
     match name {
         _ if got.starts_with(b"ERR busy: ") => "told that all is at work",
         "program" => "a program per request",

@@ -8,19 +8,19 @@ use std::time::Duration;
 
 use fastrand::Rng;
 
+use crate::behaviours::{BAD, Behaviour, GOOD, PLAIN, RUDE};
 use crate::exchange::Exchange;
-use crate::manners::{BAD, GOOD, Manner, PLAIN, RUDE};
 use crate::tally::{Tally, Trouble};
 use crate::target::{Kind, Target};
 
 /// Some clients are always good, so that the others' waiting does not make the load a trickle.
-fn manner(kind: Kind, good: bool, rng: &mut Rng) -> &'static Manner {
+fn behaviour(kind: Kind, good: bool, rng: &mut Rng) -> &'static Behaviour {
     let (well, badly) = match kind {
         Kind::Echo => (GOOD, BAD),
         Kind::Serve => (PLAIN, RUDE),
     };
-    let manners = if good || rng.bool() { well } else { badly };
-    &manners[rng.usize(..manners.len())]
+    let behaviours = if good || rng.bool() { well } else { badly };
+    &behaviours[rng.usize(..behaviours.len())]
 }
 
 /// One client after the other, until all is done.
@@ -39,7 +39,7 @@ pub(crate) fn run(target: &Target, tally: &Tally, mut rng: Rng, good: bool, done
 /// A good one, or one that may be good.
 pub(crate) fn one(target: &Target, tally: &Tally, rng: &mut Rng, good: bool) {
     let before = target.moment();
-    let manner = manner(target.kind, good, rng);
+    let behaviour = behaviour(target.kind, good, rng);
     let mut it = match Exchange::connect(&target.path) {
         Ok(it) => it,
         Err(_) if before.may_refuse(target.moment()) => {
@@ -47,12 +47,12 @@ pub(crate) fn one(target: &Target, tally: &Tally, rng: &mut Rng, good: bool) {
             return;
         }
         Err(error) => {
-            let what = format!("{}: cannot connect: {error}", manner.name);
+            let what = format!("{}: cannot connect: {error}", behaviour.name);
             return tally.trouble(Trouble::Lost, 1, &what);
         }
     };
-    let outcome = (manner.play)(&mut it, rng);
-    tally.exchange(manner.name, &it, &outcome, (before, target.moment()));
+    let outcome = (behaviour.play)(&mut it, rng);
+    tally.exchange(behaviour.name, &it, &outcome, (before, target.moment()));
 }
 
 /// A client process, to be killed in the middle of whatever it does.
@@ -68,7 +68,7 @@ pub(crate) fn ask(path: &Path, kind: Kind, seed: u64) {
     let mut rng = Rng::with_seed(seed);
     for _ in 0..1000 {
         if let Ok(mut it) = Exchange::connect(path) {
-            (manner(kind, false, &mut rng).play)(&mut it, &mut rng);
+            (behaviour(kind, false, &mut rng).play)(&mut it, &mut rng);
         }
         std::thread::sleep(Duration::from_millis(rng.u64(0..20)));
     }

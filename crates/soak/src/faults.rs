@@ -172,7 +172,7 @@ impl<'a> Faults<'a> {
         let target = self.target;
         target.while_killed(|| {
             self.server.kill();
-            // Killed before it has told its predecessor, that one goes on, and is to be replaced.
+            // Killed before it has told the old server, that one goes on, and is to be replaced.
             self.server = target.start(!self.leaving.is_empty())?;
             Ok(())
         })

@@ -1,12 +1,12 @@
 //! The soak: real servers, many clients, good and bad, and faults; and at the end a table in which
 //! some figures must be 0. `script/soak` builds and runs it.
 
+mod behaviours;
 mod behind;
 mod clients;
 mod exchange;
 mod faults;
 mod machine;
-mod manners;
 mod passing;
 mod pressure;
 mod race;
@@ -92,9 +92,10 @@ fn run(soak: &Soak) -> io::Result<bool> {
     let seed = soak.seed.unwrap_or_else(|| fastrand::u64(..));
     println!("seed {seed}, for {length:?}, {} clients", 2 * soak.clients);
     let mut rng = Rng::with_seed(seed);
-    let folder = tempfile::TempDir::with_prefix("unhang-soak-")?;
+    let directory = tempfile::TempDir::with_prefix("unhang-soak-")?;
     let unhang = soak.unhang.clone().unwrap_or_default();
-    let targets = [Kind::Echo, Kind::Serve].map(|kind| Target::new(kind, folder.path(), &unhang));
+    let targets =
+        [Kind::Echo, Kind::Serve].map(|kind| Target::new(kind, directory.path(), &unhang));
     let (tally, done) = (Tally::default(), Arc::new(AtomicBool::new(false)));
     end_when_told(Arc::clone(&done))?;
 
@@ -117,12 +118,12 @@ fn run(soak: &Soak) -> io::Result<bool> {
                 }
             }));
         }
-        let (unhang, folder, rng) = (&*unhang, folder.path(), &mut rng.fork());
+        let (unhang, directory, rng) = (&*unhang, directory.path(), &mut rng.fork());
         let (tally, done) = (&tally, &*done);
         all.push(scope.spawn({
             let mut rng = rng.fork();
             move || {
-                let asked = behind::run(folder, unhang, tally, &mut rng, (begun + length, done));
+                let asked = behind::run(directory, unhang, tally, &mut rng, (begun + length, done));
                 if let Err(error) = asked {
                     tally.trouble(Trouble::Server, 1, &error.to_string());
                 }

@@ -33,7 +33,7 @@ pub(crate) fn print(elapsed: Duration, seed: u64, tally: &Tally) -> bool {
     let figures = tally.figures();
     println!();
     row("exchanges", figures.exchanges);
-    for (name, count) in &figures.manners {
+    for (name, count) in &figures.behaviours {
         row(&format!("  {name}"), count);
     }
     row("faults", figures.faults.values().sum::<u64>());

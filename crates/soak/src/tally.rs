@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use crate::behaviours::{HANDLER_LATE, Outcome, Wanted};
 use crate::exchange::{End, Exchange};
-use crate::manners::{HANDLER_LATE, Outcome, Wanted};
 use crate::service::{READ, WRITE};
 use crate::target::{Kind, Moment};
 
@@ -21,7 +21,7 @@ pub(crate) struct Tally(Mutex<Figures>);
 #[derive(Default)]
 pub(crate) struct Figures {
     pub(crate) exchanges: u64,
-    pub(crate) manners: BTreeMap<&'static str, u64>,
+    pub(crate) behaviours: BTreeMap<&'static str, u64>,
     pub(crate) faults: BTreeMap<&'static str, u64>,
     pub(crate) cut: u64,
     pub(crate) refused_in_restart: u64,
@@ -30,7 +30,7 @@ pub(crate) struct Figures {
     pub(crate) bad: BTreeMap<Trouble, u64>,
     /// Lost as a deadline passed while their server was stopped.
     pub(crate) late_by_stop: u64,
-    /// By how much a deadline was passed at most, by the manner that ran into it.
+    /// By how much a deadline was passed at most, by the behaviour that ran into it.
     pub(crate) worst: BTreeMap<&'static str, Duration>,
     pub(crate) worst_stop: Duration,
     /// By how much a thread that only sleeps was woken too late at most.
@@ -93,7 +93,7 @@ impl Tally {
     /// Judges an exchange that has ended, with the moments before and after it.
     pub(crate) fn exchange(
         &self,
-        manner: &'static str,
+        behaviour: &'static str,
         it: &Exchange,
         outcome: &Outcome,
         (before, after): (Moment, Moment),
@@ -104,7 +104,7 @@ impl Tally {
         {
             let mut figures = self.figures();
             figures.exchanges += 1;
-            *figures.manners.entry(manner).or_default() += 1;
+            *figures.behaviours.entry(behaviour).or_default() += 1;
             if judged.is_some_and(|trouble| trouble != Trouble::Hung) && before.killed_until(after)
             {
                 figures.cut += 1;
@@ -119,7 +119,7 @@ impl Tally {
             }
             if let Some(deadline) = outcome.deadline {
                 let over = took.saturating_sub(deadline);
-                let worst = figures.worst.entry(manner).or_default();
+                let worst = figures.worst.entry(behaviour).or_default();
                 *worst = over.max(*worst);
             }
         }
@@ -127,7 +127,7 @@ impl Tally {
             let got = it.got[..it.got.len().min(60)].escape_ascii();
             let (sent, length, end) = (it.sent, it.got.len(), &outcome.end);
             let what = format!(
-                "{manner}: sent {sent} bytes, got {length}: \"{got}\", then {end} after {took:?}, \
+                "{behaviour}: sent {sent} bytes, got {length}: \"{got}\", then {end} after {took:?}, \
                  and {frozen:?} in which the server was stopped"
             );
             self.trouble(trouble, 1, &what);

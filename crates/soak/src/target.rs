@@ -62,10 +62,10 @@ impl Moment {
 }
 
 impl Target {
-    pub(crate) fn new(kind: Kind, folder: &Path, unhang: &Path) -> Self {
+    pub(crate) fn new(kind: Kind, directory: &Path, unhang: &Path) -> Self {
         Self {
             kind,
-            path: folder.join(format!("{kind:?}").to_lowercase()),
+            path: directory.join(format!("{kind:?}").to_lowercase()),
             unhang: unhang.to_path_buf(),
             fate: AtomicU64::new(0),
             kills: AtomicU64::new(0),
@@ -93,7 +93,7 @@ impl Target {
     }
 
     /// Kills what serves, or may serve, here, and starts another. A successor that is killed right after
-    /// it said that it serves leaves its clients in a queue that its predecessor still has for some
+    /// it said that it serves leaves its clients in a queue that the old server still has for some
     /// milliseconds, and accepts from no more: they are reset when that one lets go.
     pub(crate) fn while_killed<T>(&self, work: impl FnOnce() -> T) -> T {
         self.kills.fetch_add(1, SeqCst);

@@ -167,15 +167,15 @@ mod tests {
 
     #[test]
     fn the_queues_of_one_socket_are_told_again_and_again() {
-        let folder = tempfile::tempdir().unwrap();
-        let listener = UnixListener::bind(folder.path().join("s")).unwrap();
+        let directory = tempfile::tempdir().unwrap();
+        let listener = UnixListener::bind(directory.path().join("s")).unwrap();
         let diag = Diag::open().unwrap();
         let mut clients = Vec::new();
         for waiting in 0..3 {
             let queue = diag.queues(inode(&listener)).unwrap();
             assert_eq!((queue.state, queue.unread), (State::Listening, waiting));
             assert!(queue.in_flight > 0);
-            clients.push(UnixStream::connect(folder.path().join("s")).unwrap());
+            clients.push(UnixStream::connect(directory.path().join("s")).unwrap());
         }
         let gone = inode(&listener);
         drop(listener);

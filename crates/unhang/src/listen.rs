@@ -456,8 +456,8 @@ mod tests {
     /// connect to.
     #[test]
     fn a_listener_whose_door_is_closed_is_given_to_nobody() {
-        let folder = tempfile::tempdir().unwrap();
-        let listener = Arc::new(Bind::new(folder.path().join("s")).listen().unwrap());
+        let directory = tempfile::tempdir().unwrap();
+        let listener = Arc::new(Bind::new(directory.path().join("s")).listen().unwrap());
         assert_eq!(listener.try_close_door(), Some(true), "it is its own");
         let (ours, mut theirs) = UnixStream::pair().unwrap();
         ours.set_read_timeout(Some(std::time::Duration::from_secs(1))).unwrap();

@@ -32,7 +32,7 @@ use alarm::Alarm;
 use caught::caught;
 use config::Config;
 use connection::{Connection, Next};
-use door::{Door, Keeper};
+use door::{Acceptor, Door};
 use events::Events;
 use parked::Parked;
 use stream::{Interest, Stream};
@@ -336,7 +336,7 @@ impl<H: Handler, Y: System> Service<H, Y> {
 
     /// The workers end. One that a handler blocks ends when it is back.
     pub(crate) fn end_workers(&self) {
-        self.door.give_to(Keeper::Nobody);
+        self.door.give_to(Acceptor::Nobody);
         self.wake_workers();
     }
 

@@ -27,7 +27,7 @@ use crate::serve::alarm::Alarm;
 use crate::serve::budget::{Budget, Handlers};
 use crate::serve::caught::caught;
 use crate::serve::config::{Config, Stop};
-use crate::serve::door::{Door, Keeper};
+use crate::serve::door::{Acceptor, Door};
 use crate::serve::events::{Events, Observer};
 use crate::serve::linux::Linux;
 use crate::serve::parked::{Parked, TABLES};
@@ -334,7 +334,7 @@ impl Server {
         let _answers = listener.answer(Arc::downgrade(&asked));
         drop(asked);
         if threads > 0 {
-            service.door.give_to(Keeper::Workers);
+            service.door.give_to(Acceptor::Workers);
             service.wake_workers();
         }
         let _signal = signal.map(|signal| signal.start(&service));

@@ -1,5 +1,5 @@
 //! A world of seeds: the serving core as it is, on a machine that a seed makes. Every client, handler and
-//! trouble is drawn beforehand, with every byte and every pause; [`judge`] knows what must never happen. As
+//! trouble is drawn beforehand, with every byte and every pause; [`oracle`] knows what must never happen. As
 //! no step takes time, every deadline is asked for to the millisecond.
 //!
 //! A seed that fails prints its story, and is told again with
@@ -9,8 +9,8 @@
 mod client;
 pub(crate) mod clock;
 mod handler;
-mod judge;
 mod machine;
+mod oracle;
 mod plan;
 #[cfg(test)]
 mod regression;
@@ -32,7 +32,7 @@ use crate::serve::admission::{Admission, Places};
 use crate::serve::alarm::Alarm;
 use crate::serve::budget::{Budget, Handlers, Share};
 use crate::serve::config::{Config, Stop};
-use crate::serve::door::{Door, Keeper};
+use crate::serve::door::{Acceptor, Door};
 use crate::serve::events::Events;
 use crate::serve::parked::Parked;
 use crate::serve::watchdog::Watchdog;
@@ -54,7 +54,7 @@ struct World {
     gauges: Gauges,
     stop: Arc<Stop>,
     /// What must never have happened.
-    blames: Mutex<Vec<String>>,
+    violations: Mutex<Vec<String>>,
     /// How often it was said that the socket is lost.
     lost: Mutex<u32>,
     /// How often it ended how.
@@ -64,12 +64,12 @@ struct World {
 /// Longer than all deadlines of a world together: what is not over then, never will be.
 const FOR_EVER: Duration = Duration::from_secs(3600);
 
-/// Lives through a world, and says what was wrong with it in its blames.
+/// Lives through a world, and notes in `violations` what was wrong with it.
 fn run(plan: Plan) -> Arc<World> {
     clock::live(plan.seed, || {
         let world = Arc::new(World::new(plan));
         if catch_unwind(AssertUnwindSafe(|| world.live())).is_err() {
-            world.blame("something panicked, see above");
+            world.violates("something panicked, see above");
         }
         world
     })
@@ -86,7 +86,7 @@ impl World {
             budget: Budget::new(plan.limits.max_held, gauges.held()),
             gauges,
             stop: Stop::new(begun),
-            blames: Mutex::default(),
+            violations: Mutex::default(),
             lost: Mutex::default(),
             endings: Mutex::default(),
             plan,
@@ -111,13 +111,13 @@ impl World {
         let served = self.serve();
         let over = clock::run_until(|| served.strong_count() == 0 && all_left());
         if !over || clock::now() > self.begun + FOR_EVER {
-            return self.blame("it does not end: somebody hangs");
+            return self.violates("it does not end: somebody hangs");
         }
         // What is left is a handler that was told to end, and what still wanted to stop the server.
         clock::run_until(|| clock::tasks() == 0);
-        judge::after_all(self);
+        oracle::after_all(self);
         if clock::tasks() > 0 {
-            self.blame("a task is left");
+            self.violates("a task is left");
         }
     }
 
@@ -174,7 +174,7 @@ impl World {
             });
         }
         if self.plan.workers > 0 {
-            service.door.give_to(Keeper::Workers);
+            service.door.give_to(Acceptor::Workers);
         }
         let watched = Arc::downgrade(&alive);
         let listener = Arc::clone(&self.listener);
@@ -195,7 +195,7 @@ impl World {
         let limits = self.plan.limits.clone();
         let (of_refusals, of_events) = (Arc::clone(self), Arc::clone(self));
         let refusal = move |cause: &Cause| {
-            judge::refusal(&of_refusals, cause);
+            oracle::refusal(&of_refusals, cause);
             of_refusals.plan.told(cause).map(Reply::from)
         };
         let mut admission = Admission::default();
@@ -203,9 +203,9 @@ impl World {
             admission.allow(self.plan.uids.clone(), self.plan.gids.clone());
         }
         let observer = move |event: &Event| {
-            // The server forgives an observer that panics; the judge must not be forgiven.
-            if catch_unwind(AssertUnwindSafe(|| judge::event(&of_events, event))).is_err() {
-                of_events.blame("the judge panicked");
+            // The server forgives an observer that panics; the oracle must not be forgiven.
+            if catch_unwind(AssertUnwindSafe(|| oracle::event(&of_events, event))).is_err() {
+                of_events.violates("the oracle panicked");
             }
         };
         let world = Arc::clone(self);
@@ -233,8 +233,8 @@ impl World {
         }
     }
 
-    fn blame(&self, what: impl Into<String>) {
-        self.blames.lock().unwrap().push(what.into());
+    fn violates(&self, what: impl Into<String>) {
+        self.violations.lock().unwrap().push(what.into());
     }
 
     /// When the drain is over.

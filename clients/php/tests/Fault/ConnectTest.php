@@ -16,7 +16,7 @@ final class ConnectTest extends FaultTestCase
         $this->assertRefused(ConnectFailure::NoSuchFile, 2, 'correct the path');
     }
 
-    public function testAFileInPlaceOfAFolder(): void
+    public function testAFileInPlaceOfADirectory(): void
     {
         touch($this->path('file'));
         $this->assertRefused(ConnectFailure::NoSuchFile, 20, 'Not a directory', $this->path('file/test.sock'));
@@ -41,7 +41,7 @@ final class ConnectTest extends FaultTestCase
 
     public function testDirectory(): void
     {
-        $this->assertRefused(ConnectFailure::NotAStreamSocket, 111, 'it is a directory', $this->folder);
+        $this->assertRefused(ConnectFailure::NotAStreamSocket, 111, 'it is a directory', $this->directory);
     }
 
     public function testDatagramSocket(): void
@@ -241,7 +241,7 @@ final class ConnectTest extends FaultTestCase
     {
         $this->serve('digests');
         $before = getcwd();
-        chdir($this->folder);
+        chdir($this->directory);
         try {
             self::assertSame(md5('hello'), $this->client(path: 'test.sock')->call('hello'));
         } finally {
@@ -254,8 +254,8 @@ final class ConnectTest extends FaultTestCase
      */
     private static function sources(): iterable
     {
-        $folder = new \RecursiveDirectoryIterator(dirname(__DIR__, 2) . '/src', \FilesystemIterator::SKIP_DOTS);
-        foreach (new \RecursiveIteratorIterator($folder) as $file) {
+        $directory = new \RecursiveDirectoryIterator(dirname(__DIR__, 2) . '/src', \FilesystemIterator::SKIP_DOTS);
+        foreach (new \RecursiveIteratorIterator($directory) as $file) {
             yield (string) $file;
         }
     }

@@ -40,7 +40,7 @@ final class KeepTest extends KeptTestCase
         $client = fn () => $this->client(Keep::Worker);
         self::assertSame(['1 a', '1 b', '1 c'], [$client()->call('a'), $client()->call('b'), $client()->call('c')]);
         // Another spelling of the same path is another connection to PHP.
-        self::assertSame('2 d', $this->client(Keep::Worker, path: "$this->folder/./" . basename($path))->call('d'));
+        self::assertSame('2 d', $this->client(Keep::Worker, path: "$this->directory/./" . basename($path))->call('d'));
     }
 
     /**

@@ -41,8 +41,8 @@ final class CallsTest extends SocketTestCase
         if (self::python() === null) {
             self::markTestSkipped('The bad server needs python3');
         }
-        $server = [self::python(), Vectors::FOLDER . '/bad_server.py', '--cases'];
-        $this->start([...$server, Vectors::FOLDER . '/vectors/calls.json', $this->folder], "ready\n");
+        $server = [self::python(), Vectors::DIRECTORY . '/bad_server.py', '--cases'];
+        $this->start([...$server, Vectors::DIRECTORY . '/vectors/calls.json', $this->directory], "ready\n");
         foreach (Vectors::of('calls.json') as [$case]) {
             // One case is about what a second request on the same connection meets.
             $isFor = $keep === Keep::No ? $case['mode'] !== 'lines-die-at-second' : isset($case['via']);
@@ -149,9 +149,9 @@ final class CallsTest extends SocketTestCase
 
     private static function python(): ?string
     {
-        foreach (explode(':', (string) getenv('PATH')) as $folder) {
-            if (is_executable("$folder/python3")) {
-                return "$folder/python3";
+        foreach (explode(':', (string) getenv('PATH')) as $directory) {
+            if (is_executable("$directory/python3")) {
+                return "$directory/python3";
             }
         }
 

@@ -11,14 +11,14 @@ use Unhang\ReplyEnds;
  */
 final class Vectors
 {
-    public const FOLDER = __DIR__ . '/../../../../spec';
+    public const DIRECTORY = __DIR__ . '/../../../../spec';
 
     /**
      * @return iterable<string, array{array<string, mixed>}>
      */
     public static function of(string $file): iterable
     {
-        $text = (string) file_get_contents(self::FOLDER . "/vectors/$file");
+        $text = (string) file_get_contents(self::DIRECTORY . "/vectors/$file");
         foreach (json_decode($text, true, flags: JSON_THROW_ON_ERROR)['cases'] as $number => $case) {
             yield $case['name'] => [$case + ['number' => $number]];
         }

@@ -7,11 +7,11 @@ namespace Unhang\Tests\Support;
 use PHPUnit\Framework\TestCase;
 
 /**
- * A test with a folder of its own for sockets, and with the promise that no warning reaches the application.
+ * A test with a directory of its own for sockets, and with the promise that no warning reaches the application.
  */
 abstract class SocketTestCase extends TestCase
 {
-    protected string $folder;
+    protected string $directory;
 
     /** @var list<Process> */
     private array $processes = [];
@@ -21,8 +21,8 @@ abstract class SocketTestCase extends TestCase
 
     protected function setUp(): void
     {
-        $this->folder = sys_get_temp_dir() . '/unhang-' . bin2hex(random_bytes(6));
-        mkdir($this->folder);
+        $this->directory = sys_get_temp_dir() . '/unhang-' . bin2hex(random_bytes(6));
+        mkdir($this->directory);
         set_error_handler(function (int $level, string $message): bool {
             $this->warnings[] = $message;
             return true;
@@ -35,16 +35,16 @@ abstract class SocketTestCase extends TestCase
         foreach ($this->processes as $process) {
             $process->end();
         }
-        foreach (glob($this->folder . '/*') ?: [] as $file) {
+        foreach (glob($this->directory . '/*') ?: [] as $file) {
             is_dir($file) ? rmdir($file) : unlink($file);
         }
-        rmdir($this->folder);
+        rmdir($this->directory);
         self::assertSame([], $this->warnings, 'PHP warnings reached the error handler');
     }
 
     protected function path(string $name = 'test.sock'): string
     {
-        return "$this->folder/$name";
+        return "$this->directory/$name";
     }
 
     /**

@@ -77,8 +77,8 @@ pub(crate) fn serve<A: AsRef<OsStr>>(place: &Place, arguments: &[A]) -> Command 
 
 /// Writes a file that may be executed.
 pub(crate) fn script(place: &Place, name: &str, text: impl AsRef<[u8]>) -> PathBuf {
-    let path = place.folder.path().join(name);
-    let draft = place.folder.path().join(format!("{name}.draft"));
+    let path = place.directory.path().join(name);
+    let draft = place.directory.path().join(format!("{name}.draft"));
     fs::write(&draft, text).unwrap();
     fs::set_permissions(&draft, fs::Permissions::from_mode(0o755)).unwrap();
     // Copied by another process: `copy_program` says why.

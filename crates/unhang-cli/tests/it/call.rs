@@ -48,7 +48,7 @@ fn echo_once(path: &Path) -> std::thread::JoinHandle<()> {
 /// Calls a server that writes `reply` and then keeps the connection open until the call has ended.
 fn call_forgetful(name: &str, reply: &'static [u8], arguments: &[&str]) -> Output {
     let place = Place::new();
-    let path = place.folder.path().join(name);
+    let path = place.directory.path().join(name);
     let listener = UnixListener::bind(&path).unwrap();
     let server = std::thread::spawn(move || {
         let (mut stream, _) = listener.accept().unwrap();
@@ -119,12 +119,12 @@ fn no_answer_in_time_is_4() {
 #[test]
 fn a_caller_that_cannot_connect_is_told_why() {
     let place = Place::new();
-    let folder = place.folder.path();
-    drop(UnixListener::bind(folder.join("stale")).unwrap());
-    std::fs::write(folder.join("file"), "").unwrap();
-    let _datagram = UnixDatagram::bind(folder.join("datagram")).unwrap();
-    let full = unhang::Bind::new(folder.join("full")).backlog(1).listen().unwrap();
-    let _queue = [(); 2].map(|()| UnixStream::connect(folder.join("full")).unwrap());
+    let directory = place.directory.path();
+    drop(UnixListener::bind(directory.join("stale")).unwrap());
+    std::fs::write(directory.join("file"), "").unwrap();
+    let _datagram = UnixDatagram::bind(directory.join("datagram")).unwrap();
+    let full = unhang::Bind::new(directory.join("full")).backlog(1).listen().unwrap();
+    let _queue = [(); 2].map(|()| UnixStream::connect(directory.join("full")).unwrap());
 
     for (name, why) in [
         ("missing", "no such file"),
@@ -134,7 +134,7 @@ fn a_caller_that_cannot_connect_is_told_why() {
         ("datagram", "not a stream socket"),
         ("full", "queue stayed full"),
     ] {
-        let output = call(&folder.join(name), &["hello", "--deadline", "300ms"], b"");
+        let output = call(&directory.join(name), &["hello", "--deadline", "300ms"], b"");
         assert_eq!(output.status.code(), Some(3), "{name}: {}", said(&output));
         assert!(said(&output).contains(why), "{name}: {}", said(&output));
     }
@@ -150,10 +150,10 @@ fn permission_is_told_from_a_server_that_is_gone() {
     let place = Place::new();
     let _server = Daemon::serve(&place.socket, &["--mode", "0600"]);
     let open = std::os::unix::fs::PermissionsExt::from_mode(0o755);
-    std::fs::set_permissions(place.folder.path(), open).unwrap();
+    std::fs::set_permissions(place.directory.path(), open).unwrap();
     // The command itself may lie where that user may not look. Copied by another process: a file
     // that is open for writing, here or in a child that was just forked, cannot be executed.
-    let copy = place.folder.path().join("unhang");
+    let copy = place.directory.path().join("unhang");
     copy_program(UNHANG.as_ref(), &copy);
     let output = std::os::unix::process::CommandExt::uid(&mut Command::new(copy), 65_534)
         .arg("call")
@@ -213,13 +213,13 @@ fn what_came_before_the_connection_was_lost_is_printed() {
     assert_eq!((output.status.code(), &output.stdout[..]), (Some(1), &b"par"[..]));
     assert!(said(&output).contains("may have run"), "{}", said(&output));
 
-    let listener = UnixListener::bind(place.folder.path().join("mute")).unwrap();
+    let listener = UnixListener::bind(place.directory.path().join("mute")).unwrap();
     let server = std::thread::spawn(move || {
         let (mut stream, _) = listener.accept().unwrap();
         let _ = stream.read_to_end(&mut Vec::new());
         let _ = stream.shutdown(Shutdown::Both);
     });
-    let output = call(&place.folder.path().join("mute"), &["hello"], b"");
+    let output = call(&place.directory.path().join("mute"), &["hello"], b"");
     server.join().unwrap();
     assert_eq!(output.status.code(), Some(1));
     assert!(said(&output).contains("without a reply"), "{}", said(&output));

@@ -193,7 +193,7 @@ fn they_say_nothing_of_a_queue_that_the_kernel_does_not_tell_of() {
 #[test]
 fn they_can_be_read_over_a_unix_socket_that_is_removed_at_the_end() {
     let place = Place::new();
-    let metrics = place.folder.path().join("metrics");
+    let metrics = place.directory.path().join("metrics");
     let server = Daemon::serve(&place.socket, &["--metrics", metrics.to_str().unwrap()]);
     let response = get(UnixStream::connect(&metrics).unwrap(), "/metrics");
     assert!(response.contains("unhang_connections 0"), "{response}");
@@ -233,7 +233,7 @@ fn an_address_that_cannot_be_one_or_is_taken_is_refused() {
 #[test]
 fn a_successor_with_the_same_address_has_it_when_the_other_has_ended() {
     let place = Place::new();
-    let path = place.folder.path().join("m");
+    let path = place.directory.path().join("m");
     let socket = path.to_str().unwrap();
     let read = |address: &str| match address.contains('/') {
         true => UnixStream::connect(address).ok().map(|stream| get(stream, "/metrics")),
@@ -262,7 +262,7 @@ fn a_successor_with_the_same_address_has_it_when_the_other_has_ended() {
 #[test]
 fn the_socket_itself_is_no_place_for_them() {
     let place = Place::new();
-    let same = place.folder.path().join("./s");
+    let same = place.directory.path().join("./s");
     for replace in [&[][..], &["--replace"]] {
         let mut command = std::process::Command::new(UNHANG);
         command.arg("serve").arg(&place.socket).arg("--metrics").arg(&same).args(replace);
@@ -279,7 +279,7 @@ fn a_successor_says_that_it_waits_for_an_address_that_another_has() {
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap().to_string();
     let place = Place::new();
-    let stderr = place.folder.path().join("stderr");
+    let stderr = place.directory.path().join("stderr");
     let mut command = std::process::Command::new(UNHANG);
     command.arg("serve").arg(&place.socket).args(["--replace", "--metrics", &address]);
     command.stderr(std::fs::File::create(&stderr).unwrap());

@@ -72,11 +72,11 @@ fn a_log_that_was_full_at_the_stop_lost_its_end_and_did_not_say_so() {
 #[test]
 fn a_complaint_that_could_not_be_written_was_a_panic() {
     let place = Place::new();
-    let folder = place.folder.path();
-    std::fs::write(folder.join("file"), "").unwrap();
+    let directory = place.directory.path();
+    std::fs::write(directory.join("file"), "").unwrap();
     let run = |command: &str, path: &str, arguments: &[&str]| {
         let mut child = Command::new(UNHANG);
-        child.arg(command).arg(folder.join(path)).args(arguments);
+        child.arg(command).arg(directory.join(path)).args(arguments);
         let full = File::options().write(true).open("/dev/full").unwrap();
         child.stdin(Stdio::null()).stderr(full).output().unwrap()
     };

@@ -20,7 +20,7 @@ fn inode(path: &Path) -> u64 {
 }
 
 fn control(place: &Place) -> PathBuf {
-    place.folder.path().join("s.ctl")
+    place.directory.path().join("s.ctl")
 }
 
 fn is_answer(reply: &[u8]) -> bool {

@@ -127,12 +127,12 @@ fn a_server_of_another_make_is_left_alone_and_named() {
     listener.set_nonblocking(true).unwrap();
     assert!(listener.accept().is_err(), "the probe must not show up as a client");
 
-    let datagram = place.folder.path().join("datagram");
+    let datagram = place.directory.path().join("datagram");
     let _bound = UnixDatagram::bind(&datagram).unwrap();
     assert_eq!(refused(&datagram, &[]).0, Some(1));
     assert!(datagram.exists());
     // A lock was left beside each.
-    let names = fs::read_dir(place.folder.path()).unwrap();
+    let names = fs::read_dir(place.directory.path()).unwrap();
     let mut left: Vec<_> = names.map(|entry| entry.unwrap().file_name()).collect();
     left.sort();
     assert_eq!(left, ["datagram", "s"]);
@@ -141,11 +141,11 @@ fn a_server_of_another_make_is_left_alone_and_named() {
 #[test]
 fn what_is_not_a_socket_is_refused_and_untouched() {
     let place = Place::new();
-    let folder = place.folder.path();
-    fs::write(folder.join("file"), "precious").unwrap();
-    fs::create_dir(folder.join("directory")).unwrap();
-    std::os::unix::fs::symlink(folder.join("file"), folder.join("link")).unwrap();
-    let fifo = Command::new("mkfifo").arg(folder.join("fifo")).status().unwrap();
+    let directory = place.directory.path();
+    fs::write(directory.join("file"), "precious").unwrap();
+    fs::create_dir(directory.join("directory")).unwrap();
+    std::os::unix::fs::symlink(directory.join("file"), directory.join("link")).unwrap();
+    let fifo = Command::new("mkfifo").arg(directory.join("fifo")).status().unwrap();
     assert!(fifo.success());
     for (name, what) in [
         ("file", "a regular file"),
@@ -153,16 +153,16 @@ fn what_is_not_a_socket_is_refused_and_untouched() {
         ("link", "a symbolic link"),
         ("fifo", "a named pipe"),
     ] {
-        let before = folder.join(name).symlink_metadata().unwrap();
-        let (code, said) = refused(&folder.join(name), &[]);
+        let before = directory.join(name).symlink_metadata().unwrap();
+        let (code, said) = refused(&directory.join(name), &[]);
         assert_eq!(code, Some(1), "{said}");
         assert!(said.contains(what) && said.contains("left as it is"), "{said}");
-        let after = folder.join(name).symlink_metadata().unwrap();
+        let after = directory.join(name).symlink_metadata().unwrap();
         assert_eq!((before.ino(), before.mtime_nsec()), (after.ino(), after.mtime_nsec()));
         // Beside /etc/passwd it would keep anybody from adding users.
-        assert!(!folder.join(format!("{name}.lock")).exists(), "{name}");
+        assert!(!directory.join(format!("{name}.lock")).exists(), "{name}");
     }
-    assert_eq!(fs::read_to_string(folder.join("file")).unwrap(), "precious");
+    assert_eq!(fs::read_to_string(directory.join("file")).unwrap(), "precious");
 }
 
 #[test]
@@ -211,7 +211,7 @@ fn it_gets_its_owner_and_group() {
 fn a_directory_that_everyone_may_write_is_refused_unless_it_is_sticky() {
     let place = Place::new();
     let set = |mode| {
-        fs::set_permissions(place.folder.path(), fs::Permissions::from_mode(mode)).unwrap();
+        fs::set_permissions(place.directory.path(), fs::Permissions::from_mode(mode)).unwrap();
     };
     set(0o777);
     let (code, said) = refused(&place.socket, &[]);
@@ -225,12 +225,12 @@ fn a_directory_that_everyone_may_write_is_refused_unless_it_is_sticky() {
 #[test]
 fn a_path_that_the_kernel_does_not_take_is_refused_with_both_lengths() {
     let place = Place::new();
-    let fits = 107 - place.folder.path().as_os_str().len() - 1;
-    let longest = place.folder.path().join("x".repeat(fits));
+    let fits = 107 - place.directory.path().as_os_str().len() - 1;
+    let longest = place.directory.path().join("x".repeat(fits));
     let server = Daemon::serve(&longest, &[]);
     assert!(longest.symlink_metadata().unwrap().file_type().is_socket());
     drop(server);
-    let (code, said) = refused(&place.folder.path().join("x".repeat(fits + 1)), &[]);
+    let (code, said) = refused(&place.directory.path().join("x".repeat(fits + 1)), &[]);
     assert_eq!(code, Some(2), "{said}");
     assert!(said.contains("108 bytes") && said.contains("107"), "{said}");
 }
@@ -238,7 +238,7 @@ fn a_path_that_the_kernel_does_not_take_is_refused_with_both_lengths() {
 #[test]
 fn a_missing_directory_is_named() {
     let place = Place::new();
-    let (code, said) = refused(&place.folder.path().join("missing/s"), &[]);
+    let (code, said) = refused(&place.directory.path().join("missing/s"), &[]);
     assert_eq!(code, Some(1), "{said}");
     assert!(said.contains("missing") && said.contains("Create the directory"), "{said}");
 }
@@ -259,7 +259,7 @@ fn an_abstract_name_has_no_file_and_one_holder() {
 fn a_relative_path_means_the_directory_the_server_was_started_in() {
     let place = Place::new();
     let mut command = Command::new(UNHANG);
-    command.current_dir(place.folder.path()).args(["serve", "s"]);
+    command.current_dir(place.directory.path()).args(["serve", "s"]);
     let _server = Daemon::start(&mut command, "listening");
     assert!(answers(&place.socket));
 }

@@ -33,7 +33,7 @@ fn await_word(systemd: &UnixDatagram, word: &str) {
 #[test]
 fn it_says_when_it_is_ready_when_it_stops_and_that_it_lives() {
     let place = Place::new();
-    let notify = place.folder.path().join("notify");
+    let notify = place.directory.path().join("notify");
     let systemd = UnixDatagram::bind(&notify).unwrap();
     let mut command = Command::new(UNHANG);
     command.arg("serve").arg(&place.socket);
@@ -52,7 +52,7 @@ fn it_says_when_it_is_ready_when_it_stops_and_that_it_lives() {
 #[test]
 fn a_systemd_that_does_not_read_holds_up_nobody_and_is_told_when_it_does() {
     let place = Place::new();
-    let notify = place.folder.path().join("notify");
+    let notify = place.directory.path().join("notify");
     let systemd = UnixDatagram::bind(&notify).unwrap();
     fill(&notify);
     let mut command = Command::new(UNHANG);
@@ -107,7 +107,7 @@ fn a_server_without_descriptors_says_that_it_lives() {
 fn a_watchdog_that_wants_to_hear_too_much_does_not_spin() {
     for time in ["0", "1"] {
         let place = Place::new();
-        let notify = place.folder.path().join("notify");
+        let notify = place.directory.path().join("notify");
         let systemd = UnixDatagram::bind(&notify).unwrap();
         let mut command = Command::new(UNHANG);
         command.arg("serve").arg(&place.socket).stderr(Stdio::piped());
@@ -253,13 +253,13 @@ fn the_unit_files_are_valid_and_leave_little_exposed() {
         return;
     }
     let place = Place::new();
-    let folder = place.folder.path();
+    let directory = place.directory.path();
     let dist = root().join("dist");
     // Where the program is differs from machine to machine, and systemd looks for it.
     let service = std::fs::read_to_string(dist.join("unhang.service")).unwrap();
     let service = service.replace("/usr/local/bin/unhang", UNHANG);
-    std::fs::write(folder.join("unhang.service"), service).unwrap();
-    std::fs::copy(dist.join("unhang.socket"), folder.join("unhang.socket")).unwrap();
+    std::fs::write(directory.join("unhang.service"), service).unwrap();
+    std::fs::copy(dist.join("unhang.socket"), directory.join("unhang.socket")).unwrap();
     let analyze = |arguments: &[&str], files: &[&Path]| {
         let output = Command::new("systemd-analyze").args(arguments).args(files).output().unwrap();
         let said = String::from_utf8_lossy(&output.stdout).into_owned()
@@ -267,7 +267,7 @@ fn the_unit_files_are_valid_and_leave_little_exposed() {
         assert!(output.status.success(), "{arguments:?}: {said}");
         said
     };
-    let files = [folder.join("unhang.service"), folder.join("unhang.socket")];
+    let files = [directory.join("unhang.service"), directory.join("unhang.socket")];
     let said = analyze(&["verify"], &[&files[0], &files[1]]);
     // systemd knows it from 258 on, and older ones serve without it.
     let is_new = |line: &&str| line.contains("AcceptFileDescriptors");

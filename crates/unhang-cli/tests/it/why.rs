@@ -9,10 +9,10 @@ mod front;
 mod go;
 mod healthy;
 mod hostile;
-mod manners;
 mod own;
 mod php;
 mod python;
+mod restraint;
 mod sight;
 
 use std::ffi::OsStr;

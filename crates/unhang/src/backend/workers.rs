@@ -1,9 +1,9 @@
 //! Programs that live on and answer one request after another.
 
 mod frame;
-mod keeper;
 mod look;
 mod pool;
+mod supervisor;
 mod worker;
 
 use std::fmt;
@@ -158,7 +158,7 @@ impl Workers {
         for number in 1..=self.shared.count {
             let (first, started) = oneshot::channel();
             let Some(task) = self.shared.pool.task() else { break };
-            tokio::spawn(keeper::keep(Arc::clone(&self.shared), number, first, task));
+            tokio::spawn(supervisor::supervise(Arc::clone(&self.shared), number, first, task));
             starting.push((number, started));
         }
         for (worker, started) in starting {

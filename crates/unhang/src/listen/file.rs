@@ -173,16 +173,16 @@ pub(crate) fn bind(address: &Address, mode: u32) -> Result<(OwnedFd, Option<Sock
 /// Locks the file beside the socket, for life. Of several starters one gets it; a probe alone has a
 /// gap between another's bind and its listen, in which a living server looks dead.
 pub(crate) fn lock(address: &Address, path: &Path) -> Result<File, Error> {
-    let folder = match path.parent() {
-        Some(folder) if folder.as_os_str().is_empty() => Path::new("."),
-        Some(folder) => folder,
+    let directory = match path.parent() {
+        Some(directory) if directory.as_os_str().is_empty() => Path::new("."),
+        Some(directory) => directory,
         None => return Err(Error::new(address, ErrorKind::Occupied { by: "the root directory" })),
     };
     let unusable = |error| {
-        let step = format!("use the directory {}", shown(folder));
+        let step = format!("use the directory {}", shown(directory));
         Error::setup(address, step, error)
     };
-    let directory = fs::metadata(folder).map_err(unusable)?;
+    let directory = fs::metadata(directory).map_err(unusable)?;
     if directory.is_dir() && directory.nlink() == 0 {
         let complaint = "it was deleted, and takes no new file. Change to another one";
         return Err(unusable(io::Error::other(complaint)));

@@ -19,7 +19,7 @@ pub(crate) struct Door<Y: System> {
     reserve: Mutex<Option<File>>,
     /// It was given up, and has to be had again before another client is let in.
     reserve_is_gone: AtomicBool,
-    keeper: AtomicU8,
+    acceptor: AtomicU8,
 }
 
 /// What a look at the door finds.
@@ -37,7 +37,7 @@ pub(crate) enum Entry<S> {
 
 /// Which threads accept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Keeper {
+pub(crate) enum Acceptor {
     Workers,
     /// It can wait for a place, be patient, and tell clients why they are not served.
     Watchdog,
@@ -50,9 +50,9 @@ impl<Y: System> Door<Y> {
     /// When there is no reserve descriptor: clients that find no other would wait, and could not be told.
     pub(crate) fn new(listener: &Arc<Y::Listener>, places: Arc<Places>) -> io::Result<Self> {
         let (listener, reserve) = (Arc::downgrade(listener), Mutex::new(Some(reserve()?)));
-        let (reserve_is_gone, keeper) =
-            (AtomicBool::new(false), AtomicU8::new(Keeper::Watchdog as u8));
-        Ok(Self { listener, places, reserve, reserve_is_gone, keeper })
+        let (reserve_is_gone, acceptor) =
+            (AtomicBool::new(false), AtomicU8::new(Acceptor::Watchdog as u8));
+        Ok(Self { listener, places, reserve, reserve_is_gone, acceptor })
     }
 
     /// The next client. Never waits, and is never an error that its caller would have to sort out.
@@ -126,24 +126,24 @@ impl<Y: System> Door<Y> {
         self.listener.upgrade()
     }
 
-    pub(crate) fn keeper(&self) -> Keeper {
-        match self.keeper.load(Ordering::SeqCst) {
-            keeper if keeper == Keeper::Workers as u8 => Keeper::Workers,
-            keeper if keeper == Keeper::Watchdog as u8 => Keeper::Watchdog,
-            _ => Keeper::Nobody,
+    pub(crate) fn acceptor(&self) -> Acceptor {
+        match self.acceptor.load(Ordering::SeqCst) {
+            acceptor if acceptor == Acceptor::Workers as u8 => Acceptor::Workers,
+            acceptor if acceptor == Acceptor::Watchdog as u8 => Acceptor::Watchdog,
+            _ => Acceptor::Nobody,
         }
     }
 
     /// The watchdog says which threads accept from now on.
-    pub(crate) fn give_to(&self, keeper: Keeper) {
-        self.keeper.store(keeper as u8, Ordering::SeqCst);
+    pub(crate) fn give_to(&self, acceptor: Acceptor) {
+        self.acceptor.store(acceptor as u8, Ordering::SeqCst);
     }
 
     /// A worker cannot go on. True the first time.
     pub(crate) fn leave_to_watchdog(&self) -> bool {
-        let (workers, watchdog) = (Keeper::Workers as u8, Keeper::Watchdog as u8);
+        let (workers, watchdog) = (Acceptor::Workers as u8, Acceptor::Watchdog as u8);
         let left =
-            self.keeper.compare_exchange(workers, watchdog, Ordering::SeqCst, Ordering::SeqCst);
+            self.acceptor.compare_exchange(workers, watchdog, Ordering::SeqCst, Ordering::SeqCst);
         left.is_ok()
     }
 }

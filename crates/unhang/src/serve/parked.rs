@@ -296,7 +296,7 @@ enum State<S> {
 
 /// What the watchdog sees of a worker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Sight {
+pub(crate) enum SlotState {
     /// It polls no handler, or has begun to since the last look.
     Moves,
     /// It polls the same handler as at the last look.
@@ -331,13 +331,13 @@ impl<S> Slot<S> {
 
     /// For the watchdog, which must not wait for a worker that has the lock and does not run just now:
     /// such a worker moves.
-    pub(crate) fn look(&self, last: &mut u64) -> Sight {
-        let Ok(state) = self.state.try_lock() else { return Sight::Moves };
+    pub(crate) fn look(&self, last: &mut u64) -> SlotState {
+        let Ok(state) = self.state.try_lock() else { return SlotState::Moves };
         let entered = self.entered.load(Ordering::SeqCst);
         let same = std::mem::replace(last, entered) == entered;
         let blocked = same && !matches!(*state, State::Empty);
         self.blocked.store(blocked, Ordering::SeqCst);
-        if blocked { Sight::Blocked } else { Sight::Moves }
+        if blocked { SlotState::Blocked } else { SlotState::Moves }
     }
 
     pub(crate) fn is_blocked(&self) -> bool {

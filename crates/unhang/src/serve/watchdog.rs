@@ -15,8 +15,8 @@ use std::time::{Duration, Instant};
 use crate::handler::Handler;
 use crate::limits::{QUEUE_CHECK, WORKER_CHECK};
 use crate::serve::Service;
-use crate::serve::door::Keeper;
-use crate::serve::parked::{Parked, Sight};
+use crate::serve::door::Acceptor;
+use crate::serve::parked::{Parked, SlotState};
 use crate::serve::system::{Poller, Ready, System};
 
 pub(crate) struct Watchdog<H, Y: System> {
@@ -181,8 +181,8 @@ impl<H: Handler, Y: System> Watchdog<H, Y> {
         let workers = &service.parked[..self.workers.len()];
         let mut blocked = 0;
         for (worker, parked) in workers.iter().enumerate() {
-            let sight = parked.slot.look(&mut self.workers[worker].last);
-            if sight == Sight::Blocked {
+            let state = parked.slot.look(&mut self.workers[worker].last);
+            if state == SlotState::Blocked {
                 blocked += 1;
                 // After all threads were stopped the clock alone says nothing; but this worker was seen at
                 // the same handler before.
@@ -192,9 +192,9 @@ impl<H: Handler, Y: System> Watchdog<H, Y> {
                     }
                 }
             }
-            self.adopt(worker, sight == Sight::Blocked);
+            self.adopt(worker, state == SlotState::Blocked);
         }
-        if blocked > 0 && service.door.keeper() == Keeper::Workers {
+        if blocked > 0 && service.door.acceptor() == Acceptor::Workers {
             if blocked == workers.len() {
                 service.door.leave_to_watchdog();
             } else if service.door.has_waiting() {

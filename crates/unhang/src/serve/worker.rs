@@ -6,7 +6,7 @@ use std::time::Duration;
 use crate::handler::Handler;
 use crate::limits::BURST;
 use crate::serve::Service;
-use crate::serve::door::{Entry, Keeper};
+use crate::serve::door::{Acceptor, Entry};
 use crate::serve::parked::Parked;
 use crate::serve::system::{Poller, Ready, System};
 
@@ -53,10 +53,10 @@ impl<H: Handler, Y: System> Worker<H, Y> {
     pub(crate) fn prepare(&mut self) -> bool {
         let parked = &self.service.parked[self.index];
         parked.rests();
-        let keeper = self.service.door.keeper();
-        let accepts = keeper == Keeper::Workers;
+        let acceptor = self.service.door.acceptor();
+        let accepts = acceptor == Acceptor::Workers;
         if accepts == self.watches_clients && !parked.was_adopted() {
-            return keeper != Keeper::Nobody;
+            return acceptor != Acceptor::Nobody;
         }
         let was_watching = std::mem::take(&mut self.watches_clients);
         // Without a listener there is none to watch; connections that are parked here are still served.
@@ -69,7 +69,7 @@ impl<H: Handler, Y: System> Worker<H, Y> {
                 self.service.wake_watchdog();
             }
         }
-        keeper != Keeper::Nobody
+        acceptor != Acceptor::Nobody
     }
 
     /// Serves what is ready. `waited`: it had to wait for it.
@@ -110,7 +110,7 @@ impl<H: Handler, Y: System> Worker<H, Y> {
 
     fn accept(&self) {
         for _ in 0..self.burst {
-            if self.service.door.keeper() != Keeper::Workers {
+            if self.service.door.acceptor() != Acceptor::Workers {
                 return;
             }
             match self.service.door.next() {

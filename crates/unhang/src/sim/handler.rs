@@ -7,11 +7,11 @@ use super::clock::{self, sleep};
 use crate::handler::{Fault, Reply, Request};
 
 use super::plan::Deed;
-use super::{World, judge};
+use super::{World, oracle};
 
 pub(super) async fn answer(world: Arc<World>, request: Request) -> Result<Reply, Fault> {
     let id = request.peer().map_or(0, |peer| peer.pid);
-    judge::request(&world, id, &request);
+    oracle::request(&world, id, &request);
     let plan = &world.plan.clients[id as usize];
     if plan.deed == Deed::Never {
         std::future::pending::<()>().await;

@@ -171,8 +171,8 @@ fn answered(world: &World) -> usize {
 
 fn holds(plan: Plan) -> Arc<World> {
     let world = run(plan);
-    let blames = world.blames.lock().unwrap().clone();
-    assert!(blames.is_empty(), "{}\n{blames:#?}", story::tell(&world));
+    let violations = world.violations.lock().unwrap().clone();
+    assert!(violations.is_empty(), "{}\n{violations:#?}", story::tell(&world));
     world
 }
 

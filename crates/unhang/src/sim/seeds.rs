@@ -5,7 +5,7 @@ use std::env;
 use std::time::{Duration, Instant};
 
 use super::plan::Plan;
-use super::{World, judge, run, story};
+use super::{World, oracle, run, story};
 
 /// An ordinary run takes the same seeds every time: it fails only for a reason.
 const SEEDS: u64 = 10_000;
@@ -16,7 +16,7 @@ fn every_seed_keeps_the_promise() {
         let seed = seed.parse().expect("UNHANG_SEED is a number");
         let world = run(Plan::draw(seed));
         println!("{}", story::tell(&world));
-        return demand_no_blame(seed, &world);
+        return demand_no_violation(seed, &world);
     }
     let begun = Instant::now();
     let (first, most, time) = asked_for();
@@ -24,7 +24,7 @@ fn every_seed_keeps_the_promise() {
     let mut count = 0;
     while count < most && begun.elapsed() < time {
         let world = run(Plan::draw(first + count));
-        demand_no_blame(first + count, &world);
+        demand_no_violation(first + count, &world);
         for (ending, times) in &*world.endings.lock().unwrap() {
             *endings.entry(ending.clone()).or_insert(0) += times;
         }
@@ -33,7 +33,7 @@ fn every_seed_keeps_the_promise() {
     println!("{count} seeds from {first} in {:?}: {endings:#?}", begun.elapsed());
     // What never comes about is not tested.
     if count >= SEEDS {
-        for ending in judge::ENDINGS {
+        for ending in oracle::ENDINGS {
             assert!(endings.contains_key(*ending), "no seed ends with {ending}");
         }
     }
@@ -59,11 +59,11 @@ fn asked_for() -> (u64, u64, Duration) {
     (0, seeds.unwrap_or(SEEDS), Duration::MAX)
 }
 
-fn demand_no_blame(seed: u64, world: &World) {
-    let blames = world.blames.lock().unwrap();
+fn demand_no_violation(seed: u64, world: &World) {
+    let violations = world.violations.lock().unwrap();
     assert!(
-        blames.is_empty(),
-        "{}\nseed {seed} breaks the promise: {blames:#?}\n\
+        violations.is_empty(),
+        "{}\nseed {seed} breaks the promise: {violations:#?}\n\
          again: UNHANG_SEED={seed} cargo test -p unhang --lib sim -- --nocapture",
         story::tell(world)
     );

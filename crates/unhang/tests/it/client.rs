@@ -26,9 +26,9 @@ const SHORT: Duration = Duration::from_millis(300);
 const LONG: Duration = Duration::from_secs(30);
 
 fn place() -> (TempDir, PathBuf) {
-    let folder = TempDir::new().unwrap();
-    let path = folder.path().join("s");
-    (folder, path)
+    let directory = TempDir::new().unwrap();
+    let path = directory.path().join("s");
+    (directory, path)
 }
 
 /// Calls a server that does `behaviour` with its one connection, and keeps it open until the call
@@ -38,7 +38,7 @@ fn call_to(
     client: impl FnOnce(Client) -> Client,
     message: &[u8],
 ) -> Result<Vec<u8>, Error> {
-    let (_folder, path) = place();
+    let (_directory, path) = place();
     let listener = UnixListener::bind(&path).unwrap();
     let (ended, until_ended) = channel::<()>();
     let server = std::thread::spawn(move || {
@@ -145,7 +145,7 @@ fn a_close_without_a_reply_is_a_loss() {
 
 #[test]
 fn what_came_before_a_reset_is_kept() {
-    let (_folder, path) = place();
+    let (_directory, path) = place();
     let listener = UnixListener::bind(&path).unwrap();
     let server = std::thread::spawn(move || {
         let (mut stream, _) = listener.accept().unwrap();
@@ -200,7 +200,7 @@ fn without_the_half_close_the_server_sees_no_end() {
 
 #[test]
 fn what_is_not_a_server_is_told_apart() {
-    let (folder, path) = place();
+    let (directory, path) = place();
     let kind = |path: &std::path::Path| {
         let error = block_on(Client::new(path).deadline(LONG).call("hello")).unwrap_err();
         assert_eq!(error.phase(), Phase::Connect, "{error}");
@@ -209,19 +209,19 @@ fn what_is_not_a_server_is_told_apart() {
     assert!(matches!(kind(&path), ErrorKind::NoSuchFile));
     drop(UnixListener::bind(&path).unwrap());
     assert!(matches!(kind(&path), ErrorKind::NobodyListens));
-    assert!(matches!(kind(folder.path()), ErrorKind::NotASocket));
-    let file = folder.path().join("file");
+    assert!(matches!(kind(directory.path()), ErrorKind::NotASocket));
+    let file = directory.path().join("file");
     std::fs::write(&file, "").unwrap();
     assert!(matches!(kind(&file), ErrorKind::NotASocket));
     assert!(matches!(kind(&file.join("below")), ErrorKind::NoSuchFile));
-    let datagram = folder.path().join("datagram");
+    let datagram = directory.path().join("datagram");
     let _datagram = UnixDatagram::bind(&datagram).unwrap();
     assert!(matches!(kind(&datagram), ErrorKind::NotAStreamSocket));
 }
 
 #[test]
 fn a_full_accept_queue_is_tried_again_until_there_is_room_or_time_is_up() {
-    let (_folder, path) = place();
+    let (_directory, path) = place();
     // A backlog of one lets two in.
     let listener = Bind::new(&path).backlog(1).listen().unwrap();
     let _waiting = [UnixStream::connect(&path).unwrap(), UnixStream::connect(&path).unwrap()];

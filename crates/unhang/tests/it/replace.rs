@@ -18,8 +18,8 @@ use crate::support::{PATIENCE, ask, connect, read_to_end, serve};
 /// and wakes no other for the same client.
 #[test]
 fn the_only_client_is_not_left_to_a_server_that_is_leaving() {
-    let folder = TempDir::new().unwrap();
-    let path = folder.path().join("s");
+    let directory = TempDir::new().unwrap();
+    let path = directory.path().join("s");
     let next = || serve(Server::new(Bind::new(&path).replace(true).listen().unwrap()).threads(2)).1;
     let mut old = next();
     for round in 0..300 {
@@ -39,8 +39,8 @@ fn the_only_client_is_not_left_to_a_server_that_is_leaving() {
 /// It waited until the next one came.
 #[test]
 fn a_client_is_not_left_to_a_process_that_was_woken_for_it_and_does_not_accept() {
-    let folder = TempDir::new().unwrap();
-    let path = folder.path().join("s");
+    let directory = TempDir::new().unwrap();
+    let path = directory.path().join("s");
     let shared = UnixListener::bind(&path).unwrap();
     // Of all that wait so, the kernel wakes the one that came first.
     let epoll = epoll::create(CreateFlags::CLOEXEC).unwrap();
@@ -66,11 +66,11 @@ fn a_client_is_not_left_to_a_process_that_was_woken_for_it_and_does_not_accept()
 /// It did for ten seconds: also a successor that wanted to replace the server, and the server's own end.
 #[test]
 fn an_asker_that_says_nothing_holds_up_those_behind_it_for_a_moment() {
-    let folder = TempDir::new().unwrap();
-    let path = folder.path().join("s");
+    let directory = TempDir::new().unwrap();
+    let path = directory.path().join("s");
     let _served = serve(Server::bind(&path).unwrap());
     assert_eq!(ask(&path, "hello"), "hello", "it serves");
-    let control = folder.path().join("s.ctl");
+    let control = directory.path().join("s.ctl");
     let _silent = connect(&control);
     let mut next = connect(&control);
     next.set_read_timeout(Some(Duration::from_secs(6))).unwrap();
@@ -81,8 +81,8 @@ fn an_asker_that_says_nothing_holds_up_those_behind_it_for_a_moment() {
 /// They were told that it is busy, and only when the successor had been given up, after ten seconds.
 #[test]
 fn a_client_in_the_queue_is_told_at_the_end_of_the_drain_whatever_a_successor_does() {
-    let folder = TempDir::new().unwrap();
-    let path = folder.path().join("s");
+    let directory = TempDir::new().unwrap();
+    let path = directory.path().join("s");
     let mut limits = Limits::default();
     limits.max_connections = 1;
     limits.queue = Duration::from_millis(200);
@@ -112,11 +112,11 @@ fn dawdle(mut stream: UnixStream) {
 /// Each byte gave it another second.
 #[test]
 fn an_asker_byte_by_byte_holds_up_those_behind_it_for_a_moment() {
-    let folder = TempDir::new().unwrap();
-    let path = folder.path().join("s");
+    let directory = TempDir::new().unwrap();
+    let path = directory.path().join("s");
     let _served = serve(Server::bind(&path).unwrap());
     assert_eq!(ask(&path, "hello"), "hello", "it serves");
-    let control = folder.path().join("s.ctl");
+    let control = directory.path().join("s.ctl");
     dawdle(connect(&control));
     let mut next = connect(&control);
     next.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
@@ -128,11 +128,11 @@ fn an_asker_byte_by_byte_holds_up_those_behind_it_for_a_moment() {
 /// the second that it may take; and that thread holds nothing that the next server needs.
 #[test]
 fn an_asker_byte_by_byte_does_not_hold_up_the_end() {
-    let folder = TempDir::new().unwrap();
-    let path = folder.path().join("s");
+    let directory = TempDir::new().unwrap();
+    let path = directory.path().join("s");
     let (stop, finished) = serve(Server::bind(&path).unwrap());
     assert_eq!(ask(&path, "hello"), "hello", "it serves");
-    dawdle(connect(&folder.path().join("s.ctl")));
+    dawdle(connect(&directory.path().join("s.ctl")));
     stop.send(()).unwrap();
     finished.recv_timeout(Duration::from_secs(10)).unwrap().unwrap();
     drop(Server::bind(&path).unwrap());

@@ -219,8 +219,8 @@ fn while_an_observer_blocks_clients_are_served() {
 /// Nobody accepts yet, so all of them lie in the accept queue when the stop comes.
 #[test]
 fn a_stop_answers_all_clients_under_way_or_in_the_queue() {
-    let folder = TempDir::new().unwrap();
-    let path = folder.path().join("s");
+    let directory = TempDir::new().unwrap();
+    let path = directory.path().join("s");
     let server = Server::bind(&path).unwrap().stop_when(ready(()));
     let queued: Vec<_> = (0..50)
         .map(|number| {
@@ -312,8 +312,8 @@ fn no_byte_of_one_exchange_reaches_another() {
 
 #[test]
 fn dropping_the_future_stops_at_once_and_removes_the_socket() {
-    let folder = TempDir::new().unwrap();
-    let path = folder.path().join("s");
+    let directory = TempDir::new().unwrap();
+    let path = directory.path().join("s");
     let server = Server::bind(&path).unwrap();
     let silent = connect(&path);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();

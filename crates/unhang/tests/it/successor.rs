@@ -21,7 +21,7 @@ use crate::support::{PATIENCE, ask, connect, read_to_end, serve};
 
 /// A server that hands over as it should, and then does what a test wants.
 struct OldServer {
-    folder: TempDir,
+    directory: TempDir,
     path: PathBuf,
     socket: UnixListener,
     control: UnixListener,
@@ -30,14 +30,14 @@ struct OldServer {
 
 impl OldServer {
     fn new() -> Self {
-        let folder = TempDir::new().unwrap();
-        let path = folder.path().join("s");
+        let directory = TempDir::new().unwrap();
+        let path = directory.path().join("s");
         let socket = UnixListener::bind(&path).unwrap();
         socket.set_nonblocking(true).unwrap();
-        let control = UnixListener::bind(folder.path().join("s.ctl")).unwrap();
-        let lock = File::create(folder.path().join("s.lock")).unwrap();
+        let control = UnixListener::bind(directory.path().join("s.ctl")).unwrap();
+        let lock = File::create(directory.path().join("s.lock")).unwrap();
         flock(&lock, FlockOperation::NonBlockingLockExclusive).unwrap();
-        Self { folder, path, socket, control, lock }
+        Self { directory, path, socket, control, lock }
     }
 
     /// Gives the successor, and the stream that its next word comes from.
@@ -60,7 +60,7 @@ impl OldServer {
 
     /// A server that may begin to serve here has the lock.
     fn holds_the_lock(&self) -> bool {
-        let other = File::open(self.folder.path().join("s.lock")).unwrap();
+        let other = File::open(self.directory.path().join("s.lock")).unwrap();
         flock(other, FlockOperation::NonBlockingLockExclusive).is_err()
     }
 }
@@ -73,9 +73,9 @@ fn line(stream: &mut UnixStream) -> String {
 
 /// It served beside it, and whichever of the two stopped first closed the socket for the other.
 #[test]
-fn a_successor_that_was_too_slow_does_not_serve_beside_its_predecessor() {
-    let folder = TempDir::new().unwrap();
-    let path = folder.path().join("s");
+fn a_successor_that_was_too_slow_does_not_serve_beside_the_old_server() {
+    let directory = TempDir::new().unwrap();
+    let path = directory.path().join("s");
     let (goes_on, is_told) = channel();
     let old = Server::bind(&path).unwrap().observe(move |event| {
         if let Event::NotReplaced { error, .. } = event {
@@ -115,18 +115,18 @@ fn a_successor_that_is_told_that_the_other_goes_on_takes_nothing_with_it() {
 }
 
 #[test]
-fn a_successor_whose_predecessor_has_died_meanwhile_serves() {
+fn a_successor_whose_old_server_has_died_meanwhile_serves() {
     let old_server = OldServer::new();
     let (listener, stream) = old_server.hand_over();
     drop(stream);
-    let OldServer { folder: _folder, path, .. } = old_server;
+    let OldServer { directory: _directory, path, .. } = old_server;
     let (_stop, _served) = serve(Server::new(listener));
     assert_eq!(ask(&path, "hello"), "hello");
 }
 
 /// As one does that is older than the answer.
 #[test]
-fn a_predecessor_that_leaves_without_a_word_is_not_waited_for() {
+fn an_old_server_that_leaves_without_a_word_is_not_waited_for() {
     let old_server = OldServer::new();
     let (listener, mut stream) = old_server.hand_over();
     let (_stop, served) = serve(Server::new(listener));
@@ -141,18 +141,18 @@ fn a_predecessor_that_leaves_without_a_word_is_not_waited_for() {
 /// It was told that another serves it, as one is that was not to replace it.
 #[test]
 fn a_successor_of_a_server_that_cannot_be_replaced_is_told_why() {
-    let folder = TempDir::new().unwrap();
+    let directory = TempDir::new().unwrap();
     let named = |bytes: usize| {
-        let folder = folder.path().as_os_str().len();
-        "s".repeat(bytes - folder - 1)
+        let directory = directory.path().as_os_str().len();
+        "s".repeat(bytes - directory - 1)
     };
-    std::fs::write(folder.path().join("taken.ctl"), "").unwrap();
+    std::fs::write(directory.path().join("taken.ctl"), "").unwrap();
     for (name, replaceable, why) in [
         (named(104), true, "its name has 104 bytes, and up to 103 leave room for .ctl"),
         ("taken".into(), true, "taken.ctl is a regular file"),
         ("alone".into(), false, "nobody listens at"),
     ] {
-        let path = folder.path().join(name);
+        let path = directory.path().join(name);
         let bind = Bind::new(&path).replaceable(replaceable);
         let (_stop, _served) = serve(Server::new(bind.listen().unwrap()));
         let error = Bind::new(&path).replace(true).listen().unwrap_err();
@@ -163,7 +163,7 @@ fn a_successor_of_a_server_that_cannot_be_replaced_is_told_why() {
         assert!(said.contains(why), "{said}");
         assert_eq!(ask(&path, "hello"), "hello");
     }
-    let path = folder.path().join(named(103));
+    let path = directory.path().join(named(103));
     let (_stop, _served) = serve(Server::bind(&path).unwrap());
     Bind::new(&path).replace(true).listen().unwrap();
 }
@@ -172,11 +172,11 @@ fn a_successor_of_a_server_that_cannot_be_replaced_is_told_why() {
 /// SIGTERM.
 #[test]
 fn a_successor_that_makes_the_listener_blocking_does_not_hold_the_old_server() {
-    let folder = TempDir::new().unwrap();
-    let path = folder.path().join("s");
+    let directory = TempDir::new().unwrap();
+    let path = directory.path().join("s");
     let (_stop, old) = serve(Server::bind(&path).unwrap());
     assert_eq!(ask(&path, "hello"), "hello");
-    let mut stream = connect(&folder.path().join("s.ctl"));
+    let mut stream = connect(&directory.path().join("s.ctl"));
     stream.write_all(b"unhang replace 1\n").unwrap();
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(3))];
     let mut ancillary = RecvAncillaryBuffer::new(&mut space);

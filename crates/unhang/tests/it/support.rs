@@ -18,15 +18,15 @@ pub(crate) struct Running {
     pub(crate) path: PathBuf,
     stop: Option<oneshot::Sender<()>>,
     finished: Receiver<Result<(), Error>>,
-    _folder: TempDir,
+    _directory: TempDir,
 }
 
 impl Running {
     pub(crate) fn start(change: impl FnOnce(Server) -> Server, handler: impl Handler) -> Self {
-        let folder = TempDir::new().unwrap();
-        let path = folder.path().join("s");
+        let directory = TempDir::new().unwrap();
+        let path = directory.path().join("s");
         let server = change(Server::bind(&path).unwrap());
-        Self::run(server, folder, path, handler)
+        Self::run(server, directory, path, handler)
     }
 
     /// The same with a listener that it shares with the test.
@@ -34,20 +34,20 @@ impl Running {
         change: impl FnOnce(Server) -> Server,
         handler: impl Handler,
     ) -> (Self, UnixListener) {
-        let folder = TempDir::new().unwrap();
-        let path = folder.path().join("s");
+        let directory = TempDir::new().unwrap();
+        let path = directory.path().join("s");
         let shared = UnixListener::bind(&path).unwrap();
         let listener = Listener::inherited(shared.try_clone().unwrap()).unwrap();
-        (Self::run(change(Server::new(listener)), folder, path, handler), shared)
+        (Self::run(change(Server::new(listener)), directory, path, handler), shared)
     }
 
-    fn run(server: Server, folder: TempDir, path: PathBuf, handler: impl Handler) -> Self {
+    fn run(server: Server, directory: TempDir, path: PathBuf, handler: impl Handler) -> Self {
         let (stop, stopped) = oneshot::channel::<()>();
         let server = server.stop_when(async {
             let _ = stopped.await;
         });
         let finished = on_a_thread(server, handler);
-        Self { path, stop: Some(stop), finished, _folder: folder }
+        Self { path, stop: Some(stop), finished, _directory: directory }
     }
 
     /// Asks it to stop.

@@ -1,7 +1,7 @@
 //! Drain: the server is stopped while its clients come, and what it takes to answer them all is
 //! measured when it goes on. Nothing is in it but the server: no client wakes it, and none waits.
 
-mod warden;
+mod sigcont_guard;
 
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
@@ -14,7 +14,7 @@ use super::exchange::{Exchange, Script, Step};
 use super::server::Server;
 use super::tally::{Ended, Tally};
 use super::wire::Wire;
-use warden::Warden;
+use sigcont_guard::SigcontGuard;
 
 #[derive(Clone, Debug)]
 pub(super) struct Drain {
@@ -55,7 +55,8 @@ impl Drain {
         tally: &mut Tally,
     ) -> Result<Vec<Round>, String> {
         let began = Instant::now();
-        let mut warden = Warden::start().map_err(|error| format!("cannot start sh: {error}"))?;
+        let mut guard =
+            SigcontGuard::start().map_err(|error| format!("cannot start sh: {error}"))?;
         let mut rounds = Vec::new();
         while !watch.stop.load(Ordering::Relaxed) {
             let is_over = match self.rounds {
@@ -66,7 +67,7 @@ impl Drain {
             if is_over {
                 break;
             }
-            rounds.extend(self.round(server, script, watch, tally, &mut warden)?);
+            rounds.extend(self.round(server, script, watch, tally, &mut guard)?);
         }
         tally.last_answer = began.elapsed();
         Ok(rounds)
@@ -79,9 +80,9 @@ impl Drain {
         script: &Script,
         watch: &Watch,
         tally: &mut Tally,
-        warden: &mut Warden,
+        guard: &mut SigcontGuard,
     ) -> Result<Option<Round>, String> {
-        let held = warden.hold(server.handles())?;
+        let held = guard.hold(server.handles())?;
         let mut waiting = Vec::with_capacity(self.clients);
         while waiting.len() < self.clients {
             if watch.stop.load(Ordering::Relaxed) {

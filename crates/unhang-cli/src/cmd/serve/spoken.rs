@@ -21,7 +21,7 @@ pub(super) struct Spoken {
     /// With lines: how a client is told that it gets no answer: ERR and the reason, or an error object
     /// of JSON-RPC with the id of its request [default: text]
     #[arg(long, value_name = "FORM", value_enum)]
-    errors: Option<Told>,
+    errors: Option<ErrorFormat>,
     /// With lines, http and goridge: how long a connection may be kept without a request [default: 1h,
     /// 2m and for ever]
     #[arg(long, value_name = "DURATION", value_parser = units::deadline)]
@@ -51,7 +51,7 @@ enum Ending {
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
-enum Told {
+enum ErrorFormat {
     Text,
     Jsonrpc,
 }
@@ -92,8 +92,8 @@ impl Spoken {
                     Some(Ending::Nul) => Delimiter::Nul,
                 };
                 let errors = match self.errors {
-                    None | Some(Told::Text) => Errors::Text,
-                    Some(Told::Jsonrpc) => Errors::JsonRpc,
+                    None | Some(ErrorFormat::Text) => Errors::Text,
+                    Some(ErrorFormat::Jsonrpc) => Errors::JsonRpc,
                 };
                 server.lines(delimiter, errors)
             }

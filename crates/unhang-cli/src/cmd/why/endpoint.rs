@@ -1,4 +1,4 @@
-//! What the holders of one end do about it: which read it, which watch it, and what all the other
+//! What the owners of one end do about it: which read it, which watch it, and what all the other
 //! threads do instead. Pure: facts in, facts out.
 
 use std::collections::HashSet;
@@ -14,8 +14,8 @@ use crate::sock_diag::Socket;
 #[derive(Debug)]
 pub(crate) struct Endpoint<'a> {
     pub(crate) socket: &'a Socket,
-    pub(crate) holders: Vec<(&'a Process, u32)>,
-    /// Not all that its holders do can be seen, or not which they are.
+    pub(crate) owners: Vec<(&'a Process, u32)>,
+    /// Not all that its owners do can be seen, or not which they are.
     pub(crate) is_hidden: bool,
     /// Threads that wait until this end, and no other socket, can be read.
     pub(crate) readers: Vec<WaitingThread<'a>>,
@@ -23,7 +23,7 @@ pub(crate) struct Endpoint<'a> {
     pub(crate) writers: Vec<WaitingThread<'a>>,
     /// Event loops that it is registered with.
     pub(crate) loops: Vec<Loop<'a>>,
-    /// The holders' threads that do none of this.
+    /// The owners' threads that do none of this.
     pub(crate) others: Vec<WaitingThread<'a>>,
 }
 
@@ -46,11 +46,11 @@ pub(crate) struct Loop<'a> {
 
 impl<'a> Endpoint<'a> {
     pub(crate) fn of(facts: &'a Facts, socket: &'a Socket) -> Self {
-        let holders: Vec<_> = facts.holders(socket.inode).collect();
+        let owners: Vec<_> = facts.owners(socket.inode).collect();
         let mut endpoint = Self {
             socket,
-            is_hidden: holders.is_empty() && facts.may_hide_owners(),
-            holders,
+            is_hidden: owners.is_empty() && facts.may_hide_owners(),
+            owners,
             readers: Vec::new(),
             writers: Vec::new(),
             loops: Vec::new(),
@@ -62,14 +62,14 @@ impl<'a> Endpoint<'a> {
         endpoint
     }
 
-    /// The holders, each process once: it may hold it twice, as after a `dup()`.
+    /// The owners, each process once: it may hold it twice, as after a `dup()`.
     pub(crate) fn processes(&self) -> impl Iterator<Item = &'a Process> {
         self.once_each().into_iter().map(|(process, _)| process)
     }
 
     fn once_each(&self) -> Vec<(&'a Process, u32)> {
         let mut seen = HashSet::new();
-        self.holders.iter().copied().filter(|(process, _)| seen.insert(process.pid)).collect()
+        self.owners.iter().copied().filter(|(process, _)| seen.insert(process.pid)).collect()
     }
 
     fn add(&mut self, facts: &'a Facts, process: &'a Process, fd: u32) {
@@ -143,17 +143,17 @@ impl<'a> Endpoint<'a> {
             return users.all(still);
         }
         let sleepers = self.loops.iter().filter_map(|one| one.sleeper.as_ref());
-        !self.holders.is_empty() && !self.is_hidden && sleepers.chain(&self.others).all(still)
+        !self.owners.is_empty() && !self.is_hidden && sleepers.chain(&self.others).all(still)
     }
 
-    /// All of its holders were stopped, and so nothing will happen until they go on.
+    /// All of its owners were stopped, and so nothing will happen until they go on.
     pub(crate) fn is_stopped(&self) -> bool {
-        !self.holders.is_empty() && self.holders.iter().all(|(process, _)| process.is_stopped())
+        !self.owners.is_empty() && self.owners.iter().all(|(process, _)| process.is_stopped())
     }
 
     /// Nobody holds it: it lies in a message that passes it on, or in the kernel.
     pub(crate) fn is_unheld(&self) -> bool {
-        self.holders.is_empty() && !self.is_hidden
+        self.owners.is_empty() && !self.is_hidden
     }
 
     /// The loop that a thread sleeps in, and that will wake it when there is something to read.
@@ -166,7 +166,7 @@ impl<'a> Endpoint<'a> {
     }
 
     pub(crate) fn holds(&self, pid: u32) -> bool {
-        self.holders.iter().any(|(process, _)| process.pid == pid)
+        self.owners.iter().any(|(process, _)| process.pid == pid)
     }
 }
 

@@ -25,7 +25,7 @@ pub(crate) struct Facts {
     /// Those that were the same in every sample: same cookie, queues, peer and shutdown.
     pub(crate) steady: HashSet<u32>,
     /// Process and descriptor, by inode. Several if a descriptor was inherited or passed on.
-    pub(crate) holders: HashMap<u32, Vec<(u32, u32)>>,
+    pub(crate) owners: HashMap<u32, Vec<(u32, u32)>>,
     pub(crate) processes: BTreeMap<u32, Process>,
     /// Processes whose descriptors this user may not see.
     pub(crate) hidden: HashSet<u32>,
@@ -134,14 +134,14 @@ impl Facts {
         self.queued_first = queues;
     }
 
-    pub(crate) fn holders(&self, inode: u32) -> impl Iterator<Item = (&Process, u32)> {
-        let holders = self.holders.get(&inode).into_iter().flatten();
-        holders.filter_map(|(pid, fd)| Some((self.processes.get(pid)?, *fd)))
+    pub(crate) fn owners(&self, inode: u32) -> impl Iterator<Item = (&Process, u32)> {
+        let owners = self.owners.get(&inode).into_iter().flatten();
+        owners.filter_map(|(pid, fd)| Some((self.processes.get(pid)?, *fd)))
     }
 
     /// Whether the process has a Unix socket there.
     pub(crate) fn is_held_at(&self, pid: u32, fd: u32) -> bool {
-        self.holders.values().flatten().any(|held| *held == (pid, fd))
+        self.owners.values().flatten().any(|held| *held == (pid, fd))
     }
 
     pub(crate) fn is_steady(&self, inode: u32) -> bool {
@@ -201,8 +201,8 @@ impl Facts {
     /// Both ends in one process, as programs have to wake themselves up.
     pub(crate) fn is_own_pair(&self, pid: u32, inode: u32) -> bool {
         let peer = self.sockets.get(&inode).and_then(Socket::peer_inode);
-        peer.and_then(|peer| self.holders.get(&peer))
-            .is_some_and(|holders| holders.iter().any(|holder| holder.0 == pid))
+        peer.and_then(|peer| self.owners.get(&peer))
+            .is_some_and(|owners| owners.iter().any(|owner| owner.0 == pid))
     }
 }
 

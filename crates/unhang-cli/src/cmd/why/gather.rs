@@ -106,19 +106,19 @@ fn find_holders(pids: &[u32], facts: &mut Facts, helper: &Helper) {
 fn hold(pid: u32, sockets: &[(u32, u32)], facts: &mut Facts) {
     for (fd, inode) in sockets {
         if facts.sockets.contains_key(inode) {
-            facts.holders.entry(*inode).or_default().push((pid, *fd));
+            facts.owners.entry(*inode).or_default().push((pid, *fd));
         }
     }
 }
 
-/// Asks each end whose server is gone what it was connected to; the kernel tells only its holder.
+/// Asks each end whose server is gone what it was connected to; the kernel tells only its owner.
 fn find_former(facts: &mut Facts, helper: &Helper) {
     let orphans = facts.sockets.values().filter(|socket| {
         socket.is_orphan() && socket.name.is_empty() && facts.queue_of(socket.inode).is_none()
     });
     let mut former = HashMap::new();
     for orphan in orphans {
-        let Some((pid, fd)) = facts.holders.get(&orphan.inode).and_then(|held| held.first()) else {
+        let Some((pid, fd)) = facts.owners.get(&orphan.inode).and_then(|held| held.first()) else {
             continue;
         };
         // Half of a socketpair has no name, nor had its other half.
@@ -143,7 +143,7 @@ fn involved(target: &Target, facts: &mut Facts, helper: &Helper) -> BTreeMap<u32
             && socket.name.is_empty();
         connects || target.concerns(facts, socket)
     });
-    // The holder of the listener may have accepted what another holds now.
+    // The owner of the listener may have accepted what another holds now.
     let accepted_by = |socket: &Socket| {
         let is_accepted = facts.is_accepted(socket);
         is_accepted.then(|| Some(facts.listener_of(socket)?.inode)).flatten()
@@ -163,8 +163,8 @@ fn involved(target: &Target, facts: &mut Facts, helper: &Helper) -> BTreeMap<u32
     let mut clock = Clock::new();
     let mut seen = BTreeSet::new();
     while let Some(inode) = ends.pop() {
-        let holders = facts.holders.get(&inode).into_iter().flatten();
-        let pids: Vec<u32> = holders.map(|held| held.0).filter(|pid| seen.insert(*pid)).collect();
+        let owners = facts.owners.get(&inode).into_iter().flatten();
+        let pids: Vec<u32> = owners.map(|held| held.0).filter(|pid| seen.insert(*pid)).collect();
         for pid in pids {
             let Some(process) = process::read(pid, &mut clock, helper) else { continue };
             ends.extend(awaited(&process, facts));
@@ -207,8 +207,8 @@ fn look_again(
     helper: &Helper,
 ) {
     let mut clock = Clock::new();
-    let was_held: Vec<u32> = facts.holders.keys().copied().collect();
-    for held in facts.holders.values_mut() {
+    let was_held: Vec<u32> = facts.owners.keys().copied().collect();
+    for held in facts.owners.values_mut() {
         held.retain(|(pid, _)| !before.contains_key(pid));
     }
     for (pid, was) in before {
@@ -229,9 +229,9 @@ fn look_again(
         }
         facts.processes.insert(*pid, process);
     }
-    // The holder of these closed them after the last look at the sockets, and is no stranger.
+    // The owner of these closed them after the last look at the sockets, and is no stranger.
     for inode in was_held {
-        if facts.holders.get(&inode).is_none_or(Vec::is_empty) {
+        if facts.owners.get(&inode).is_none_or(Vec::is_empty) {
             facts.steady.remove(&inode);
         }
     }
@@ -241,7 +241,7 @@ fn look_again(
 /// process that it was handed over to.
 fn find_heirs(target: &Target, facts: &mut Facts, helper: &Helper) {
     let is_unheld = |inode: &u32| {
-        facts.holders(*inode).next().is_none()
+        facts.owners(*inode).next().is_none()
             && facts.sockets.get(inode).is_some_and(|socket| target.concerns(facts, socket))
     };
     let unheld: HashSet<u32> = facts.steady.iter().copied().filter(is_unheld).collect();
@@ -284,8 +284,8 @@ fn find_connecting(facts: &mut Facts, helper: &Helper) {
 fn find_path_states(facts: &mut Facts, helper: &Helper) {
     let mut states = HashMap::new();
     for listener in facts.listeners() {
-        let holder = facts.holders.get(&listener.inode).and_then(|held| held.first());
-        let (Some(bound), Some((pid, _))) = (listener.file, holder) else { continue };
+        let owner = facts.owners.get(&listener.inode).and_then(|held| held.first());
+        let (Some(bound), Some((pid, _))) = (listener.file, owner) else { continue };
         let (pid, name) = (*pid, listener.name.clone());
         let state = helper.ask(pid, &Question::PathState { pid, name, bound });
         states.extend(state.flatten().map(|state: PathState| (listener.inode, state)));

@@ -18,7 +18,7 @@ use crate::shell::quoted_for_any_shell;
 
 /// How a request ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Manner {
+enum RequestEnd {
     AsItIs,
     Newline,
     HalfClose,
@@ -27,7 +27,7 @@ enum Manner {
 /// What came of one request.
 #[derive(Debug)]
 struct Answer {
-    manner: Manner,
+    request_end: RequestEnd,
     /// When the first byte came.
     first: Option<Duration>,
     /// How the server ended it, and when.
@@ -56,16 +56,16 @@ const PATIENCE: Duration = Duration::from_secs(2);
 
 impl Probe {
     pub(crate) fn of(path: &Path, data: &[u8]) -> Self {
-        let manners = [Manner::AsItIs, Manner::Newline, Manner::HalfClose];
+        let ends = [RequestEnd::AsItIs, RequestEnd::Newline, RequestEnd::HalfClose];
         Self {
             path: path.to_path_buf(),
-            answers: manners.map(|manner| ask(path, data, manner)).into(),
+            answers: ends.map(|request_end| ask(path, data, request_end)).into(),
         }
     }
 
     /// Whether a plain client, that sends this and reads to the end, is served.
     pub(crate) fn is_served(&self) -> bool {
-        self.came_of(Manner::AsItIs) == (true, Some(End::Closed))
+        self.came_of(RequestEnd::AsItIs) == (true, Some(End::Closed))
     }
 
     /// What a client is to be told of this server, for PHP and for a shell; both half-close unless told
@@ -79,13 +79,17 @@ impl Probe {
     }
 
     fn options(&self) -> Option<(&'static str, &'static str)> {
-        let answer = |manner| {
-            let found = self.answers.iter().find(|answer| answer.manner == manner);
+        let answer = |request_end| {
+            let found = self.answers.iter().find(|answer| answer.request_end == request_end);
             found.filter(|answer| answer.error.is_none() && answer.bytes > 0)
         };
         let ends_in_line = |answer: &Answer| answer.last == Some(b'\n');
         let closes = |answer: &Answer| matches!(answer.end, Some((End::Closed, _)));
-        match (answer(Manner::HalfClose), answer(Manner::AsItIs), answer(Manner::Newline)) {
+        match (
+            answer(RequestEnd::HalfClose),
+            answer(RequestEnd::AsItIs),
+            answer(RequestEnd::Newline),
+        ) {
             (Some(half), _, _) if closes(half) => Some(("", "")),
             (Some(half), _, _) if ends_in_line(half) => {
                 Some((", replyEnds: ReplyEnds::newline()", " --reply-ends newline"))
@@ -109,9 +113,9 @@ impl Probe {
         self.answers.iter().all(|answer| answer.error.is_some())
     }
 
-    /// Whether it answered to this manner of asking, and how it ended that.
-    fn came_of(&self, manner: Manner) -> (bool, Option<End>) {
-        let answer = self.answers.iter().find(|answer| answer.manner == manner);
+    /// Whether it answered to a request that ends so, and how it ended that.
+    fn came_of(&self, request_end: RequestEnd) -> (bool, Option<End>) {
+        let answer = self.answers.iter().find(|answer| answer.request_end == request_end);
         answer.map_or((false, None), |one| (one.bytes > 0, one.end.map(|(end, _)| end)))
     }
 
@@ -121,7 +125,7 @@ impl Probe {
         if self.is_refused() {
             return "it cannot be asked";
         }
-        match self.came_of(Manner::AsItIs) {
+        match self.came_of(RequestEnd::AsItIs) {
             (true, Some(End::Closed)) => return "it answers, and closes",
             (true, Some(End::Reset)) => return RESET,
             (true, None) => {
@@ -132,7 +136,7 @@ impl Probe {
             (false, Some(End::Reset)) => return "it resets the connection, without an answer",
             (false, None) => {}
         }
-        match (self.came_of(Manner::Newline), self.came_of(Manner::HalfClose)) {
+        match (self.came_of(RequestEnd::Newline), self.came_of(RequestEnd::HalfClose)) {
             ((true, Some(End::Closed)), _) => "it needs a newline, then answers, and closes",
             ((true, Some(End::Reset)), _) => "it needs a newline, then answers, and resets",
             ((true, None), _) => "it needs a newline, then answers, and keeps the connection open",
@@ -144,8 +148,9 @@ impl Probe {
     }
 }
 
-fn ask(path: &Path, data: &[u8], manner: Manner) -> Answer {
-    let mut answer = Answer { manner, first: None, end: None, bytes: 0, last: None, error: None };
+fn ask(path: &Path, data: &[u8], request_end: RequestEnd) -> Answer {
+    let mut answer =
+        Answer { request_end, first: None, end: None, bytes: 0, last: None, error: None };
     if let Err(error) = converse(path, data, &mut answer) {
         answer.error = Some(error);
     }
@@ -155,13 +160,13 @@ fn ask(path: &Path, data: &[u8], manner: Manner) -> Answer {
 fn converse(path: &Path, data: &[u8], answer: &mut Answer) -> io::Result<()> {
     let began = Instant::now();
     let mut stream = connect(path)?;
-    let end: &[u8] = if answer.manner == Manner::Newline { b"\n" } else { b"" };
+    let end: &[u8] = if answer.request_end == RequestEnd::Newline { b"\n" } else { b"" };
     match stream.write_all(&[data, end].concat()) {
         // It closed without having read all; what it answered before that is there.
         Err(error) if error.kind() != ErrorKind::BrokenPipe => return Err(error),
         _ => {}
     }
-    if answer.manner == Manner::HalfClose {
+    if answer.request_end == RequestEnd::HalfClose {
         net::shutdown(&stream, Shutdown::Write)?;
     }
     let mut bytes = [0; 4096];
@@ -229,12 +234,12 @@ impl Display for Probe {
 
 impl Display for Answer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let manner = match self.manner {
-            Manner::AsItIs => "as it is",
-            Manner::Newline => "with a newline",
-            Manner::HalfClose => "with a half-close",
+        let request_end = match self.request_end {
+            RequestEnd::AsItIs => "as it is",
+            RequestEnd::Newline => "with a newline",
+            RequestEnd::HalfClose => "with a half-close",
         };
-        write!(f, "{manner:<18} ")?;
+        write!(f, "{request_end:<18} ")?;
         match (&self.error, self.first) {
             (Some(error), _) => return write!(f, "{error}"),
             (None, Some(first)) => write!(f, "{} bytes, the first after {first:.1?}", self.bytes)?,

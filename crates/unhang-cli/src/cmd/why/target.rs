@@ -98,8 +98,8 @@ impl Target {
         match self {
             Self::All => true,
             Self::Process { pid, fd } => [Some(socket), peer].into_iter().flatten().any(|end| {
-                let holders = facts.holders.get(&end.inode).into_iter().flatten();
-                holders.into_iter().any(|held| held.0 == *pid && fd.is_none_or(|fd| fd == held.1))
+                let owners = facts.owners.get(&end.inode).into_iter().flatten();
+                owners.into_iter().any(|held| held.0 == *pid && fd.is_none_or(|fd| fd == held.1))
             }),
             Self::File(_) | Self::Abstract(_) => {
                 self.has_address(socket.file, &socket.name)

@@ -54,7 +54,7 @@ impl Connection {
             return usage("expected one connection, as PID:FD:COOKIE; `unhang why PATH` names it");
         };
         let holds = |socket: &&Socket| {
-            let held = facts.holders.get(&socket.inode);
+            let held = facts.owners.get(&socket.inode);
             held.is_some_and(|held| held.contains(&(*pid, *fd)))
         };
         let Some(one) = facts.sockets.values().find(holds) else {
@@ -85,7 +85,7 @@ impl Connection {
     /// The end that the process has at this descriptor.
     fn end_at(&self, facts: &Facts, pid: u32, fd: u32) -> Option<&Socket> {
         let is_held = |end: &&Socket| {
-            facts.holders.get(&end.inode).is_some_and(|held| held.contains(&(pid, fd)))
+            facts.owners.get(&end.inode).is_some_and(|held| held.contains(&(pid, fd)))
         };
         [&self.client, &self.server].into_iter().find(is_held)
     }
@@ -114,8 +114,8 @@ pub(crate) fn attempt(
         return Err(Refusal::Failed(ended(facts, &connection)));
     }
     let target = connection.target(action);
-    let Some((pid, fd)) = facts.holders.get(&target.inode).and_then(|held| held.first()) else {
-        return Err(Refusal::Failed("the holder of that end may not be seen".to_owned()));
+    let Some((pid, fd)) = facts.owners.get(&target.inode).and_then(|held| held.first()) else {
+        return Err(Refusal::Failed("the owner of that end may not be seen".to_owned()));
     };
     let announced = announce(facts, &connection, action);
     if let (true, TargetArgument::Process { pid, fd: Some(fd), cookie: None }) = (yes, asked) {
@@ -184,7 +184,7 @@ impl Outcome {
 
 /// Which end half-closed it is not known: the kernel shows the same if a server shuts its input.
 fn ended(facts: &Facts, connection: &Connection) -> String {
-    let held = facts.holders.get(&connection.server.inode).and_then(|held| held.first());
+    let held = facts.owners.get(&connection.server.inode).and_then(|held| held.first());
     let cookie = connection.server.cookie;
     let server =
         held.map_or("PID:FD:COOKIE".to_owned(), |(pid, fd)| format!("{pid}:{fd}:{cookie}"));
@@ -196,8 +196,8 @@ fn ended(facts: &Facts, connection: &Connection) -> String {
 
 fn announce(facts: &Facts, connection: &Connection, action: Action) -> String {
     let name = |end: &Socket| {
-        let holders = facts.holders(end.inode);
-        let names: Vec<_> = holders
+        let owners = facts.owners(end.inode);
+        let names: Vec<_> = owners
             .map(|(process, fd)| format!("{}[{}] fd {fd}", process.name, process.pid))
             .collect();
         if names.is_empty() { "?".to_owned() } else { names.join(", ") }
@@ -234,7 +234,7 @@ fn ask(announced: &str, mut screen: impl Write, mut keys: impl BufRead) -> io::R
 
 /// Gives the borrowed descriptor: by it the queue can be watched without a gap.
 fn act(action: Action, pid: u32, fd: u32, inode: u32) -> io::Result<OwnedFd> {
-    let socket = pidfd::borrow(pid, fd, inode)?;
+    let socket = pidfd::duplicate(pid, fd, inode)?;
     match action {
         Action::Release | Action::HalfClose => net::shutdown(&socket, Shutdown::Write)?,
         Action::Newline => {

@@ -57,7 +57,7 @@ fn each_end_of_a_program_is_counted_as_what_it_is() {
 fn who_waits_for_a_place_is_counted_and_who_gets_none_as_busy() {
     for (queue, told) in [("60s", "ok\n"), ("200ms", "ERR busy: all 1 programs run, ")] {
         let (place, address) = (Place::new(), free_address());
-        let gate = place.folder.path().join("gate");
+        let gate = place.directory.path().join("gate");
         let script = format!("until [ -e '{}' ]; do sleep 0.02; done; echo ok", gate.display());
         let served = Served::at(
             place,
@@ -147,7 +147,7 @@ fn replies_of_the_server_behind_are_counted_by_what_ended_them() {
         return;
     }
     let (place, address) = (Place::new(), free_address());
-    let behind = place.folder.path().join("behind");
+    let behind = place.directory.path().join("behind");
     let to = behind.display().to_string();
     let kinds = root().join("crates/unhang-cli/tests/it/backend/servers/kinds.py");
     let mut command = Command::new("python3");

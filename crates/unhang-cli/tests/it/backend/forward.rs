@@ -26,7 +26,7 @@ impl Fronted {
     /// Starts the command with the server's path as its last argument.
     fn new(mut command: Command, flags: &[&str]) -> Self {
         let place = Place::new();
-        let behind = place.folder.path().join("behind");
+        let behind = place.directory.path().join("behind");
         let server = Daemon::start(command.arg(&behind), "ready");
         let served = front(place, &behind, flags);
         Self { served, server: Some(server), behind }
@@ -63,7 +63,7 @@ fn python(kind: &str) -> Command {
 #[test]
 fn a_server_that_answers_and_does_not_close_is_cured_at_once() {
     let place = Place::new();
-    let go = place.folder.path().join("forget");
+    let go = place.directory.path().join("forget");
     for (program, package, file) in [
         ("go", "golang-go", "forget.go"),
         ("node", "nodejs", "forget.mjs"),
@@ -141,7 +141,7 @@ fn a_server_that_serves_one_after_another_is_seen_to_be_through() {
         return;
     }
     let place = Place::new();
-    let behind = place.folder.path().join("behind");
+    let behind = place.directory.path().join("behind");
     let mut command = python("rows");
     let _server = Daemon::start(command.arg(&behind).arg("one-by-one"), "ready");
     let served = front(place, &behind, &["--handler-deadline", "300s"]);
@@ -280,7 +280,7 @@ fn a_restart_of_the_server_is_not_seen_by_clients() {
 #[test]
 fn a_server_that_is_not_there_is_told_apart_from_one_that_lost_the_request() {
     let place = Place::new();
-    let behind = place.folder.path().join("behind");
+    let behind = place.directory.path().join("behind");
     let served = front(place, &behind, &["--queue-deadline", "200ms"]);
     let told = served.text("x\n");
     assert_eq!(told, "ERR the server behind cannot be reached; the request did not run\n");

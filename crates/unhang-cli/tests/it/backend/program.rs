@@ -91,7 +91,7 @@ fn a_late_program_is_told_at_its_deadline_and_ended_with_its_group() {
     ];
     for script in scripts {
         let place = Place::new();
-        let file = place.folder.path().join("pid");
+        let file = place.directory.path().join("pid");
         let script = script.replace("$F", &file.display().to_string());
         let served = Served::at(place, &["--handler-deadline", "300ms", "--", "sh", "-c", &script]);
         // Once, so that all descriptors that a first exchange opens are open.
@@ -147,7 +147,7 @@ fn a_program_sees_no_descriptor_but_its_three_and_dies_though_its_starter_ignore
 fn the_environment_names_the_client_and_not_what_is_for_us_alone() {
     let place = Place::new();
     let mut command = serve(&place, &["--", "env"]);
-    command.env("NOTIFY_SOCKET", place.folder.path().join("notify"));
+    command.env("NOTIFY_SOCKET", place.directory.path().join("notify"));
     command.env("WATCHDOG_USEC", "100000000").env("KEPT", "yes").env("UNIXREMOTEPID", "1");
     let daemon = Daemon::start(&mut command, "listening");
     let mut client = Peer::connect(&place.socket);
@@ -187,9 +187,9 @@ fn more_than_may_run_wait_and_are_told_when_no_place_came_free() {
 #[test]
 fn a_client_that_leaves_does_not_end_its_program() {
     let place = Place::new();
-    let done = place.folder.path().join("done");
+    let done = place.directory.path().join("done");
     let (go, script) = (
-        place.folder.path().join("go"),
+        place.directory.path().join("go"),
         "while [ ! -e $GO ]; do sleep 0.01; done; echo did > $DONE",
     );
     let script = script.replace("$GO", &go.display().to_string());
@@ -245,7 +245,7 @@ fn ctrl_c_reaches_unhang_alone() {
     let mut client = Peer::connect(&place.socket);
     client.write(b"x");
     let served = Served { daemon, place };
-    let mark = served.place.folder.path().join("s.pid");
+    let mark = served.place.directory.path().join("s.pid");
     await_some("it runs", || mark.exists().then_some(()));
     // As a terminal does: to the whole foreground group.
     let group = rustix::process::Pid::from_raw(served.daemon.pid().try_into().unwrap()).unwrap();

@@ -31,7 +31,7 @@ fn assert_refused(output: &Output, code: i32, expected: &[&str]) {
 fn nine_programs_that_cannot_start_are_refused_with_their_cure() {
     let place = Place::new();
     let text = |name: &str, text: &str| script(&place, name, text).display().to_string();
-    let path = place.folder.path().display().to_string();
+    let path = place.directory.path().display().to_string();
 
     refused(&place, "no-such-program", "no-such-program: no such file (looked in PATH: ");
     refused(&place, &format!("{path}/none"), "none: no such file");
@@ -60,7 +60,7 @@ fn a_program_on_a_file_system_mounted_noexec_is_refused() {
     let place = Place::new();
     let mount = "mount -t tmpfs -o noexec none \"$1\" && cp /bin/true \"$1/it\" && \
                  exec \"$2\" serve \"$3\" -- \"$1/it\"";
-    let directory = place.folder.path().join("noexec");
+    let directory = place.directory.path().join("noexec");
     fs::create_dir(&directory).unwrap();
     let mut command = Command::new("unshare");
     command.args(["--mount", "sh", "-c", mount, "sh"]).arg(&directory).arg(UNHANG);

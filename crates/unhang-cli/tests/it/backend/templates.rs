@@ -22,7 +22,7 @@ fn servers_to_copy_answer_and_close_whatever_their_clients_do() {
         let place = Place::new();
         let file = root().join("examples/servers").join(file);
         let mut command = if program == "go" {
-            let built = place.folder.path().join("server");
+            let built = place.directory.path().join("server");
             let go = Command::new("go").args(["build", "-o"]).arg(&built).arg(&file).status();
             assert!(go.unwrap().success());
             let mut command = Command::new("sh");

@@ -75,7 +75,7 @@ fn the_examples_answer_and_are_as_short_as_they_say() {
         return;
     }
     let place = Place::new();
-    let program = place.folder.path().join("worker");
+    let program = place.directory.path().join("worker");
     let built = Command::new("go")
         .args(["build", "-o"])
         .arg(&program)
@@ -145,7 +145,7 @@ def answer(id, request):
         print(id, request[:5], end='', flush=True); os._exit(0)
     print(id, request, flush=True)";
     let place = Place::new();
-    let deaths = place.folder.path().join("deaths");
+    let deaths = place.directory.path().join("deaths");
     fs::write(&deaths, "").unwrap();
     let mut command = serve(&place, &python_arguments(&["--workers", "3"], answer));
     let daemon = Daemon::start(command.env("DEATHS", &deaths), "listening");
@@ -236,7 +236,7 @@ fn workers_that_die_at_once_end_the_start_with_their_last_line() {
 #[test]
 fn when_all_workers_have_died_clients_are_told_at_once() {
     let place = Place::new();
-    let flag = place.folder.path().join("broken");
+    let flag = place.directory.path().join("broken");
     let script = "[ -e $FLAG ] && { echo gone >&2; exit 1; }; read id request; exit 1";
     let script = script.replace("$FLAG", &flag.display().to_string());
     let served = Served::at(
@@ -312,7 +312,7 @@ fn a_crowd_is_served_in_its_order_and_the_tail_is_told_in_time() {
         return;
     }
     let (place, address) = (Place::new(), free_address());
-    let gate = place.folder.path().join("gate");
+    let gate = place.directory.path().join("gate");
     let answer = format!(
         "nth = 0\ndef answer(id, request):\n    global nth\n    while not os.path.exists({:?}): time.sleep(0.005)\n    print(id, request, nth, flush=True)\n    nth += 1",
         gate.display().to_string()

@@ -96,7 +96,7 @@ fn an_abstract_name_is_a_target_like_any_other() {
 #[test]
 fn a_path_and_a_request_that_are_no_text_are_taken_as_they_are() {
     let place = Place::new();
-    let socket = place.folder.path().join(OsStr::from_bytes(b"a\xffb.sock"));
+    let socket = place.directory.path().join(OsStr::from_bytes(b"a\xffb.sock"));
     let _server = Daemon::serve(&socket, &["--quiet"]);
     let mut command = command(&socket, &["--count", "10", "--warm-up", "0s", "--request"]);
     let output = command.arg(OsStr::from_bytes(b"\xff")).output().unwrap();

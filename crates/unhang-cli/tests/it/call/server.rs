@@ -78,7 +78,7 @@ fn a_mounted_socket_file_whose_server_started_again_is_told_from_a_dead_server()
         return;
     }
     let place = Place::new();
-    let mounted = place.folder.path().join("mounted");
+    let mounted = place.directory.path().join("mounted");
     std::fs::write(&mounted, "").unwrap();
     let first = UnixListener::bind(&place.socket).unwrap();
     let script = "mount --bind \"$1\" \"$2\" && touch \"$2.ready\" && read -r _ && exec \"$0\" call \"$2\" hello";

@@ -30,7 +30,7 @@ fn control_characters_in_a_path_do_not_reach_the_terminal() {
     for name in ["a\x1b[31mb", "missing\x1b[31m/s", "@a\x1b[31mb"] {
         let path = match name.starts_with('@') {
             true => name.into(),
-            false => place.folder.path().join(name),
+            false => place.directory.path().join(name),
         };
         let said = said(&call(&path, &["hello"], b""));
         assert!(!said.contains('\x1b') && said.contains(r"\u{1b}[31m"), "{said:?}");

@@ -19,7 +19,7 @@ fn start_on(options: &str) -> Option<(Option<i32>, String)> {
     let server = command(&place, &[]);
     let output = Command::new("unshare")
         .args(["--map-root-user", "--mount", "sh", "-c", steps, options])
-        .arg(place.folder.path())
+        .arg(place.directory.path())
         .arg(server.get_program())
         .args(server.get_args())
         .stdin(Stdio::null())

@@ -44,11 +44,11 @@ fn program(name: &str) -> PathBuf {
 
 /// A client of another user that passes a descriptor, and stays. The program lies where that user may read.
 fn passes(python: &Path, place: &Place, name: &str, flags: &[&str]) -> Daemon {
-    let copy = place.folder.path().join("pass_descriptor.py");
+    let copy = place.directory.path().join("pass_descriptor.py");
     if !copy.exists() {
         fs::copy(program("pass_descriptor.py"), &copy).unwrap();
         let all = std::os::unix::fs::PermissionsExt::from_mode(0o755);
-        fs::set_permissions(place.folder.path(), all).unwrap();
+        fs::set_permissions(place.directory.path(), all).unwrap();
     }
     let mut command = Command::new(python);
     command.arg(copy).arg(name).args(flags);

@@ -42,7 +42,7 @@ fn replaced_the_log_says_so_and_the_others_file_is_left_alone() {
     let server = serve(&place, &["--until", "newline"]);
     let inside = Peer::connect(&place.socket);
     // Made elsewhere and moved here, so that there is no moment without a file.
-    let other = place.folder.path().join("other");
+    let other = place.directory.path().join("other");
     let _other = UnixListener::bind(&other).unwrap();
     fs::rename(&other, &place.socket).unwrap();
     let loss = await_loss(&server);

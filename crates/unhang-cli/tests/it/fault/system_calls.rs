@@ -180,7 +180,7 @@ impl Trace {
     /// From here on the call number `n` of every thread fails; or nothing, if a server may not
     /// be traced.
     fn start(server: &Daemon, place: &Place, call: &str, error: &str, n: usize) -> Option<Self> {
-        let seen = place.folder.path().join("trace");
+        let seen = place.directory.path().join("trace");
         let mut command = Command::new("sh");
         command.args([
             "-c",

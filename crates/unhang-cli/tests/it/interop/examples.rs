@@ -76,8 +76,8 @@ fn every_example_says_that_there_is_no_socket() {
 
 #[test]
 fn every_example_is_under_30_lines() {
-    for folder in ["php", "python", "node", "perl", "go", "shell"] {
-        for file in root().join("examples").join(folder).read_dir().unwrap() {
+    for directory in ["php", "python", "node", "perl", "go", "shell"] {
+        for file in root().join("examples").join(directory).read_dir().unwrap() {
             let path = file.unwrap().path();
             let lines = std::fs::read_to_string(&path).unwrap().lines().count();
             assert!(lines < 30, "{} has {lines} lines", path.display());

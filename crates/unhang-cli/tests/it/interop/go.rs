@@ -43,10 +43,10 @@ pub(super) fn example() -> &'static Path {
 
 /// Builds a program of one file: without a module, without the network, and without a C compiler.
 pub(crate) fn build(source: &Path, name: &str) -> PathBuf {
-    let folder = Path::new(env!("CARGO_TARGET_TMPDIR"));
-    let program = folder.join(format!("go-{name}"));
+    let directory = Path::new(env!("CARGO_TARGET_TMPDIR"));
+    let program = directory.join(format!("go-{name}"));
     // Another run of the tests may be executing the last one: it is replaced, not overwritten.
-    let fresh = folder.join(format!("go-{name}.{}", std::process::id()));
+    let fresh = directory.join(format!("go-{name}.{}", std::process::id()));
     let built = Command::new("go")
         .args(["build", "-o"])
         .arg(&fresh)

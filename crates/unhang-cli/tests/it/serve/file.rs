@@ -49,7 +49,7 @@ fn taken_over_it_shows_the_mode_that_the_file_has_and_says_what_was_not_done() {
     let _old = Daemon::serve(&place.socket, &["--mode", "0606"]);
     let mut command = Command::new(UNHANG);
     command.args(["serve", "--replace", "--mode", "0600"]).arg(&place.socket);
-    let stderr = place.folder.path().join("stderr");
+    let stderr = place.directory.path().join("stderr");
     command.stderr(std::fs::File::create(&stderr).unwrap());
     let new = Daemon::spawn(&mut command);
     let line = new.await_line("listening");

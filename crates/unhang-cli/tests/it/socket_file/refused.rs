@@ -19,16 +19,16 @@ const NOBODY: u32 = 65_534;
 #[test]
 fn the_holder_of_a_socket_that_does_not_listen_is_named() {
     let place = Place::new();
-    let folder = place.folder.path();
+    let directory = place.directory.path();
     let named = format!("process {}", std::process::id());
-    let _datagram = UnixDatagram::bind(folder.join("datagram")).unwrap();
+    let _datagram = UnixDatagram::bind(directory.join("datagram")).unwrap();
     // Not for the programs that other tests start meanwhile.
     let flags = SocketFlags::CLOEXEC;
     let (family, kind) = (AddressFamily::UNIX, SocketType::STREAM);
     let bound = rustix::net::socket_with(family, kind, flags, None).unwrap();
-    rustix::net::bind(&bound, &SocketAddrUnix::new(folder.join("bound")).unwrap()).unwrap();
+    rustix::net::bind(&bound, &SocketAddrUnix::new(directory.join("bound")).unwrap()).unwrap();
     for name in ["datagram", "bound"] {
-        let (code, said) = refused(&folder.join(name), &[]);
+        let (code, said) = refused(&directory.join(name), &[]);
         assert_eq!(code, Some(1), "{said}");
         assert!(said.contains(&named), "{name}: {said}");
     }
@@ -37,16 +37,16 @@ fn the_holder_of_a_socket_that_does_not_listen_is_named() {
 #[test]
 fn what_is_in_the_way_of_the_lock_is_named_with_the_cure() {
     let place = Place::new();
-    let folder = place.folder.path();
-    fs::create_dir(folder.join("a.lock")).unwrap();
-    symlink("elsewhere", folder.join("b.lock")).unwrap();
-    fs::write(folder.join("file"), "").unwrap();
+    let directory = place.directory.path();
+    fs::create_dir(directory.join("a.lock")).unwrap();
+    symlink("elsewhere", directory.join("b.lock")).unwrap();
+    fs::write(directory.join("file"), "").unwrap();
     for (name, cure) in [
         ("a", "A directory has the name of the .lock file: remove it, or choose another path."),
         ("b", "A symbolic link is not followed there: remove it, or choose another path."),
         ("file/s", "A part of the path is a file and no directory: correct the path."),
     ] {
-        let (code, said) = refused(&folder.join(name), &[]);
+        let (code, said) = refused(&directory.join(name), &[]);
         assert_eq!(code, Some(1), "{said}");
         assert!(said.contains(cure), "{name}: {said}");
     }
@@ -55,14 +55,14 @@ fn what_is_in_the_way_of_the_lock_is_named_with_the_cure() {
 #[test]
 fn control_characters_in_a_path_do_not_reach_the_terminal() {
     let place = Place::new();
-    let folder = place.folder.path().join("a\x1b[31m");
-    let (_, said) = refused(&folder.join("s"), &[]);
+    let directory = place.directory.path().join("a\x1b[31m");
+    let (_, said) = refused(&directory.join("s"), &[]);
     assert!(!said.contains('\x1b') && said.contains(r"a\u{1b}[31m"), "{said:?}");
-    fs::create_dir(&folder).unwrap();
-    fs::create_dir(folder.join("s.lock")).unwrap();
-    let (_, said) = refused(&folder.join("s"), &[]);
+    fs::create_dir(&directory).unwrap();
+    fs::create_dir(directory.join("s.lock")).unwrap();
+    let (_, said) = refused(&directory.join("s"), &[]);
     assert!(!said.contains('\x1b') && said.contains("s.lock"), "{said:?}");
-    let server = Daemon::spawn(Command::new(UNHANG).arg("serve").arg(folder.join("t")));
+    let server = Daemon::spawn(Command::new(UNHANG).arg("serve").arg(directory.join("t")));
     let line = server.await_line("listening");
     assert!(!line.contains('\x1b'), "{line:?}");
 }
@@ -75,9 +75,9 @@ fn a_user_that_may_not_is_told_what_it_takes() {
     }
     let place = Place::new();
     let _server = Daemon::serve(&place.socket, &["--mode", "0666"]);
-    fs::set_permissions(place.folder.path(), Permissions::from_mode(0o1777)).unwrap();
+    fs::set_permissions(place.directory.path(), Permissions::from_mode(0o1777)).unwrap();
     // The command itself may lie where that user may not look.
-    let copy = place.folder.path().join("unhang");
+    let copy = place.directory.path().join("unhang");
     copy_program(UNHANG.as_ref(), &copy);
     for (name, flags, expected) in [
         ("mine", &["--owner", "root"][..], "Only root may give a file away"),
@@ -86,7 +86,7 @@ fn a_user_that_may_not_is_told_what_it_takes() {
     ] {
         let mut command = Command::new(&copy);
         command.uid(NOBODY).gid(NOBODY).arg("serve").args(flags);
-        command.arg(place.folder.path().join(name));
+        command.arg(place.directory.path().join(name));
         let output = command.stdin(Stdio::null()).output().unwrap();
         let said = String::from_utf8(output.stderr).unwrap();
         assert_eq!(output.status.code(), Some(1), "{said}");
@@ -137,7 +137,7 @@ fn a_directory_that_takes_no_file_is_told_from_one_that_is_missing() {
         assert!(said.contains("takes no new file") || said.contains("ermission"), "{path}: {said}");
     }
     let place = Place::new();
-    let gone = place.folder.path().join("gone");
+    let gone = place.directory.path().join("gone");
     fs::create_dir(&gone).unwrap();
     for name in ["s", "./s", "../gone/s"] {
         let mut command = Command::new("sh");

@@ -172,8 +172,8 @@ impl Daemon {
     }
 
     fn open_descriptors(&self) -> impl Iterator<Item = usize> {
-        let folder = fs::read_dir(format!("/proc/{}/fd", self.pid())).unwrap();
-        folder.map(|entry| entry.unwrap().file_name().into_string().unwrap().parse().unwrap())
+        let directory = fs::read_dir(format!("/proc/{}/fd", self.pid())).unwrap();
+        directory.map(|entry| entry.unwrap().file_name().into_string().unwrap().parse().unwrap())
     }
 
     /// Stops every thread of it, as a debugger, a paused container or a suspended machine does.

@@ -44,12 +44,12 @@ impl Stage {
         let place = Place::new();
         // For everybody, but with the sticky bit: `unhang serve` refuses a directory without.
         let mode = fs::Permissions::from_mode(0o1777);
-        fs::set_permissions(place.folder.path(), mode).unwrap();
+        fs::set_permissions(place.directory.path(), mode).unwrap();
         Self { players: Vec::new(), place, user }
     }
 
     pub(crate) fn path(&self, name: &str) -> PathBuf {
-        self.place.folder.path().join(name)
+        self.place.directory.path().join(name)
     }
 
     /// Starts a role of the fixture on the stage's socket and waits for it to say `until`.
@@ -150,11 +150,11 @@ pub(crate) fn shared(program: &Path) -> PathBuf {
 fn programs() -> &'static TempDir {
     static PROGRAMS: OnceLock<TempDir> = OnceLock::new();
     PROGRAMS.get_or_init(|| {
-        let folder = TempDir::new().unwrap();
-        fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755)).unwrap();
-        copy_program(UNHANG.as_ref(), &folder.path().join("unhang"));
-        copy_program(&built(), &folder.path().join("hang"));
-        folder
+        let directory = TempDir::new().unwrap();
+        fs::set_permissions(directory.path(), fs::Permissions::from_mode(0o755)).unwrap();
+        copy_program(UNHANG.as_ref(), &directory.path().join("unhang"));
+        copy_program(&built(), &directory.path().join("hang"));
+        directory
     })
 }
 

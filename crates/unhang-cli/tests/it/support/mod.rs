@@ -19,15 +19,15 @@ pub(crate) const UNHANG: &str = env!("CARGO_BIN_EXE_unhang");
 
 /// A directory of the test's own, and a name for a socket in it.
 pub(crate) struct Place {
-    pub(crate) folder: TempDir,
+    pub(crate) directory: TempDir,
     pub(crate) socket: PathBuf,
 }
 
 impl Place {
     pub(crate) fn new() -> Self {
-        let folder = TempDir::new().unwrap();
-        let socket = folder.path().join("s");
-        Self { folder, socket }
+        let directory = TempDir::new().unwrap();
+        let socket = directory.path().join("s");
+        Self { directory, socket }
     }
 }
 

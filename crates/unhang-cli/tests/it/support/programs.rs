@@ -38,7 +38,7 @@ pub(crate) fn find_for_all(program: &str, package: &str) -> Option<PathBuf> {
     };
     let path = std::env::var_os("PATH").unwrap_or_default();
     let found = std::env::split_paths(&path)
-        .map(|folder| folder.join(program))
+        .map(|directory| directory.join(program))
         .find(|file| file.is_file() && file.ancestors().all(is_open));
     if found.is_none() {
         skip(&format!("{program} is not installed for all users"), package);
@@ -49,5 +49,7 @@ pub(crate) fn find_for_all(program: &str, package: &str) -> Option<PathBuf> {
 /// Where a program is.
 pub(crate) fn find(program: &str) -> Option<PathBuf> {
     let path = std::env::var_os("PATH")?;
-    std::env::split_paths(&path).map(|folder| folder.join(program)).find(|file| file.is_file())
+    std::env::split_paths(&path)
+        .map(|directory| directory.join(program))
+        .find(|file| file.is_file())
 }

@@ -26,9 +26,9 @@ fn class(server: &str, client: &str, code: &str, certainty: &str) {
 
 /// The two ends are held by the processes that we started.
 fn assert_players(stage: &Stage, finding: &Value) {
-    let holder = |end: &Value| end["owners"][0]["pid"].as_u64();
-    assert_eq!(holder(&finding["server"]), Some(stage.player(0).pid().into()), "{finding:#}");
-    assert_eq!(holder(&finding["clients"][0]), Some(stage.player(1).pid().into()), "{finding:#}");
+    let owner = |end: &Value| end["owners"][0]["pid"].as_u64();
+    assert_eq!(owner(&finding["server"]), Some(stage.player(0).pid().into()), "{finding:#}");
+    assert_eq!(owner(&finding["clients"][0]), Some(stage.player(1).pid().into()), "{finding:#}");
 }
 
 #[test]
@@ -187,8 +187,8 @@ fn the_server_has_closed() {
         stage.play("call-hold", "ready");
         let finding = suspects_where(&stage, "server_closed", "certain", |_| true);
         assert_eq!(finding["fault"], false, "nobody waits: {finding:#}");
-        let holder = &finding["clients"][0]["owners"][0]["pid"];
-        assert_eq!(holder.as_u64(), Some(stage.player(1).pid().into()), "{finding:#}");
+        let owner = &finding["clients"][0]["owners"][0]["pid"];
+        assert_eq!(owner.as_u64(), Some(stage.player(1).pid().into()), "{finding:#}");
     }
 }
 
@@ -350,7 +350,7 @@ fn what_may_not_be_seen_is_not_called_idle() {
     stage.play("call", "ready");
     finds(&stage, "handler_blocked", "certain");
     let stranger = Stage::new(User::Nobody);
-    for path in [stage.place.folder.path(), &stage.place.socket] {
+    for path in [stage.place.directory.path(), &stage.place.socket] {
         fs::set_permissions(path, fs::Permissions::from_mode(0o777)).unwrap();
     }
     let (exit, object) = look(&stranger, &[&stage.place.socket]);

@@ -37,7 +37,7 @@ fn what_is_no_listening_socket_is_told_apart() {
         found(&stage, &path("missing"), "no_such_file");
         fs::write(path("file"), "").unwrap();
         found(&stage, &path("file"), "not_a_socket");
-        found(&stage, stage.place.folder.path(), "not_a_socket");
+        found(&stage, stage.place.directory.path(), "not_a_socket");
 
         drop(UnixListener::bind(path("stale")).unwrap());
         reachable("stale");
@@ -110,7 +110,7 @@ fn a_file_that_was_deleted_is_told_by_its_listener() {
         stage.play_at("serve-mute", &[&below], "ready");
         fs::remove_file(&stage.place.socket).unwrap();
         fs::remove_dir_all(stage.path("gone")).unwrap();
-        std::os::unix::fs::symlink(stage.place.folder.path(), stage.path("link")).unwrap();
+        std::os::unix::fs::symlink(stage.place.directory.path(), stage.path("link")).unwrap();
         for (path, server) in [(&stage.place.socket, 0), (&stage.path("link/s"), 0), (&below, 1)] {
             let (exit, object) = look(&stage, &[path]);
             assert_eq!(
@@ -132,7 +132,7 @@ fn a_file_that_was_deleted_is_told_by_its_listener() {
 fn a_name_cannot_write_to_the_terminal_nor_add_to_a_cure() {
     let stage = Stage::new(User::Me);
     let [colour, spaced] = ["\x1b[31m", "it's; not all"].map(|name| stage.path(name));
-    let no_text = stage.place.folder.path().join(OsStr::from_bytes(b"it's\xffb"));
+    let no_text = stage.place.directory.path().join(OsStr::from_bytes(b"it's\xffb"));
     for path in [&colour, &spaced, &no_text] {
         drop(UnixListener::bind(path).unwrap());
     }
@@ -156,7 +156,7 @@ fn a_name_cannot_write_to_the_terminal_nor_add_to_a_cure() {
 #[test]
 fn a_name_that_is_no_text_was_refused() {
     let stage = Stage::new(User::Me);
-    let path = stage.place.folder.path().join(OsStr::from_bytes(b"a\xffb.sock"));
+    let path = stage.place.directory.path().join(OsStr::from_bytes(b"a\xffb.sock"));
     let _server = Daemon::serve(&path, &[]);
     let (exit, object) = look(&stage, &[&path]);
     assert_eq!((exit, codes(&object)), (0, vec![("ok", "certain")]), "{object:#}");
@@ -187,8 +187,8 @@ fn a_path_is_followed_however_it_is_written() {
     stage.play("serve-mute", "ready");
     stage.play("call", "ready");
     std::os::unix::fs::symlink(&stage.place.socket, stage.path("link")).unwrap();
-    fs::create_dir(stage.path("folder")).unwrap();
-    for path in [stage.path("link"), stage.path("folder/../s"), stage.path("./s")] {
+    fs::create_dir(stage.path("directory")).unwrap();
+    for path in [stage.path("link"), stage.path("directory/../s"), stage.path("./s")] {
         let (exit, object) = look(&stage, &[&path]);
         assert_eq!((exit, codes(&object)[0].0), (1, "not_accepted"), "{object:#}");
     }
@@ -204,6 +204,6 @@ fn a_user_that_may_not_connect_is_told_why() {
     let _listener = UnixListener::bind(&stage.place.socket).unwrap();
     fs::set_permissions(&stage.place.socket, fs::Permissions::from_mode(0o600)).unwrap();
     found(&stage, &stage.place.socket, "permission");
-    fs::set_permissions(stage.place.folder.path(), fs::Permissions::from_mode(0o700)).unwrap();
+    fs::set_permissions(stage.place.directory.path(), fs::Permissions::from_mode(0o700)).unwrap();
     found(&stage, &stage.place.socket, "permission");
 }

@@ -15,7 +15,7 @@ use crate::support::programs::{find, missing};
 
 /// nginx on the stage's socket, before the server at `behind`; it hands that server's page to one client.
 fn front(stage: &mut Stage, behind: &Path, listens: &str) {
-    let place = stage.place.folder.path().display().to_string();
+    let place = stage.place.directory.path().display().to_string();
     let config = format!(
         "daemon off; master_process off; pid {place}/pid; error_log {place}/log;\n\
          events {{}}\nhttp {{ access_log off; client_body_temp_path {place}/1; proxy_temp_path {place}/2;\n\

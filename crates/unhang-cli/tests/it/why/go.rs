@@ -30,8 +30,8 @@ fn class(server: &str, client: &str, code: &str, certainty: &str, fact: &str) {
         let finding = suspects_where(&stage, code, certainty, |_| true);
         assert!(finding["because"].to_string().contains(fact), "{finding:#}");
         assert_eq!(finding["fault"], certainty != "possible", "{finding:#}");
-        let holder = &finding["server"]["owners"][0]["pid"];
-        assert_eq!(holder.as_u64(), Some(stage.player(0).pid().into()), "{finding:#}");
+        let owner = &finding["server"]["owners"][0]["pid"];
+        assert_eq!(owner.as_u64(), Some(stage.player(0).pid().into()), "{finding:#}");
     }
 }
 

@@ -8,7 +8,7 @@ use std::process::Command;
 use rustix::process::Signal;
 
 use super::acting::{attempt, end};
-use super::manners::may_have;
+use super::restraint::may_have;
 use super::{codes, finds, look, suspects_where};
 use crate::support::daemon::Daemon;
 use crate::support::hang::{Stage, User, users};

@@ -10,8 +10,8 @@ use crate::listen::file;
 /// It waited for ever: in a sticky directory any user can be first to listen there, and accept nobody.
 #[test]
 fn a_control_socket_that_accepts_nobody_is_not_waited_for_without_a_bound() {
-    let folder = tempfile::tempdir().unwrap();
-    let control = Address::new(folder.path().join("app.sock.ctl")).unwrap();
+    let directory = tempfile::tempdir().unwrap();
+    let control = Address::new(directory.path().join("app.sock.ctl")).unwrap();
     let (socket, _file) = file::bind(&control, MODE).unwrap();
     rustix::net::listen(&socket, 0).unwrap();
     let soon = || Instant::now() + Duration::from_millis(50);
@@ -24,8 +24,8 @@ fn a_control_socket_that_accepts_nobody_is_not_waited_for_without_a_bound() {
 /// It was told `Resource temporarily unavailable (os error 11)`.
 #[test]
 fn a_server_that_does_not_answer_is_called_so() {
-    let folder = tempfile::tempdir().unwrap();
-    let address = Address::new(folder.path().join("app.sock")).unwrap();
+    let directory = tempfile::tempdir().unwrap();
+    let address = Address::new(directory.path().join("app.sock")).unwrap();
     let (socket, _file) = file::bind(&address.control().unwrap(), MODE).unwrap();
     rustix::net::listen(&socket, 0).unwrap();
     for what in ["it is connected", "the queue is full"] {
@@ -60,8 +60,8 @@ fn give_parts(
 /// Both served, and whichever stopped first closed the socket for the other.
 #[test]
 fn a_successor_that_comes_too_late_is_told_and_does_not_serve() {
-    let folder = tempfile::tempdir().unwrap();
-    let address = Address::new(folder.path().join("s")).unwrap();
+    let directory = tempfile::tempdir().unwrap();
+    let address = Address::new(directory.path().join("s")).unwrap();
     let (ours, theirs) = UnixStream::pair().unwrap();
     let error = give_parts(&address, true, &ours, Duration::from_millis(50)).unwrap_err();
     assert_eq!(error.to_string(), "it did not serve within 50ms");
@@ -99,8 +99,8 @@ fn a_successor_that_has_its_answer_serves_however_late_it_is() {
 /// It did, and others could take the lock that it had not.
 #[test]
 fn a_successor_that_gets_no_lock_does_not_serve() {
-    let folder = tempfile::tempdir().unwrap();
-    let address = Address::new(folder.path().join("s")).unwrap();
+    let directory = tempfile::tempdir().unwrap();
+    let address = Address::new(directory.path().join("s")).unwrap();
     let (ours, theirs) = UnixStream::pair().unwrap();
     let control = address.control().unwrap();
     let giver = address.clone();

@@ -11,20 +11,20 @@ use crate::event::{Cause, Event, Lost, Scarce};
 use crate::handler::Handler;
 use crate::limits::{ACCEPT_PAUSE, BACKLOG, QUEUE_CHECK};
 use crate::serve::config::later;
-use crate::serve::door::{Entry, Keeper};
+use crate::serve::door::{Acceptor, Entry};
 use crate::serve::parked::Parked;
 use crate::serve::system::{Poller, System};
 
 impl<H: Handler, Y: System> Watchdog<H, Y> {
     /// Looks after the door while the workers cannot. When to look again.
     pub(super) fn attend_door(&mut self, now: Instant) -> Option<Instant> {
-        if self.service.door.keeper() == Keeper::Workers {
+        if self.service.door.acceptor() == Acceptor::Workers {
             return Some(self.check_queue(now));
         }
         let next = self.accept(now);
         if next == Attended::Empty && self.workers_can_accept() {
             self.watch_clients(false);
-            self.service.door.give_to(Keeper::Workers);
+            self.service.door.give_to(Acceptor::Workers);
             self.service.wake_workers();
             return Some(self.check_queue(now));
         }

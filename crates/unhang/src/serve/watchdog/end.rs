@@ -6,7 +6,7 @@ use super::{Attended, End, Watchdog};
 use crate::event::{Cause, Event};
 use crate::handler::Handler;
 use crate::limits::{ACCEPT_PAUSE, BACKLOG, LAST_CALLS};
-use crate::serve::door::{Entry, Keeper};
+use crate::serve::door::{Acceptor, Entry};
 use crate::serve::system::{Queue, System};
 
 impl<H: Handler, Y: System> Watchdog<H, Y> {
@@ -14,7 +14,7 @@ impl<H: Handler, Y: System> Watchdog<H, Y> {
         self.end = End::Closing;
         // First: what is removed and shut now is not lost.
         self.file_watcher = None;
-        self.service.door.give_to(Keeper::Watchdog);
+        self.service.door.give_to(Acceptor::Watchdog);
         self.watch_clients(false);
         self.service.wake_workers();
         for parked in &self.service.parked {

@@ -22,14 +22,14 @@ fn spec() -> PathBuf {
 fn each_mode_of_the_bad_server_gives_what_the_specification_says() {
     let vectors = spec().join("vectors/calls.json");
     let cases: Value = serde_json::from_slice(&std::fs::read(&vectors).unwrap()).unwrap();
-    let folder = TempDir::new().unwrap();
-    let _server = BadServer::start(&vectors, folder.path());
+    let directory = TempDir::new().unwrap();
+    let _server = BadServer::start(&vectors, directory.path());
     let wrong: Vec<String> = block_on(async {
         let mut calls = tokio::task::JoinSet::new();
         for (number, case) in cases["cases"].as_array().unwrap().iter().enumerate() {
             // Not HTTP: this client asks for POST / alone.
             if case["via"] != "http" {
-                let path = folder.path().join(format!("{number}.sock"));
+                let path = directory.path().join(format!("{number}.sock"));
                 calls.spawn(outcome(case.clone(), path));
             }
         }
@@ -143,9 +143,9 @@ fn bytes(value: &Value) -> Vec<u8> {
 struct BadServer(Child);
 
 impl BadServer {
-    fn start(vectors: &Path, folder: &Path) -> Self {
+    fn start(vectors: &Path, directory: &Path) -> Self {
         let mut command = Command::new("python3");
-        command.arg(spec().join("bad_server.py")).arg("--cases").args([vectors, folder]);
+        command.arg(spec().join("bad_server.py")).arg("--cases").args([vectors, directory]);
         let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
         let mut line = String::new();
         BufReader::new(child.stdout.as_mut().unwrap()).read_line(&mut line).unwrap();

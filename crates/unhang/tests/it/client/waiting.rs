@@ -9,7 +9,7 @@ use super::{LONG, SHORT, block_on, place};
 
 #[test]
 fn a_client_that_waits_is_served_by_a_server_that_starts_later() {
-    let (_folder, path) = place();
+    let (_directory, path) = place();
     // A file without a server, as one that was killed leaves behind: it is waited for, too.
     drop(UnixListener::bind(&path).unwrap());
     let (began, has_begun) = std::sync::mpsc::channel();
@@ -39,7 +39,7 @@ fn a_client_that_waits_is_served_by_a_server_that_starts_later() {
 
 #[test]
 fn a_server_that_never_starts_is_told_at_the_deadline() {
-    let (_folder, path) = place();
+    let (_directory, path) = place();
     let client = Client::new(&path).deadline(SHORT).wait_for_server(true);
     let error = block_on(client.call("hello")).unwrap_err();
     assert!(matches!(error.kind(), ErrorKind::NoSuchFile), "{error}");

@@ -30,8 +30,8 @@ fn a_client_that_has_half_closed_gets_its_end_though_a_child_has_a_copy() {
         std::future::ready(Ok::<_, Fault>("OK\n"))
     };
     let server = Running::start(|server| server.until(Until::HalfClose), handler);
-    let folder = tempfile::tempdir().unwrap();
-    let name = folder.path().join("client");
+    let directory = tempfile::tempdir().unwrap();
+    let name = directory.path().join("client");
     let mut client = connect_from(&name, &server.path);
     client.write_all(name.to_str().unwrap().as_bytes()).unwrap();
     client.shutdown(std::net::Shutdown::Write).unwrap();

@@ -96,8 +96,8 @@ fn where_it_blocks_the_thread_that_it_goes_on_in_every_client_is_told() {
 
 #[test]
 fn where_its_runtime_is_thrown_away_its_client_is_told() {
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("s");
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("s");
     let server = Server::bind(&path).unwrap();
     let mut client = connect(&path);
     client.write_all(b"hello\n").unwrap();

@@ -134,8 +134,8 @@ fn work_that_handlers_have_left_to_threads_is_bounded() {
 /// Regression: a signal to stop that panicked could never be given.
 #[test]
 fn a_signal_that_panics_stops_the_server() {
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("s");
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("s");
     let server = Server::bind(&path).unwrap().stop_when(async { panic!("as the test wants") });
     let answer = |_: Request| std::future::ready(Ok::<_, Fault>("OK\n"));
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
@@ -146,8 +146,8 @@ fn a_signal_that_panics_stops_the_server() {
 /// Regression: the file was left in 7 of 30 runs, and to bind again failed 42 times of 50.
 #[test]
 fn when_the_future_is_dropped_the_socket_can_be_bound_at_once() {
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("s");
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("s");
     let runtime =
         tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
     for _ in 0..30 {
@@ -173,8 +173,8 @@ fn when_the_future_is_dropped_the_socket_can_be_bound_at_once() {
 
 #[test]
 fn a_handle_stops_the_server_and_waits_for_its_end() {
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("s");
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("s");
     let server = Server::bind(&path).unwrap();
     let handle = server.handle();
     let answer = |_: Request| std::future::ready(Ok::<_, Fault>("OK\n"));
@@ -189,8 +189,8 @@ fn a_handle_stops_the_server_and_waits_for_its_end() {
 /// Regression: a handler that blocked, or that had left work to `spawn_blocking`, kept the process.
 #[test]
 fn a_server_that_runs_ends_though_a_handler_blocks() {
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("s");
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("s");
     let mut limits = Limits::default();
     limits.drain = Duration::from_millis(200);
     let (stop, stopped) = oneshot::channel::<()>();

@@ -11,7 +11,7 @@ const HOUR: Duration = Duration::from_secs(3_600);
 
 /// A server that accepts when the test accepts, and what its clients ask.
 struct Place {
-    _folder: tempfile::TempDir,
+    _directory: tempfile::TempDir,
     listener: UnixListener,
     script: Script,
     watch: Watch,
@@ -19,8 +19,8 @@ struct Place {
 
 impl Place {
     fn new() -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        let socket = folder.path().join("s");
+        let directory = tempfile::tempdir().unwrap();
+        let socket = directory.path().join("s");
         let listener = UnixListener::bind(&socket).unwrap();
         let script = Script {
             target: Target::parse(socket.as_os_str()).unwrap(),
@@ -30,7 +30,7 @@ impl Place {
             half_close: false,
             expected: Expected::Any,
         };
-        Self { _folder: folder, listener, script, watch: Watch::default() }
+        Self { _directory: directory, listener, script, watch: Watch::default() }
     }
 
     fn driver(&self, clients: usize, pace: Pace, began: Instant) -> Driver<'_> {

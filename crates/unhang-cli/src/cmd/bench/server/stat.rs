@@ -22,8 +22,8 @@ impl Stat {
     }
 
     pub(super) fn of_all() -> Vec<Self> {
-        let Ok(folder) = fs::read_dir("/proc") else { return Vec::new() };
-        let names = folder.filter_map(|entry| entry.ok()?.file_name().into_string().ok());
+        let Ok(directory) = fs::read_dir("/proc") else { return Vec::new() };
+        let names = directory.filter_map(|entry| entry.ok()?.file_name().into_string().ok());
         names.filter_map(|name| Self::of(name.parse().ok()?)).collect()
     }
 
@@ -68,8 +68,8 @@ fn switches_in(status: &str) -> u64 {
 }
 
 fn threads(pid: i32) -> Vec<std::path::PathBuf> {
-    let Ok(folder) = fs::read_dir(format!("/proc/{pid}/task")) else { return Vec::new() };
-    folder.filter_map(|entry| Some(entry.ok()?.path())).collect()
+    let Ok(directory) = fs::read_dir(format!("/proc/{pid}/task")) else { return Vec::new() };
+    directory.filter_map(|entry| Some(entry.ok()?.path())).collect()
 }
 
 #[cfg(test)]

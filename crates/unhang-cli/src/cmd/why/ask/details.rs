@@ -73,7 +73,7 @@ struct Ends {
 
 /// Process, descriptor and the runtime's own record of a socket that an event loop like Go's holds.
 fn runtime_watches(facts: &Facts, inode: u32) -> Option<(u32, u32, u64)> {
-    let (process, fd) = facts.holders(inode).next()?;
+    let (process, fd) = facts.owners(inode).next()?;
     let epolls = &process.descriptors.as_ref()?.epolls;
     let registration = epolls.iter().find_map(|epoll| epoll.watches(inode))?;
     registration.is_of_a_runtime().then_some((process.pid, fd, registration.data))
@@ -83,7 +83,7 @@ fn runtime_watches(facts: &Facts, inode: u32) -> Option<(u32, u32, u64)> {
 pub(crate) fn look(facts: &mut Facts, verdicts: &[Verdict], show_data: bool, helper: &Helper) {
     let found = verdicts.iter().filter(|one| one.code != Code::OwnerNotVisible).take(MOST);
     for end in found.flat_map(|verdict| verdict.clients.iter().chain(&verdict.server)).take(MOST) {
-        for held in &end.holders {
+        for held in &end.owners {
             let place = || {
                 let answer =
                     helper.ask(held.pid, &Question::Locations { pid: held.pid, show_data });
@@ -98,8 +98,7 @@ pub(crate) fn look(facts: &mut Facts, verdicts: &[Verdict], show_data: bool, hel
 }
 
 fn peek(facts: &mut Facts, end: &End) {
-    let bytes =
-        end.holders.iter().find_map(|held| pidfd::unread(held.pid, held.fd, end.inode).ok());
+    let bytes = end.owners.iter().find_map(|held| pidfd::unread(held.pid, held.fd, end.inode).ok());
     if let Some(bytes) = bytes {
         facts.details.unread.insert(end.inode, bytes);
     }

@@ -216,11 +216,11 @@ impl Python<'_> {
 /// Not what a user looks for whose program hangs: an installed package, Python's own
 /// modules, and the script that only starts one, as `bin/gunicorn`.
 fn is_library(path: &str) -> bool {
-    let mut folders: Vec<&str> = path.split('/').collect();
-    folders.pop();
+    let mut directories: Vec<&str> = path.split('/').collect();
+    directories.pop();
     let is_of_python = |pair: &[&str]| matches!(pair, ["lib" | "lib64", version] if version.starts_with("python3."));
     path.starts_with("<frozen ")
-        || folders.iter().any(|one| ["site-packages", "dist-packages"].contains(one))
-        || folders.last().is_some_and(|last| ["bin", "sbin"].contains(last))
-        || folders.windows(2).any(is_of_python)
+        || directories.iter().any(|one| ["site-packages", "dist-packages"].contains(one))
+        || directories.last().is_some_and(|last| ["bin", "sbin"].contains(last))
+        || directories.windows(2).any(is_of_python)
 }

@@ -54,11 +54,10 @@ fn control_of<'a>(
 ) -> Option<(&'a Socket, u32)> {
     let is_of_it =
         |control: &Socket| control.name.strip_suffix(CONTROL) == Some(&listener.name[..]);
-    let is_held =
-        |pid: u32, inode: u32| facts.holders(inode).any(|(process, _)| process.pid == pid);
-    let mut holders: Vec<_> = facts.holders(listener.inode).map(|held| held.0).collect();
-    holders.dedup_by_key(|process| process.pid);
-    let [server] = holders[..] else { return None };
+    let is_held = |pid: u32, inode: u32| facts.owners(inode).any(|(process, _)| process.pid == pid);
+    let mut owners: Vec<_> = facts.owners(listener.inode).map(|held| held.0).collect();
+    owners.dedup_by_key(|process| process.pid);
+    let [server] = owners[..] else { return None };
     let may_ask = facts.visibility.uid == 0 || server.uid == Some(facts.visibility.uid);
     let control = controls.iter().find(|one| is_of_it(one) && is_held(server.pid, one.inode))?;
     (may_ask && !server.is_stopped()).then_some((control, server.pid))
@@ -74,8 +73,8 @@ fn ends(facts: &Facts, target: &Target, listener: &Socket, pid: u32) -> HashMap<
     };
     let held = |socket: &Socket| {
         let inode = socket.inode;
-        let holders = facts.holders(inode).filter(move |(process, _)| process.pid == pid);
-        holders.map(move |(_, fd)| (fd, inode))
+        let owners = facts.owners(inode).filter(move |(process, _)| process.pid == pid);
+        owners.map(move |(_, fd)| (fd, inode))
     };
     facts.sockets.values().filter(is_judged).flat_map(held).collect()
 }

@@ -1,4 +1,4 @@
-//! A closer look at another process's socket: its descriptor is borrowed for microseconds.
+//! A closer look at another process's socket: its descriptor is duplicated for microseconds.
 //!
 //! While it is borrowed the owner's `close()` does not end the connection, so nothing here waits, and
 //! the descriptor is gone before any answer is used. Nothing is taken out of a queue, and the
@@ -18,7 +18,7 @@ pub(crate) fn unread(pid: u32, fd: u32, inode: u32) -> io::Result<Vec<u8>> {
     const FIRST: usize = 256;
     let mut bytes = vec![0; FIRST];
     let taken = {
-        let socket = borrow(pid, fd, inode)?;
+        let socket = duplicate(pid, fd, inode)?;
         net::recv(&socket, &mut bytes[..], RecvFlags::PEEK | RecvFlags::DONTWAIT)?.0
     };
     bytes.truncate(taken);
@@ -28,7 +28,7 @@ pub(crate) fn unread(pid: u32, fd: u32, inode: u32) -> io::Result<Vec<u8>> {
 /// The name of the other end, also after it was closed: a path, or NUL and an abstract name.
 pub(crate) fn peer_name(pid: u32, fd: u32, inode: u32) -> io::Result<Option<Vec<u8>>> {
     let address = {
-        let socket = borrow(pid, fd, inode)?;
+        let socket = duplicate(pid, fd, inode)?;
         net::getpeername(&socket)?
     };
     let address = address.and_then(|address| SocketAddrUnix::try_from(address).ok());
@@ -40,7 +40,7 @@ pub(crate) fn peer_name(pid: u32, fd: u32, inode: u32) -> io::Result<Option<Vec<
 }
 
 /// The descriptor, if it still leads to that socket.
-pub(crate) fn borrow(pid: u32, fd: u32, inode: u32) -> io::Result<OwnedFd> {
+pub(crate) fn duplicate(pid: u32, fd: u32, inode: u32) -> io::Result<OwnedFd> {
     let numbers = (i32::try_from(pid).ok().and_then(Pid::from_raw), i32::try_from(fd).ok());
     let (Some(pid), Some(fd)) = numbers else { return Err(io::ErrorKind::NotFound.into()) };
     let process = pidfd_open(pid, PidfdFlags::empty())?;

@@ -91,7 +91,7 @@ fn listeners(facts: &Facts, target: &Target) -> Vec<Value> {
         .filter(|one| target.concerns(facts, one) && (!is_all || !one.pending.is_empty()))
         .collect();
     listeners.sort_by_key(|one| one.inode);
-    let holders = |inode: &u32| facts.holders.get(inode).into_iter().flatten();
+    let owners = |inode: &u32| facts.owners.get(inode).into_iter().flatten();
     listeners
         .into_iter()
         .map(|one| {
@@ -100,7 +100,7 @@ fn listeners(facts: &Facts, target: &Target) -> Vec<Value> {
                 "name": verdict::name_of(&one.name),
                 "pending": one.unread,
                 "backlog": one.in_flight,
-                "owners": holders(&one.inode)
+                "owners": owners(&one.inode)
                     .map(|(pid, fd)| json!({ "pid": pid, "fd": fd }))
                     .collect::<Vec<_>>(),
             })
@@ -157,7 +157,7 @@ fn end(facts: &Facts, end: &End) -> Value {
     json!({
         "ino": end.inode,
         "cookie": end.cookie,
-        "owners": end.holders.iter().map(|held| owner(facts, held)).collect::<Vec<_>>(),
+        "owners": end.owners.iter().map(|held| owner(facts, held)).collect::<Vec<_>>(),
         "unread": end.unread,
         "unread_bytes": unread.map(|bytes| bytes.escape_ascii().to_string()),
         "shutdown": shut,

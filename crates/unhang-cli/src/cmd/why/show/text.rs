@@ -119,7 +119,7 @@ impl<'a> Text<'a> {
 
     /// What a closer look at an end gave.
     fn details(&self, f: &mut fmt::Formatter<'_>, end: &End) -> fmt::Result {
-        for (held, _) in once_each(&end.holders) {
+        for (held, _) in once_each(&end.owners) {
             match self.facts.details.places.get(&held.pid) {
                 Some(Ok(places)) => self.places(f, held, places)?,
                 Some(Err(why)) if self.verbose => {
@@ -130,7 +130,7 @@ impl<'a> Text<'a> {
         }
         let reader = self.facts.details.readers.get(&end.inode);
         let place = reader.and_then(|reader| reader.as_ref().ok()?.as_ref()?.location());
-        if let (Some(place), Some((held, _))) = (place, once_each(&end.holders).first()) {
+        if let (Some(place), Some((held, _))) = (place, once_each(&end.owners).first()) {
             self.places(f, held, std::slice::from_ref(place))?;
         }
         if let Some(bytes) = self.facts.details.unread.get(&end.inode) {
@@ -251,15 +251,15 @@ fn headline(f: &mut fmt::Formatter<'_>, group: &[&Verdict], first: &Verdict) -> 
 
 fn end(end: &End) -> String {
     let held = |(held, fds): &(&Held, Vec<String>)| format!("{} fd {}", who(held), fds.join(", "));
-    let holders: Vec<_> = once_each(&end.holders).iter().map(held).collect();
-    let holders = if holders.is_empty() { "?".to_owned() } else { holders.join(", ") };
-    format!("{holders} · {}", end.does)
+    let owners: Vec<_> = once_each(&end.owners).iter().map(held).collect();
+    let owners = if owners.is_empty() { "?".to_owned() } else { owners.join(", ") };
+    format!("{owners} · {}", end.does)
 }
 
 /// Each process, and all the descriptors under which it has that.
-fn once_each(holders: &[Held]) -> Vec<(&Held, Vec<String>)> {
+fn once_each(owners: &[Held]) -> Vec<(&Held, Vec<String>)> {
     let mut all: Vec<(&Held, Vec<String>)> = Vec::new();
-    for held in holders {
+    for held in owners {
         let fd = held.fd.to_string();
         match all.iter_mut().find(|(one, _)| one.pid == held.pid) {
             Some((_, fds)) => fds.push(fd),

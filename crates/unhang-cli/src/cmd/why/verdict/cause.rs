@@ -1,4 +1,4 @@
-//! Nobody looks at a connection: what do its holders do instead?
+//! Nobody looks at a connection: what do its owners do instead?
 
 use super::finding::Certainty;
 use crate::cmd::why::endpoint::{Endpoint, WaitingThread};
@@ -124,10 +124,10 @@ fn inode(waiter: WaitingThread<'_>, fd: u32) -> Option<u32> {
     waiter.process.descriptors.as_ref()?.inode(fd)
 }
 
-/// An event loop of its holders also watches a connection that they opened as a client: what looks
+/// An event loop of its owners also watches a connection that they opened as a client: what looks
 /// idle may wait for an answer there.
 fn awaits_others(facts: &Facts, endpoint: &Endpoint<'_>) -> bool {
-    endpoint.holders.iter().any(|(process, _)| {
+    endpoint.owners.iter().any(|(process, _)| {
         let Some(descriptors) = &process.descriptors else { return true };
         let watched = descriptors.epolls.iter().flat_map(|epoll| &epoll.watched);
         watched.filter_map(|one| u32::try_from(one.inode).ok()).any(|inode| {

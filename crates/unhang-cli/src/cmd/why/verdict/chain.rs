@@ -3,7 +3,7 @@
 use super::cause::{self, Cause};
 use super::finding::Evidence;
 use super::upstream;
-use super::words::{holders, lasting, name_of, source, thread_does, who};
+use super::words::{lasting, name_of, owners, source, thread_does, who};
 use crate::cmd::why::endpoint::{Endpoint, WaitingThread};
 use crate::cmd::why::facts::Facts;
 use crate::sock_diag::Socket;
@@ -56,7 +56,7 @@ fn step(
         return None;
     };
     let endpoint = Endpoint::of(facts, far);
-    let name = holders(&endpoint);
+    let name = owners(&endpoint);
     if endpoint.is_stopped() {
         chain.hops.push(hop(format!("{name} is stopped: the end of the chain")));
         return None;

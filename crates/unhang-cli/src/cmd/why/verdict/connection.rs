@@ -3,7 +3,7 @@
 use super::cause::{self, Cause};
 use super::code::Code;
 use super::finding::{Certainty, LONG, Verdict};
-use super::words::{bytes, end, holders, name_of, source};
+use super::words::{bytes, end, name_of, owners, source};
 use super::{seen, server_report};
 use crate::cmd::why::endpoint::Endpoint;
 use crate::cmd::why::facts::{Facts, Former};
@@ -69,7 +69,7 @@ fn remedy(verdict: &Verdict, server: &Endpoint<'_>, client: &Endpoint<'_>) -> Op
         Code::ServerWaitsDelimiter => ("newline", client),
         _ => return None,
     };
-    let (process, fd) = end.holders.first()?;
+    let (process, fd) = end.owners.first()?;
     Some(format!("unhang why --try {action} {}:{fd}:{}", process.pid, end.socket.cookie))
 }
 
@@ -79,7 +79,7 @@ pub(super) fn judge_left(facts: &Facts, client: &Socket, former: &Former) -> Opt
         return None;
     }
     let at_client = Endpoint::of(facts, client);
-    let name = holders(&at_client);
+    let name = owners(&at_client);
     let headline = format!("the server has closed the connection; {name} still holds its end");
     if !at_client.is_still() && !at_client.is_hidden {
         return None;
@@ -107,7 +107,7 @@ fn client_gone(facts: &Facts, at_server: &Endpoint<'_>) -> Option<Verdict> {
     if !at_server.is_still() || !is_idle {
         return None;
     }
-    let name = holders(at_server);
+    let name = owners(at_server);
     let headline = format!("the client has left; {name} still holds its end");
     let mut verdict = Verdict::new(Code::ClientGone, Certainty::Certain, headline)
         .fault(false)

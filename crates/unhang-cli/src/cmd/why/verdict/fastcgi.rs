@@ -16,7 +16,7 @@ pub(super) fn has_request(server: &Endpoint<'_>) -> bool {
     server.socket.unread == END_OF_REQUEST
         && server.readers.is_empty()
         && server.loops.is_empty()
-        && !server.holders.is_empty()
+        && !server.owners.is_empty()
         && server.processes().all(|process| is_worker(&process.name))
 }
 
@@ -37,7 +37,7 @@ pub(super) fn judge(
     };
     let (cause, certainty) = cause::of(facts, server);
     let verdict = by_cause(facts, server, need, cause, certainty.min(Certainty::Likely))?;
-    let name = words::holders(server);
+    let name = words::owners(server);
     let mut verdict = verdict.fact(
         source::DIAG,
         format!(

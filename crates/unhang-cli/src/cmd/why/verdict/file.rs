@@ -3,7 +3,7 @@
 use super::code::Code;
 use super::finding::{Certainty, Verdict};
 use super::listener::path_state;
-use super::words::{end, holders, name_of, source};
+use super::words::{end, name_of, owners, source};
 use crate::cmd::why::endpoint::Endpoint;
 use crate::cmd::why::facts::{Facts, is_same_address};
 use crate::cmd::why::see::file::{Bound, Found, SocketFile};
@@ -28,7 +28,7 @@ pub(super) fn judge(facts: &Facts, target: &Target) -> Vec<Verdict> {
             let headline = format!("nobody listens on {}", name_of(name));
             let verdict = Verdict::new(Code::NoSuchFile, Certainty::Certain, headline)
                 .fact(source::DIAG, "no socket listens under this name")
-                .fix("start the server; an abstract name vanishes with its last holder");
+                .fix("start the server; an abstract name vanishes with its last owner");
             vec![verdict]
         }
         Target::Abstract(name) => {
@@ -108,7 +108,7 @@ fn bound(facts: &Facts, file: &SocketFile) -> Option<Verdict> {
             Some(with_server(facts, datagram(&path), socket))
         }
         Some(socket) => {
-            let name = holders(&Endpoint::of(facts, socket));
+            let name = owners(&Endpoint::of(facts, socket));
             let headline = format!("{name} has bound {path} and does not listen");
             let verdict = Verdict::new(Code::BoundNotListening, Certainty::Certain, headline)
                 .fact(source::DIAG, "the socket is bound, and neither listens nor is connected")

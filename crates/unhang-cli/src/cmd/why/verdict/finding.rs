@@ -45,11 +45,11 @@ pub(crate) struct Evidence {
 pub(crate) struct End {
     pub(crate) inode: u32,
     pub(crate) cookie: u64,
-    pub(crate) holders: Vec<Held>,
+    pub(crate) owners: Vec<Held>,
     pub(crate) unread: u32,
     pub(crate) shut_read: bool,
     pub(crate) shut_write: bool,
-    /// What its holders do about it.
+    /// What its owners do about it.
     pub(crate) does: String,
     /// What they wait for: `read`, `write`, `connect`.
     pub(crate) waits: Option<&'static str>,

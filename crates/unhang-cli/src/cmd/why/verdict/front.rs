@@ -5,7 +5,7 @@ use super::code::Code;
 use super::finding::{Certainty, Verdict};
 use super::need::Need;
 use super::upstream::held_up;
-use super::words::holders;
+use super::words::owners;
 use crate::cmd::why::endpoint::Endpoint;
 use crate::cmd::why::facts::Facts;
 use crate::cmd::why::see::process::Process;
@@ -20,7 +20,7 @@ pub(super) fn judge(facts: &Facts, front: &Endpoint<'_>, need: Need) -> Option<V
     }
     let is_explained = !serves_networks(facts, front) && clients(facts, front) <= held_up.len();
     let certainty = if is_explained { Certainty::Likely } else { Certainty::Possible };
-    let name = holders(front);
+    let name = owners(front);
     let headline = format!(
         "{name} has left the client waiting: its event loop itself waits for {}",
         at(facts, first)

@@ -3,7 +3,7 @@
 
 use super::code::Code;
 use super::finding::{Certainty, Verdict};
-use super::words::{call, holders, source, who};
+use super::words::{call, owners, source, who};
 use crate::cmd::why::endpoint::Endpoint;
 use crate::cmd::why::facts::{Activity, Facts};
 use crate::cmd::why::see::process::Process;
@@ -25,7 +25,7 @@ fn is_manager(process: &Process) -> bool {
 }
 
 fn to_another_program(facts: &Facts, server: &Endpoint<'_>) -> Option<Verdict> {
-    let owners = owners(facts, server);
+    let owners = listener_owners(facts, server);
     let is_foreign = |(process, fd): &(&Process, u32)| {
         *fd > GIVEN
             && owners.iter().all(|owner| {
@@ -36,7 +36,7 @@ fn to_another_program(facts: &Facts, server: &Endpoint<'_>) -> Option<Verdict> {
     // Where it alone has the listener, it accepts for others, and hands over what it accepted.
     let is_leak = !owners.iter().all(|owner| is_manager(owner))
         && !owners.iter().any(|owner| server.holds(owner.pid))
-        && server.holders.iter().all(is_foreign);
+        && server.owners.iter().all(is_foreign);
     is_leak.then(|| {
         // A process that may not be seen may hold this end, too.
         let by_manager = owners.iter().any(|owner| is_manager(owner));
@@ -61,7 +61,7 @@ fn to_an_idle_child(facts: &Facts, server: &Endpoint<'_>) -> Option<Verdict> {
                 facts.activity(thread) == Activity::Still && awaits(facts, process, thread, parent)
             })
     };
-    if !server.holders.iter().all(is_idle) {
+    if !server.owners.iter().all(is_idle) {
         return None;
     }
     let mut verdict = verdict(Certainty::Likely, &who(parent), server)
@@ -76,7 +76,7 @@ fn to_an_idle_child(facts: &Facts, server: &Endpoint<'_>) -> Option<Verdict> {
 }
 
 fn verdict(certainty: Certainty, owner: &str, server: &Endpoint<'_>) -> Verdict {
-    let name = holders(server);
+    let name = owners(server);
     let headline = format!(
         "{owner} closed the connection, but {name} inherited the descriptor: no end can arrive"
     );
@@ -85,12 +85,12 @@ fn verdict(certainty: Certainty, owner: &str, server: &Endpoint<'_>) -> Verdict 
         .fix("server: open and accept with close-on-exec (SOCK_CLOEXEC); close in a forked child what is not its own")
 }
 
-/// The parent that all holders have the connection from: it has the listener, and this end no more.
+/// The parent that all owners have the connection from: it has the listener, and this end no more.
 /// If they could have accepted it themselves, only if it is the parent that accepts.
 pub(super) fn giver<'a>(facts: &'a Facts, server: &Endpoint<'_>) -> Option<&'a Process> {
     let listener = facts.listener_of(server.socket)?.inode;
-    let (first, _) = server.holders.first()?;
-    let owners = owners(facts, server);
+    let (first, _) = server.owners.first()?;
+    let owners = listener_owners(facts, server);
     let parent = *owners.iter().find(|owner| owner.pid == first.parent)?;
     let is_heir = |(process, fd): &(&Process, u32)| {
         let has_listener = owners.iter().any(|owner| owner.pid == process.pid);
@@ -100,14 +100,14 @@ pub(super) fn giver<'a>(facts: &'a Facts, server: &Endpoint<'_>) -> Option<&'a P
             && !is_manager(parent)
             && (!has_listener || accepts(parent, listener))
     };
-    let are_heirs = server.holders.iter().all(is_heir);
+    let are_heirs = server.owners.iter().all(is_heir);
     (are_heirs && !server.holds(parent.pid)).then_some(parent)
 }
 
-fn owners<'a>(facts: &'a Facts, server: &Endpoint<'_>) -> Vec<&'a Process> {
+fn listener_owners<'a>(facts: &'a Facts, server: &Endpoint<'_>) -> Vec<&'a Process> {
     let listener = facts.listener_of(server.socket).map(|listener| listener.inode);
-    let holders = listener.into_iter().flat_map(|inode| facts.holders(inode));
-    holders.map(|(process, _)| process).collect()
+    let owners = listener.into_iter().flat_map(|inode| facts.owners(inode));
+    owners.map(|(process, _)| process).collect()
 }
 
 /// One of its threads waits for clients there.
@@ -138,8 +138,8 @@ fn awaits(facts: &Facts, process: &Process, thread: &Thread, other: &Process) ->
     let from_other = |fd: u32| {
         let socket = process.descriptors.as_ref().and_then(|all| all.inode(fd));
         let peer = socket.and_then(|inode| facts.sockets.get(&inode)?.peer_inode());
-        let holders = peer.and_then(|peer| facts.holders.get(&peer));
-        let has_peer = holders.is_some_and(|held| held.iter().any(|held| held.0 == other.pid));
+        let owners = peer.and_then(|peer| facts.owners.get(&peer));
+        let has_peer = owners.is_some_and(|held| held.iter().any(|held| held.0 == other.pid));
         let pipe = process.descriptors.as_ref().and_then(|all| all.pipe(fd));
         has_peer || pipe.is_some_and(|pipe| other.has_pipe(pipe))
     };

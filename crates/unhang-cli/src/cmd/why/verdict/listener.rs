@@ -32,7 +32,7 @@ pub(super) fn path_state(
     endpoint: &Endpoint<'_>,
     is_asked: bool,
 ) -> Option<Verdict> {
-    let name = words::holders(endpoint);
+    let name = words::owners(endpoint);
     let path = name_of(&endpoint.socket.name);
     let verdict = match facts.path_states.get(&endpoint.socket.inode)? {
         PathState::Same | PathState::Renamed(_) => return None,
@@ -85,7 +85,7 @@ fn queue(facts: &Facts, endpoint: &Endpoint<'_>) -> Option<Verdict> {
     // Nobody is known to be in his place; but nobody is accepted by threads that stand still.
     if !is_told && !stands_still(facts, endpoint) {
         return endpoint.is_hidden.then(|| {
-            let name = words::holders(endpoint);
+            let name = words::owners(endpoint);
             Verdict::unseen(format!(
                 "whether {name} accepts any of {first} clients may not be seen"
             ))
@@ -126,8 +126,8 @@ fn queue(facts: &Facts, endpoint: &Endpoint<'_>) -> Option<Verdict> {
 }
 
 fn stands_still(facts: &Facts, endpoint: &Endpoint<'_>) -> bool {
-    let mut threads = endpoint.holders.iter().flat_map(|(process, _)| &process.threads);
-    !endpoint.holders.is_empty() && threads.all(|thread| facts.activity(thread) == Activity::Still)
+    let mut threads = endpoint.owners.iter().flat_map(|(process, _)| &process.threads);
+    !endpoint.owners.is_empty() && threads.all(|thread| facts.activity(thread) == Activity::Still)
 }
 
 fn leads_to(connecting: &Connecting, listener: &Socket) -> bool {
@@ -142,7 +142,7 @@ fn connecting_end(facts: &Facts, one: &Connecting) -> End {
     End {
         inode: one.inode,
         cookie: facts.sockets.get(&one.inode).map_or(0, |socket| socket.cookie),
-        holders: vec![Held {
+        owners: vec![Held {
             pid: one.pid,
             fd: one.fd,
             name: process.map_or(String::new(), |process| process.name.clone()),
@@ -156,7 +156,7 @@ fn connecting_end(facts: &Facts, one: &Connecting) -> End {
 }
 
 fn why(facts: &Facts, endpoint: &Endpoint<'_>, count: usize) -> Verdict {
-    let name = words::holders(endpoint);
+    let name = words::owners(endpoint);
     let wait = match count {
         0 => "nobody waits any more",
         1 => "1 client waits",
@@ -168,13 +168,13 @@ fn why(facts: &Facts, endpoint: &Endpoint<'_>, count: usize) -> Verdict {
         verdict.headline = format!("{wait} to be accepted by {name}, which is {how}");
         return verdict;
     }
-    if let Some((process, _)) = endpoint.holders.iter().find(|(one, _)| one.is_at_limit()) {
+    if let Some((process, _)) = endpoint.owners.iter().find(|(one, _)| one.is_at_limit()) {
         let limit = process.limit.unwrap_or(0);
         let headline = format!(
             "{wait} to be accepted by {name}, which has no descriptor left (limit {limit})"
         );
         // Where others could accept, too, that they do not has a cause of its own.
-        let is_cause = endpoint.holders.iter().all(|(one, _)| one.is_at_limit());
+        let is_cause = endpoint.owners.iter().all(|(one, _)| one.is_at_limit());
         let certainty = if is_cause { Certainty::Certain } else { Certainty::Likely };
         return Verdict::new(Code::FdLimit, certainty, headline)
             .fact(source::LIMITS, format!("{} has as many descriptors as it may", who(process)))
@@ -201,7 +201,7 @@ fn raise(process: &Process, limit: u64) -> String {
 
 /// What the server does instead of accepting.
 fn explain(facts: &Facts, endpoint: &Endpoint<'_>, mut verdict: Verdict) -> Verdict {
-    let name = words::holders(endpoint);
+    let name = words::owners(endpoint);
     if let Some(one) = endpoint.sleeping_loops().next() {
         let names = one.registration.names();
         let text = format!("its event loop sleeps, and watches the listener for {names}");
@@ -308,6 +308,6 @@ fn kept_by(facts: &Facts, waiter: &WaitingThread<'_>) -> Option<String> {
     };
     let inode = waiter.process.descriptors.as_ref()?.inode(fd)?;
     let socket = facts.sockets.get(&inode).filter(|socket| facts.is_accepted(socket))?;
-    let (process, _) = facts.holders(socket.peer_inode()?).next()?;
+    let (process, _) = facts.owners(socket.peer_inode()?).next()?;
     Some(who(process))
 }

@@ -6,7 +6,7 @@ use super::chain::at;
 use super::code::Code;
 use super::finding::{Certainty, Evidence, Verdict};
 use super::need::Need;
-use super::words::{call, holders, source, thread_does, who};
+use super::words::{call, owners, source, thread_does, who};
 use super::{chain, leaked_descriptor};
 use crate::cmd::why::endpoint::{Endpoint, Loop, WaitingThread};
 use crate::cmd::why::facts::Facts;
@@ -58,7 +58,7 @@ pub(super) fn by_cause(
     if need == Need::Shared && !matches!(cause, Cause::Idle) {
         return None;
     }
-    let name = holders(server);
+    let name = owners(server);
     let blocked = |code, what: &str| {
         Verdict::new(code, certainty, format!("{name} has left the client waiting: it {what}"))
             .inferred("nothing lies unread: it has read the request, or none was sent")
@@ -145,7 +145,7 @@ fn backend(
     inode: u32,
     certainty: Certainty,
 ) -> Verdict {
-    let name = holders(server);
+    let name = owners(server);
     let chain = chain::follow(facts, waiter, inode);
     let headline = match &chain.circle {
         Some(circle) => {
@@ -171,7 +171,7 @@ fn backend(
 }
 
 fn forgotten(server: &Endpoint<'_>, certainty: Certainty) -> Verdict {
-    let name = holders(server);
+    let name = owners(server);
     let headline = format!("{name} is idle, and nobody in it looks at this connection");
     let mut verdict = Verdict::new(Code::Forgotten, certainty, headline);
     for waiter in server.others.iter().take(2) {

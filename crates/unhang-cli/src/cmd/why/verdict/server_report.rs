@@ -7,7 +7,7 @@ use super::finding::{Certainty, LONG, Verdict};
 use super::need::{Need, need};
 use super::nobody_reads::{by_cause, doing};
 use super::unread_bytes::client_not_reading;
-use super::words::{age, holders, source};
+use super::words::{age, owners, source};
 use super::{front, seen};
 use crate::cmd::why::ask::server::waits::{ServerReport, Stage, Until};
 use crate::cmd::why::endpoint::{Endpoint, WaitingThread};
@@ -37,7 +37,7 @@ pub(super) fn judge(
         verdict = verdict.inferred("whether the client waits may not be seen");
     }
     verdict.report = Some(report);
-    let says = format!("{} says: {}", holders(server), says(report));
+    let says = format!("{} says: {}", owners(server), says(report));
     Some(verdict.fact(source::CONTROL, says).now(will_end(report)))
 }
 
@@ -96,7 +96,7 @@ fn request(report: ServerReport, server: &Endpoint<'_>, need: Need) -> Option<Ve
     if need < Need::Sole && report.waited < LONG {
         return None;
     }
-    let name = holders(server);
+    let name = owners(server);
     let verdict = match report.until {
         Until::Newline => {
             let headline = format!("{name} reads until a newline, which the client has not sent");
@@ -127,7 +127,7 @@ fn handler(facts: &Facts, server: &Endpoint<'_>, need: Need) -> Verdict {
     if let Some(verdict) = front::judge(facts, server, need) {
         return verdict;
     }
-    let name = holders(server);
+    let name = owners(server);
     let headline = format!("the handler of {name} has not answered: it waits for something itself");
     let verdict = Verdict::new(Code::HandlerBlocked, Certainty::Certain, headline)
         .doubt("that its handler has the request: certain · what that waits for: not visible");
@@ -146,7 +146,7 @@ fn blocked(facts: &Facts, server: &Endpoint<'_>, need: Need) -> Verdict {
             return verdict.fault(need >= Need::Sole);
         }
     }
-    let headline = format!("the handler of {} has not answered: it blocks", holders(server));
+    let headline = format!("the handler of {} has not answered: it blocks", owners(server));
     let verdict = Verdict::new(Code::HandlerBlocked, Certainty::Certain, headline);
     perhaps(facts, server, verdict)
         .fault(need >= Need::Sole)
@@ -182,7 +182,7 @@ fn reader(server: &Endpoint<'_>, client: &Endpoint<'_>) -> Option<Verdict> {
 }
 
 fn close(server: &Endpoint<'_>) -> Verdict {
-    let name = holders(server);
+    let name = owners(server);
     let headline = format!("{name} has answered and half-closed; the client has not closed yet");
     Verdict::new(Code::ServerClosed, Certainty::Certain, headline)
         .fault(false)

@@ -61,7 +61,7 @@ impl World {
             ..Process::default()
         };
         for (fd, inode) in sockets {
-            self.0.holders.entry(*inode).or_default().push((pid, *fd));
+            self.0.owners.entry(*inode).or_default().push((pid, *fd));
         }
         self.0.processes.insert(pid, process);
     }
@@ -104,9 +104,9 @@ impl World {
         self
     }
 
-    /// Its holder is another user's.
+    /// Its owner is another user's.
     fn hidden(mut self, inode: u32) -> Self {
-        self.0.holders.remove(&inode);
+        self.0.owners.remove(&inode);
         self.0.hidden.insert(4_000);
         self
     }
@@ -401,7 +401,7 @@ fn what_may_not_be_seen_is_never_called_idle() {
 #[test]
 fn an_end_without_an_owner_is_hidden_where_proc_is_partial() {
     let mut world = World::asked();
-    world.0.holders.remove(&SERVER);
+    world.0.owners.remove(&SERVER);
     world.0.visibility.is_partial = true;
     says(&world, Code::OwnerNotVisible, Certainty::Unknown, false);
 }
@@ -476,7 +476,7 @@ fn of_unread_bytes_the_event_loop_tells_why() {
 #[test]
 fn a_descriptor_in_no_process_is_said_to_be_so() {
     let mut world = World::asked();
-    world.0.holders.remove(&SERVER);
+    world.0.owners.remove(&SERVER);
     says(&world, Code::Forgotten, Certainty::Likely, true);
 }
 
@@ -484,7 +484,7 @@ fn a_descriptor_in_no_process_is_said_to_be_so() {
 fn child(call: Call, listener: bool, parent: Call) -> World {
     let mut world = World::asked();
     let held = [(3, LISTENER), (4, SERVER)];
-    world.0.holders.insert(SERVER, Vec::new());
+    world.0.owners.insert(SERVER, Vec::new());
     world.process(3_000, &held[usize::from(!listener)..]);
     let of = |world: &mut World, pid| world.0.processes.get_mut(&pid).unwrap().descriptors.take();
     let server = Descriptors { sockets: vec![held[0]], ..of(&mut world, SERVER_PID).unwrap() };
@@ -516,7 +516,7 @@ fn what_a_service_manager_accepted_it_hands_over() {
     // The system's, and a user's own.
     for (pid, name) in [(1, "init"), (900, "systemd")] {
         let mut world = World::asked();
-        world.0.holders.insert(LISTENER, vec![(pid, 9)]);
+        world.0.owners.insert(LISTENER, vec![(pid, 9)]);
         let manager = world.0.processes[&SERVER_PID].clone();
         let manager =
             Process { pid, name: name.to_owned(), program: Some((1, pid.into())), ..manager };

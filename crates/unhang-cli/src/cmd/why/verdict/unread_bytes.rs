@@ -2,7 +2,7 @@
 
 use super::code::Code;
 use super::finding::{Certainty, LONG, Verdict};
-use super::words::{bytes, holders, lasting, source, thread_does, who};
+use super::words::{bytes, lasting, owners, source, thread_does, who};
 use crate::cmd::why::endpoint::{Endpoint, Loop};
 use crate::cmd::why::facts::Activity;
 
@@ -28,7 +28,7 @@ pub(super) fn judge(server: &Endpoint<'_>, client: &Endpoint<'_>) -> Option<Verd
     (to_client > 0 && is_left).then(|| reply_unread(client))
 }
 
-/// One of its holders' threads is held up by nothing.
+/// One of its owners' threads is held up by nothing.
 fn is_at_work(end: &Endpoint<'_>) -> bool {
     end.sleeping_loops().next().is_none()
         && end.others.iter().any(|one| one.activity == Activity::Moving)
@@ -46,7 +46,7 @@ fn writes(end: &Endpoint<'_>) -> bool {
 }
 
 fn write_deadlock(server: &Endpoint<'_>, client: &Endpoint<'_>) -> Verdict {
-    let names = (holders(client), holders(server));
+    let names = (owners(client), owners(server));
     let headline = format!("{} and {} both write, and neither reads", names.0, names.1);
     Verdict::new(Code::WriteDeadlock, Certainty::Certain, headline)
         .fact(source::DIAG, queued_text("client", client))
@@ -59,7 +59,7 @@ fn write_deadlock(server: &Endpoint<'_>, client: &Endpoint<'_>) -> Verdict {
 
 pub(super) fn client_not_reading(server: &Endpoint<'_>, client: &Endpoint<'_>) -> Verdict {
     let headline =
-        format!("{} is blocked in sending: {} does not read", holders(server), holders(client));
+        format!("{} is blocked in sending: {} does not read", owners(server), owners(client));
     Verdict::new(Code::ClientNotReading, Certainty::Certain, headline)
         .fact(source::DIAG, queued_text("client", client))
         .inferred("the server answers, as its bytes are on their way")
@@ -74,7 +74,7 @@ fn request_unread(server: &Endpoint<'_>, client: &Endpoint<'_>) -> Option<Verdic
     if is_at_work(server) && !waits_long(client) {
         return None;
     }
-    let name = holders(server);
+    let name = owners(server);
     let waiting = bytes(server.socket.unread);
     let fact = queued_text("server", server);
     if server.is_stopped() {
@@ -118,11 +118,11 @@ fn request_unread(server: &Endpoint<'_>, client: &Endpoint<'_>) -> Option<Verdic
     Some(verdict.fix(fix))
 }
 
-/// What the holders do instead, one line for each of the first few threads.
+/// What the owners do instead, one line for each of the first few threads.
 fn why_unread(server: &Endpoint<'_>, mut verdict: Verdict) -> Verdict {
     const SHOWN: usize = 3;
     if server.is_hidden {
-        let text = format!("why {} does not read may not be seen", holders(server));
+        let text = format!("why {} does not read may not be seen", owners(server));
         return verdict.inferred(text).doubt("unread: certain · cause: not visible");
     }
     if server.is_unheld() {
@@ -169,7 +169,7 @@ fn registered(one: Option<Loop<'_>>) -> String {
 
 /// Nothing it holds is read or closed until it goes on.
 pub(super) fn stopped(endpoint: &Endpoint<'_>) -> Verdict {
-    let name = holders(endpoint);
+    let name = owners(endpoint);
     let frozen = endpoint.processes().find_map(|process| process.frozen.as_ref());
     let (how, source, text, fix) = match frozen {
         Some((file, _)) => (
@@ -202,7 +202,7 @@ pub(super) fn stopped(endpoint: &Endpoint<'_>) -> Verdict {
 }
 
 fn reply_unread(client: &Endpoint<'_>) -> Verdict {
-    let name = holders(client);
+    let name = owners(client);
     let waiting = bytes(client.socket.unread);
     let headline = format!("the reply has arrived and is unread: {waiting} wait in {name}");
     let mut verdict = Verdict::new(Code::ReplyUnread, Certainty::Certain, headline)

@@ -4,7 +4,7 @@ use super::code::Code;
 use super::finding::{Certainty, Verdict};
 use super::need::{Need, need};
 use super::unread_bytes::stopped;
-use super::words::{holders, lasting, source};
+use super::words::{lasting, owners, source};
 use super::{front, nobody_reads};
 use crate::cmd::why::ask::reader::{Handler, Reader};
 use crate::cmd::why::endpoint::{Endpoint, Loop, WaitingThread};
@@ -18,7 +18,7 @@ pub(super) fn judge(
     let need = need(facts, client);
     match need {
         Need::Hidden => {
-            let text = format!("whether {} waits for a reply may not be seen", holders(client));
+            let text = format!("whether {} waits for a reply may not be seen", owners(client));
             return Some(Verdict::unseen(text));
         }
         Need::None => return None,
@@ -27,8 +27,8 @@ pub(super) fn judge(
     if server.is_hidden && need >= Need::Sole {
         let text = format!(
             "{} waits for {}, of which nothing more may be seen",
-            holders(client),
-            holders(server)
+            owners(client),
+            owners(server)
         );
         return Some(Verdict::unseen(text));
     }
@@ -84,7 +84,7 @@ fn both_waiting(
         Some(one) if one.registration.is_of_a_runtime() => Certainty::Likely,
         _ => Certainty::Certain,
     };
-    let name = holders(server);
+    let name = owners(server);
     let mut verdict =
         Verdict::new(Code::BothWaiting, certainty, "each side waits for the other to speak")
             .doubt("waiting: certain · that somebody waits in vain: not known");
@@ -126,7 +126,7 @@ const DELIMITED: &[&str] = &[
 
 /// net/http has the request, and what has its handler does not answer.
 fn handler_runs(server: &Endpoint<'_>, need: Need, handler: Result<&Handler, &str>) -> Verdict {
-    let name = holders(server);
+    let name = owners(server);
     let fact = "net/http has read the request, and its handler runs";
     let headline = format!("{name} has the request, and its handler has not answered");
     let verdict = Verdict::new(Code::HandlerBlocked, Certainty::Likely, headline)
@@ -154,7 +154,7 @@ fn goroutine_waits(
     goroutine: u64,
     frames: &[String],
 ) -> Option<Verdict> {
-    let name = holders(server);
+    let name = owners(server);
     let has =
         |names: &[&str]| frames.iter().any(|frame| names.iter().any(|name| frame.contains(name)));
     let stack = format!("goroutine {goroutine}: {}", frames.join(" < "));
@@ -177,7 +177,7 @@ fn goroutine_waits(
 }
 
 fn nobody_reads(server: &Endpoint<'_>, handlers: usize, need: Need) -> Verdict {
-    let name = holders(server);
+    let name = owners(server);
     let fact = "no goroutine reads this connection";
     if handlers > 0 {
         let headline = format!("no goroutine of {name} reads this connection");

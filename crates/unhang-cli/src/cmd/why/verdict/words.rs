@@ -32,8 +32,8 @@ pub(crate) fn who(process: &Process) -> String {
     format!("{}[{}]", process.name, process.pid)
 }
 
-/// All holders of an end, or what is known when none is seen.
-pub(super) fn holders(endpoint: &Endpoint<'_>) -> String {
+/// All owners of an end, or what is known when none is seen.
+pub(super) fn owners(endpoint: &Endpoint<'_>) -> String {
     let names: Vec<_> = endpoint.processes().map(who).collect();
     match (names.is_empty(), endpoint.socket.uid) {
         (false, _) => names.join(", "),
@@ -64,7 +64,7 @@ pub(super) fn bytes(count: u32) -> String {
     format!("{count} B")
 }
 
-/// What the holders of an end do about it, what they wait for, and since when.
+/// What the owners of an end do about it, what they wait for, and since when.
 pub(super) fn does(endpoint: &Endpoint<'_>) -> (String, Option<&'static str>, Option<Duration>) {
     let since =
         |waiters: &[WaitingThread<'_>]| waiters.iter().filter_map(|one| one.thread.since).max();
@@ -165,7 +165,7 @@ pub(super) fn end(endpoint: &Endpoint<'_>) -> End {
     End {
         inode: endpoint.socket.inode,
         cookie: endpoint.socket.cookie,
-        holders: endpoint.holders.iter().map(held).collect(),
+        owners: endpoint.owners.iter().map(held).collect(),
         // Of a listener, this counts clients.
         unread: match endpoint.socket.state {
             State::Listening => 0,

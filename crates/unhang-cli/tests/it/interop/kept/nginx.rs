@@ -18,25 +18,25 @@ struct Nginx(Child);
 impl Nginx {
     /// Listens at `front` and passes on to `back`, with up to four kept connections.
     fn start(front: &Path, back: &Path) -> Self {
-        let folder = front.parent().unwrap();
-        let configuration = folder.join("nginx.conf");
+        let directory = front.parent().unwrap();
+        let configuration = directory.join("nginx.conf");
         let text = format!(
-            "daemon off; master_process off; pid {folder}/pid; error_log stderr warn;\n\
+            "daemon off; master_process off; pid {directory}/pid; error_log stderr warn;\n\
              events {{ worker_connections 256; }}\n\
              http {{ access_log off;\n\
-             client_body_temp_path {folder}; proxy_temp_path {folder};\n\
-             fastcgi_temp_path {folder}; uwsgi_temp_path {folder}; scgi_temp_path {folder};\n\
+             client_body_temp_path {directory}; proxy_temp_path {directory};\n\
+             fastcgi_temp_path {directory}; uwsgi_temp_path {directory}; scgi_temp_path {directory};\n\
              upstream app {{ server unix:{back}; keepalive 4; }}\n\
              server {{ listen unix:{front}; location / {{ proxy_pass http://app;\n\
              proxy_http_version 1.1; proxy_set_header Connection \"\"; }} }} }}\n",
-            folder = folder.display(),
+            directory = directory.display(),
             back = back.display(),
             front = front.display(),
         );
         fs::write(&configuration, text).unwrap();
         let child = Command::new("nginx")
             .arg("-p")
-            .arg(folder)
+            .arg(directory)
             .arg("-c")
             .arg(&configuration)
             .stdin(Stdio::null())
@@ -70,7 +70,7 @@ fn ask(front: &Path, method: &str, body: &str) -> (String, String) {
     (status, body)
 }
 
-/// Each server that takes over ends its predecessor's kept connections, under load.
+/// Each server that takes over ends the old server's kept connections, under load.
 #[test]
 fn nginx_loses_no_request_while_the_server_is_replaced() {
     if missing("nginx", "nginx-light") {

@@ -6,7 +6,7 @@ use super::*;
 #[test]
 fn a_process_that_holds_an_end_twice_was_named_twice() {
     let mut world = World::asked().thread(SERVER_PID, Call::Sleep).unread(SERVER, 5);
-    world.0.holders.entry(SERVER).or_default().push((SERVER_PID, 5));
+    world.0.owners.entry(SERVER).or_default().push((SERVER_PID, 5));
     world.0.processes.get_mut(&SERVER_PID).unwrap().threads[0].state = 'T';
     let verdicts = judge(&world.0, &Target::All);
     let [stopped] = &verdicts[..] else { panic!("{verdicts:#?}") };

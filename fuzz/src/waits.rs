@@ -8,7 +8,7 @@ mod waits;
 use waits::{WaitTable, parse};
 
 /// Takes the input for a whole answer.
-pub fn in_flight(data: &[u8]) {
+pub fn waits(data: &[u8]) {
     let Some(whole) = parse(data) else { return };
     assert_eq!(parse(told(&whole).as_bytes()).as_ref(), Some(&whole));
     assert_eq!(whole.waits.len() + 1, data.iter().filter(|byte| **byte == b'\n').count());

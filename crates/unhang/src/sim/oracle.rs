@@ -1,4 +1,4 @@
-//! What must hold, whatever happens. The judge does not read the server's mind: it compares what
+//! What must hold, whatever happens. The oracle does not read the server's mind: it compares what
 //! the server says with what the sockets show.
 
 mod ending;
@@ -19,41 +19,41 @@ pub(super) use ending::ENDINGS;
 /// When the handler is asked.
 pub(super) fn request(world: &World, id: u32, request: &Request) {
     let limits = &world.plan.limits;
-    let blame = |what: &str| world.blame(format!("client {id}: {what}"));
+    let violates = |what: &str| world.violates(format!("client {id}: {what}"));
     let Some(socket) = world.sockets.lock().unwrap()[id as usize].clone() else {
-        return blame("asked without a connection");
+        return violates("asked without a connection");
     };
     {
         let mut facts = socket.facts();
         if facts.asked.is_some() {
-            blame("the handler was asked twice");
+            violates("the handler was asked twice");
         }
         if let Err(what) = framing::check(world, &facts, request.bytes()) {
-            blame(what);
+            violates(what);
         }
         if request.peer() != facts.peer {
-            blame("the request names another peer");
+            violates("the request names another peer");
         }
         if !may_ask(world, facts.peer) {
-            blame("who is not allowed was served");
+            violates("a client that may not ask was served");
         }
         if request.bytes().len() > limits.max_request {
-            blame("a request longer than the limit was served");
+            violates("a request longer than the limit was served");
         }
         facts.asked = Some((clock::now(), request.bytes().len()));
     }
     let busy = world.open().into_iter().filter(|socket| socket.facts().asked.is_some());
     let busy: Vec<_> = busy.collect();
     if busy.len() > limits.max_connections {
-        blame("more are served than there are places");
+        violates("more are served than there are places");
     }
     let held = world.gauges.request_bytes();
     if held > limits.max_held {
-        blame("more bytes are held than may be");
+        violates("more bytes are held than may be");
     }
     let uid = request.peer().map(|peer| peer.uid);
     if of_user(&busy, uid) > limits.max_per_uid {
-        blame("a user has more connections than one may have");
+        violates("a user has more connections than one may have");
     }
 }
 
@@ -61,7 +61,7 @@ pub(super) fn request(world: &World, id: u32, request: &Request) {
 pub(super) fn refusal(world: &World, cause: &Cause) {
     let limits = &world.plan.limits;
     if matches!(cause, Cause::Busy(Scarce::Handlers { most }) if world.gauges.handlers() < *most) {
-        world.blame("busy, though more handlers may run");
+        world.violates("busy, though more handlers may run");
     }
     if let Cause::Busy(Scarce::Memory { most }) = cause {
         // By others: also by handlers that were told to end, and are still at it.
@@ -69,7 +69,7 @@ pub(super) fn refusal(world: &World, cause: &Cause) {
         let unasked = world.open().into_iter().filter(|socket| socket.facts().asked.is_none());
         let own = unasked.map(|socket| socket.facts().seen).max().unwrap_or(0);
         if *most != limits.max_held || held + own <= limits.max_held {
-            world.blame("busy, though all that was read may be held");
+            world.violates("busy, though all that was read may be held");
         }
     }
 }
@@ -80,34 +80,34 @@ pub(super) fn event(world: &World, event: &Event) {
         Event::Exchange(exchange) => {
             let id = exchange.peer.map_or(0, |peer| peer.pid);
             let Some(socket) = world.sockets.lock().unwrap()[id as usize].clone() else {
-                return world.blame(format!("client {id}: an exchange without a connection"));
+                return world.violates(format!("client {id}: an exchange without a connection"));
             };
             let uid = exchange.peer.map(|peer| peer.uid);
             if let Ended::Refused(Cause::Busy(Scarce::PerUser { most })) = exchange.ended {
                 if of_user(&world.open(), uid) < most {
-                    world.blame(format!("client {id}: its user has not that many connections"));
+                    world.violates(format!("client {id}: its user has not that many connections"));
                 }
             }
             for what in ending::check(world, id, &mut socket.facts(), exchange) {
-                world.blame(format!("client {id}: {what} ({:?})", exchange.ended));
+                world.violates(format!("client {id}: {what} ({:?})", exchange.ended));
             }
             *world.endings.lock().unwrap().entry(ending::name(&exchange.ended)).or_default() += 1;
         }
         Event::AcceptFailed(error) => {
             if !world.in_trouble() {
-                world.blame(format!("no accept has failed: {error}"));
+                world.violates(format!("no accept has failed: {error}"));
             }
         }
         Event::Draining { open, .. } => {
             if *open != world.open().len() {
-                world.blame(format!("{open} places are taken by {}", world.open().len()));
+                world.violates(format!("{open} places are taken by {}", world.open().len()));
             }
         }
         Event::SocketLost(Lost::Shut) if world.plan.shut.is_some() => {
             *world.lost.lock().unwrap() += 1;
         }
         _ => {
-            world.blame(format!("there is no socket file here: {event:?}"));
+            world.violates(format!("there is no socket file here: {event:?}"));
         }
     }
 }
@@ -118,23 +118,23 @@ pub(super) fn after_all(world: &World) {
         let Some(socket) = socket else { continue };
         let facts = socket.facts();
         for what in &facts.offences {
-            world.blame(format!("client {id}: {what}"));
+            world.violates(format!("client {id}: {what}"));
         }
         if facts.closed.is_none() {
-            world.blame(format!("client {id}: never closed"));
+            world.violates(format!("client {id}: never closed"));
         }
         if facts.accepted.is_some() && facts.exchanges != 1 {
-            world.blame(format!("client {id}: {} exchanges were told", facts.exchanges));
+            world.violates(format!("client {id}: {} exchanges were told", facts.exchanges));
         }
         if facts.accepted.is_some_and(|at| at > latest_accept(world, facts.connected)) {
-            world.blame(format!("client {id}: left waiting in the accept queue"));
+            world.violates(format!("client {id}: left waiting in the accept queue"));
         }
     }
     if world.gauges.connections() != 0 || world.gauges.request_bytes() != 0 {
-        world.blame(format!("the gauges are not back at zero: {:?}", world.gauges));
+        world.violates(format!("the gauges are not back at zero: {:?}", world.gauges));
     }
     if !world.holds_nothing() {
-        world.blame("bytes are held by nobody");
+        world.violates("bytes are held by nobody");
     }
 }
 

@@ -36,7 +36,7 @@ fn data_is_shown_only_when_asked_for_and_is_left_where_it_is() {
 }
 
 #[test]
-fn a_borrowed_descriptor_does_not_delay_the_owners_close() {
+fn a_duplicated_descriptor_does_not_delay_the_owners_close() {
     // Less than the window, for which none may be held; much more than a busy machine takes.
     const MOST_MILLIS: u64 = 200;
     let mut stage = Stage::new(User::Me);

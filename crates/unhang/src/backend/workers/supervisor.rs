@@ -48,7 +48,7 @@ enum Turn {
 
 /// Keeps the worker with this number until the pool closes. `first` is told whether it could be started,
 /// and did not end before it was asked anything.
-pub(super) async fn keep(
+pub(super) async fn supervise(
     shared: Arc<Shared>,
     number: usize,
     first: oneshot::Sender<Result<(), String>>,

@@ -1,4 +1,4 @@
-//! How clients behave: each manner is one exchange, and says what must come of it.
+//! How clients behave: each behaviour is one exchange, and says what must come of it.
 
 use std::time::Duration;
 
@@ -37,24 +37,24 @@ pub(crate) struct Outcome {
     pub(crate) deadline: Option<Duration>,
 }
 
-pub(crate) struct Manner {
+pub(crate) struct Behaviour {
     pub(crate) name: &'static str,
     pub(crate) play: fn(&mut Exchange, &mut Rng) -> Outcome,
 }
 
 /// Towards the echo, in which a request ends at a newline or a half-close.
-pub(crate) const GOOD: &[Manner] = &[
-    Manner { name: "line", play: |it, rng| ask(it, rng, 1000, true) },
-    Manner { name: "half-close", play: |it, rng| ask(it, rng, 1000, false) },
-    Manner { name: "large line", play: |it, rng| ask(it, rng, 1 << 20, true) },
-    Manner { name: "large, half-close", play: |it, rng| ask(it, rng, 1 << 20, false) },
-    Manner { name: "in pieces", play: in_pieces },
-    Manner { name: "more after the request", play: more_after },
-    Manner { name: "sleeping handler", play: sleeping },
-    Manner { name: "blocking handler", play: |it, rng| timed(it, "block", rng.u64(0..20)) },
-    Manner { name: "slow reader", play: |it, rng| read_big(it, rng, 20) },
-    Manner { name: "stopped in mid-write", play: stopped_in_mid_write },
-    Manner {
+pub(crate) const GOOD: &[Behaviour] = &[
+    Behaviour { name: "line", play: |it, rng| ask(it, rng, 1000, true) },
+    Behaviour { name: "half-close", play: |it, rng| ask(it, rng, 1000, false) },
+    Behaviour { name: "large line", play: |it, rng| ask(it, rng, 1 << 20, true) },
+    Behaviour { name: "large, half-close", play: |it, rng| ask(it, rng, 1 << 20, false) },
+    Behaviour { name: "in pieces", play: in_pieces },
+    Behaviour { name: "more after the request", play: more_after },
+    Behaviour { name: "sleeping handler", play: sleeping },
+    Behaviour { name: "blocking handler", play: |it, rng| timed(it, "block", rng.u64(0..20)) },
+    Behaviour { name: "slow reader", play: |it, rng| read_big(it, rng, 20) },
+    Behaviour { name: "stopped in mid-write", play: stopped_in_mid_write },
+    Behaviour {
         name: "failing handler",
         play: |it, rng| {
             let number = rng.u64(..);
@@ -63,47 +63,47 @@ pub(crate) const GOOD: &[Manner] = &[
     },
 ];
 
-pub(crate) const BAD: &[Manner] = &[
-    Manner { name: "silent", play: |it, _| late(it, false) },
-    Manner { name: "a byte a second", play: |it, _| late(it, true) },
-    Manner { name: "too long", play: too_long },
-    Manner { name: "garbage", play: garbage },
-    Manner { name: "vanishing", play: vanish },
-    Manner { name: "leaving at once", play: |_, _| left() },
-    Manner { name: "never reading", play: never_read },
-    Manner { name: "reading a byte a second", play: |it, rng| read_big(it, rng, u32::MAX) },
-    Manner { name: "writing on and on", play: flood },
-    Manner { name: "taking a part", play: take_a_part },
-    Manner { name: "passing a descriptor", play: |it, rng| pass_descriptor(it, rng, true) },
-    Manner {
+pub(crate) const BAD: &[Behaviour] = &[
+    Behaviour { name: "silent", play: |it, _| late(it, false) },
+    Behaviour { name: "a byte a second", play: |it, _| late(it, true) },
+    Behaviour { name: "too long", play: too_long },
+    Behaviour { name: "garbage", play: garbage },
+    Behaviour { name: "vanishing", play: vanish },
+    Behaviour { name: "leaving at once", play: |_, _| left() },
+    Behaviour { name: "never reading", play: never_read },
+    Behaviour { name: "reading a byte a second", play: |it, rng| read_big(it, rng, u32::MAX) },
+    Behaviour { name: "writing on and on", play: flood },
+    Behaviour { name: "taking a part", play: take_a_part },
+    Behaviour { name: "passing a descriptor", play: |it, rng| pass_descriptor(it, rng, true) },
+    Behaviour {
         name: "panicking handler",
         play: |it, _| refused(it, "panic 0\n", "the handler panicked", None),
     },
-    Manner {
+    Behaviour {
         name: "handler that never ends",
         play: |it, _| refused(it, "never 0\n", HANDLER_LATE, Some(HANDLER)),
     },
-    Manner {
+    Behaviour {
         name: "handler that blocks",
         play: |it, _| refused(it, "block 5000\n", HANDLER_LATE, Some(HANDLER)),
     },
 ];
 
 /// Towards `unhang serve`, in which a request ends when the receive queue is dry.
-pub(crate) const PLAIN: &[Manner] = &[
-    Manner { name: "write and read", play: |it, _| tell_time(it, b"hello", false) },
-    Manner { name: "empty, half-close", play: |it, _| tell_time(it, b"", true) },
-    Manner { name: "32 KiB at once", play: |it, _| tell_time(it, &[b'x'; 32 * 1024], false) },
-    Manner { name: "900 kB, half-close", play: |it, rng| write_with_a_pause(it, rng, false) },
-    Manner { name: "stopped in mid-write", play: |it, rng| write_with_a_pause(it, rng, true) },
+pub(crate) const PLAIN: &[Behaviour] = &[
+    Behaviour { name: "write and read", play: |it, _| tell_time(it, b"hello", false) },
+    Behaviour { name: "empty, half-close", play: |it, _| tell_time(it, b"", true) },
+    Behaviour { name: "32 KiB at once", play: |it, _| tell_time(it, &[b'x'; 32 * 1024], false) },
+    Behaviour { name: "900 kB, half-close", play: |it, rng| write_with_a_pause(it, rng, false) },
+    Behaviour { name: "stopped in mid-write", play: |it, rng| write_with_a_pause(it, rng, true) },
 ];
 
-pub(crate) const RUDE: &[Manner] = &[
-    Manner { name: "silent", play: |it, _| late_dry(it) },
-    Manner { name: "vanishing", play: vanish },
-    Manner { name: "leaving at once", play: |_, _| left() },
-    Manner { name: "writing on and on", play: flood },
-    Manner { name: "passing a descriptor", play: |it, rng| pass_descriptor(it, rng, false) },
+pub(crate) const RUDE: &[Behaviour] = &[
+    Behaviour { name: "silent", play: |it, _| late_dry(it) },
+    Behaviour { name: "vanishing", play: vanish },
+    Behaviour { name: "leaving at once", play: |_, _| left() },
+    Behaviour { name: "writing on and on", play: flood },
+    Behaviour { name: "passing a descriptor", play: |it, rng| pass_descriptor(it, rng, false) },
 ];
 
 pub(crate) const HANDLER_LATE: &str = "the handler took longer than 4s";

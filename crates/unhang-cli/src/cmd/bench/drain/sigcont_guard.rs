@@ -9,7 +9,7 @@ use super::super::server::{Process, Server, list};
 /// A shell that knows which processes are stopped. When our end of its pipe closes, also because we
 /// were killed, it lets them go on.
 #[derive(Debug)]
-pub(super) struct Warden {
+pub(super) struct SigcontGuard {
     shell: Child,
     pipe: Option<ChildStdin>,
 }
@@ -17,7 +17,7 @@ pub(super) struct Warden {
 const SCRIPT: &str = "while read -r line; do stopped=$line; done
 [ -z \"$stopped\" ] || kill -CONT $stopped";
 
-impl Warden {
+impl SigcontGuard {
     pub(super) fn start() -> io::Result<Self> {
         let mut shell = Command::new("sh")
             .args(["-c", SCRIPT])
@@ -37,7 +37,7 @@ impl Warden {
         let pids: Vec<_> = processes.iter().map(Process::pid).collect();
         self.tell(&list(&pids)).map_err(|error| format!("cannot tell the shell: {error}"))?;
         // Before they stop: one that cannot be stopped must not leave the others so.
-        let held = Held { warden: self, processes };
+        let held = Held { guard: self, processes };
         Server::stop(&held.processes)?;
         Ok(held)
     }
@@ -47,7 +47,7 @@ impl Warden {
     }
 }
 
-impl Drop for Warden {
+impl Drop for SigcontGuard {
     fn drop(&mut self) {
         drop(self.pipe.take());
         let _ = self.shell.wait();
@@ -56,7 +56,7 @@ impl Drop for Warden {
 
 /// As long as this lives, they are stopped.
 pub(super) struct Held<'a> {
-    warden: &'a mut Warden,
+    guard: &'a mut SigcontGuard,
     processes: Vec<Process>,
 }
 
@@ -64,6 +64,6 @@ impl Drop for Held<'_> {
     fn drop(&mut self) {
         Server::go_on(&self.processes);
         // It would only let them go on once more.
-        let _ = self.warden.tell("");
+        let _ = self.guard.tell("");
     }
 }
