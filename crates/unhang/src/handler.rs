@@ -9,7 +9,7 @@ use std::future::Future;
 use std::sync::Arc;
 
 pub use fault::Fault;
-pub(crate) use fault::FaultKind;
+pub(crate) use fault::{FaultKind, Says};
 pub use object::AnyHandler;
 pub(crate) use reply::{Body, Piece};
 pub use reply::{Gone, Reply, ReplySender};

@@ -2,6 +2,7 @@
 
 mod counters;
 mod forward;
+mod http;
 mod program;
 mod start;
 mod templates;

@@ -3,8 +3,10 @@
 
 mod ends;
 mod exchange;
+mod socket;
 mod target;
 mod watch;
+mod writer;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -55,6 +57,7 @@ struct Shared {
     watch: Option<Arc<dyn Watch>>,
     notices: Notices,
     advised: AtomicBool,
+    told_of_unseen: AtomicBool,
 }
 
 /// Whether the server is told that the request is whole, by the end of the sending direction.
@@ -83,6 +86,7 @@ impl Forward {
             watch: None,
             notices: Notices::default(),
             advised: AtomicBool::new(false),
+            told_of_unseen: AtomicBool::new(false),
         };
         Self { shared: Arc::new(shared) }
     }
@@ -137,7 +141,10 @@ impl Forward {
 impl Handler for Forward {
     async fn handle(&self, request: Request) -> Result<Reply, Fault> {
         match self.shared.connect().await? {
-            Connected::Unix(stream) => Exchange::new(&self.shared, stream, request).run().await,
+            Connected::Unix(stream) => {
+                socket::learn_writers(&stream);
+                Exchange::new(&self.shared, stream, request).run().await
+            }
             Connected::Tcp(stream) => Exchange::new(&self.shared, stream, request).run().await,
         }
     }
@@ -157,10 +164,17 @@ impl Shared {
                 let (target, error) = (self.target.to_string(), error.to_string());
                 self.notices.tell(Notice::NotReached { target, error, waited: self.queue });
                 let told = "the server behind cannot be reached; the request did not run";
-                return Err(Fault::new(told).with_code(refused::ABSENT));
+                return Err(refused::fault(told, refused::ABSENT));
             }
             sleep(pause).await;
             pause = (2 * pause).min(LONGEST_PAUSE);
+        }
+    }
+
+    /// Says once that a half reply may look whole.
+    fn tell_of_unseen_ends(&self) {
+        if !self.told_of_unseen.swap(true, Ordering::Relaxed) {
+            self.notices.tell(Notice::EndUnseen);
         }
     }
 

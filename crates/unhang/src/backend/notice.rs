@@ -63,6 +63,9 @@ pub enum Notice {
         /// The rule that fits its reply, and costs nothing.
         fitting: Option<&'static str>,
     },
+    /// A process of the server behind closed its connection by ending, and it could not be seen how it ended:
+    /// if one dies in the middle of a reply, the half may look whole. Told once.
+    EndUnseen,
     /// A reply that was ended by silence went on.
     CutEarly {
         /// How long after the cut.
@@ -151,6 +154,8 @@ pub enum Why {
 
 /// What clients are counted as that get no answer: docs/metrics.md.
 pub(super) mod refused {
+    use crate::Fault;
+
     /// All programs or workers are at work, or no more can be started.
     pub(in crate::backend) const BUSY: &str = "busy_backend";
     /// It has ended, or broken off, without a whole reply.
@@ -162,6 +167,16 @@ pub(super) mod refused {
     pub(in crate::backend) const ABSENT: &str = "backend_absent";
     /// The word for a server that stops, wherever its client was.
     pub(in crate::backend) const STOPPING: &str = "stopping";
+
+    /// A fault that is counted as one of these, and said in HTTP by the status that fits.
+    pub(in crate::backend) fn fault(told: impl Into<String>, code: &'static str) -> Fault {
+        let fault = match code {
+            BUSY | ABSENT | STOPPING => Fault::busy(told),
+            LATE => Fault::late(told),
+            _ => Fault::new(told),
+        };
+        fault.with_code(code)
+    }
 }
 
 /// A process, by name and number.
@@ -233,6 +248,11 @@ impl fmt::Display for Notice {
                     None => f.write_str("; until then, see --reply-ends"),
                 }
             }
+            Self::EndUnseen => f.write_str(
+                "the server behind has a process for each client, which ends behind the reply: if one is \
+                 killed in the middle of a reply, that cannot always be seen, and the half looks whole. FIX \
+                 give --reply-ends newline, json or http, which tell a half from a whole",
+            ),
             Self::CutEarly { after } => write!(
                 f,
                 "a reply was cut too early: it went on {after:.1?} after --reply-ends quiet had \

@@ -159,10 +159,9 @@ pub(super) fn not_started(command: &Command, error: &io::Error) -> (Fault, Strin
         _ => {
             let why = command.check().err().map(|why| why.to_string());
             let why = why.unwrap_or_else(|| format!("{}: {error}", command.file().display()));
-            let told = Fault::new("the program cannot be started");
-            return (told.with_code(refused::ABSENT), why);
+            return (refused::fault("the program cannot be started", refused::ABSENT), why);
         }
     };
-    let told = Fault::new("busy: no process can be started").with_code(refused::BUSY);
+    let told = refused::fault("busy: no process can be started", refused::BUSY);
     (told, format!("{error}; {cure}"))
 }

@@ -170,7 +170,7 @@ impl Drop for Waits<'_> {
 }
 
 fn stops() -> Fault {
-    Fault::new("the server stops").with_code(refused::STOPPING)
+    refused::fault("the server stops", refused::STOPPING)
 }
 
 impl Handler for Program {
@@ -195,14 +195,12 @@ impl Shared {
         let place = timeout(self.queue, Arc::clone(&self.places).acquire_owned()).await;
         drop(waits);
         self.notices.tell(Notice::Waited { waited: begun.elapsed() });
-        match place {
-            Ok(Ok(place)) => Ok(place),
-            _ => Err(Fault::new(format!(
-                "busy: all {} programs run, and none ended within {:?}",
-                self.processes, self.queue
-            ))
-            .with_code(refused::BUSY)),
+        if let Ok(Ok(place)) = place {
+            return Ok(place);
         }
+        let (all, queue) = (self.processes, self.queue);
+        let told = format!("busy: all {all} programs run, and none ended within {queue:?}");
+        Err(refused::fault(told, refused::BUSY))
     }
 
     fn start(

@@ -243,7 +243,7 @@ impl Shared {
             }
             NoWorker::Stopping => ("the server stops".to_owned(), refused::STOPPING),
         };
-        Fault::new(told).with_code(code)
+        refused::fault(told, code)
     }
 }
 
@@ -294,8 +294,10 @@ impl Lease<'_> {
                 if let Some(why) = why {
                     let told = why.for_client();
                     self.worker = None;
-                    return Fault::new(format!("the worker {told}; the request may have run"))
-                        .with_code(why.refused_as());
+                    return refused::fault(
+                        format!("the worker {told}; the request may have run"),
+                        why.refused_as(),
+                    );
                 }
                 let told = "the worker closed its output; the request may have run";
                 (told.to_owned(), Why::Unanswered)
@@ -303,7 +305,7 @@ impl Lease<'_> {
         };
         let code = why.refused_as();
         self.end(why);
-        Fault::new(told).with_code(code)
+        refused::fault(told, code)
     }
 
     /// Why the worker has ended, if it ends now.

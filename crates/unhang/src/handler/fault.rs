@@ -29,6 +29,16 @@ pub struct Fault {
     source: Option<Arc<dyn Error + Send + Sync>>,
     reply: Option<Arc<Reply>>,
     code: Option<&'static str>,
+    pub(crate) says: Says,
+}
+
+/// What a wire with words for it says of a fault: HTTP has a status for each.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Says {
+    #[default]
+    Failed,
+    Busy,
+    Late,
 }
 
 /// Kept apart because the client is told different things.
@@ -42,7 +52,22 @@ pub(crate) enum FaultKind {
 impl Fault {
     /// A fault whose reason the client may read: it is told `ERR <reason>`.
     pub fn new(reason: impl Into<String>) -> Self {
-        Self { kind: FaultKind::Told(reason.into()), source: None, reply: None, code: None }
+        Self::with_kind(FaultKind::Told(reason.into()))
+    }
+
+    /// The same for a request that did not run, as there was no room for it: an HTTP client is told 503 and to
+    /// try again soon, where other faults are a 500.
+    pub fn busy(reason: impl Into<String>) -> Self {
+        Self { says: Says::Busy, ..Self::new(reason) }
+    }
+
+    /// The same for an answer that something behind the handler did not give in time: a 504 in HTTP.
+    pub fn late(reason: impl Into<String>) -> Self {
+        Self { says: Says::Late, ..Self::new(reason) }
+    }
+
+    fn with_kind(kind: FaultKind) -> Self {
+        Self { kind, source: None, reply: None, code: None, says: Says::default() }
     }
 
     /// The client gets this reply in place of the line `ERR <reason>`: for a service whose clients
@@ -70,7 +95,7 @@ impl Fault {
     }
 
     pub(crate) fn panicked(message: String) -> Self {
-        Self { kind: FaultKind::Panicked(message), source: None, reply: None, code: None }
+        Self::with_kind(FaultKind::Panicked(message))
     }
 
     pub(crate) fn code(&self) -> &'static str {
@@ -112,12 +137,7 @@ impl fmt::Debug for Fault {
 
 impl<E: Into<Box<dyn Error + Send + Sync>>> From<E> for Fault {
     fn from(error: E) -> Self {
-        Self {
-            kind: FaultKind::Failed,
-            source: Some(Arc::from(error.into())),
-            reply: None,
-            code: None,
-        }
+        Self { source: Some(Arc::from(error.into())), ..Self::with_kind(FaultKind::Failed) }
     }
 }
 

@@ -230,18 +230,27 @@ impl Answers {
         Ok(Backend::Forward(forward))
     }
 
-    /// At the start, as afterwards each reply of a server that does not close would take as long as its
-    /// deadline.
+    /// At the start: afterwards each reply of a server that does not close would take as long as its
+    /// deadline, and half a reply would look whole.
     fn say_that_ends_are_not_seen(&self, why: &str) {
-        if self.reply_ends == ReplyEnds::Auto {
-            complain(
+        match self.reply_ends {
+            ReplyEnds::Auto => complain(
                 "serve",
                 format_args!(
                     "cannot know where replies end that the server behind does not close, as {why}: they \
-                 would end at the deadline. Give --reply-ends newline, json, http or quiet=500ms; and \
-                 --half-close always, if it waits for the end of a request"
+                     would end at the deadline; nor whether it died in the middle of one that it closes. \
+                     Give --reply-ends newline, json, http or quiet=500ms; and --half-close always, if it \
+                     waits for the end of a request"
                 ),
-            );
+            ),
+            ReplyEnds::Close | ReplyEnds::Quiet(_) => complain(
+                "serve",
+                format_args!(
+                    "cannot know whether the server behind died in the middle of a reply, as {why}: the \
+                     half would look whole. --reply-ends newline, json and http tell a half from a whole"
+                ),
+            ),
+            _ => {}
         }
     }
 

@@ -39,13 +39,6 @@ impl Watch for Rest {
     fn look(&self, connection: BorrowedFd<'_>) -> Seen {
         self.seen(connection).unwrap_or(Seen::Unknown)
     }
-
-    fn is_dying(&self, connection: BorrowedFd<'_>) -> bool {
-        const PF_EXITING: u64 = 0x4;
-        let Some(pid) = listener_of(connection) else { return false };
-        let Ok(stat) = fs::read_to_string(format!("/proc/{pid}/stat")) else { return true };
-        column(&stat, 9).is_some_and(|flags| flags & PF_EXITING != 0)
-    }
 }
 
 impl fmt::Debug for Rest {

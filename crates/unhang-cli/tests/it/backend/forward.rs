@@ -36,6 +36,15 @@ impl Fronted {
     fn kind(kind: &str, flags: &[&str]) -> Self {
         Self::new(python(kind), flags)
     }
+
+    /// The same with a process per client, of which none is reaped.
+    fn forking(kind: &str, flags: &[&str]) -> Self {
+        let place = Place::new();
+        let behind = place.directory.path().join("behind");
+        let server = Daemon::start(python(kind).arg(&behind).arg("forks"), "ready");
+        let served = front(place, &behind, flags);
+        Self { served, server: Some(server), behind }
+    }
 }
 
 fn front(place: Place, behind: &Path, flags: &[&str]) -> Served {
@@ -191,11 +200,32 @@ fn a_server_that_dies_half_way_is_a_reset_and_never_a_clean_end() {
         let end = stream.read_to_end(&mut rest);
         assert_eq!(end.map_err(|error| error.kind()), Err(ErrorKind::ConnectionReset), "{flags:?}");
         assert_eq!(rest, b"", "{flags:?}");
-        fronted.served.daemon.await_line("ended in the middle of its reply");
+        fronted.served.daemon.await_line("in the middle of its reply");
     }
 }
 
-/// Whatever had come of it.
+/// Whatever had come of it: told as an ERR, or cut by a reset.
+fn assert_half(fronted: &Fronted, expected: &str) {
+    let mut client = Peer::connect(&fronted.served.place.socket);
+    client.write(b"x\n");
+    let (bytes, end) = client.try_read_to_end();
+    let told = String::from_utf8(bytes).unwrap();
+    match end {
+        Ok(()) => assert_eq!(told, expected),
+        Err(error) => {
+            assert_eq!(error.kind(), ErrorKind::ConnectionReset);
+            assert!("half a re".starts_with(&told), "{told}");
+        }
+    }
+}
+
+fn killed(signal: &str) -> String {
+    format!(
+        "ERR the server behind was killed by {signal} in the middle of its reply; the request may have \
+         run\n"
+    )
+}
+
 #[test]
 fn a_server_that_dies_by_itself_half_way_is_told_or_a_reset() {
     if missing("python3", "python3") {
@@ -203,24 +233,75 @@ fn a_server_that_dies_by_itself_half_way_is_told_or_a_reset() {
     }
     for kind in ["dies-half-way", "dies-half-way-at-once"] {
         for _ in 0..5 {
-            let fronted = Fronted::kind(kind, &[]);
-            let mut client = Peer::connect(&fronted.served.place.socket);
-            client.write(b"x\n");
-            let (bytes, end) = client.try_read_to_end();
-            let told = String::from_utf8(bytes).unwrap();
-            match end {
-                Ok(()) => assert_eq!(
-                    told,
-                    "ERR the server behind ended in the middle of its reply; the request may have run\n",
-                    "{kind}"
-                ),
-                Err(error) => {
-                    assert_eq!(error.kind(), ErrorKind::ConnectionReset, "{kind}");
-                    assert!("half a re".starts_with(&told), "{kind}: {told}");
-                }
+            assert_half(&Fronted::kind(kind, &[]), &killed("SIGKILL"));
+        }
+    }
+}
+
+/// The kernel closed the connection of the killed child, and the client had a clean end behind the half:
+/// we looked whether the process that listens dies, and that one lived.
+#[test]
+fn a_process_for_one_client_that_is_killed_half_way_is_told_or_a_reset() {
+    if missing("python3", "python3") {
+        return;
+    }
+    for (kind, signal) in [
+        ("dies-half-way", "SIGKILL"),
+        ("dies-half-way-at-once", "SIGKILL"),
+        ("crashes-half-way", "SIGSEGV"),
+    ] {
+        for rule in ["auto", "close", "quiet=20s"] {
+            let fronted = Fronted::forking(kind, &["--reply-ends", rule]);
+            for _ in 0..5 {
+                assert_half(&fronted, &killed(signal));
             }
         }
     }
+}
+
+/// A process for one client ends behind its reply, and its exit code says nothing of the reply.
+#[test]
+fn a_process_for_one_client_that_ends_has_answered() {
+    if missing("python3", "python3") {
+        return;
+    }
+    let fronted = Fronted::forking("ends", &["--reply-ends", "close"]);
+    for nth in 0..20 {
+        assert_eq!(fronted.served.text(&format!("hello {nth}\n")), format!("HELLO {nth}\n"));
+    }
+}
+
+#[test]
+fn a_reset_of_a_server_of_tcp_is_never_a_clean_end() {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let to = format!("tcp:{}", listener.local_addr().unwrap());
+    thread::spawn(move || {
+        for stream in listener.incoming() {
+            let mut stream = stream.unwrap();
+            // The rest of the request stays unread: the close is a reset.
+            stream.read_exact(&mut [0; 1]).unwrap();
+            stream.write_all(b"half a re").unwrap();
+            // So that the half has come before the reset, which takes unread bytes away.
+            thread::sleep(std::time::Duration::from_millis(30));
+        }
+    });
+    let place = Place::new();
+    let mut command = serve(&place, &["--to", &to, "--reply-ends", "close"]);
+    let mut daemon = Daemon::start(command.stderr(Stdio::piped()), "listening");
+    for _ in 0..5 {
+        let mut client = Peer::connect(&place.socket);
+        client.write(b"hello\n");
+        let (bytes, end) = client.try_read_to_end();
+        let told = String::from_utf8(bytes).unwrap();
+        match end {
+            Ok(()) => assert!(told.starts_with("ERR the server behind "), "{told}"),
+            Err(error) => assert_eq!(error.kind(), ErrorKind::ConnectionReset),
+        }
+    }
+    daemon.signal(rustix::process::Signal::TERM);
+    daemon.wait();
+    let told = daemon.stderr();
+    assert!(told.contains("cannot know whether the server behind died"), "{told}");
 }
 
 #[test]

@@ -1,20 +1,19 @@
 //! One request passed to the server behind, and its reply passed back.
 
-use std::future::Future;
 use std::io;
-use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::time::Duration;
 
 use rustix::net::{RecvFlags, Shutdown, recv, shutdown};
-use tokio::io::{Interest, Ready};
-use tokio::net::{TcpStream, UnixStream};
+use tokio::io::Interest;
 use tokio::time::{Instant, sleep_until};
 
 use super::ends::{Found, ReplyEnds, Scan};
+use super::socket::Socket;
 use super::watch::Seen;
+use super::writer::{self, Close};
 use super::{HalfClose, Shared};
-use crate::backend::notice::{EndedBy, Notice, refused};
+use crate::backend::notice::{EndedBy, Notice, Why, refused};
 use crate::{Fault, Reply, ReplySender, Request};
 
 /// How much of a reply is held back, and for how long after its first byte: nearly every reply is whole by
@@ -34,31 +33,6 @@ const LOOK: Duration = Duration::from_millis(50);
 /// How long we listen behind a cut by silence, for bytes that prove it wrong.
 const LISTEN: Duration = Duration::from_secs(2);
 
-/// A connected stream socket: Unix or TCP.
-pub(super) trait Socket: AsFd + Send + Sync + 'static {
-    fn ready(&self, interest: Interest) -> impl Future<Output = io::Result<Ready>> + Send;
-    fn try_read_buf(&self, bytes: &mut Vec<u8>) -> io::Result<usize>;
-    fn try_write(&self, bytes: &[u8]) -> io::Result<usize>;
-}
-
-macro_rules! is_socket {
-    ($stream:ty) => {
-        impl Socket for $stream {
-            fn ready(&self, interest: Interest) -> impl Future<Output = io::Result<Ready>> + Send {
-                <$stream>::ready(self, interest)
-            }
-            fn try_read_buf(&self, bytes: &mut Vec<u8>) -> io::Result<usize> {
-                <$stream>::try_read_buf(self, bytes)
-            }
-            fn try_write(&self, bytes: &[u8]) -> io::Result<usize> {
-                <$stream>::try_write(self, bytes)
-            }
-        }
-    };
-}
-is_socket!(UnixStream);
-is_socket!(TcpStream);
-
 pub(super) struct Exchange<S> {
     shared: Arc<Shared>,
     stream: S,
@@ -70,6 +44,8 @@ pub(super) struct Exchange<S> {
     piece: Vec<u8>,
     /// Bytes of the reply so far.
     came: u64,
+    /// The process that wrote the first of them, if that is known.
+    writer: Option<u32>,
     /// When the last byte came, or the request began to be sent.
     last: Instant,
     /// Until the next look at the server.
@@ -91,6 +67,8 @@ enum Next {
 enum Broken {
     Nothing,
     Half,
+    /// Its process died in the middle.
+    Died(Why),
     Late,
     /// The reply is not what its rule promised.
     Other(&'static str),
@@ -108,6 +86,7 @@ impl<S: Socket> Exchange<S> {
             request,
             piece: Vec::with_capacity(8 * 1024),
             came: 0,
+            writer: None,
             last: now,
             patience: FIRST_LOOK,
             look_at: now + FIRST_LOOK,
@@ -236,7 +215,13 @@ impl<S: Socket> Exchange<S> {
             self.piece.reserve(HELD_BACK);
         }
         let before = self.piece.len();
-        let read = self.stream.try_read_buf(&mut self.piece);
+        let read = match self.came {
+            0 => self.stream.try_read_first(&mut self.piece).map(|(read, writer)| {
+                self.writer = writer;
+                read
+            }),
+            _ => self.stream.try_read_buf(&mut self.piece),
+        };
         self.took(before, read)
     }
 
@@ -277,14 +262,19 @@ impl<S: Socket> Exchange<S> {
     }
 
     fn closed(&self) -> Next {
-        let has_died = || {
-            let watch = self.shared.watch.as_ref();
-            watch.is_some_and(|watch| watch.is_dying(self.stream.as_fd()))
-        };
-        match () {
-            () if self.came == 0 => Next::Failed(Broken::Nothing),
-            () if !self.scan.may_close() || has_died() => Next::Failed(Broken::Half),
-            () => Next::End(EndedBy::Close),
+        if self.came == 0 {
+            return Next::Failed(Broken::Nothing);
+        }
+        if !self.scan.may_close() {
+            return Next::Failed(Broken::Half);
+        }
+        match self.writer.map(|writer| writer::close(writer, &self.stream)) {
+            Some(Close::Died(why)) => Next::Failed(Broken::Died(why)),
+            Some(Close::Unseen) => {
+                self.shared.tell_of_unseen_ends();
+                Next::End(EndedBy::Close)
+            }
+            Some(Close::Meant) | None => Next::End(EndedBy::Close),
         }
     }
 
@@ -353,6 +343,9 @@ impl<S: Socket> Exchange<S> {
             ),
             Broken::Nothing => format!("the server behind closed without a reply; {may}"),
             Broken::Half => format!("the server behind ended in the middle of its reply; {may}"),
+            Broken::Died(why) => {
+                format!("the server behind {why} in the middle of its reply; {may}")
+            }
             Broken::Late if self.came == 0 => {
                 format!("the server behind took longer than {deadline:?}; {may}")
             }
@@ -363,10 +356,12 @@ impl<S: Socket> Exchange<S> {
                 format!("the reply of the server behind is not what --reply-ends says: {why}")
             }
         };
-        Fault::new(told).with_code(match broken {
+        let code = match broken {
             Broken::Late => refused::LATE,
+            Broken::Died(why) => why.refused_as(),
             Broken::Nothing | Broken::Half | Broken::Other(_) => refused::ENDED,
-        })
+        };
+        refused::fault(told, code)
     }
 }
 

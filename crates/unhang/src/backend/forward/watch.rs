@@ -9,9 +9,6 @@ use std::os::fd::BorrowedFd;
 pub trait Watch: fmt::Debug + Send + Sync + 'static {
     /// What the server does with the other end of this connection of ours.
     fn look(&self, connection: BorrowedFd<'_>) -> Seen;
-
-    /// Whether the server's process is about to end, so that a close is no end of a reply.
-    fn is_dying(&self, connection: BorrowedFd<'_>) -> bool;
 }
 
 /// What a server does with a connection.

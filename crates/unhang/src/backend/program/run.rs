@@ -127,8 +127,8 @@ impl Run {
             }
             Over::Late => {
                 let after = self.shared.deadline;
-                let told = Fault::new(format!("the program took longer than {after:?}"))
-                    .with_code(refused::LATE);
+                let told = format!("the program took longer than {after:?}");
+                let told = refused::fault(told, refused::LATE);
                 // At the deadline, and not when the process is gone; nor does that wait for a client
                 // that does not read.
                 let (cut, with) = tokio::join!(output.fail(told), self.process.end());
@@ -152,7 +152,7 @@ impl Run {
 }
 
 fn fault(told: impl Into<String>, why: &Why) -> Fault {
-    Fault::new(told).with_code(why.refused_as())
+    refused::fault(told, why.refused_as())
 }
 
 /// Writes the request and closes. A program need not read all of it (`head -c1`): then this fails

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use super::{Connection, End, Stage};
 use crate::event::{Cause, Scarce};
-use crate::handler::{Caller, Fault, Reply, Request};
+use crate::handler::{Caller, Fault, Reply, Request, Says};
 use crate::serve::budget::Share;
 use crate::serve::config::Config;
 use crate::serve::stream::Stream;
@@ -107,7 +107,11 @@ fn kind(cause: &Cause) -> Kind {
         Cause::RequestLate { .. } => Kind::RequestLate,
         Cause::Malformed(_) | Cause::RequestWentOn | Cause::DescriptorPassed => Kind::Malformed,
         Cause::HandlerLate { .. } => Kind::HandlerLate,
-        Cause::HandlerFailed(_) => Kind::HandlerFailed,
+        Cause::HandlerFailed(fault) => match fault.says {
+            Says::Failed => Kind::HandlerFailed,
+            Says::Busy => Kind::Busy,
+            Says::Late => Kind::HandlerLate,
+        },
         Cause::Stopping => Kind::Stopping,
         Cause::Busy(_) => Kind::Busy,
         Cause::NotAllowed => Kind::NotAllowed,

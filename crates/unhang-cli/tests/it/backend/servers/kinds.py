@@ -1,4 +1,4 @@
-"""Servers behind a front, each with a manner of its own: kinds.py KIND PATH. They say when they listen."""
+"""Servers behind a front, each with a manner of its own: kinds.py KIND PATH [one-by-one|forks]. They say when they listen."""
 import os, socket, sys, threading, time
 
 kind, path = sys.argv[1:3]
@@ -57,11 +57,14 @@ def serve(connection):
     elif kind == "stops-half-way":
         connection.sendall(b"half a re")
         time.sleep(600)
-    elif kind in ("dies-half-way", "dies-half-way-at-once"):
+    elif kind in ("dies-half-way", "dies-half-way-at-once", "crashes-half-way"):
         connection.sendall(b"half a re")
-        if kind == "dies-half-way":
+        if kind != "dies-half-way-at-once":
             time.sleep(0.05)
-        os.kill(os.getpid(), 9)
+        os.kill(os.getpid(), 11 if kind == "crashes-half-way" else 9)
+    elif kind == "ends":
+        connection.sendall(request.upper())
+        os._exit(1)
     elif kind == "closes":
         connection.sendall(request.upper())
         connection.close()
@@ -78,7 +81,13 @@ print("ready", flush=True)
 while True:
     connection, _ = listener.accept()
     kept.append(connection)
-    if len(sys.argv) > 3:
+    if sys.argv[3:] == ["forks"]:
+        if os.fork() == 0:
+            serve(connection)
+            os._exit(1)
+        connection.close()
+        kept.clear()
+    elif len(sys.argv) > 3:
         serve(connection)
     else:
         threading.Thread(target=serve, args=(connection,), daemon=True).start()
