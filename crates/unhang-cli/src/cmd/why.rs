@@ -17,22 +17,25 @@ use std::collections::HashSet;
 use std::ffi::{OsStr, OsString};
 use std::io::{self, IsTerminal};
 use std::os::unix::ffi::OsStrExt;
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::Args;
 use clap::builder::{OsStringValueParser, TypedValueParser};
 
-use crate::exit;
 use crate::units::{self, Span};
+use crate::{exit, shell};
 use ask::{details, server};
 use deadline::Deadline;
 use facts::Facts;
 use helper::{Helper, answers};
 use probe::Probe;
-use show::json;
+use show::dot::Dot;
+use show::html::Page;
 use show::output::{self, Unseen, complain};
 use show::text::Text;
+use show::{json, page_file};
 use target::{Target, TargetArgument};
 use try_action::{Action, Refusal};
 use verdict::{Code, Verdict};
@@ -55,6 +58,12 @@ pub(crate) struct Why {
     /// Print a JSON object
     #[arg(long)]
     json: bool,
+    /// Print a picture for Graphviz: which process waits for which
+    #[arg(long, conflicts_with = "json")]
+    dot: bool,
+    /// Write a page with the picture, the verdict and the cure, besides what is printed
+    #[arg(long, value_name = "FILE", value_parser = OsStringValueParser::new().try_map(page_path))]
+    html: Option<PathBuf>,
     /// Look again and again, until Ctrl-C
     #[arg(long)]
     watch: bool,
@@ -74,17 +83,25 @@ pub(crate) struct Why {
     #[arg(long)]
     show_data: bool,
     /// Do one thing to one connection, PID:FD:COOKIE, and see whether it helps
-    #[arg(long = "try", value_name = "ACTION", conflicts_with_all = ["watch", "json", "probe"], requires = "target")]
+    #[arg(long = "try", value_name = "ACTION", conflicts_with_all = ["watch", "json", "dot", "html", "probe"], requires = "target")]
     action: Option<Action>,
     /// With --try: do it without asking
     #[arg(long, requires = "action")]
     yes: bool,
     /// Send this on connections of its own, and see how the server ends its replies
-    #[arg(long, value_name = "DATA", conflicts_with_all = ["watch", "json"], requires = "target")]
+    #[arg(long, value_name = "DATA", conflicts_with_all = ["watch", "json", "dot", "html"], requires = "target")]
     probe: Option<OsString>,
     /// Read for another `unhang why` what might not answer
     #[arg(long, hide = true, exclusive = true)]
     helper: bool,
+}
+
+/// What one look gave.
+struct Look {
+    facts: Facts,
+    target: Target,
+    verdicts: Vec<Verdict>,
+    code: u8,
 }
 
 /// A second look lasts until the shortest wait is long, and a little longer: a client
@@ -104,36 +121,55 @@ impl Why {
             return self.probe(asked, data);
         }
         loop {
-            match self.look() {
-                Ok((text, code)) => {
-                    let is_screen = self.watch && !self.json && io::stdout().is_terminal();
-                    // Home, and clear what is below.
-                    let clear = if is_screen { "\x1b[H\x1b[J" } else { "" };
-                    let printed = output::print(&format!("{clear}{text}"));
-                    // To watch on behalf of nobody would never end.
-                    if printed.is_err() || !self.watch {
-                        return output::code(&printed, code).into();
-                    }
-                }
+            let look = match self.look() {
+                Ok(look) => look,
                 Err(unseen) => return unseen.tell().into(),
+            };
+            if let Err(why) = self.write_page(&look) {
+                complain(why);
+                // Not 1, which would say that a fault was found.
+                return exit::NOT_ALLOWED.into();
+            }
+            let printed = output::print(&self.printed(&look));
+            // To watch on behalf of nobody would never end.
+            if printed.is_err() || !self.watch {
+                return output::code(&printed, look.code).into();
             }
         }
     }
 
     /// Once, for the length of the window.
-    fn look(&self) -> Result<(String, u8), Unseen> {
+    fn look(&self) -> Result<Look, Unseen> {
         let target = Target::look(self.target.as_ref()).map_err(Unseen::Nothing)?;
         let (facts, mut verdicts) = self.judge(&target)?;
         let code = code(&facts, &verdicts);
-        if !matches!(target, Target::All) || self.json || self.verbose {
+        let is_told = self.json || self.verbose || self.html.is_some();
+        if !matches!(target, Target::All) || is_told {
             verdicts.extend(verdict::all_is_well(&facts, &target, &verdicts));
         }
-        let text = if self.json {
-            json::printable(&json::render(&facts, &target, &verdicts, code))
-        } else {
-            self.text(&facts, &verdicts)
-        };
-        Ok((text, code))
+        Ok(Look { facts, target, verdicts, code })
+    }
+
+    fn printed(&self, Look { facts, target, verdicts, code }: &Look) -> String {
+        if self.json {
+            return json::printable(&json::render(facts, target, verdicts, *code));
+        }
+        if self.dot {
+            return Dot { facts, verdicts }.to_string();
+        }
+        let is_screen = self.watch && io::stdout().is_terminal();
+        // Home, and clear what is below.
+        let clear = if is_screen { "\x1b[H\x1b[J" } else { "" };
+        format!("{clear}{}", self.text(facts, verdicts))
+    }
+
+    fn write_page(&self, Look { facts, verdicts, code, .. }: &Look) -> Result<(), String> {
+        let Some(file) = &self.html else { return Ok(()) };
+        let asked = self.target.as_ref().map(ToString::to_string);
+        let asked = asked.as_deref().unwrap_or_default();
+        let page = Page { facts, verdicts, asked, code: *code, is_watched: self.watch };
+        page_file::replace(file, &page.to_string())
+            .map_err(|error| format!("--html {}: {error}", shell::quoted(&file.to_string_lossy())))
     }
 
     /// Looks a second time if somebody has not waited for long: what is the same by then was not just
@@ -230,6 +266,14 @@ impl Why {
             return format!("OK    nothing hangs: {} Unix sockets\n", facts.sockets.len());
         }
         Text { facts, verdicts, verbose: self.verbose }.to_string()
+    }
+}
+
+/// A hyphen is standard output elsewhere, where a file cannot be replaced whole.
+fn page_path(name: OsString) -> Result<PathBuf, &'static str> {
+    match name.as_bytes() {
+        b"" | b"-" => Err("expected the name of a file, as why.html"),
+        _ => Ok(PathBuf::from(name)),
     }
 }
 

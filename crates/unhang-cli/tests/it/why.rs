@@ -11,6 +11,7 @@ mod healthy;
 mod hostile;
 mod own;
 mod php;
+mod picture;
 mod python;
 mod restraint;
 mod sight;

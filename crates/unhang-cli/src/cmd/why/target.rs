@@ -1,6 +1,7 @@
 //! What the user asks about.
 
 use std::ffi::OsStr;
+use std::fmt::{self, Display};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
@@ -21,6 +22,21 @@ pub(crate) enum TargetArgument {
         /// Of the socket that it must be: a descriptor's number is used again, a cookie never.
         cookie: Option<u64>,
     },
+}
+
+impl Display for TargetArgument {
+    /// As it was written; a name that is no text, as much of it as is.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Path(path) => write!(f, "{}", path.display()),
+            Self::Abstract(name) => write!(f, "@{}", String::from_utf8_lossy(name)),
+            Self::Process { pid, fd, cookie } => {
+                write!(f, "{pid}")?;
+                fd.map_or(Ok(()), |fd| write!(f, ":{fd}"))?;
+                cookie.map_or(Ok(()), |cookie| write!(f, ":{cookie}"))
+            }
+        }
+    }
 }
 
 impl TargetArgument {

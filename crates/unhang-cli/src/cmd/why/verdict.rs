@@ -11,6 +11,7 @@ mod file;
 mod finding;
 mod front;
 mod leaked_descriptor;
+mod links;
 mod listener;
 mod need;
 mod nobody_reads;
@@ -27,7 +28,8 @@ use crate::sock_diag::{Kind, Socket, State};
 
 pub(crate) use code::Code;
 pub(crate) use finding::{Certainty, End, Evidence, Held, LONG, Verdict};
-pub(crate) use words::name_of;
+pub(crate) use links::{behind, socket_name};
+pub(crate) use words::{age, name_of};
 
 /// Everything there is to say about what the user asked for; the faults first, the surest of them
 /// first.

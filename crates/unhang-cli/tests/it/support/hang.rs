@@ -119,8 +119,11 @@ impl Stage {
 
     /// `unhang why` with these arguments.
     pub(crate) fn why<A: AsRef<OsStr>>(&self, arguments: &[A]) -> Output {
-        let mut command = self.command(&programs().path().join("unhang"));
-        command.arg("why").args(arguments).stdin(Stdio::null()).output().unwrap()
+        self.unhang().arg("why").args(arguments).stdin(Stdio::null()).output().unwrap()
+    }
+
+    pub(crate) fn unhang(&self) -> Command {
+        self.command(&programs().path().join("unhang"))
     }
 
     fn command(&self, program: &Path) -> Command {
@@ -165,7 +168,7 @@ pub(crate) fn copy_program(from: &Path, to: &Path) {
     assert!(status.success(), "cp {} {}", from.display(), to.display());
 }
 
-fn fixture() -> &'static Path {
+pub(crate) fn fixture() -> &'static Path {
     static FIXTURE: OnceLock<PathBuf> = OnceLock::new();
     FIXTURE.get_or_init(|| programs().path().join("hang"))
 }

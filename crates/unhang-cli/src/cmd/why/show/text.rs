@@ -5,10 +5,12 @@ use std::fmt::{self, Display, Write};
 
 use anstyle::{AnsiColor, Style};
 
-use crate::cmd::why::ask::location::{Frame, Location};
+use super::group::groups;
+use super::words::{self, SHOWN, at, call, end, once_each, own_places, who};
+use crate::cmd::why::ask::location::Location;
 use crate::cmd::why::facts::Facts;
 use crate::cmd::why::see::capabilities;
-use crate::cmd::why::verdict::{Certainty, Code, End, Held, Verdict};
+use crate::cmd::why::verdict::{Code, End, Held, Verdict};
 
 /// How much to print.
 #[derive(Clone, Copy, Debug)]
@@ -25,13 +27,12 @@ const GOOD: Style = AnsiColor::Green.on_default().bold();
 const LABEL: Style = Style::new().bold();
 const DIM: Style = Style::new().dimmed();
 
-/// So many of a kind are shown; the rest are counted.
-const SHOWN: usize = 3;
+/// So many kinds are shown; the rest are counted.
 const KINDS: usize = 20;
 
 impl Display for Text<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let groups = self.groups();
+        let groups = groups(self.verdicts);
         let shown = if self.verbose { groups.len() } else { KINDS };
         for (nth, group) in groups.iter().take(shown).enumerate() {
             if nth > 0 {
@@ -46,22 +47,7 @@ impl Display for Text<'_> {
     }
 }
 
-impl<'a> Text<'a> {
-    /// Verdicts that say the same of several connections, together.
-    fn groups(&self) -> Vec<Vec<&'a Verdict>> {
-        let mut groups: Vec<Vec<&Verdict>> = Vec::new();
-        for verdict in self.verdicts {
-            let same = |group: &&mut Vec<&Verdict>| {
-                group.first().is_some_and(|first| is_alike(first, verdict))
-            };
-            match groups.iter_mut().find(same) {
-                Some(group) => group.push(verdict),
-                None => groups.push(vec![verdict]),
-            }
-        }
-        groups
-    }
-
+impl Text<'_> {
     fn group(&self, f: &mut fmt::Formatter<'_>, group: &[&Verdict]) -> fmt::Result {
         let Some(first) = group.first() else { return Ok(()) };
         headline(f, group, first)?;
@@ -128,8 +114,7 @@ impl<'a> Text<'a> {
                 _ => {}
             }
         }
-        let reader = self.facts.details.readers.get(&end.inode);
-        let place = reader.and_then(|reader| reader.as_ref().ok()?.as_ref()?.location());
+        let place = words::goroutine(self.facts, end);
         if let (Some(place), Some((held, _))) = (place, once_each(&end.owners).first()) {
             self.places(f, held, std::slice::from_ref(place))?;
         }
@@ -139,16 +124,8 @@ impl<'a> Text<'a> {
         Ok(())
     }
 
-    /// Threads that are in the user's own code; if none is, the first of them.
     fn places(&self, f: &mut fmt::Formatter<'_>, held: &Held, all: &[Location]) -> fmt::Result {
-        let own: Vec<_> = all.iter().filter(|place| !place.is_library).collect();
-        let shown = if self.verbose {
-            all.iter().collect()
-        } else if own.is_empty() {
-            all.iter().take(1).collect()
-        } else {
-            own.into_iter().take(SHOWN).collect::<Vec<_>>()
-        };
+        let shown = if self.verbose { all.iter().collect() } else { own_places(all) };
         for place in &shown {
             let thread = match place.thread.filter(|_| all.len() > 1) {
                 Some(thread) => format!(", thread {thread},"),
@@ -213,15 +190,6 @@ impl<'a> Text<'a> {
     }
 }
 
-/// Whether they differ only in the processes concerned.
-fn is_alike(one: &Verdict, other: &Verdict) -> bool {
-    one.code == other.code
-        && one.certainty == other.certainty
-        && one.is_fault == other.is_fault
-        && one.fix == other.fix
-        && (one.headline == other.headline || one.code == Code::OwnerNotVisible)
-}
-
 fn headline(f: &mut fmt::Formatter<'_>, group: &[&Verdict], first: &Verdict) -> fmt::Result {
     let word = first.label();
     let style = match (first.code, first.is_fault) {
@@ -234,55 +202,10 @@ fn headline(f: &mut fmt::Formatter<'_>, group: &[&Verdict], first: &Verdict) -> 
         write!(line, "{} connections · ", group.len())?;
     }
     write!(line, "{}", first.headline)?;
-    let sure = match (&first.doubt, first.certainty) {
-        (Some(doubt), _) => doubt,
-        (None, Certainty::Certain | Certainty::Likely | Certainty::Possible) => {
-            first.certainty.name()
-        }
-        (None, Certainty::Unknown) => "",
-    };
     let code = first.code.name();
-    match (first.code, sure) {
+    match (first.code, words::sure(first)) {
         (Code::Ok, _) => writeln!(f, "{line}"),
         (_, "") => writeln!(f, "{line}   {DIM}{code}{DIM:#}"),
         (_, sure) => writeln!(f, "{line}   {DIM}{code} · {sure}{DIM:#}"),
-    }
-}
-
-fn end(end: &End) -> String {
-    let held = |(held, fds): &(&Held, Vec<String>)| format!("{} fd {}", who(held), fds.join(", "));
-    let owners: Vec<_> = once_each(&end.owners).iter().map(held).collect();
-    let owners = if owners.is_empty() { "?".to_owned() } else { owners.join(", ") };
-    format!("{owners} · {}", end.does)
-}
-
-/// Each process, and all the descriptors under which it has that.
-fn once_each(owners: &[Held]) -> Vec<(&Held, Vec<String>)> {
-    let mut all: Vec<(&Held, Vec<String>)> = Vec::new();
-    for held in owners {
-        let fd = held.fd.to_string();
-        match all.iter_mut().find(|(one, _)| one.pid == held.pid) {
-            Some((_, fds)) => fds.push(fd),
-            None => all.push((held, vec![fd])),
-        }
-    }
-    all
-}
-
-fn who(held: &Held) -> String {
-    format!("{}[{}]", held.name, held.pid)
-}
-
-fn at(place: &Location) -> String {
-    let Location { language, file, line, function, .. } = place.clone();
-    format!("{} ({language})", call(&Frame { file, line, function }))
-}
-
-fn call(Frame { file, line, function }: &Frame) -> String {
-    let line = line.map_or(String::new(), |line| format!(":{line}"));
-    match function.starts_with(|first: char| first.is_alphabetic() || first == '_') {
-        true => format!("{file}{line}, {function}()"),
-        // As `{main}`, which is PHP's word for being in none, and Python's `<module>`.
-        false => format!("{file}{line}"),
     }
 }
