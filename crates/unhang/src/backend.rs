@@ -22,4 +22,4 @@ pub use notice::{EndedBy, Holder, Notice, Why};
 pub use process::kill_all;
 pub use program::Program;
 #[cfg(feature = "workers")]
-pub use workers::{Frames, NotStarted, Workers};
+pub use workers::{Frames, NotStarted, WorkerCounts, Workers};

@@ -16,6 +16,7 @@ use tokio::time::{Instant, timeout};
 
 pub use frame::Frames;
 use frame::{Id, LONGEST_REPLY};
+pub use pool::WorkerCounts;
 use pool::{NoWorker, Pool};
 use worker::{Broken, Order, Worker};
 
@@ -149,7 +150,8 @@ impl Workers {
         self.with(|shared| shared.notices = Notices::to(listener))
     }
 
-    /// Starts all workers, and waits until each waits for its first request, a second at most.
+    /// Starts all workers, and waits until each waits for its first request, a second at most. One that
+    /// takes longer for its start gets its first request when it is through with it, 30 s later at most.
     ///
     /// # Errors
     /// If one cannot be started, or ends before it was asked anything.
@@ -179,9 +181,9 @@ impl Workers {
         while ended.recv().await.is_some() {}
     }
 
-    /// How many workers wait for a request, and how many there are.
-    pub fn counts(&self) -> (usize, usize) {
-        self.shared.pool.counts()
+    /// How many workers there are, by what they do.
+    pub fn counts(&self) -> WorkerCounts {
+        self.shared.pool.counts(self.shared.count)
     }
 
     /// How many requests wait for a worker.
@@ -232,9 +234,7 @@ impl Shared {
         let (told, code) = match why {
             NoWorker::AllBusy => {
                 let (all, queue) = (self.count, self.queue);
-                let told = format!(
-                    "busy: all {all} workers are at work, and none was free within {queue:?}"
-                );
+                let told = format!("busy: none of {all} workers was free within {queue:?}");
                 (told, refused::BUSY)
             }
             NoWorker::AllDead => {

@@ -130,7 +130,7 @@ pub(super) enum Backend {
     Clock,
     Program(Program),
     /// And how many there are to be.
-    Workers(Workers, usize),
+    Workers(Workers),
     Forward(Forward),
 }
 
@@ -279,7 +279,7 @@ impl Answers {
         if let Some(most) = self.max_memory {
             workers = workers.max_memory(most.0 as u64);
         }
-        workers.start().await.map(|workers| Backend::Workers(workers, count)).map_err(|error| {
+        workers.start().await.map(Backend::Workers).map_err(|error| {
             complain("serve", error);
             exit::FAILED
         })
@@ -296,10 +296,9 @@ impl Backend {
                 let (running, waiting) = program.counts();
                 Now::Programs { running, waiting }
             }),
-            Self::Workers(workers, all) => metrics.tell_of(counts, move || {
-                let (idle, alive) = workers.counts();
-                let (busy, dead) = (alive.saturating_sub(idle), all.saturating_sub(alive));
-                Now::Workers { idle, busy, dead, waiting: workers.waiting() }
+            Self::Workers(workers) => metrics.tell_of(counts, move || Now::Workers {
+                counts: workers.counts(),
+                waiting: workers.waiting(),
             }),
             Self::Forward(_) => metrics.tell_of(counts, || Now::Server),
         }
@@ -310,7 +309,7 @@ impl Backend {
         match self {
             Self::Clock | Self::Forward(_) => {}
             Self::Program(program) => program.end().await,
-            Self::Workers(workers, _) => workers.end().await,
+            Self::Workers(workers) => workers.end().await,
         }
     }
 }
@@ -320,7 +319,7 @@ impl Handler for Backend {
         match self {
             Self::Clock => Ok(time().into()),
             Self::Program(program) => program.handle(request).await,
-            Self::Workers(workers, _) => workers.handle(request).await,
+            Self::Workers(workers) => workers.handle(request).await,
             Self::Forward(forward) => forward.handle(request).await,
         }
     }

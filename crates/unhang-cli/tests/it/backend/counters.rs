@@ -122,6 +122,7 @@ fn workers_and_what_they_print_are_counted() {
         &[
             ("unhang_workers{state=\"idle\"}", 2.0),
             ("unhang_workers{state=\"busy\"}", 0.0),
+            ("unhang_workers{state=\"starting\"}", 0.0),
             ("unhang_workers{state=\"dead\"}", 0.0),
             ("unhang_program_starts_total", 2.0),
         ],

@@ -320,6 +320,9 @@ fn a_crowd_is_served_in_its_order_and_the_tail_is_told_in_time() {
     let flags = ["--workers", "1", "--queue-deadline", "50s", "--handler-deadline", "55s"];
     let flags = [&flags[..], &["--metrics", &address]].concat();
     let served = Served::at(place, &python_arguments(&flags, &answer));
+    await_some("the worker waits for its first request", || {
+        (scrape(&address)["unhang_workers{state=\"idle\"}"] > 0.0).then_some(())
+    });
     let clients: Vec<_> = (0..20)
         .map(|nth| {
             let mut client = Peer::connect(&served.place.socket);
@@ -353,10 +356,46 @@ fn a_crowd_is_served_in_its_order_and_the_tail_is_told_in_time() {
         let all: Vec<_> = (0..200).map(|_| scope.spawn(ask)).collect();
         all.into_iter().map(|one| one.join().unwrap()).collect()
     });
-    let busy = "ERR busy: all 2 workers are at work, and none was free within 300ms\n";
+    let busy = "ERR busy: none of 2 workers was free within 300ms\n";
     let served = told.iter().filter(|told| *told == "x\n").count();
     let refused = told.iter().filter(|told| *told == busy).count();
     assert_eq!((served, refused), (2, 198), "{told:?}");
+}
+
+/// It was asked a second after its start at the latest, was late, and was ended as it became ready: on a
+/// busy machine, or with a large framework, no worker ever answered.
+#[test]
+fn a_worker_that_starts_for_longer_than_a_request_may_take_is_asked_when_it_is_ready() {
+    if missing("python3", "python3") {
+        return;
+    }
+    let flags = ["--workers", "1", "--handler-deadline", "1s", "--queue-deadline", "60s"];
+    let starts = [
+        "time.sleep(2.5)",
+        "until = time.monotonic() + 2.5\nwhile time.monotonic() < until: pass",
+        "import subprocess; subprocess.run(['sleep', '2.5'], stdin=subprocess.DEVNULL)",
+    ];
+    thread::scope(|scope| {
+        for start in starts {
+            scope.spawn(move || {
+                let answer = "def answer(id, request):
+    if request == 'die': os.kill(os.getpid(), 9)
+    print(id, request, flush=True)";
+                let served = python(&flags, &format!("{start}\n{answer}"));
+                assert_eq!(served.text("first"), "first\n", "{start}");
+                assert!(served.text("die").starts_with("ERR the worker was killed"), "{start}");
+                assert_eq!(served.text("after"), "after\n", "{start}");
+            });
+        }
+    });
+}
+
+/// A script in front of the worker, that waits for it: the script itself never reads.
+#[test]
+fn a_worker_behind_a_script_is_seen_to_be_ready() {
+    let script = "sh -c 'while read -r id request; do echo \"$id $request\"; done'; true";
+    let flags = ["--workers", "1", "--queue-deadline", "10s"];
+    assert_eq!(Served::sh(&flags, script).text("hello"), "hello\n");
 }
 
 #[test]

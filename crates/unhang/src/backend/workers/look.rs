@@ -5,21 +5,97 @@
 use std::fs::{self, File};
 use std::os::fd::AsFd;
 use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
 
 use nix::libc;
 use rustix::io::ioctl_fionread;
 
-/// Whether a thread of it waits for something to read: it is through with what it does at its start.
-pub(super) fn waits_for_input(pid: u32) -> bool {
-    let Ok(threads) = fs::read_dir(format!("/proc/{pid}/task")) else { return false };
-    threads.flatten().any(|thread| {
-        let call = fs::read_to_string(thread.path().join("syscall")).unwrap_or_default();
-        let Some((number, argument)) = call_of(&call) else { return false };
+/// What a worker does that was started, and was asked nothing yet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Sight {
+    /// A thread of it, or of a program that it has started, waits for something to read.
+    Waits,
+    /// It is still busy with its start, or has children that may be a part of it.
+    Works,
+    /// Neither, or we may not look.
+    Rests,
+}
+
+pub(super) fn at_start(pid: u32) -> Sight {
+    let threads = threads(pid);
+    if threads.iter().any(|thread| waits_for_input(thread)) {
+        return Sight::Waits;
+    }
+    let mut works = threads.iter().any(|thread| works(thread));
+    // A script that starts the worker and waits for it: `sh -c`, `npm start`, `uv run`.
+    let mut young = children(&threads);
+    for _ in 0..GENERATIONS {
+        works |= !young.is_empty();
+        let theirs: Vec<_> =
+            young.iter().take(FAMILY).flat_map(|pid| self::threads(*pid)).collect();
+        if theirs.iter().any(|thread| reads_input(&call(thread))) {
+            return Sight::Waits;
+        }
+        young = children(&theirs);
+    }
+    if works { Sight::Works } else { Sight::Rests }
+}
+
+/// How far we follow a worker's children: a wrapper, what it starts, and one more; and how many of them.
+const GENERATIONS: usize = 3;
+const FAMILY: usize = 16;
+
+/// The directories of its threads: `proc_pid_task(5)`.
+fn threads(pid: u32) -> Vec<PathBuf> {
+    let threads = fs::read_dir(format!("/proc/{pid}/task"));
+    threads.into_iter().flatten().flatten().map(|thread| thread.path()).collect()
+}
+
+/// Not known in every kernel (`CONFIG_PROC_CHILDREN`): then there are none.
+fn children(threads: &[PathBuf]) -> Vec<u32> {
+    let of = |thread: &PathBuf| fs::read_to_string(thread.join("children")).unwrap_or_default();
+    let all = threads.iter().map(of);
+    all.flat_map(|all| all.split(' ').filter_map(|pid| pid.parse().ok()).collect::<Vec<_>>())
+        .collect()
+}
+
+/// Whether it runs, or waits for a disk (`proc_pid_stat(5)`, third column), for time to pass, for a server or
+/// for a child.
+fn works(thread: &Path) -> bool {
+    const WAITS: [libc::c_long; 5] = [
+        libc::SYS_clock_nanosleep,
+        libc::SYS_nanosleep,
+        libc::SYS_connect,
+        libc::SYS_wait4,
+        libc::SYS_waitid,
+    ];
+    if call_of(&call(thread)).is_some_and(|(number, _)| WAITS.contains(&number)) {
+        return true;
+    }
+    let stat = fs::read_to_string(thread.join("stat")).unwrap_or_default();
+    // The name before it may hold anything.
+    let state = stat.rsplit_once(") ").and_then(|(_, rest)| rest.chars().next());
+    matches!(state, Some('R' | 'D'))
+}
+
+fn call(thread: &Path) -> String {
+    fs::read_to_string(thread.join("syscall")).unwrap_or_default()
+}
+
+/// Whether it is through with what a program does at its start.
+fn waits_for_input(thread: &Path) -> bool {
+    let call = call(thread);
+    reads_input(&call)
         // Node and others wait for all of their descriptors at once.
-        (number == libc::SYS_read && argument == 0)
-            || [libc::SYS_epoll_pwait, libc::SYS_ppoll, libc::SYS_pselect6].contains(&number)
-            || is_older_wait(number)
-    })
+        || call_of(&call).is_some_and(|(number, _)| {
+            [libc::SYS_epoll_pwait, libc::SYS_ppoll, libc::SYS_pselect6].contains(&number)
+                || is_older_wait(number)
+        })
+}
+
+/// Whether it waits in read(2) on standard input.
+fn reads_input(call: &str) -> bool {
+    call_of(call).is_some_and(|(number, fd)| number == libc::SYS_read && fd == 0)
 }
 
 /// Whether it has read all of its request, has written nothing, and waits for more: then it will never
@@ -27,8 +103,7 @@ pub(super) fn waits_for_input(pid: u32) -> bool {
 pub(super) fn is_silent(pid: u32, stdin: impl AsFd, stdout: impl AsFd) -> bool {
     let call = || fs::read_to_string(format!("/proc/{pid}/syscall")).unwrap_or_default();
     let before = call();
-    let reads = call_of(&before).is_some_and(|(number, fd)| number == libc::SYS_read && fd == 0);
-    reads
+    reads_input(&before)
         && is_alone(pid)
         && ioctl_fionread(&stdin).is_ok_and(|unread| unread == 0)
         // Where it stands, with the same stack: it has not moved meanwhile.

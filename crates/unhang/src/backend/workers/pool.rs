@@ -27,9 +27,25 @@ struct State {
     /// Workers that run or are being started, and not those that are left alone for a while as they
     /// die again and again.
     alive: usize,
+    /// Of these, those that are not through with their start.
+    starting: usize,
     closing: bool,
     /// Every task that has to do with a process holds one: the last of them ends with the last process.
     tasks: Option<mpsc::Sender<()>>,
+}
+
+/// How many workers there are, by what they do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct WorkerCounts {
+    /// They wait for a request.
+    pub idle: usize,
+    /// They have one.
+    pub busy: usize,
+    /// They are not through with their start.
+    pub starting: usize,
+    /// Left alone for a while, as they die again and again.
+    pub dead: usize,
 }
 
 /// Why no worker can be had.
@@ -117,10 +133,20 @@ impl Pool {
         }
     }
 
-    /// Idle, and all that run.
-    pub(super) fn counts(&self) -> (usize, usize) {
+    pub(super) fn starts(&self) {
+        self.state().starting += 1;
+    }
+
+    pub(super) fn has_started(&self) {
+        self.state().starting -= 1;
+    }
+
+    /// Of so many workers.
+    pub(super) fn counts(&self, all: usize) -> WorkerCounts {
         let state = self.state();
-        (state.idle.len(), state.alive)
+        let (idle, starting) = (state.idle.len(), state.starting);
+        let busy = state.alive.saturating_sub(idle + starting);
+        WorkerCounts { idle, busy, starting, dead: all.saturating_sub(state.alive) }
     }
 
     pub(super) fn waiting(&self) -> usize {

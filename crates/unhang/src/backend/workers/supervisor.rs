@@ -10,7 +10,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, sleep, timeout};
 
 use super::Shared;
-use super::look;
+use super::look::{self, Sight};
 use super::worker::{Life, Order, Worker};
 use crate::backend::lines::{Lines, Tail};
 use crate::backend::notice::{Notice, Why};
@@ -21,10 +21,15 @@ use crate::backend::process::{Process, not_started, why};
 const PAUSE: Duration = Duration::from_millis(100);
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 
-/// How long we wait for a worker to wait for its first request. What takes longer is asked all the
-/// same, and answers when it can.
+/// A new worker is asked when it waits for its first request. One that is never seen to wait, as its
+/// program waits in its own way, is asked when it has done nothing for so long.
 const READY: Duration = Duration::from_secs(1);
+/// A worker is asked after so long, whatever it does. Large frameworks need 10 to 20 s for their start on
+/// a busy machine.
+const LONGEST_START: Duration = Duration::from_secs(30);
+/// Between two looks at a worker that starts.
 const LOOK: Duration = Duration::from_millis(5);
+const LATER_LOOK: Duration = Duration::from_millis(50);
 
 /// How long a worker may take to end when its input has ended. All six languages take 20 ms at most.
 const LEAVE: Duration = Duration::from_secs(1);
@@ -59,7 +64,14 @@ pub(super) async fn supervise(
     let mut before: Option<(Kept, Why)> = None;
     shared.pool.one_more_alive();
     loop {
-        let started = start(&shared, number).await;
+        let has_predecessor = before.is_some();
+        if !has_predecessor {
+            shared.pool.starts();
+        }
+        let started = start(&shared, number, &mut first).await;
+        if !has_predecessor {
+            shared.pool.has_started();
+        }
         if let Some((old, why)) = before.take() {
             // Only now, so that there is never one less; also if its successor failed.
             let shared = Arc::clone(&shared);
@@ -125,8 +137,14 @@ async fn pause(shared: &Shared, failures: u32) -> bool {
     true
 }
 
-/// Starts a worker and waits until it waits for a request.
-async fn start(shared: &Shared, number: usize) -> Result<(Kept, Worker), String> {
+/// Starts a worker and waits until it is through with its start. Asked before, it would be late by no fault
+/// of its own, and be ended for that just as it is ready: on a busy machine no worker would ever answer.
+/// `first` is not kept waiting for a start that takes long.
+async fn start(
+    shared: &Shared,
+    number: usize,
+    first: &mut Option<oneshot::Sender<Result<(), String>>>,
+) -> Result<(Kept, Worker), String> {
     let (process, pipes) = Process::start(&mut shared.command.process())
         .map_err(|error| not_started(&shared.command, &error).1)?;
     let (pid, life) = (process.pid(), Arc::new(Life::new()));
@@ -134,9 +152,21 @@ async fn start(shared: &Shared, number: usize) -> Result<(Kept, Worker), String>
     let worker = Worker::new(number, pid, Arc::clone(&life), (pipes.stdin, pipes.stdout));
     let (lines, tail) = (Lines::default(), Tail::default());
     let mut kept = Kept { number, process, stderr: pipes.stderr, lines, tail, life };
-    let until = Instant::now() + READY;
-    while Instant::now() < until && !look::waits_for_input(pid) {
-        match timeout(LOOK, kept.turn(shared)).await {
+    let begun = Instant::now();
+    let mut worked = begun;
+    while begun.elapsed() < LONGEST_START {
+        match look::at_start(pid) {
+            Sight::Waits => break,
+            Sight::Works => worked = Instant::now(),
+            Sight::Rests if worked.elapsed() >= READY => break,
+            Sight::Rests => {}
+        }
+        let takes_long = begun.elapsed() >= READY;
+        if let Some(first) = first.take_if(|_| takes_long) {
+            // Fails only if the server has given up its start.
+            let _ = first.send(Ok(()));
+        }
+        match timeout(if takes_long { LATER_LOOK } else { LOOK }, kept.turn(shared)).await {
             Ok(Turn::Ended(why)) => {
                 kept.take_rest(shared);
                 let line =

@@ -9,7 +9,7 @@ use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric};
 use prometheus_client::metrics::MetricType;
 use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::gauge::ConstGauge;
-use unhang::backend::Notice;
+use unhang::backend::{Notice, WorkerCounts};
 
 use super::tally::Durations;
 
@@ -33,7 +33,7 @@ struct Tally {
 /// What is behind, at one moment.
 pub(crate) enum Now {
     Programs { running: usize, waiting: usize },
-    Workers { idle: usize, busy: usize, dead: usize, waiting: usize },
+    Workers { counts: WorkerCounts, waiting: usize },
     Server,
 }
 
@@ -75,9 +75,8 @@ impl<F: Fn() -> Now + Send + Sync + 'static> Collector for Collected<F> {
                 encode_waits(encoder, waiting, &tally)?;
                 encode_processes(encoder, &tally)
             }
-            Now::Workers { idle, busy, dead, waiting } => {
-                let states = [("idle", idle), ("busy", busy), ("dead", dead)];
-                encode_workers(encoder, states)?;
+            Now::Workers { counts, waiting } => {
+                encode_workers(encoder, counts)?;
                 encode_waits(encoder, waiting, &tally)?;
                 encode_processes(encoder, &tally)
             }
@@ -86,10 +85,9 @@ impl<F: Fn() -> Now + Send + Sync + 'static> Collector for Collected<F> {
     }
 }
 
-fn encode_workers(
-    encoder: &mut DescriptorEncoder<'_>,
-    states: [(&'static str, usize); 3],
-) -> fmt::Result {
+fn encode_workers(encoder: &mut DescriptorEncoder<'_>, counts: WorkerCounts) -> fmt::Result {
+    let WorkerCounts { idle, busy, starting, dead, .. } = counts;
+    let states = [("idle", idle), ("busy", busy), ("starting", starting), ("dead", dead)];
     let help = "Workers, by what they do.";
     let mut family = encoder.encode_descriptor("unhang_workers", help, None, MetricType::Gauge)?;
     for (state, count) in states {
