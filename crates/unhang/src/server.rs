@@ -1,13 +1,15 @@
 //! A service as it is put together, its threads, and its end.
 
+mod handle;
+mod threads;
+
 use std::any::Any;
 use std::fmt;
 use std::future::Future;
 use std::io;
 use std::num::NonZero;
-use std::pin::Pin;
 use std::sync::{Arc, Weak};
-use std::thread::{self, JoinHandle};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use tokio::runtime::{Builder, Handle as Runtime};
@@ -32,17 +34,16 @@ use crate::serve::events::{Events, Observer};
 use crate::serve::linux::Linux;
 use crate::serve::parked::{Parked, TABLES};
 use crate::serve::watchdog::Watchdog;
-use crate::serve::worker::Worker;
 use crate::signal::termination;
 use crate::wire::lines::{Delimiter, Errors};
 use crate::wire::oneshot::{OneShot, Until};
 use crate::wire::{Goridge, Http, Lines, Wire};
+use handle::Abort;
+pub use handle::ServerHandle;
+use threads::{Signal, SignalThread, Workers};
 
 /// How long a server that has ended waits for its observer to be told the rest.
 const LAST_WORDS: Duration = Duration::from_secs(1);
-
-/// How long a future of [`Server::serve`] that is dropped waits for the server's end.
-const ABORT: Duration = Duration::from_secs(1);
 
 /// A service behind a Unix socket.
 ///
@@ -74,16 +75,6 @@ pub struct Server {
     stop: Arc<Stop>,
     stop_when: Option<Signal>,
     ended: watch::Sender<bool>,
-}
-
-type Signal = Pin<Box<dyn Future<Output = ()> + Send>>;
-
-/// Stops a server from anywhere.
-#[derive(Clone, Debug)]
-pub struct ServerHandle {
-    stop: Arc<Stop>,
-    drain: Duration,
-    ended: watch::Receiver<bool>,
 }
 
 impl Server {
@@ -197,8 +188,7 @@ impl Server {
 
     /// Stops the server from anywhere, and waits for its end.
     pub fn handle(&self) -> ServerHandle {
-        let (stop, drain) = (Arc::clone(&self.stop), self.limits.drain);
-        ServerHandle { stop, drain, ended: self.ended.subscribe() }
+        ServerHandle::new(&self.stop, self.limits.drain, self.ended.subscribe())
     }
 
     /// Stops when `signal` is done, for example [`termination`](crate::termination): no new
@@ -250,11 +240,9 @@ impl Server {
     /// to [replace](Bind::replace) serves on; it has kept the socket.
     pub async fn serve(self, handler: impl Handler) -> Result<(), Error> {
         let (done, over) = oneshot::channel();
-        let (thread_over, aborted) = std::sync::mpsc::channel::<()>();
-        let stop = Arc::clone(&self.stop);
-        let address = self.listener.address().clone();
         // From here on the future must be dropped for the server to be stopped at once.
-        let mut abort = Abort { stop: Some(stop), over: aborted };
+        let (abort, thread_over) = Abort::new(Arc::clone(&self.stop));
+        let address = self.listener.address().clone();
         let handlers = Runtime::current();
         thread::Builder::new()
             .name("unhang".into())
@@ -265,7 +253,7 @@ impl Server {
             })
             .map_err(|error| Error::setup(&address, "start the thread that serves", error))?;
         let served = over.await;
-        abort.stop = None;
+        abort.disarm();
         served.unwrap_or_else(|_| {
             let error = io::Error::other("the thread that serves panicked");
             Err(Error::setup(&address, "serve", error))
@@ -384,122 +372,6 @@ impl<H: Handler> Asked for Service<H, Linux> {
     fn not_replaced(&self, by: Option<Peer>, error: &io::Error) {
         let error = Arc::new(io::Error::new(error.kind(), error.to_string()));
         self.tell(Event::NotReplaced { by, error });
-    }
-}
-
-/// The threads of all workers. Dropped, they are waited for, but for those that a handler blocks.
-struct Workers<H: Handler> {
-    service: Arc<Service<H, Linux>>,
-    threads: Vec<JoinHandle<()>>,
-}
-
-impl<H: Handler> Workers<H> {
-    fn start(count: usize, service: &Arc<Service<H, Linux>>) -> io::Result<Self> {
-        let mut workers = Self { service: Arc::clone(service), threads: Vec::new() };
-        for index in 0..count {
-            let worker = Worker::new(Arc::clone(service), index);
-            let handlers = service.system.handlers.clone();
-            let thread =
-                thread::Builder::new().name(format!("unhang-{index}")).spawn(move || {
-                    // Handlers begin here: their timers and sockets are those of the runtime that they go on in.
-                    let _handlers = handlers.enter();
-                    worker.run();
-                })?;
-            workers.threads.push(thread);
-        }
-        Ok(workers)
-    }
-}
-
-impl<H: Handler> Drop for Workers<H> {
-    fn drop(&mut self) {
-        self.service.end_workers();
-        for (parked, thread) in self.service.parked.iter().zip(self.threads.drain(..)) {
-            // A worker that is blocked by a handler may be so for ever.
-            if !parked.slot.is_blocked() {
-                let _ = thread.join();
-            }
-        }
-    }
-}
-
-/// The thread that awaits the signal to stop, until this is dropped.
-struct SignalThread {
-    starts: Option<std::sync::mpsc::Sender<Box<dyn Fn() + Send>>>,
-    _ends: oneshot::Sender<()>,
-}
-
-impl SignalThread {
-    /// It begins to await it once it is [started](Self::start).
-    fn new(signal: Signal) -> io::Result<Self> {
-        let (ends, ended) = oneshot::channel::<()>();
-        let (starts, started) = std::sync::mpsc::channel::<Box<dyn Fn() + Send>>();
-        let runtime = Builder::new_current_thread().enable_all().build()?;
-        thread::Builder::new().name("unhang-signal".into()).spawn(move || {
-            let Ok(stop) = started.recv() else { return };
-            let awaited = caught(|| {
-                runtime.block_on(async {
-                    let mut ended = ended;
-                    tokio::select! {
-                        () = signal => {}
-                        _ = &mut ended => return,
-                    }
-                    stop();
-                    // What it has left to tasks, such as to await a second signal, goes on until then.
-                    let _ = ended.await;
-                });
-            });
-            // A signal that panics can never be given again.
-            if awaited.is_err() {
-                stop();
-            }
-            // Work that it has left to threads is nobody's to wait for.
-            runtime.shutdown_background();
-        })?;
-        Ok(Self { starts: Some(starts), _ends: ends })
-    }
-
-    fn start<H: Handler>(mut self, service: &Arc<Service<H, Linux>>) -> Self {
-        let service = Arc::downgrade(service);
-        let stop = move || {
-            if let Some(service) = service.upgrade() {
-                let config = &service.config;
-                config.stop.begin(Instant::now(), config.limits.drain);
-            }
-        };
-        if let Some(starts) = self.starts.take() {
-            let _ = starts.send(Box::new(stop));
-        }
-        self
-    }
-}
-
-/// Stops the server when its future is dropped, and waits for that: for a socket that can be bound again.
-struct Abort {
-    stop: Option<Arc<Stop>>,
-    over: std::sync::mpsc::Receiver<()>,
-}
-
-impl Drop for Abort {
-    fn drop(&mut self) {
-        if let Some(stop) = &self.stop {
-            stop.begin(Instant::now(), Duration::ZERO);
-            let _ = self.over.recv_timeout(ABORT);
-        }
-    }
-}
-
-impl ServerHandle {
-    /// Begins to stop, as [`Server::stop_when`] does.
-    pub fn stop(&self) {
-        self.stop.begin(Instant::now(), self.drain);
-    }
-
-    /// Stops, and waits until the server has ended.
-    pub async fn shutdown(mut self) {
-        self.stop();
-        // An error says that the server was dropped.
-        let _ = self.ended.wait_for(|ended| *ended).await;
     }
 }
 
