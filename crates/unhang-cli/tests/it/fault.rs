@@ -7,6 +7,7 @@ mod flood;
 mod garbage;
 mod half_close;
 mod idle_crowd;
+mod kept;
 mod memory;
 mod more_after;
 mod passed;

@@ -50,7 +50,7 @@ fn the_others_are_all_served_and_so_is_the_crowd_when_it_speaks() {
 }
 
 /// Lets this process open enough, or gives how many it may.
-fn allow_descriptors() -> Result<(), u64> {
+pub(super) fn allow_descriptors() -> Result<(), u64> {
     let mut limit = getrlimit(Resource::Nofile);
     let most = limit.maximum.unwrap_or(u64::MAX);
     if most < DESCRIPTORS {

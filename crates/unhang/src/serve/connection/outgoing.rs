@@ -37,6 +37,9 @@ pub(super) struct Outgoing {
     pub(super) waits_for_piece: bool,
     /// Bytes of this reply are written.
     pub(super) begun: bool,
+    /// The client did not take what there is. Another reply beside it would give the client another
+    /// deadline to take it.
+    pub(super) is_stuck: bool,
     /// Why this reply cannot be made whole.
     pub(super) broken: Option<Cause>,
     /// So many bytes of `head` are of earlier replies.
@@ -123,7 +126,8 @@ impl Outgoing {
 
     pub(super) fn put(&mut self, bytes: &Bytes, wire: &mut Wire) -> Result<(), Unspeakable> {
         let count = wire.piece(bytes, &mut self.head)?;
-        if self.head.is_empty() || count > TOGETHER {
+        // A wire that keeps its connection may say more after the body: in one write with it.
+        if count > TOGETHER || self.head.is_empty() && wire.ends_by_close() {
             self.body = bytes.slice(..count);
         } else {
             self.head.extend_from_slice(&bytes[..count]);
@@ -157,6 +161,7 @@ impl Outgoing {
             } else if !self.tail.is_empty() {
                 &self.tail[..]
             } else {
+                self.is_stuck = false;
                 return (written, Flush::All);
             };
             let length = bytes.len();
@@ -166,7 +171,10 @@ impl Outgoing {
                     self.sent += count;
                     self.begun |= self.head.is_empty() || self.sent > self.earlier;
                 }
-                Err(error) => return (written, Flush::Failed(error)),
+                Err(error) => {
+                    self.is_stuck = error.kind() == io::ErrorKind::WouldBlock;
+                    return (written, Flush::Failed(error));
+                }
             }
             if self.sent == length {
                 self.sent = 0;

@@ -174,6 +174,7 @@ impl<S: Stream> Connection<S> {
         let may = more_is_there
             && fits
             && !outgoing.flush_only
+            && !outgoing.is_stuck
             // Its first part went out with what was gathered before it.
             && !outgoing.begun
             && outgoing.sent == 0
