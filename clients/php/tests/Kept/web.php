@@ -2,7 +2,7 @@
 
 /*
  * A page for `php -S`, whose one worker serves every request, as a php-fpm worker does: it asks the socket SOCKET for
- * what "q" says, and dies in the middle as "die" says.
+ * what "q" says, in the wire WIRE (lines unless set), and dies in the middle as "die" says.
  */
 
 declare(strict_types=1);
@@ -14,7 +14,8 @@ use Unhang\Wire;
 
 require dirname(__DIR__) . '/bootstrap.php';
 
-$client = new Client((string) getenv('SOCKET'), timeout: 20, wire: Wire::lines(), keep: Keep::Worker);
+$wire = getenv('WIRE') === 'http' ? Wire::http() : Wire::lines();
+$client = new Client((string) getenv('SOCKET'), timeout: 20, wire: $wire, keep: Keep::Worker);
 $die = $_GET['die'] ?? '';
 
 if ($die !== '') {
