@@ -1,5 +1,6 @@
 //! Exchanges with an id each, on several connections at once, deep and shallow, in cut and glued pieces,
-//! with handlers that fail, panic and are late between them.
+//! with handlers that fail, panic and are late between them. `UNHANG_EXCHANGES=1000000` asks for so many on
+//! each wire.
 
 use std::io::BufReader;
 
@@ -9,7 +10,6 @@ use unhang::{Delimiter, Errors};
 use super::*;
 
 const CLIENTS: u64 = 4;
-const ROUNDS: usize = 40;
 
 /// How a wire says a request, and what it has as the answer to it.
 trait Speaks: Copy + Send + 'static {
@@ -119,30 +119,42 @@ fn in_goridge() {
     exchanges(&serve(Server::goridge), InGoridge);
 }
 
-fn exchanges(server: &Running, wire: impl Speaks) {
-    std::thread::scope(|scope| {
-        for client in 0..CLIENTS {
-            let path = &server.path;
-            scope.spawn(move || one_client(connect(path), wire, client));
-        }
-    });
+/// How many an ordinary run has on each wire.
+fn exchanges_asked_for() -> u64 {
+    std::env::var("UNHANG_EXCHANGES").map_or(5000, |count| count.parse().unwrap())
 }
 
-fn one_client(stream: UnixStream, wire: impl Speaks, client: u64) {
+fn exchanges(server: &Running, wire: impl Speaks) {
+    let each = u32::try_from(exchanges_asked_for() / CLIENTS).unwrap();
+    let path = &server.path;
+    let done: u32 = std::thread::scope(|scope| {
+        let ask = |client| scope.spawn(move || one_client(connect(path), wire, client, each));
+        let clients: Vec<_> = (0..CLIENTS).map(ask).collect();
+        clients.into_iter().map(|client| client.join().unwrap()).sum()
+    });
+    println!("{done} exchanges, none crossed");
+}
+
+/// So many exchanges, and those that a round has more.
+fn one_client(stream: UnixStream, wire: impl Speaks, client: u64, most: u32) -> u32 {
     let mut random = Rng::with_seed(client);
     let mut writer = stream.try_clone().unwrap();
     let mut reader = BufReader::new(stream);
-    let mut id = 0;
-    for round in 0..ROUNDS {
+    let (mut id, mut round) = (0, 0);
+    while id < most {
+        round += 1;
         let depth = random.usize(1..=64);
         let mut bytes = Vec::new();
         let mut expected = Vec::new();
         for _ in 0..depth {
             id += 1;
             let words = ["echo", "stream", "fault", "panic", "echo", "echo"];
-            // Late ones take their time, so there are few.
-            let late = round % 20 == 7 && expected.is_empty();
-            let word = if late { "late" } else { words[random.usize(..words.len())] };
+            // Late ones take their time, so there are few; and a panic is written to standard error.
+            let late = (round == 7 || round % 5000 == 27) && expected.is_empty();
+            let mut word = if late { "late" } else { words[random.usize(..words.len())] };
+            if word == "panic" && round > 40 && random.u8(..100) > 0 {
+                word = "echo";
+            }
             let text = format!("{word} {client} {id}");
             bytes.extend(wire.request(id, &text));
             expected.push((
@@ -176,4 +188,5 @@ fn one_client(stream: UnixStream, wire: impl Speaks, client: u64) {
             }
         });
     }
+    id
 }

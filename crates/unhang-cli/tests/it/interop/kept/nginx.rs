@@ -5,7 +5,7 @@ use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
 
@@ -70,6 +70,13 @@ fn ask(front: &Path, method: &str, body: &str) -> (String, String) {
     (status, body)
 }
 
+/// For so long, if that is asked for by `UNHANG_FOR=60s`; else for a few rounds.
+fn asked_for() -> Option<Duration> {
+    let time = std::env::var("UNHANG_FOR").ok()?;
+    let seconds = time.strip_suffix('s').and_then(|seconds| seconds.parse().ok());
+    Some(Duration::from_secs(seconds.expect("UNHANG_FOR is so many seconds, like 60s")))
+}
+
 /// Each server that takes over ends the old server's kept connections, under load.
 #[test]
 fn nginx_loses_no_request_while_the_server_is_replaced() {
@@ -83,7 +90,10 @@ fn nginx_loses_no_request_while_the_server_is_replaced() {
     };
     let mut server = serve(&[]);
     let _nginx = Nginx::start(&front, &place.socket);
-    for _ in 0..4 {
+    let (begun, time) = (Instant::now(), asked_for());
+    let mut rounds = 0;
+    while time.map_or(rounds < 4, |time| begun.elapsed() < time) {
+        rounds += 1;
         let bad: Vec<_> = std::thread::scope(|scope| {
             let asking = |method: &'static str| {
                 let front = &front;
@@ -101,4 +111,5 @@ fn nginx_loses_no_request_while_the_server_is_replaced() {
         assert_eq!(bad, []);
     }
     drop(server);
+    println!("{} requests, {rounds} servers replaced, none lost", rounds * 4 * 150);
 }
