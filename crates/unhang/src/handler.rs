@@ -4,6 +4,7 @@ mod fault;
 mod object;
 mod reply;
 mod request;
+mod waits_for;
 
 use std::future::Future;
 use std::sync::Arc;
@@ -15,6 +16,9 @@ pub(crate) use reply::{Body, Piece};
 pub use reply::{Gone, Reply, ReplySender};
 pub(crate) use request::{Caller, Connected};
 pub use request::{Peer, Request};
+#[cfg(feature = "program")]
+pub(crate) use waits_for::Telling;
+pub(crate) use waits_for::{Held, WaitsFor};
 
 /// Answers requests. Implemented for every
 /// `Fn(Request) -> impl Future<Output = Result<impl Into<Reply>, Fault>>`, so an `async fn` or a

@@ -1,6 +1,7 @@
 //! `unhang why`: every class of hang on real sockets, and none if nothing hangs.
 
 mod acting;
+mod behind;
 mod classes;
 mod files;
 mod foreign;

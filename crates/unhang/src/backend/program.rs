@@ -15,6 +15,7 @@ use tokio::time::{Instant, timeout};
 use super::command::{Command, tell_client};
 use super::notice::{Notice, Notices, refused};
 use super::process::{Process, not_started, oom_kills};
+use crate::handler::{Telling, WaitsFor};
 use crate::{Fault, Handler, Limits, Reply, Request};
 
 /// Runs a program once for each request.
@@ -175,7 +176,7 @@ fn stops() -> Fault {
 
 impl Handler for Program {
     async fn handle(&self, request: Request) -> Result<Reply, Fault> {
-        let place = self.shared.place().await?;
+        let place = self.shared.place(&request.telling()).await?;
         // Started by the thread that has read the request, which it blocks for 60 to 170 µs: the
         // runtime's thread may keep everybody's deadlines.
         let answered = self.shared.start(request, place)?;
@@ -187,10 +188,11 @@ impl Handler for Program {
 }
 
 impl Shared {
-    async fn place(&self) -> Result<OwnedSemaphorePermit, Fault> {
+    async fn place(&self, telling: &Telling) -> Result<OwnedSemaphorePermit, Fault> {
         if let Ok(place) = Arc::clone(&self.places).try_acquire_owned() {
             return Ok(place);
         }
+        telling.waits_for(WaitsFor::Place);
         let (begun, waits) = (Instant::now(), Waits::begin(&self.waiting));
         let place = timeout(self.queue, Arc::clone(&self.places).acquire_owned()).await;
         drop(waits);
@@ -218,6 +220,7 @@ impl Shared {
             self.notices.tell(Notice::NotStarted { worker: None, error });
             told
         })?;
+        request.telling().waits_for(WaitsFor::Process(process.pid()));
         self.notices.tell(Notice::Started { worker: None, pid: process.pid() });
         let (answer, answered) = oneshot::channel();
         let run = run::Run::new(Arc::clone(self), process, place);

@@ -23,6 +23,7 @@ use worker::{Broken, Order, Worker};
 use super::command::Command;
 use super::notice::{Notice, Notices, Why, refused};
 use super::process::oom_kills;
+use crate::handler::WaitsFor;
 use crate::{Fault, Handler, Limits, Reply, Request};
 
 /// How long we wait to learn why a worker has closed its output: it is about to end.
@@ -205,13 +206,16 @@ impl Handler for Workers {
         let shared = &self.shared;
         let id = Id::new(fastrand::u64(..));
         let framed = shared.frames.request(id, request.bytes()).map_err(Fault::new)?;
+        let telling = request.telling();
         drop(request);
         loop {
+            telling.waits_for(WaitsFor::Place);
             let worker = shared
                 .pool
                 .take(shared.queue, &shared.notices)
                 .await
                 .map_err(|why| shared.told(why))?;
+            telling.waits_for(WaitsFor::Process(worker.pid));
             let mut lease = Lease { shared, worker: Some(worker) };
             let Some(worker) = &mut lease.worker else { continue };
             let deadline = Instant::now() + shared.deadline;

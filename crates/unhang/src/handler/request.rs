@@ -1,10 +1,12 @@
 //! What a client sent, and which process it is.
 
-use std::any::Any;
 use std::borrow::Cow;
 use std::fmt;
 use std::sync::{Arc, Weak};
 
+use super::waits_for::Held;
+#[cfg(feature = "program")]
+use super::waits_for::Telling;
 use crate::parts::RequestParts;
 
 /// What a client sent, and which process it is.
@@ -21,7 +23,7 @@ pub struct Request {
     caller: Caller,
     parts: Option<Arc<RequestParts>>,
     /// The request's share of `max_held` and of `max_handlers`: given back once the last copy is gone.
-    held: Option<Arc<dyn Any + Send + Sync>>,
+    held: Option<Arc<Held>>,
 }
 
 /// The client's credentials, or where to ask for them.
@@ -68,14 +70,20 @@ impl Request {
         bytes: Vec<u8>,
         caller: Caller,
         parts: Option<RequestParts>,
-        held: Option<Arc<dyn Any + Send + Sync>>,
+        held: Option<Arc<Held>>,
     ) -> Self {
         Self { bytes, caller, parts: parts.map(Arc::new), held }
     }
 
     /// Its share of the server's bounds, for its handler to hold as well.
-    pub(crate) fn held(&self) -> Option<Arc<dyn Any + Send + Sync>> {
+    pub(crate) fn held(&self) -> Option<Arc<Held>> {
         self.held.clone()
+    }
+
+    #[cfg(feature = "program")]
+    /// For a handler that waits for a process or a socket, to say so.
+    pub(crate) fn telling(&self) -> Telling {
+        Telling::new(self.held())
     }
 
     /// The message as it came, with the newline at its end if there was one.

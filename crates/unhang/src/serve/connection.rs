@@ -17,7 +17,7 @@ use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use crate::event::{Cause, Ended, Exchange, Scarce, State};
-use crate::handler::Request;
+use crate::handler::{Request, WaitsFor};
 use crate::serve::admission::{Client, Place};
 use crate::serve::budget::Share;
 use crate::serve::config::{Config, later};
@@ -270,6 +270,13 @@ impl<S: Stream> Connection<S> {
             Stage::Close => ("close", self.begun),
         };
         Some((self.stream.descriptor()?, word, since, self.due(config)))
+    }
+
+    /// What its handler has said that it waits for.
+    pub(crate) fn waits_for(&self) -> Option<WaitsFor> {
+        let outgoing = self.outgoing.as_deref()?;
+        let is_handled = self.stage == Stage::Handler || outgoing.waits_for_piece();
+        outgoing.held.as_ref()?.upgrade()?.waits_for().filter(|_| is_handled)
     }
 
     /// Polls for the next piece of its reply.

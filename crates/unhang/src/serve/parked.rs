@@ -175,20 +175,26 @@ impl<Y: System> Parked<Y> {
         table.due.first().map(|&(due, _)| table.moment(due))
     }
 
-    /// A line for each: its descriptor, what it waits for, for how many milliseconds it has, and in
-    /// how many it will not any longer.
+    /// A line for each: its descriptor, what it waits for, for how many milliseconds it has, in how many
+    /// it will not any longer, and what its handler waits for, if that has said so.
     pub(crate) fn lines(&self, config: &Config, now: Instant) -> String {
         let mut lines = String::new();
         let table = self.table();
         let waiting = table.entries.iter().filter_map(|entry| entry.connection.as_deref());
-        for (fd, word, since, due) in waiting.filter_map(|connection| connection.state(config)) {
+        for connection in waiting {
+            let Some((fd, word, since, due)) = connection.state(config) else { continue };
             write_line(&mut lines, (fd, word), since, due, now);
+            if let Some(what) = connection.waits_for() {
+                let _ = write!(lines, " {what}");
+            }
+            lines.push('\n');
         }
         drop(table);
         if let State::Inside(connection) = &*self.slot.lock() {
             let blocked = self.slot.blocked.load(Ordering::SeqCst);
             if let Some((fd, _, since, due)) = connection.state(config).filter(|_| blocked) {
                 write_line(&mut lines, (fd, "blocked"), since, due, now);
+                lines.push('\n');
             }
         }
         lines
@@ -206,7 +212,7 @@ fn write_line(
     let since = millis(now.saturating_duration_since(since));
     let left = millis(due.saturating_duration_since(now));
     // Into a string, which cannot fail.
-    let _ = writeln!(lines, "{fd} {word} {since} {left}");
+    let _ = write!(lines, "{fd} {word} {since} {left}");
 }
 
 // A connection's number: its table (7 bits), which one it is of all that lay in the same entry (24), and

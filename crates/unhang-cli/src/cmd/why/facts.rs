@@ -144,6 +144,11 @@ impl Facts {
         self.owners.values().flatten().any(|held| *held == (pid, fd))
     }
 
+    /// The children of a process, as far as they were looked at.
+    pub(crate) fn children(&self, pid: u32) -> impl Iterator<Item = &Process> {
+        self.processes.values().filter(move |process| process.parent == pid)
+    }
+
     pub(crate) fn is_steady(&self, inode: u32) -> bool {
         self.steady.contains(&inode)
     }

@@ -2,6 +2,7 @@
 //!
 //! A conversation that goes to and fro can show the same picture twice by chance, hardly four times.
 
+use std::cell::OnceCell;
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::io;
 use std::thread;
@@ -9,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use rustix::process::{Resource, Rlimit};
 
+use crate::cmd::why::ask::server::CONTROL;
 use crate::cmd::why::facts::{
     Activity, Connecting, Facts, Former, Visibility, activity, unchanged,
 };
@@ -20,6 +22,7 @@ use crate::cmd::why::see::path_state::PathState;
 use crate::cmd::why::see::pidfd;
 use crate::cmd::why::see::process::call::Call;
 use crate::cmd::why::see::process::sched::Clock;
+use crate::cmd::why::see::process::thread::Thread;
 use crate::cmd::why::see::process::{self, Process};
 use crate::cmd::why::target::Target;
 use crate::sock_diag::{Kind, Socket, State};
@@ -48,11 +51,11 @@ pub(crate) fn gather(target: &Target, window: Duration, helper: &Helper) -> io::
         samples: SAMPLES as usize,
         window,
     };
-    find_holders(&pids, &mut facts, helper);
+    find_owners(&pids, &mut facts, helper);
     find_former(&mut facts, helper);
     find_path_states(&mut facts, helper);
 
-    let before = involved(target, &mut facts, helper);
+    let before = involved(&pids, target, &mut facts, helper);
     let began = Instant::now();
     facts.steady = facts.sockets.keys().copied().collect();
     for _ in 1..SAMPLES {
@@ -84,7 +87,7 @@ fn raise_limit() {
 }
 
 /// Which process holds which socket, and which does not let this user see it.
-fn find_holders(pids: &[u32], facts: &mut Facts, helper: &Helper) {
+fn find_owners(pids: &[u32], facts: &mut Facts, helper: &Helper) {
     for pid in pids {
         if helper.deadline().is_over() {
             helper.pass_over(*pid);
@@ -136,7 +139,12 @@ fn find_former(facts: &mut Facts, helper: &Helper) {
 
 /// The processes to look into: all that hold an end that the user asks about, and the processes that
 /// those wait for, to the end of every chain.
-fn involved(target: &Target, facts: &mut Facts, helper: &Helper) -> BTreeMap<u32, Process> {
+fn involved(
+    pids: &[u32],
+    target: &Target,
+    facts: &mut Facts,
+    helper: &Helper,
+) -> BTreeMap<u32, Process> {
     let concerned = facts.sockets.values().filter(|socket| {
         let connects = socket.state == State::Unconnected
             && socket.kind != Kind::Datagram
@@ -162,16 +170,47 @@ fn involved(target: &Target, facts: &mut Facts, helper: &Helper) -> BTreeMap<u32
         .collect();
     let mut clock = Clock::new();
     let mut seen = BTreeSet::new();
-    while let Some(inode) = ends.pop() {
-        let owners = facts.owners.get(&inode).into_iter().flatten();
-        let pids: Vec<u32> = owners.map(|held| held.0).filter(|pid| seen.insert(*pid)).collect();
-        for pid in pids {
+    let family = OnceCell::new();
+    let mut next: Vec<u32> = Vec::new();
+    loop {
+        while let Some(pid) = next.pop() {
+            if !seen.insert(pid) {
+                continue;
+            }
             let Some(process) = process::read(pid, &mut clock, helper) else { continue };
             ends.extend(awaited(&process, facts));
+            if may_wait_for_children(&process, facts) {
+                let children = family.get_or_init(|| process::children(pids)).get(&pid);
+                next.extend(children.into_iter().flatten().take(MOST_CHILDREN));
+            }
             facts.processes.insert(pid, process);
         }
+        let Some(inode) = ends.pop() else { break };
+        next.extend(facts.owners.get(&inode).into_iter().flatten().map(|held| held.0));
     }
     std::mem::take(&mut facts.processes)
+}
+
+/// Of one process: more workers than machines have processors.
+const MOST_CHILDREN: usize = 256;
+
+/// One of its threads waits for the end of a child, or at a pipe, which a child may have; or it is a server
+/// of ours, whose workers and programs have pipes only.
+fn may_wait_for_children(process: &Process, facts: &Facts) -> bool {
+    let Some(descriptors) = &process.descriptors else { return false };
+    let is_pipe = |fd: u32| descriptors.pipe(fd).is_some();
+    let waits = |thread: &Thread| match &thread.call {
+        Call::Child => true,
+        Call::Read(fd) => is_pipe(*fd),
+        Call::Poll(Some(watches)) => watches.iter().any(|watch| is_pipe(watch.fd)),
+        _ => false,
+    };
+    let is_control = |inode: u32| {
+        let socket = facts.sockets.get(&inode);
+        socket.is_some_and(|one| one.state == State::Listening && one.name.ends_with(CONTROL))
+    };
+    process.threads.iter().any(waits)
+        || descriptors.sockets.iter().any(|(_, inode)| is_control(*inode))
 }
 
 /// The far ends of the sockets that a process's threads are blocked on, or that it watches as a client.

@@ -2,6 +2,7 @@
 //!
 //! Nothing here reads the system: the same facts always give the same verdicts.
 
+mod behind;
 mod cause;
 mod chain;
 mod code;
@@ -27,7 +28,7 @@ use crate::cmd::why::target::Target;
 use crate::sock_diag::{Kind, Socket, State};
 
 pub(crate) use code::Code;
-pub(crate) use finding::{Certainty, End, Evidence, Held, LONG, Verdict};
+pub(crate) use finding::{Certainty, End, Evidence, Held, Hop, LONG, Verdict};
 pub(crate) use links::{behind, socket_name};
 pub(crate) use words::{age, name_of};
 
@@ -77,6 +78,18 @@ fn is_passed_over(facts: &Facts, socket: &Socket) -> bool {
 pub(crate) fn all_is_well(facts: &Facts, target: &Target, found: &[Verdict]) -> Option<Verdict> {
     if !found.is_empty() {
         return None;
+    }
+    // What was not looked at is not called well.
+    match facts.passed_over.len() {
+        0 => {}
+        count => {
+            let unseen = match count {
+                1 => "1 process was".to_owned(),
+                _ => format!("{count} processes were"),
+            };
+            let headline = format!("{unseen} not looked at; nothing is seen to hang elsewhere");
+            return Some(Verdict::unseen(headline));
+        }
     }
     let concerned = || facts.sockets.values().filter(|socket| target.concerns(facts, socket));
     let open = concerned().filter(|socket| facts.is_accepted(socket)).count();

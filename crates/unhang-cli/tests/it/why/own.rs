@@ -234,7 +234,7 @@ fn behind_a_front_the_server_that_it_waits_for_was_not_named() {
         stage.play_at("serve-sleep", &[&behind], "listening");
         stage.serve(&["--to", behind.to_str().unwrap(), "--handler-deadline", "10m"]);
         stage.play("call", "ready");
-        let finding = finds(&stage, "handler_waits_backend", "likely");
+        let finding = finds(&stage, "handler_waits_backend", "certain");
         assert!(finding["headline"].as_str().unwrap().contains("behind"), "{finding:#}");
         let sleeper = format!("[{}] sleeps", stage.player(0).pid());
         assert!(finding["because"].to_string().contains(&sleeper), "{finding:#}");

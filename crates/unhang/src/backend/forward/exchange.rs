@@ -1,6 +1,7 @@
 //! One request passed to the server behind, and its reply passed back.
 
 use std::io;
+use std::os::fd::AsRawFd;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,6 +15,7 @@ use super::watch::Seen;
 use super::writer::{self, Close};
 use super::{HalfClose, Shared};
 use crate::backend::notice::{EndedBy, Notice, Why, refused};
+use crate::handler::WaitsFor;
 use crate::{Fault, Reply, ReplySender, Request};
 
 /// How much of a reply is held back, and for how long after its first byte: nearly every reply is whole by
@@ -77,6 +79,9 @@ enum Broken {
 impl<S: Socket> Exchange<S> {
     pub(super) fn new(shared: &Arc<Shared>, stream: S, request: Request) -> Self {
         let now = Instant::now();
+        if let Ok(fd) = u32::try_from(stream.as_fd().as_raw_fd()) {
+            request.telling().waits_for(WaitsFor::Descriptor(fd));
+        }
         Self {
             shared: Arc::clone(shared),
             stream,

@@ -1,12 +1,11 @@
 //! From a request to the beginning of its reply, or to the reason that there is none.
 
-use std::any::Any;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::{Connection, End, Stage};
 use crate::event::{Cause, Scarce};
-use crate::handler::{Caller, Fault, Reply, Request, Says};
+use crate::handler::{Caller, Fault, Held, Reply, Request, Says};
 use crate::serve::budget::Share;
 use crate::serve::config::Config;
 use crate::serve::stream::Stream;
@@ -30,8 +29,9 @@ impl<S: Stream> Connection<S> {
         let caller = peer.map_or_else(|| self.stream.caller(), Caller::Known);
         self.waited = false;
         self.enter(Stage::Handler, config.limits.handler, now);
-        self.outgoing().asked = Some(now);
-        let held: Arc<dyn Any + Send + Sync> = Arc::new(running);
+        let held: Arc<Held> = Arc::new(Held::new(running));
+        let outgoing = self.outgoing();
+        (outgoing.asked, outgoing.held) = (Some(now), Some(Arc::downgrade(&held)));
         Some(Request::from(body, caller, parts, Some(held)))
     }
 

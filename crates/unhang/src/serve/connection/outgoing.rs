@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::io;
+use std::sync::Weak;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
@@ -9,7 +10,7 @@ use bytes::Bytes;
 use tokio::sync::mpsc::Receiver;
 
 use crate::event::{Cause, Exchange};
-use crate::handler::{Body, Piece, Reply};
+use crate::handler::{Body, Held, Piece, Reply};
 use crate::serve::stream::Stream;
 use crate::serve::system::Abort;
 use crate::wire::{Unspeakable, Wire};
@@ -52,6 +53,8 @@ pub(super) struct Outgoing {
     pub(super) refused: Option<Cause>,
     pub(super) handler: Option<Box<dyn Abort>>,
     pub(super) asked: Option<Instant>,
+    /// The request's, which is the handler's to keep.
+    pub(super) held: Option<Weak<Held>>,
     pub(super) handled: Option<Duration>,
 }
 

@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
+use super::location::Location;
 use super::reader::Reader;
 use crate::cmd::why::facts::Facts;
 use crate::cmd::why::helper::Helper;
@@ -24,11 +25,13 @@ const PATIENCE: Duration = Duration::from_secs(1);
 pub(crate) fn ask_readers(facts: &mut Facts, target: &Target, helper: &Helper) {
     let is_candidate = |socket: &&Socket| {
         let peer = socket.peer_inode().and_then(|peer| facts.sockets.get(&peer));
+        // Also behind what the user asks about, if it was followed there.
+        let is_looked_at = || facts.owners(socket.inode).next().is_some();
         facts.is_accepted(socket)
             && facts.is_steady(socket.inode)
             && socket.unread == 0
             && peer.is_some_and(|peer| peer.unread == 0 && facts.is_steady(peer.inode))
-            && target.concerns(facts, socket)
+            && (target.concerns(facts, socket) || is_looked_at())
     };
     let mut by_process: BTreeMap<u32, Ends> = BTreeMap::new();
     let ends = facts
@@ -94,6 +97,20 @@ pub(crate) fn look(facts: &mut Facts, verdicts: &[Verdict], show_data: bool, hel
         if show_data && end.unread > 0 {
             peek(facts, end);
         }
+    }
+    for pid in verdicts.iter().flat_map(|verdict| &verdict.chain).map(|link| link.pid).take(MOST) {
+        let scripts = || helper.ask(pid, &Question::Locations { pid, show_data });
+        // A program in Go has no script, and its goroutines tell.
+        let goroutines = || helper.ask(pid, &Question::Goroutines { pid });
+        let place = || {
+            let found: Option<Result<Vec<Location>, String>> = scripts();
+            let found = match found {
+                Some(Ok(places)) if places.is_empty() => goroutines(),
+                found => found,
+            };
+            found.unwrap_or_else(|| Err(NOT_LOOKED_AT.to_owned()))
+        };
+        facts.details.places.entry(pid).or_insert_with(place);
     }
 }
 

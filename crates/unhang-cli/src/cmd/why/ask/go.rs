@@ -61,6 +61,25 @@ pub(crate) fn readers(
     Ok(Some(registered.iter().map(reader).collect()))
 }
 
+/// Where those of its goroutines are that wait in the program's own code. Empty: there is none, or it is not
+/// a Go program.
+pub(crate) fn locations(pid: u32) -> Result<Vec<Location>, String> {
+    /// Of more, nobody reads.
+    const MOST: usize = 64;
+    let memory = Memory::open(pid)?;
+    let image = program::of_process(pid, &memory)?;
+    let Some(build_info) = image.section(".go.buildinfo")? else { return Ok(Vec::new()) };
+    if !image.is_x86_64() {
+        return Err("Go's layout on this processor is not known to this version".to_owned());
+    }
+    let layout = Layout::of(&layout::version(&memory.bytes(build_info.start, 256)?)?)?;
+    let functions = Functions::find(&memory, &image, layout)?;
+    let goroutines = Goroutines::find(&memory, &functions, layout)?;
+    let all = goroutines.all_waiting()?;
+    let places = all.iter().map(|one| location(goroutines.lines(one)));
+    Ok(places.filter(|place| !place.is_library).take(MOST).collect())
+}
+
 /// The runtime's network poller.
 struct Poll<'a> {
     memory: &'a Memory,

@@ -35,19 +35,27 @@ pub(crate) fn locations(pid: u32, show_data: bool) -> Result<Vec<Location>, Stri
     Ok(in_image(pid, &memory, &image, show_data)?.unwrap_or_default())
 }
 
+/// How a reason begins that names the command that tells the line.
+const RUNS: &str = "it runs ";
+
+/// Whether a reason why a place is not known tells what would.
+pub(crate) fn is_advice(why: &str) -> bool {
+    why.starts_with(RUNS)
+}
+
 /// What tells where a program is whose language is not read here: these stop it for a moment, or need
 /// a signal, and so are for somebody to choose.
 fn other_means(pid: u32) -> Option<String> {
     let program = fs::read_link(format!("/proc/{pid}/exe")).ok()?;
     let name = program.file_name()?.to_str()?;
     if name == "java" {
-        Some(format!("it runs Java: `jstack {pid}` tells the line of each thread"))
+        Some(format!("{RUNS}Java: `jstack {pid}` tells the line of each thread"))
     } else if name == "node" {
         Some(format!(
-            "it runs Node: `kill -USR1 {pid}` opens its inspector, for `node inspect -p {pid}`"
+            "{RUNS}Node: `kill -USR1 {pid}` opens its inspector, for `node inspect -p {pid}`"
         ))
     } else if name.starts_with("ruby") {
-        Some(format!("it runs Ruby: `rbspy dump --pid {pid}` tells the line of each thread"))
+        Some(format!("{RUNS}Ruby: `rbspy dump --pid {pid}` tells the line of each thread"))
     } else {
         None
     }

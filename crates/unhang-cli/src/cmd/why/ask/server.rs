@@ -18,7 +18,7 @@ use crate::sock_diag::Socket;
 use waits::{ServerReport, Wait};
 
 /// What the name of a control socket has more than the server's.
-const CONTROL: &[u8] = b".ctl";
+pub(crate) const CONTROL: &[u8] = b".ctl";
 /// For one server: it takes a fraction of a millisecond, and the user is not to be kept.
 const PATIENCE: Duration = Duration::from_millis(300);
 /// For all of them together.
@@ -94,9 +94,9 @@ fn ask(
     // Between the last look and the answer a descriptor may have become another connection's.
     let (Some(said), Ok(now)) = (said, process::sockets(pid)) else { return HashMap::new() };
     let now: HashSet<(u32, u32)> = now.into_iter().collect();
-    let report = |Wait { fd, stage, waited, left }: Wait| {
+    let report = |Wait { fd, stage, waited, left, behind }: Wait| {
         let inode = *ends.get(&fd)?;
-        let report = ServerReport { until: said.until, stage, waited, left };
+        let report = ServerReport { pid, until: said.until, stage, waited, left, behind };
         now.contains(&(fd, inode)).then_some((inode, report))
     };
     said.waits.iter().copied().filter_map(report).collect()

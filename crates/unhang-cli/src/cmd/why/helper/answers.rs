@@ -52,6 +52,7 @@ pub(super) fn answer(question: &Question) -> io::Result<Vec<u8>> {
         Question::File { pid, name } => json(&file_id::id_as_seen_by(*pid, name).ok()),
         Question::PathState { pid, name, bound } => json(&PathState::of(*pid, name, *bound)),
         Question::Locations { pid, show_data } => json(&scripts::locations(*pid, *show_data)),
+        Question::Goroutines { pid } => json(&go::locations(*pid)),
         Question::Readers { pid, registered, millis } => {
             json(&go::readers(*pid, registered, in_millis(*millis)))
         }

@@ -22,6 +22,8 @@ pub(crate) enum Question {
     PathState { pid: u32, name: Vec<u8>, bound: FileId },
     /// Where its scripts are: `Result<Vec<Location>, String>`.
     Locations { pid: u32, show_data: bool },
+    /// Where the goroutines of a Go program are that wait in its own code: the same.
+    Goroutines { pid: u32 },
     /// What reads these descriptors of a Go program, each with what its epoll has for it:
     /// `Result<Option<Vec<Result<Reader, String>>>, String>`.
     Readers { pid: u32, registered: Vec<(u32, u64)>, millis: u64 },

@@ -10,6 +10,7 @@ mod frozen;
 pub(crate) mod sched;
 pub(crate) mod thread;
 
+use std::collections::HashMap;
 use std::fs;
 use std::io;
 use std::path::PathBuf;
@@ -69,6 +70,18 @@ impl Process {
 pub(crate) fn pids() -> io::Result<Vec<u32>> {
     let entries = fs::read_dir("/proc")?.filter_map(Result::ok);
     Ok(entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect())
+}
+
+/// The children of each of these processes that has some.
+pub(crate) fn children(pids: &[u32]) -> HashMap<u32, Vec<u32>> {
+    let mut children: HashMap<u32, Vec<u32>> = HashMap::new();
+    for pid in pids {
+        let stat = fs::read(format!("/proc/{pid}/stat")).unwrap_or_default();
+        if let Some(stat) = thread::Stat::parse(&stat) {
+            children.entry(stat.parent).or_default().push(*pid);
+        }
+    }
+    children
 }
 
 /// Which sockets a process holds, without its epoll instances. An error of the kind

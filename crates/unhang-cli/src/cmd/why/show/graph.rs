@@ -200,7 +200,7 @@ impl Builder<'_> {
         if let Some(Ok(places)) = self.facts.details.places.get(&held.pid) {
             lines.extend(own_places(places).first().map(|place| short(place)));
         }
-        lines.extend(words::goroutine(self.facts, end).map(short));
+        lines.extend(words::goroutine(self.facts, end.inode).map(short));
         let index = self.node(Key::Process(held.pid), who(held), Vec::new())?;
         let node = self.graph.nodes.get_mut(index)?;
         for line in lines {

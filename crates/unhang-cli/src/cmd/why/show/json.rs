@@ -5,11 +5,11 @@ use std::collections::BTreeMap;
 use serde_json::{Value, json};
 
 use crate::cmd::why::ask::location::Location;
-use crate::cmd::why::ask::server::waits::ServerReport;
+use crate::cmd::why::ask::server::waits::{Behind, ServerReport};
 use crate::cmd::why::facts::Facts;
 use crate::cmd::why::see::file::Found;
 use crate::cmd::why::target::Target;
-use crate::cmd::why::verdict::{self, End, Evidence, Held, Verdict};
+use crate::cmd::why::verdict::{self, End, Evidence, Held, Hop, Verdict};
 use crate::shell::is_hidden;
 use crate::sock_diag::FileId;
 
@@ -130,6 +130,7 @@ fn finding(facts: &Facts, verdict: &Verdict) -> Value {
         "since_s": verdict.since().map(|since| since.as_secs_f64()),
         "clients": verdict.clients.iter().map(|client| end(facts, client)).collect::<Vec<_>>(),
         "server": verdict.server.as_ref().map(|server| end(facts, server)),
+        "chain": verdict.chain.iter().map(|one| link(facts, one)).collect::<Vec<_>>(),
         "because": because,
         "inferred": inferred,
         "fix": verdict.fix,
@@ -144,6 +145,12 @@ fn says(report: ServerReport) -> Value {
         "request_ends": report.until.word(),
         "for_s": report.waited.as_secs_f64(),
         "ends_in_s": report.left.as_secs_f64(),
+        "behind": match report.behind {
+            None => Value::Null,
+            Some(Behind::Process(pid)) => json!({ "pid": pid }),
+            Some(Behind::Descriptor(fd)) => json!({ "fd": fd }),
+            Some(Behind::Place) => json!("place"),
+        },
     })
 }
 
@@ -168,14 +175,36 @@ fn end(facts: &Facts, end: &End) -> Value {
     })
 }
 
-fn owner(facts: &Facts, held: &Held) -> Value {
-    let (places, unknown) = match facts.details.places.get(&held.pid) {
+/// A process behind the server.
+fn link(facts: &Facts, link: &Hop) -> Value {
+    let reader = link.inode.and_then(|inode| facts.details.readers.get(&inode));
+    let goroutine = reader.and_then(|reader| reader.as_ref().ok()?.as_ref()?.location());
+    let (places, first, unknown) = places(facts, link.pid);
+    json!({
+        "pid": link.pid,
+        "comm": link.name,
+        "ino": link.inode,
+        "does": link.does,
+        "at": first.map(location),
+        "threads": places.iter().map(location).collect::<Vec<_>>(),
+        "at_unknown": unknown,
+        "goroutine": goroutine.map(location),
+    })
+}
+
+/// Where a process's threads are, the one of them that is in the user's own code, if one is, and why none
+/// is known.
+fn places(facts: &Facts, pid: u32) -> (&[Location], Option<&Location>, Option<&String>) {
+    let (places, unknown) = match facts.details.places.get(&pid) {
         Some(Ok(places)) => (&places[..], None),
         Some(Err(why)) => (&[][..], Some(why)),
         None => (&[][..], None),
     };
-    // The thread that is in the user's own code, if one is.
-    let first = places.iter().find(|place| !place.is_library).or(places.first());
+    (places, places.iter().find(|place| !place.is_library).or(places.first()), unknown)
+}
+
+fn owner(facts: &Facts, held: &Held) -> Value {
+    let (places, first, unknown) = places(facts, held.pid);
     json!({
         "pid": held.pid,
         "fd": held.fd,

@@ -6,11 +6,12 @@ use std::fmt::{self, Display, Write};
 use anstyle::{AnsiColor, Style};
 
 use super::group::groups;
-use super::words::{self, SHOWN, at, call, end, once_each, own_places, who};
+use super::words::{self, SHOWN, at, call, end, once_each, own_places};
 use crate::cmd::why::ask::location::Location;
+use crate::cmd::why::ask::scripts::is_advice;
 use crate::cmd::why::facts::Facts;
 use crate::cmd::why::see::capabilities;
-use crate::cmd::why::verdict::{Code, End, Held, Verdict};
+use crate::cmd::why::verdict::{Code, End, Verdict};
 
 /// How much to print.
 #[derive(Clone, Copy, Debug)]
@@ -100,23 +101,25 @@ impl Text<'_> {
             }
             self.details(f, server)?;
         }
+        // Each process once, though several workers may wait for the same.
+        let mut seen = HashSet::new();
+        for link in verdict.chain.iter().filter(|link| seen.insert(link.pid)) {
+            self.place(f, link.pid, &link.name)?;
+            if let Some(inode) = link.inode {
+                self.goroutine(f, inode, link.pid, &link.name)?;
+            }
+        }
         Ok(())
     }
 
     /// What a closer look at an end gave.
     fn details(&self, f: &mut fmt::Formatter<'_>, end: &End) -> fmt::Result {
-        for (held, _) in once_each(&end.owners) {
-            match self.facts.details.places.get(&held.pid) {
-                Some(Ok(places)) => self.places(f, held, places)?,
-                Some(Err(why)) if self.verbose => {
-                    writeln!(f, "    {DIM}where {} is: not known: {why}{DIM:#}", who(held))?;
-                }
-                _ => {}
-            }
+        let owners = once_each(&end.owners);
+        for (held, _) in &owners {
+            self.place(f, held.pid, &held.name)?;
         }
-        let place = words::goroutine(self.facts, end);
-        if let (Some(place), Some((held, _))) = (place, once_each(&end.owners).first()) {
-            self.places(f, held, std::slice::from_ref(place))?;
+        if let Some((held, _)) = owners.first() {
+            self.goroutine(f, end.inode, held.pid, &held.name)?;
         }
         if let Some(bytes) = self.facts.details.unread.get(&end.inode) {
             writeln!(f, "    unread: \"{}\"", bytes.escape_ascii())?;
@@ -124,7 +127,37 @@ impl Text<'_> {
         Ok(())
     }
 
-    fn places(&self, f: &mut fmt::Formatter<'_>, held: &Held, all: &[Location]) -> fmt::Result {
+    /// Where a process's scripts are, or what tells that.
+    fn place(&self, f: &mut fmt::Formatter<'_>, pid: u32, name: &str) -> fmt::Result {
+        match self.facts.details.places.get(&pid) {
+            Some(Ok(places)) => self.places(f, (pid, name), places),
+            Some(Err(why)) if self.verbose || is_advice(why) => {
+                writeln!(f, "    {DIM}where {name}[{pid}] is: not known: {why}{DIM:#}")
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Where the goroutine is that has an end.
+    fn goroutine(
+        &self,
+        f: &mut fmt::Formatter<'_>,
+        inode: u32,
+        pid: u32,
+        name: &str,
+    ) -> fmt::Result {
+        match words::goroutine(self.facts, inode) {
+            Some(place) => self.places(f, (pid, name), std::slice::from_ref(place)),
+            None => Ok(()),
+        }
+    }
+
+    fn places(
+        &self,
+        f: &mut fmt::Formatter<'_>,
+        (pid, name): (u32, &str),
+        all: &[Location],
+    ) -> fmt::Result {
         let shown = if self.verbose { all.iter().collect() } else { own_places(all) };
         for place in &shown {
             let thread = match place.thread.filter(|_| all.len() > 1) {
@@ -133,7 +166,7 @@ impl Text<'_> {
             };
             let request = place.request.as_ref().map(|text| format!(" for {text}"));
             let request = request.unwrap_or_default();
-            writeln!(f, "    {}{thread} is at {}{request}", who(held), at(place))?;
+            writeln!(f, "    {name}[{pid}]{thread} is at {}{request}", at(place))?;
             for frame in place.stack.iter().filter(|_| self.verbose) {
                 writeln!(f, "      {DIM}{}{DIM:#}", call(frame))?;
             }

@@ -40,8 +40,8 @@ pub(super) fn own_places(all: &[Location]) -> Vec<&Location> {
 }
 
 /// Where the goroutine is that reads an end.
-pub(super) fn goroutine<'a>(facts: &'a Facts, end: &End) -> Option<&'a Location> {
-    facts.details.readers.get(&end.inode)?.as_ref().ok()?.as_ref()?.location()
+pub(super) fn goroutine(facts: &Facts, inode: u32) -> Option<&Location> {
+    facts.details.readers.get(&inode)?.as_ref().ok()?.as_ref()?.location()
 }
 
 pub(super) fn at(place: &Location) -> String {

@@ -3,6 +3,7 @@
 use super::finding::Certainty;
 use crate::cmd::why::endpoint::{Endpoint, WaitingThread};
 use crate::cmd::why::facts::{Activity, Facts};
+use crate::cmd::why::see::process::Process;
 use crate::cmd::why::see::process::call::{Call, Watch};
 use crate::sock_diag::State;
 
@@ -25,14 +26,30 @@ pub(super) enum Cause<'a> {
     Hidden,
 }
 
+impl<'a> Cause<'a> {
+    /// The thread that it is.
+    pub(super) fn waiter(&self) -> Option<WaitingThread<'a>> {
+        match self {
+            Self::Blocked(waiter)
+            | Self::Computing(waiter)
+            | Self::Backend(waiter, _)
+            | Self::Network(waiter) => Some(*waiter),
+            Self::Idle | Self::Locked(_) | Self::Moving | Self::Hidden => None,
+        }
+    }
+}
+
 /// Of one thread, nothing is left to guess; of several, which one has the connection is.
 pub(super) fn of<'a>(facts: &Facts, endpoint: &Endpoint<'a>) -> (Cause<'a>, Certainty) {
     if endpoint.is_hidden {
         return (Cause::Hidden, Certainty::Unknown);
     }
     let is_alone = endpoint.others.len() == 1 && endpoint.sleeping_loops().next().is_none();
-    let doings: Vec<_> =
-        endpoint.others.iter().map(|waiter| doing(facts, endpoint, *waiter, is_alone)).collect();
+    let doings: Vec<_> = endpoint
+        .others
+        .iter()
+        .map(|waiter| doing(facts, Some(endpoint), *waiter, is_alone))
+        .collect();
     let found = |wanted: fn(&Cause<'_>) -> bool| doings.iter().copied().find(|one| wanted(one));
     let held_up = found(|one| matches!(one, Cause::Backend(..) | Cause::Network(_)))
         .or_else(|| found(|one| matches!(one, Cause::Blocked(_))))
@@ -54,9 +71,30 @@ pub(super) fn of<'a>(facts: &Facts, endpoint: &Endpoint<'a>) -> (Cause<'a>, Cert
     }
 }
 
+/// What a process is at that has its work by other ways than a socket. Its first thread tells, unless that
+/// one waits for the others.
+pub(super) fn of_process<'a>(facts: &Facts, process: &'a Process) -> Cause<'a> {
+    let is_alone = process.threads.len() == 1;
+    let waiter = |thread| WaitingThread { process, thread, activity: facts.activity(thread) };
+    let doings: Vec<_> =
+        process.threads.iter().map(|thread| doing(facts, None, waiter(thread), is_alone)).collect();
+    let Some(first) = doings.first().copied() else { return Cause::Hidden };
+    let found = |wanted: fn(&Cause<'_>) -> bool| doings.iter().copied().find(|one| wanted(one));
+    match first {
+        Cause::Idle | Cause::Locked(_) => {
+            found(|one| matches!(one, Cause::Backend(..) | Cause::Network(_)))
+                .or_else(|| found(|one| matches!(one, Cause::Computing(_))))
+                .or_else(|| found(|one| matches!(one, Cause::Moving)))
+                .or_else(|| found(|one| matches!(one, Cause::Blocked(_))))
+                .unwrap_or(first)
+        }
+        _ => first,
+    }
+}
+
 fn doing<'a>(
     facts: &Facts,
-    endpoint: &Endpoint<'a>,
+    endpoint: Option<&Endpoint<'a>>,
     waiter: WaitingThread<'a>,
     is_alone: bool,
 ) -> Cause<'a> {
@@ -100,7 +138,7 @@ fn watches_sockets(waiter: WaitingThread<'_>, fd: u32) -> bool {
 
 fn on_descriptor<'a>(
     facts: &Facts,
-    endpoint: &Endpoint<'a>,
+    endpoint: Option<&Endpoint<'a>>,
     waiter: WaitingThread<'a>,
     fd: u32,
     is_alone: bool,
@@ -113,7 +151,10 @@ fn on_descriptor<'a>(
         Some(socket) if socket.state == State::Listening => Cause::Idle,
         // A thread for each connection, and this is another's.
         Some(socket) if facts.is_accepted(socket) && !is_alone => Cause::Idle,
-        Some(socket) if facts.is_accepted(socket) || socket.inode == endpoint.socket.inode => {
+        Some(socket)
+            if facts.is_accepted(socket)
+                || endpoint.is_some_and(|end| end.socket.inode == socket.inode) =>
+        {
             Cause::Blocked(waiter)
         }
         Some(_) => Cause::Backend(waiter, inode),

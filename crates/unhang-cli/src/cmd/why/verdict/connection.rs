@@ -5,6 +5,7 @@ use super::code::Code;
 use super::finding::{Certainty, LONG, Verdict};
 use super::words::{bytes, end, name_of, owners, source};
 use super::{seen, server_report};
+use crate::cmd::why::ask::server::waits::Until;
 use crate::cmd::why::endpoint::Endpoint;
 use crate::cmd::why::facts::{Facts, Former};
 use crate::sock_diag::Socket;
@@ -66,6 +67,12 @@ fn remedy(verdict: &Verdict, server: &Endpoint<'_>, client: &Endpoint<'_>) -> Op
         _ if !verdict.is_fault || verdict.certainty < Certainty::Certain => return None,
         Code::AnsweredNotClosed | Code::FdLeaked => ("release", server),
         Code::ServerWaitsEof => ("half-close", client),
+        // Its delimiter may be another.
+        Code::ServerWaitsDelimiter
+            if verdict.report.is_some_and(|report| report.until == Until::Lines) =>
+        {
+            return None;
+        }
         Code::ServerWaitsDelimiter => ("newline", client),
         _ => return None,
     };

@@ -65,6 +65,18 @@ pub(crate) struct Held {
     pub(crate) uid: Option<u32>,
 }
 
+/// A process on the way from a server to the one that all of them wait for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Hop {
+    pub(crate) pid: u32,
+    pub(crate) name: String,
+    /// Its end of the connection on which the one before it waits; None if that waits in another way, as for
+    /// a child process.
+    pub(crate) inode: Option<u32>,
+    /// What it is at.
+    pub(crate) does: String,
+}
+
 /// A finding about one connection, one queue or one file.
 #[derive(Clone, Debug)]
 pub(crate) struct Verdict {
@@ -80,6 +92,8 @@ pub(crate) struct Verdict {
     /// Several in a queue, one on a connection.
     pub(crate) clients: Vec<End>,
     pub(crate) server: Option<End>,
+    /// Behind the server, in order; the last is the one that all wait for.
+    pub(crate) chain: Vec<Hop>,
     pub(crate) evidence: Vec<Evidence>,
     pub(crate) fix: Vec<String>,
     pub(crate) now: Vec<String>,
@@ -98,6 +112,7 @@ impl Verdict {
             is_young: false,
             clients: Vec::new(),
             server: None,
+            chain: Vec::new(),
             evidence: Vec::new(),
             fix: Vec::new(),
             now: Vec::new(),

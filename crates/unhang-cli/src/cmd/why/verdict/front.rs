@@ -25,10 +25,12 @@ pub(super) fn judge(facts: &Facts, front: &Endpoint<'_>, need: Need) -> Option<V
         "{name} has left the client waiting: its event loop itself waits for {}",
         at(facts, first)
     );
+    let chain = chain::behind(facts, front, first);
     let mut verdict = Verdict::new(Code::HandlerWaitsBackend, certainty, headline)
         .fault(is_explained && need >= Need::Sole)
-        .evidence(chain::behind(facts, front, first))
+        .evidence(chain.hops)
         .inferred("the event loop sleeps, and each side of this connection waits for the other");
+    (verdict.chain, verdict.now) = (chain.links, chain.now);
     if !is_explained {
         verdict = verdict.inferred("it has other clients: which of them that is for is not known");
     }

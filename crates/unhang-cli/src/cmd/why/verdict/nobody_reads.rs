@@ -161,13 +161,15 @@ fn backend(
         }
         None => "look at the end of the chain; give each call to a backend a deadline",
     };
-    Verdict::new(Code::HandlerWaitsBackend, certainty, headline)
+    let mut verdict = Verdict::new(Code::HandlerWaitsBackend, certainty, headline)
         .fact(
             source::CALL,
             format!("{} {}", who(waiter.process), call(waiter.process, waiter.thread)),
         )
         .evidence(chain.hops)
-        .fix(fix)
+        .fix(fix);
+    (verdict.chain, verdict.now) = (chain.links, chain.now);
+    verdict
 }
 
 fn forgotten(server: &Endpoint<'_>, certainty: Certainty) -> Verdict {

@@ -8,7 +8,7 @@ use super::need::{Need, need};
 use super::nobody_reads::{by_cause, doing};
 use super::unread_bytes::client_not_reading;
 use super::words::{age, owners, source};
-use super::{front, seen};
+use super::{behind, front, seen};
 use crate::cmd::why::ask::server::waits::{ServerReport, Stage, Until};
 use crate::cmd::why::endpoint::{Endpoint, WaitingThread};
 use crate::cmd::why::facts::{Activity, Facts};
@@ -24,10 +24,15 @@ pub(super) fn judge(
     let mut verdict = match report.stage {
         Stage::Request if server.socket.unread > 0 => seen::judge(facts, server, client)?,
         Stage::Request => request(report, server, need)?,
+        // Kept on purpose, and nobody owes anybody anything.
+        Stage::Idle if server.socket.unread > 0 || client.socket.unread > 0 => {
+            seen::judge(facts, server, client)?
+        }
+        Stage::Idle => return None,
         // A server at work does not hang, unless its client has waited for long.
         _ if report.waited < LONG && report.stage != Stage::Reader => return None,
         Stage::Handler | Stage::Blocked if need == Need::None => return None,
-        Stage::Handler => handler(facts, server, need),
+        Stage::Handler => handler(facts, report, server, need),
         Stage::Blocked => blocked(facts, server, need),
         Stage::Reader => reader(server, client)?,
         Stage::Close if client.socket.unread > 0 => seen::judge(facts, server, client)?,
@@ -56,6 +61,9 @@ fn says(report: ServerReport) -> String {
             "it has waited {waited} for the half-close that ends the request, and does for {left} \
              more"
         ),
+        (Stage::Idle, _) => {
+            format!("it keeps the connection for the next request, and does for {left} more")
+        }
         (Stage::Handler, _) => {
             format!("its handler has had the request for {waited}, and has {left} more")
         }
@@ -63,6 +71,9 @@ fn says(report: ServerReport) -> String {
             "its handler has had the request for {waited}, blocks the thread that it began on, \
              and has {left} more"
         ),
+        (Stage::Request, Until::Lines | Until::Http | Until::Goridge) => {
+            format!("it has waited {waited} for the rest of the request, and does for {left} more")
+        }
         (Stage::Reader, _) => format!(
             "it has waited {waited} for the client to read the reply, and does for {left} more"
         ),
@@ -84,9 +95,15 @@ fn will_end(report: ServerReport) -> String {
         (Stage::Request, Until::HalfClose) => {
             "with `ERR no whole request within …: half-close after it (shutdown SHUT_WR)`"
         }
+        (Stage::Request, Until::Lines | Until::Http | Until::Goridge) => {
+            "and tells the client that its request is not whole"
+        }
+        (Stage::Handler | Stage::Blocked, Until::Http | Until::Goridge) => {
+            "and tells the client that the handler took longer"
+        }
         (Stage::Handler | Stage::Blocked, _) => "with `ERR the handler took longer than …`",
         (Stage::Reader, _) => "and closes: the rest of the reply is lost",
-        (Stage::Close, _) => "and closes",
+        (Stage::Close | Stage::Idle, _) => "and closes",
     };
     format!("wait: the server ends this by itself in {}, {last}", age(report.left))
 }
@@ -109,6 +126,17 @@ fn request(report: ServerReport, server: &Endpoint<'_>, need: Need) -> Option<Ve
             Verdict::new(Code::ServerWaitsEof, Certainty::Certain, headline)
                 .fix("client: shutdown(SHUT_WR) after the request")
         }
+        Until::Lines => {
+            let headline =
+                format!("{name} reads until its delimiter, which the client has not sent");
+            Verdict::new(Code::ServerWaitsDelimiter, Certainty::Certain, headline)
+                .fix("client: end each request with the delimiter that the server was told")
+        }
+        Until::Http | Until::Goridge => {
+            let headline = format!("{name} waits for the rest of the request");
+            Verdict::new(Code::BothWaiting, Certainty::Certain, headline)
+                .fix("client: send the whole request, and as many bytes as its head says")
+        }
         Until::Dry => {
             let headline = format!("{name} waits for the request, and the client for the reply");
             let headline = match need {
@@ -123,8 +151,9 @@ fn request(report: ServerReport, server: &Endpoint<'_>, need: Need) -> Option<Ve
     Some(verdict.fault(need >= Need::Sole))
 }
 
-fn handler(facts: &Facts, server: &Endpoint<'_>, need: Need) -> Verdict {
-    if let Some(verdict) = front::judge(facts, server, need) {
+fn handler(facts: &Facts, report: ServerReport, server: &Endpoint<'_>, need: Need) -> Verdict {
+    let told = behind::judge(facts, report, server, need);
+    if let Some(verdict) = told.or_else(|| front::judge(facts, server, need)) {
         return verdict;
     }
     let name = owners(server);

@@ -5,6 +5,7 @@ use super::finding::{Certainty, LONG, Verdict};
 use super::words::{bytes, lasting, owners, source, thread_does, who};
 use crate::cmd::why::endpoint::{Endpoint, Loop};
 use crate::cmd::why::facts::Activity;
+use crate::cmd::why::see::process::Process;
 
 /// At least one of the two ends has unread bytes.
 pub(super) fn judge(server: &Endpoint<'_>, client: &Endpoint<'_>) -> Option<Verdict> {
@@ -189,16 +190,21 @@ pub(super) fn stopped(endpoint: &Endpoint<'_>) -> Verdict {
         Verdict::new(Code::ServerStopped, Certainty::Certain, format!("{name} is {how}"))
             .fact(source, text)
             .fix(fix);
-    for process in endpoint.processes() {
+    verdict.now = cures(&endpoint.processes().collect::<Vec<_>>());
+    verdict
+}
+
+/// What has stopped and frozen processes go on, each command once.
+pub(super) fn cures(processes: &[&Process]) -> Vec<String> {
+    let mut cures: Vec<String> = Vec::new();
+    for process in processes {
         let cure = match &process.frozen {
             Some((_, thaw)) => thaw.clone(),
             None => Some(format!("kill -CONT {}", process.pid)),
         };
-        if let Some(cure) = cure.filter(|cure| !verdict.now.contains(cure)) {
-            verdict = verdict.now(cure);
-        }
+        cures.extend(cure.filter(|cure| !cures.contains(cure)));
     }
-    verdict
+    cures
 }
 
 fn reply_unread(client: &Endpoint<'_>) -> Verdict {

@@ -136,6 +136,14 @@ impl<'a> Goroutines<'a> {
         }
     }
 
+    /// All that wait and are not the runtime's own. One that moves on meanwhile is left out.
+    pub(super) fn all_waiting(&self) -> Result<Vec<Waiting>, String> {
+        let every = self.every()?;
+        let may_own = |at: &Address| self.read(*at).and_then(|one| self.may_own(&one));
+        let owners = every.into_iter().filter(|at| may_own(at).unwrap_or_default());
+        Ok(owners.filter_map(|at| self.waiting(at).ok()).collect())
+    }
+
     /// A waiting goroutine's stack and calls, of all those for which `is_wanted` holds, which is told
     /// the function that each began with.
     pub(super) fn each_waiting(

@@ -18,6 +18,12 @@ pub(crate) enum Until {
     Newline,
     /// Nowhere else.
     HalfClose,
+    /// At its delimiter; the connection is kept for the next one. So are those below.
+    Lines,
+    /// Where HTTP's head says.
+    Http,
+    /// Where the frame's header says.
+    Goridge,
 }
 
 /// One connection that waits.
@@ -29,15 +35,31 @@ pub(crate) struct Wait {
     pub(crate) waited: Duration,
     /// Until the server ends it.
     pub(crate) left: Duration,
+    pub(crate) behind: Option<Behind>,
+}
+
+/// What the handler waits for, if it has said so: `unhang serve` does with a program, workers, or another
+/// server behind it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Behind {
+    /// The process that has the request.
+    Process(u32),
+    /// The far end of a descriptor of the server's own.
+    Descriptor(u32),
+    /// Until one of its workers or processes is free.
+    Place,
 }
 
 /// What a server says of one connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct ServerReport {
+    /// The process that was asked.
+    pub(crate) pid: u32,
     pub(crate) until: Until,
     pub(crate) stage: Stage,
     pub(crate) waited: Duration,
     pub(crate) left: Duration,
+    pub(crate) behind: Option<Behind>,
 }
 
 /// What it waits for.
@@ -45,6 +67,8 @@ pub(crate) struct ServerReport {
 pub(crate) enum Stage {
     /// The request, or the rest of it.
     Request,
+    /// The next request, on a connection that is kept.
+    Idle,
     /// The handler, which waits for something itself.
     Handler,
     /// The same, and the handler blocks the thread that it began on.
@@ -56,23 +80,38 @@ pub(crate) enum Stage {
 }
 
 impl Until {
-    const ALL: [Self; 3] = [Self::Dry, Self::Newline, Self::HalfClose];
+    const ALL: [Self; 6] =
+        [Self::Dry, Self::Newline, Self::HalfClose, Self::Lines, Self::Http, Self::Goridge];
 
     pub(crate) fn word(self) -> &'static str {
         match self {
             Self::Dry => "dry",
             Self::Newline => "newline",
             Self::HalfClose => "half-close",
+            Self::Lines => "lines",
+            Self::Http => "http",
+            Self::Goridge => "goridge",
         }
+    }
+
+    /// The first line of the answer.
+    fn line(self) -> String {
+        let kind = match self {
+            Self::Dry | Self::Newline | Self::HalfClose => "until",
+            Self::Lines | Self::Http | Self::Goridge => "wire",
+        };
+        format!("{kind} {}", self.word())
     }
 }
 
 impl Stage {
-    const ALL: [Self; 5] = [Self::Request, Self::Handler, Self::Blocked, Self::Reader, Self::Close];
+    const ALL: [Self; 6] =
+        [Self::Request, Self::Idle, Self::Handler, Self::Blocked, Self::Reader, Self::Close];
 
     pub(crate) fn word(self) -> &'static str {
         match self {
             Self::Request => "request",
+            Self::Idle => "idle",
             Self::Handler => "handler",
             Self::Blocked => "blocked",
             Self::Reader => "reader",
@@ -81,24 +120,32 @@ impl Stage {
     }
 }
 
-/// `until WORD`, and a line `FD WORD MS MS` for each connection.
+/// `until WORD`, or `wire WORD` if connections are kept, and a line `FD WORD MS MS` for each connection; behind that, if its handler has said so,
+/// `process PID`, `descriptor FD` or `place`.
 pub(crate) fn parse(answer: &[u8]) -> Option<WaitTable> {
     let text = std::str::from_utf8(answer).ok()?;
     // A last line without its end was cut off.
     let mut lines = text.strip_suffix('\n')?.split('\n');
-    let until = lines.next()?.strip_prefix("until ")?;
-    let until = Until::ALL.into_iter().find(|one| one.word() == until)?;
+    let first = lines.next()?;
+    let until = Until::ALL.into_iter().find(|one| one.line() == first)?;
     Some(WaitTable { until, waits: lines.map(wait).collect::<Option<_>>()? })
 }
 
 fn wait(line: &str) -> Option<Wait> {
     let columns: Vec<_> = line.split(' ').collect();
-    let [fd, stage, waited, left] = columns[..] else { return None };
+    let [fd, stage, waited, left, ref behind @ ..] = columns[..] else { return None };
     Some(Wait {
         fd: number(fd)?.try_into().ok()?,
         stage: Stage::ALL.into_iter().find(|one| one.word() == stage)?,
         waited: Duration::from_millis(number(waited)?),
         left: Duration::from_millis(number(left)?),
+        behind: match behind {
+            [] => None,
+            ["place"] => Some(Behind::Place),
+            ["process", pid] => Some(Behind::Process(number(pid)?.try_into().ok()?)),
+            ["descriptor", fd] => Some(Behind::Descriptor(number(fd)?.try_into().ok()?)),
+            _ => return None,
+        },
     })
 }
 
@@ -116,7 +163,7 @@ mod tests {
         let ms = Duration::from_millis;
         let answer = parse(b"until newline\n7 request 4100 5900\n12 blocked 20 0\n").unwrap();
         assert_eq!(answer.until, Until::Newline);
-        let wait = |fd, stage, waited, left| Wait { fd, stage, waited, left };
+        let wait = |fd, stage, waited, left| Wait { fd, stage, waited, left, behind: None };
         assert_eq!(
             answer.waits,
             [
@@ -127,9 +174,24 @@ mod tests {
     }
 
     #[test]
+    fn a_handler_may_say_what_it_waits_for() {
+        let behind = |words: &str| {
+            let answer = parse(format!("until dry\n7 handler 1 2{words}\n").as_bytes());
+            answer.map(|answer| answer.waits[0].behind)
+        };
+        assert_eq!(behind(""), Some(None));
+        assert_eq!(behind(" place"), Some(Some(Behind::Place)));
+        assert_eq!(behind(" process 812"), Some(Some(Behind::Process(812))));
+        assert_eq!(behind(" descriptor 9"), Some(Some(Behind::Descriptor(9))));
+        for odd in [" process", " process -1", " process 4294967296", " place 1", " moon 1", " "] {
+            assert_eq!(behind(odd), None, "{odd}");
+        }
+    }
+
+    #[test]
     fn a_server_may_wait_for_nobody() {
         for until in Until::ALL {
-            let answer = parse(format!("until {}\n", until.word()).as_bytes());
+            let answer = parse(format!("{}\n", until.line()).as_bytes());
             assert_eq!(answer, Some(WaitTable { until, waits: Vec::new() }));
         }
     }
@@ -144,7 +206,9 @@ mod tests {
 
     #[test]
     fn anything_odd_is_not_known() {
-        let odd: [&[u8]; 15] = [
+        let odd: [&[u8]; 17] = [
+            b"until lines\n",
+            b"wire dry\n",
             b"",
             b"\n",
             b"until newline",

@@ -183,7 +183,7 @@ impl Page<'_> {
         let held = words::once_each(&end.owners);
         let of_processes = held.iter().filter_map(|(held, _)| places(held.pid));
         let all: Vec<&Location> = of_processes.flat_map(|places| own_places(places)).collect();
-        for place in all.into_iter().chain(words::goroutine(self.facts, end)).take(SHOWN) {
+        for place in all.into_iter().chain(words::goroutine(self.facts, end.inode)).take(SHOWN) {
             write!(f, "<br>at <code>{}</code>", Escaped(&words::at(place)))?;
             if let Some(request) = &place.request {
                 write!(f, " for <code>{}</code>", Escaped(request))?;

@@ -9,7 +9,14 @@ const SHORT: Duration = Duration::from_millis(600);
 
 impl World {
     fn word(mut self, until: Until, stage: Stage, waited: Duration) -> Self {
-        let word = ServerReport { until, stage, waited, left: Duration::from_secs(6) };
+        let word = ServerReport {
+            pid: SERVER_PID,
+            until,
+            stage,
+            waited,
+            left: Duration::from_secs(6),
+            behind: None,
+        };
         self.0.details.reports.insert(SERVER, word);
         self
     }
