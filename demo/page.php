@@ -38,6 +38,7 @@ $server = asked('server', 'closes');
 $server = isset($servers[$server]) ? $server : 'closes';
 [$title, $path] = $servers[$server];
 $message = asked('message', 'Hello from PHP');
+$isPane = asked('pane', '') === 'yes'; // Shown by index.php, beside others.
 $answer = Answer::to($message, $path, $timeout);
 
 [$verdict, $meaning] = match ($answer->outcome()) {

@@ -11,6 +11,7 @@
  * @var string $verdict
  * @var string $meaning
  * @var float $timeout
+ * @var bool $isPane      without the choice of a server and the form
  * @var \Unhang\Demo\Answer $answer
  */
 
@@ -41,20 +42,22 @@ $ahead = str_starts_with($message, '-') ? ' -- ' : ' ';
     <link rel="icon" href="icon.svg">
     <link rel="stylesheet" href="page.css">
 </head>
-<body>
+<body<?= $isPane ? ' class="pane"' : '' ?>>
+<?php if (!$isPane) : ?>
 <header>
     <p class="name">unhang</p>
     <p class="promise">No client is ever left hanging.</p>
     <nav aria-label="Which server to ask">
-<?php foreach ($servers as $key => [$label]) : ?>
+    <?php foreach ($servers as $key => [$label]) : ?>
         <a
             href="?<?= text(http_build_query(['server' => $key, 'message' => $message])) ?>"
             <?= $key === $server ? 'aria-current="page"' : '' ?>
 
         ><?= text($label) ?></a>
-<?php endforeach ?>
+    <?php endforeach ?>
     </nav>
 </header>
+<?php endif ?>
 
 <main data-outcome="<?= $answer->outcome() ?>">
     <section class="verdict">
@@ -90,15 +93,16 @@ $ahead = str_starts_with($message, '-') ? ' -- ' : ' ';
         </div>
 <?php endif ?>
     </dl>
-
+<?php if (!$isPane) : ?>
     <form>
         <input type="hidden" name="server" value="<?= text($server) ?>">
         <label for="message">Your message</label>
         <input id="message" name="message" value="<?= text($message) ?>" maxlength="500" required autocomplete="off">
         <button>Send</button>
     </form>
+<?php endif ?>
 </main>
-
+<?php if (!$isPane) : ?>
 <footer>
     <p>The same in PHP</p>
     <pre><code>$client = new Unhang\Client(<?= text(var_export($path, true)) ?>, timeout: <?= $timeout ?>);
@@ -106,5 +110,6 @@ echo $client-&gt;call(<?= text(var_export($message, true)) ?>);</code></pre>
     <p>The same in a terminal</p>
     <pre><code>unhang call <?= text(shellWord($path) . $ahead . shellWord($message)) ?></code></pre>
 </footer>
+<?php endif ?>
 </body>
 </html>

@@ -11,7 +11,7 @@ import { tmpdir } from 'node:os'
 import { join, resolve } from 'node:path'
 import { after, before, beforeEach, test } from 'node:test'
 import { fileURLToPath } from 'node:url'
-import { chromium } from 'playwright-core'
+import { launch, photographs } from './browser.mjs'
 import { beforeEnding, endAll, start } from './processes.mjs'
 
 const IN_TIME = 3_000 // ms for the load event: the page's own 2 s, and a second for PHP and the browser.
@@ -60,13 +60,6 @@ const open = (t, address) => inTime(t, 'loading', () => page.goto(address, { wai
 const outcome = () => page.locator('main').getAttribute('data-outcome')
 const shown = (id) => page.locator(`#${id}`).innerText()
 
-async function photograph(name) {
-  for (const colorScheme of ['light', 'dark']) {
-    await page.emulateMedia({ colorScheme })
-    await page.screenshot({ path: join(screenshots, `${name}-${colorScheme}.png`), fullPage: true })
-  }
-}
-
 before(async () => {
   directory = await mkdtemp(join(tmpdir(), 'unhang-page-'))
   screenshots = process.env.UNHANG_SCREENSHOTS ?? await mkdtemp(join(tmpdir(), 'unhang-screenshots-'))
@@ -85,18 +78,7 @@ before(async () => {
     deserted: await pageFor(join(directory, 'nobody.sock'), forgetful),
   }
 
-  // A profile of its own, empty: nothing that a browser remembers may make the page faster or slower.
-  browser = chromium.launchPersistentContext(join(directory, 'profile'), {
-    executablePath: process.env.CHROMIUM ?? '/usr/bin/chromium',
-    args: [
-      '--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run',
-      '--disable-background-networking', '--disable-component-update', '--disable-sync',
-    ],
-    viewport: { width: 900, height: 760 },
-    // Its own way with signals is to exit at once, and with that to leave the others running.
-    handleSIGINT: false,
-    handleSIGTERM: false,
-  })
+  browser = launch(directory)
   await browser
 })
 
@@ -125,7 +107,7 @@ test('a server that closes: the reply is there at once', async (t) => {
   assert.match(await shown('reply'), /^OK\+ at \d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{9}(Z|[+-]\d\d:\d\d)$/)
   assert.equal(await shown('sent'), 'Hello from PHP')
   assert.equal(await page.locator('#advice').count(), 0)
-  await photograph('closes')
+  await photographs(page, screenshots, 'closes')
 })
 
 test('a server that forgets to close: the reply, what is wrong and the cure, in time', async (t) => {
@@ -139,7 +121,7 @@ test('a server that forgets to close: the reply, what is wrong and the cure, in 
   assert.match(await shown('reply'), /^OK\+ at /)
   assert.match(await page.getByRole('heading').innerText(), /did not close/)
   assert.match(await shown('advice'), /clos/)
-  await photograph('forgets')
+  await photographs(page, screenshots, 'forgets')
 })
 
 test('no server: the page says so instead of waiting', async (t) => {
@@ -147,7 +129,7 @@ test('no server: the page says so instead of waiting', async (t) => {
 
   assert.equal(await outcome(), 'failed')
   assert.match(await shown('advice'), /nobody\.sock/)
-  await photograph('deserted')
+  await photographs(page, screenshots, 'deserted')
 })
 
 test('what a visitor types and what a server replies are shown, never run', async (t) => {
@@ -169,7 +151,7 @@ test('what a visitor types and what a server replies are shown, never run', asyn
   assert.equal(await page.getByLabel('Your message').inputValue(), HOSTILE)
   assert.equal(await page.locator('script, main b').count(), 0)
   assert.deepEqual(dialogs, [])
-  await photograph('hostile')
+  await photographs(page, screenshots, 'hostile')
 })
 
 test('the page asks nobody but its own server', async (t) => {
@@ -187,5 +169,5 @@ test('one long word on a narrow screen does not push the page sideways', async (
 
   assert.equal(await shown('reply'), 'long'.repeat(100))
   assert.equal(await page.evaluate('document.documentElement.scrollWidth'), 320)
-  await photograph('narrow')
+  await photographs(page, screenshots, 'narrow')
 })

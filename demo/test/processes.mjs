@@ -9,7 +9,7 @@ const END_WITHIN = 5_000
 const running = new Set()
 
 /** Resolves with the match of `ready` in what the program prints; if none comes, the error tells what it printed. */
-export function start(command, args, { ready, env = {} }) {
+export function start(command, args, { ready, env = {}, within = READY_WITHIN }) {
   const child = spawn(command, args, { env: { ...process.env, ...env }, stdio: ['ignore', 'pipe', 'pipe'] })
   let said = ''
 
@@ -18,7 +18,7 @@ export function start(command, args, { ready, env = {} }) {
 
   return new Promise((resolve, reject) => {
     const fail = (why) => reject(new Error(`${[command, ...args].join(' ')}: ${why}\n${said}`))
-    const timer = setTimeout(() => fail(`not ready within ${READY_WITHIN} ms`), READY_WITHIN)
+    const timer = setTimeout(() => fail(`not ready within ${within} ms`), within)
     const listen = (chunk) => {
       said += chunk
       const match = said.match(ready)
@@ -44,6 +44,17 @@ export function start(command, args, { ready, env = {} }) {
       fail(`ended before it was ready (${signal ?? code})`)
     })
   })
+}
+
+/** Resolves with what the program prints until it ends, whatever its exit code. */
+export async function run(command, args) {
+  const child = spawn(command, args, { stdio: ['ignore', 'pipe', 'inherit'] })
+  running.add(child)
+  child.once('exit', () => running.delete(child))
+  let said = ''
+  child.stdout.setEncoding('utf8').on('data', (chunk) => { said += chunk })
+  await once(child, 'close')
+  return said
 }
 
 /** Asks all of them to end, and makes those end that do not. */
