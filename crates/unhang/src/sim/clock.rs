@@ -36,7 +36,8 @@ struct State {
 }
 
 enum Slot {
-    Waits(Task),
+    /// With its waker, which lives as long as the task does.
+    Waits(Task, Waker),
     Runs,
     /// It was ended while it ran.
     Ended,
@@ -84,12 +85,19 @@ fn current() -> Arc<Clock> {
     CLOCK.with_borrow(|clock| clock.clone().expect("called in a simulated world"))
 }
 
+/// As `current`, without a count of its users: this is asked for in each call of a socket.
+fn with_state<T>(use_it: impl FnOnce(&mut State) -> T) -> T {
+    CLOCK.with_borrow(|clock| {
+        use_it(&mut clock.as_ref().expect("called in a simulated world").state())
+    })
+}
+
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 pub(crate) fn now() -> Instant {
-    current().state().now
+    with_state(|state| state.now)
 }
 
 /// Has time go on by so much, whatever is waited for.
@@ -103,31 +111,46 @@ pub(crate) async fn sleep(duration: Duration) {
 }
 
 pub(crate) async fn sleep_until(then: Instant) {
-    let mut key = None;
+    let mut timer = Timer(None);
     poll_fn(|cx| {
-        let clock = current();
-        let mut state = clock.state();
-        if state.now >= then {
-            return Poll::Ready(());
-        }
-        let next = state.next + 1;
-        state.next = next;
-        // Asked again, perhaps by another task.
-        let key = *key.get_or_insert((then, next));
-        state.timers.insert(key, cx.waker().clone());
-        Poll::Pending
+        with_state(|state| {
+            if state.now >= then {
+                return Poll::Ready(());
+            }
+            let next = state.next + 1;
+            state.next = next;
+            // Asked again, perhaps by another task.
+            let key = *timer.0.get_or_insert((then, next));
+            state.timers.insert(key, cx.waker().clone());
+            Poll::Pending
+        })
     })
     .await;
 }
 
+/// Left behind, it would wake its task for nothing: and a thread that is woken waits anew, with a timer more.
+struct Timer(Option<(Instant, u64)>);
+
+impl Drop for Timer {
+    fn drop(&mut self) {
+        let Some(key) = self.0 else { return };
+        // Without a clock, the world is over.
+        let clock = CLOCK.with_borrow(Clone::clone);
+        let waker = clock.and_then(|clock| clock.state().timers.remove(&key));
+        drop(waker);
+    }
+}
+
 pub(crate) fn spawn(task: impl Future<Output = ()> + Send + 'static) -> TaskId {
-    let clock = current();
-    let mut state = clock.state();
-    state.next += 1;
-    let id = state.next;
-    state.tasks.insert(id, Slot::Waits(Box::pin(task)));
-    lock(&state.ready).push_back(id);
-    TaskId(id)
+    let task = Box::pin(task);
+    with_state(|state| {
+        state.next += 1;
+        let id = state.next;
+        let waker = Waker::from(Arc::new(TaskWaker { id, ready: Arc::clone(&state.ready) }));
+        state.tasks.insert(id, Slot::Waits(task, waker));
+        lock(&state.ready).push_back(id);
+        TaskId(id)
+    })
 }
 
 /// Ends a task where it waits.
@@ -139,7 +162,7 @@ pub(crate) fn abort(TaskId(id): TaskId) {
             *slot = Slot::Ended;
             None
         }
-        Some(Slot::Waits(_)) => state.tasks.remove(&id),
+        Some(Slot::Waits(..)) => state.tasks.remove(&id),
         _ => None,
     };
     drop(state);
@@ -188,11 +211,13 @@ impl Clock {
         let Some((id, mut task, waker)) = self.next_task() else { return self.pass_time() };
         let polled = task.as_mut().poll(&mut Context::from_waker(&waker));
         let mut state = self.state();
-        let was = state.tasks.remove(&id);
-        if polled.is_pending() && !matches!(was, Some(Slot::Ended)) {
-            state.tasks.insert(id, Slot::Waits(task));
-            return true;
-        }
+        match state.tasks.get_mut(&id) {
+            Some(slot @ Slot::Runs) if polled.is_pending() => {
+                *slot = Slot::Waits(task, waker);
+                return true;
+            }
+            _ => state.tasks.remove(&id),
+        };
         drop(state);
         drop(task);
         true
@@ -200,25 +225,25 @@ impl Clock {
 
     fn next_task(&self) -> Option<(u64, Task, Waker)> {
         let mut state = self.state();
-        let ready = Arc::clone(&state.ready);
-        let mut ready = lock(&ready);
-        // A task that is blocked keeps its place in the line until it is back.
-        let able: Vec<_> = (0..ready.len())
-            .filter(|&at| !matches!(state.tasks.get(&ready[at]), Some(Slot::Runs)))
-            .collect();
-        let at = *able.get(state.rng.usize(..able.len().max(1)))?;
-        let id = ready.remove(at)?;
-        state.runs += 1;
-        assert!(state.runs < 1_000_000, "the world spins");
-        if let Some(Slot::Waits(task)) = state.tasks.remove(&id) {
-            state.tasks.insert(id, Slot::Runs);
-            let waker = Waker::from(Arc::new(TaskWaker { id, ready: Arc::clone(&state.ready) }));
-            return Some((id, task, waker));
+        let State { tasks, ready, rng, runs, .. } = &mut *state;
+        let mut ready = lock(ready);
+        loop {
+            // A task that is blocked keeps its place in the line until it is back.
+            let is_able = |id: &&u64| !matches!(tasks.get(id), Some(Slot::Runs));
+            let able = ready.iter().filter(is_able).count();
+            let nth = rng.usize(..able.max(1));
+            let (at, _) = ready.iter().enumerate().filter(|(_, id)| is_able(id)).nth(nth)?;
+            let id = ready.remove(at)?;
+            *runs += 1;
+            assert!(*runs < 1_000_000, "the world spins");
+            let slot = tasks.get_mut(&id);
+            // Without a slot, it was woken when it was over.
+            if let Some(slot) = slot {
+                if let Slot::Waits(task, waker) = std::mem::replace(slot, Slot::Runs) {
+                    return Some((id, task, waker));
+                }
+            }
         }
-        // It was woken when it was over.
-        drop(ready);
-        drop(state);
-        self.next_task()
     }
 
     fn pass_time(&self) -> bool {

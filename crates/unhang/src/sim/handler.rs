@@ -1,5 +1,6 @@
 //! The service of the world: every request is answered as its client's plan says.
 
+use std::fmt::Write;
 use std::sync::Arc;
 
 use super::clock::{self, sleep};
@@ -35,9 +36,18 @@ pub(super) async fn answer(world: Arc<World>, request: Request) -> Result<Reply,
 
 /// A reply that no other client gets, and in which no byte can be missing unseen.
 pub(super) fn reply(id: u32, size: usize) -> Vec<u8> {
-    let counted: Vec<_> = (0..50).map(|count| format!("{count} for client {id}, ")).collect();
-    let text = counted.concat();
-    let mut reply = text.repeat(size / text.len() + 1).into_bytes();
+    let mut text = String::new();
+    for count in 0..50 {
+        if text.len() >= size {
+            break;
+        }
+        let _ = write!(text, "{count} for client {id}, ");
+    }
+    let mut reply = text.into_bytes();
+    let once = reply.len();
+    if once < size {
+        reply = reply.repeat(size / once + 1);
+    }
     reply.truncate(size);
     reply
 }

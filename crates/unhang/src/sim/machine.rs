@@ -30,7 +30,7 @@ impl System for Machine {
     }
 
     fn poller(&self) -> io::Result<SimPoller> {
-        Ok(SimPoller(Arc::default()))
+        Ok(SimPoller::new())
     }
 
     fn spawn(&self, task: Task) -> Box<dyn Abort> {
@@ -184,7 +184,19 @@ impl Drop for Listener {
 }
 
 /// An epoll without a kernel.
-pub(super) struct SimPoller(Arc<Mutex<Watches>>);
+pub(super) struct SimPoller {
+    watches: Arc<Mutex<Watches>>,
+    /// Wakes it when a socket may have become ready.
+    look: Waker,
+}
+
+impl SimPoller {
+    fn new() -> Self {
+        let watches = Arc::<Mutex<Watches>>::default();
+        let look = Waker::from(Arc::new(Look(Arc::downgrade(&watches))));
+        Self { watches, look }
+    }
+}
 
 #[derive(Default)]
 struct Watches {
@@ -242,8 +254,7 @@ impl SimPoller {
     /// Takes what there is to report.
     fn collect(&self, reported: &mut Vec<Ready>) {
         reported.clear();
-        let look = Waker::from(Arc::new(Look(Arc::downgrade(&self.0))));
-        let mut watches = lock(&self.0);
+        let mut watches = lock(&self.watches);
         if std::mem::take(&mut watches.woken) {
             reported.push(Ready::Woken);
         }
@@ -261,7 +272,7 @@ impl SimPoller {
             }
         }
         for (socket, _, _) in watches.sockets.values() {
-            socket.wakes(&look);
+            socket.wakes(&self.look);
         }
         let theirs = watches.workers.clone();
         drop(watches);
@@ -285,11 +296,11 @@ impl SimPoller {
         poll_fn(|cx| {
             self.collect(&mut reported);
             if !reported.is_empty() || timer.as_mut().poll(cx).is_ready() {
-                lock(&self.0).waits = None;
+                lock(&self.watches).waits = None;
                 return Poll::Ready(());
             }
             waited = true;
-            lock(&self.0).waits = Some(cx.waker().clone());
+            lock(&self.watches).waits = Some(cx.waker().clone());
             Poll::Pending
         })
         .await;
@@ -306,20 +317,20 @@ impl Poller<Machine> for SimPoller {
         _again: bool,
     ) -> io::Result<()> {
         let socket = stream.socket();
-        socket.wakes(&Waker::from(Arc::new(Look(Arc::downgrade(&self.0)))));
-        let mut watches = lock(&self.0);
+        socket.wakes(&self.look);
+        let mut watches = lock(&self.watches);
         watches.sockets.insert(socket.key(), (socket, number, interest));
         watches.wake();
         Ok(())
     }
 
     fn forget(&self, stream: &ServerEnd) {
-        lock(&self.0).sockets.remove(&stream.socket().key());
+        lock(&self.watches).sockets.remove(&stream.socket().key());
     }
 
     fn watch_clients(&self, listener: &Listener, alone: bool) -> io::Result<()> {
-        listener.line().watching.push((alone, Arc::downgrade(&self.0)));
-        let mut watches = lock(&self.0);
+        listener.line().watching.push((alone, Arc::downgrade(&self.watches)));
+        let mut watches = lock(&self.watches);
         watches.listener = Some(Weak::clone(&listener.this));
         watches.clients = true;
         watches.wake();
@@ -327,27 +338,27 @@ impl Poller<Machine> for SimPoller {
     }
 
     fn forget_clients(&self, listener: &Listener) {
-        let own = Arc::as_ptr(&self.0);
+        let own = Arc::as_ptr(&self.watches);
         listener.line().watching.retain(|(_, watches)| watches.as_ptr() != own);
-        lock(&self.0).clients = false;
+        lock(&self.watches).clients = false;
     }
 
     fn watch_worker(&self, poller: &Self, worker: usize) -> io::Result<()> {
-        lock(&poller.0).parent = Some(Arc::downgrade(&self.0));
-        let mut watches = lock(&self.0);
-        watches.workers.push((worker, Arc::downgrade(&poller.0)));
+        lock(&poller.watches).parent = Some(Arc::downgrade(&self.watches));
+        let mut watches = lock(&self.watches);
+        watches.workers.push((worker, Arc::downgrade(&poller.watches)));
         watches.wake();
         Ok(())
     }
 
     fn forget_worker(&self, poller: &Self) {
-        lock(&poller.0).parent = None;
-        let theirs = Arc::as_ptr(&poller.0);
-        lock(&self.0).workers.retain(|(_, watches)| watches.as_ptr() != theirs);
+        lock(&poller.watches).parent = None;
+        let theirs = Arc::as_ptr(&poller.watches);
+        lock(&self.watches).workers.retain(|(_, watches)| watches.as_ptr() != theirs);
     }
 
     fn wake(&self) {
-        let mut watches = lock(&self.0);
+        let mut watches = lock(&self.watches);
         watches.woken = true;
         watches.wake();
     }

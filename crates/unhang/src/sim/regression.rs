@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
 use rustix::io::Errno;
 
 use crate::handler::Peer;
@@ -125,10 +126,10 @@ fn clients_that_write_late_are_served_though_their_worker_is_blocked() {
     let mut plan = quiet(3);
     plan.workers = 1;
     plan.clients[0].deed = Deed::Block(10);
-    plan.clients[0].pieces = vec![(ms(10), b"block".to_vec())];
+    plan.clients[0].pieces = vec![(ms(10), Bytes::from_static(b"block"))];
     plan.clients[0].thinks = ms(1000);
     for id in 1..3 {
-        plan.clients[id].pieces = vec![(ms(40), b"late".to_vec())];
+        plan.clients[id].pieces = vec![(ms(40), Bytes::from_static(b"late"))];
     }
     let world = run(plan);
     for id in 1..3 {
@@ -200,7 +201,7 @@ fn patient(id: u32) -> ClientPlan {
         peer: Some(Peer { pid: id, uid: 1, gid: 1 }),
         arrives: Duration::ZERO,
         room: 1000,
-        pieces: vec![(Duration::ZERO, b"hello".to_vec())],
+        pieces: vec![(Duration::ZERO, Bytes::from_static(b"hello"))],
         then: Then::Wait,
         talks_first: false,
         reading: Reading { step: 1, times: 0, pause: Duration::ZERO, to_the_end: true },

@@ -148,7 +148,7 @@ impl Socket {
 
     /// Wakes when that may have changed.
     pub(crate) fn wakes(&self, waker: &Waker) {
-        self.facts().waiting.push(waker.clone());
+        self.facts().wakes(waker);
     }
 
     pub(crate) fn facts(&self) -> MutexGuard<'_, Facts> {
@@ -240,7 +240,7 @@ impl Socket {
             match done(&mut facts) {
                 ControlFlow::Break(value) => Poll::Ready(value),
                 ControlFlow::Continue(()) => {
-                    facts.waiting.push(cx.waker().clone());
+                    facts.wakes(cx.waker());
                     Poll::Pending
                 }
             }
@@ -298,6 +298,13 @@ impl Facts {
             let unread = self.taken < self.written.len();
             self.client = if unread { Side::Reset } else { Side::Gone };
             self.wake();
+        }
+    }
+
+    /// Once each: a poller asks again in each of its waits.
+    fn wakes(&mut self, waker: &Waker) {
+        if !self.waiting.iter().any(|waits| waits.will_wake(waker)) {
+            self.waiting.push(waker.clone());
         }
     }
 

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use bytes::Bytes;
 use fastrand::Rng;
 
 use crate::handler::Peer;
@@ -17,7 +18,7 @@ pub(in crate::sim) struct ClientPlan {
     pub(in crate::sim) arrives: Duration,
     pub(in crate::sim) room: usize,
     /// What it sends, each piece after a pause.
-    pub(in crate::sim) pieces: Vec<(Duration, Vec<u8>)>,
+    pub(in crate::sim) pieces: Vec<(Duration, Bytes)>,
     pub(in crate::sim) then: Then,
     /// Whether it reads only when it has written everything.
     pub(in crate::sim) talks_first: bool,
@@ -72,7 +73,8 @@ impl ClientPlan {
             1 => Deed::Fail,
             2 => Deed::Panic,
             3 => Deed::Never,
-            4 => Deed::Reply(rng.usize(..3 << 20)),
+            // More than the largest buffer takes, twice over.
+            4 => Deed::Reply(rng.usize(..1 << 19)),
             5..8 => Deed::Reply(rng.usize(..1 << 18)),
             _ => Deed::Reply(rng.usize(..2000)),
         };
@@ -136,8 +138,8 @@ fn draw_message(rng: &mut Rng, id: u32, limits: &Limits) -> Vec<u8> {
 }
 
 /// In pieces, with pauses before them: short ones above all, but one may be longer than a deadline.
-fn cut(rng: &mut Rng, mut message: Vec<u8>, limits: &Limits) -> Vec<(Duration, Vec<u8>)> {
-    let mut pieces = Vec::new();
+fn cut(rng: &mut Rng, message: Vec<u8>, limits: &Limits) -> Vec<(Duration, Bytes)> {
+    let (mut message, mut pieces) = (Bytes::from(message), Vec::new());
     while !message.is_empty() {
         let most = message.len();
         let count = match rng.u8(..4) {
@@ -150,8 +152,7 @@ fn cut(rng: &mut Rng, mut message: Vec<u8>, limits: &Limits) -> Vec<(Duration, V
             1 => limits.settle,
             _ => Duration::ZERO,
         };
-        let rest = message.split_off(count);
-        pieces.push((pause, std::mem::replace(&mut message, rest)));
+        pieces.push((pause, message.split_to(count)));
     }
     pieces
 }
