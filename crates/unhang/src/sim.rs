@@ -41,24 +41,31 @@ use crate::wire::{OneShot, Wire};
 use clock::sleep;
 use machine::{Listener, Machine};
 use plan::Plan;
-use socket::Socket;
+use socket::{Facts, Socket};
 
 /// A world as its clients and its server see it.
 struct World {
     plan: Plan,
     begun: Instant,
-    listener: Arc<Listener>,
+    /// Several, if they share the listener: as an old server and its successor do, or a child that has
+    /// inherited it.
+    servers: Vec<Server>,
     /// By client, once it is connected.
     sockets: Mutex<Vec<Option<Socket>>>,
-    budget: Arc<Budget>,
-    gauges: Gauges,
-    stop: Arc<Stop>,
     /// What must never have happened.
     violations: Mutex<Vec<String>>,
     /// How often it was said that the socket is lost.
     lost: Mutex<u32>,
     /// How often it ended how.
     endings: Mutex<BTreeMap<String, usize>>,
+}
+
+/// What one server has of its own.
+struct Server {
+    listener: Arc<Listener>,
+    budget: Arc<Budget>,
+    gauges: Gauges,
+    stop: Arc<Stop>,
 }
 
 /// Longer than all deadlines of a world together: what is not over then, never will be.
@@ -77,15 +84,21 @@ fn run(plan: Plan) -> Arc<World> {
 
 impl World {
     fn new(plan: Plan) -> Self {
-        let gauges = Gauges::default();
         let begun = clock::now();
+        let first = Listener::new(plan.backlog, plan.trouble, plan.seed);
+        let listeners = (0..plan.servers).map(|nth| match nth {
+            0 => Arc::clone(&first),
+            _ => first.share(nth),
+        });
+        let server = |listener| {
+            let gauges = Gauges::default();
+            let budget = Budget::new(plan.limits.max_held, gauges.held());
+            Server { listener, budget, gauges, stop: Stop::new(begun) }
+        };
         Self {
             begun,
-            listener: Listener::new(plan.backlog, plan.trouble, plan.seed),
+            servers: listeners.map(server).collect(),
             sockets: Mutex::new(vec![None; plan.clients.len()]),
-            budget: Budget::new(plan.limits.max_held, gauges.held()),
-            gauges,
-            stop: Stop::new(begun),
             violations: Mutex::default(),
             lost: Mutex::default(),
             endings: Mutex::default(),
@@ -108,8 +121,9 @@ impl World {
             .collect();
         let all_left = move || clients.iter().all(|client: &Weak<()>| client.strong_count() == 0);
         self.stop_when(all_left.clone());
-        let served = self.serve();
-        let over = clock::run_until(|| served.strong_count() == 0 && all_left());
+        let served: Vec<_> = (0..self.servers.len()).map(|nth| self.serve(nth)).collect();
+        let ended = || served.iter().all(|served| served.strong_count() == 0);
+        let over = clock::run_until(|| ended() && all_left());
         if !over || clock::now() > self.begun + FOR_EVER {
             return self.violates("it does not end: somebody hangs");
         }
@@ -121,45 +135,50 @@ impl World {
         }
     }
 
-    fn stop_when(self: &Arc<Self>, all_left: impl Fn() -> bool + Send + 'static) {
-        let world = Arc::clone(self);
-        clock::spawn(async move {
-            match world.plan.stop {
-                Some(at) => sleep(at).await,
-                None => {
-                    while !all_left() && clock::now() < world.begun + FOR_EVER {
-                        sleep(Duration::from_millis(100)).await;
+    /// Stops the first server when the plan says so, and every other one when all clients have left.
+    fn stop_when(self: &Arc<Self>, all_left: impl Fn() -> bool + Send + Sync + 'static) {
+        let all_left = Arc::new(all_left);
+        for nth in 0..self.servers.len() {
+            let (world, all_left) = (Arc::clone(self), Arc::clone(&all_left));
+            clock::spawn(async move {
+                match world.plan.stop.filter(|_| nth == 0) {
+                    Some(at) => sleep(at).await,
+                    None => {
+                        while !all_left() && clock::now() < world.begun + FOR_EVER {
+                            sleep(Duration::from_millis(100)).await;
+                        }
                     }
                 }
-            }
-            world.stop.begin(clock::now(), world.plan.limits.drain);
-        });
+                world.servers[nth].stop.begin(clock::now(), world.plan.limits.drain);
+            });
+        }
         if let Some(at) = self.plan.shut {
             let world = Arc::clone(self);
             clock::spawn(async move {
                 sleep(at).await;
-                world.listener.shut();
+                world.servers[0].listener.shut();
             });
         }
         if let Some((at, within)) = self.plan.hurry {
             let world = Arc::clone(self);
             clock::spawn(async move {
                 sleep(at).await;
-                world.stop.begin(clock::now(), within);
+                world.servers[0].stop.begin(clock::now(), within);
             });
         }
     }
 
     /// Has the server's threads live, each as a task. It is over when nobody has the result any more.
-    fn serve(self: &Arc<Self>) -> Weak<()> {
-        let service = Arc::new(self.service());
+    fn serve(self: &Arc<Self>, nth: usize) -> Weak<()> {
+        let server = &self.servers[nth];
+        let service = Arc::new(self.service(nth));
         let waker = Arc::downgrade(&service);
         let wake = move || {
             if let Some(service) = waker.upgrade() {
                 service.wake_watchdog();
             }
         };
-        self.stop.wakes(wake.clone());
+        server.stop.wakes(wake.clone());
         service.door.places.wakes(wake);
         let alive = Arc::new(());
         for index in 0..self.plan.workers {
@@ -177,8 +196,8 @@ impl World {
             service.door.give_to(Acceptor::Workers);
         }
         let watched = Arc::downgrade(&alive);
-        let listener = Arc::clone(&self.listener);
-        let pulse = self.gauges.beat();
+        let listener = Arc::clone(&server.listener);
+        let pulse = server.gauges.beat();
         clock::spawn(async move {
             let mut watchdog = Watchdog::new(Arc::clone(&service), listener, None, pulse);
             let mut ready = Vec::new();
@@ -191,11 +210,12 @@ impl World {
         watched
     }
 
-    fn service(self: &Arc<Self>) -> Service<impl crate::Handler + use<>, Machine> {
+    fn service(self: &Arc<Self>, nth: usize) -> Service<impl crate::Handler + use<>, Machine> {
+        let server = &self.servers[nth];
         let limits = self.plan.limits.clone();
         let (of_refusals, of_events) = (Arc::clone(self), Arc::clone(self));
         let refusal = move |cause: &Cause| {
-            oracle::refusal(&of_refusals, cause);
+            oracle::refusal(&of_refusals, nth, cause);
             of_refusals.plan.told(cause).map(Reply::from)
         };
         let mut admission = Admission::default();
@@ -204,12 +224,13 @@ impl World {
         }
         let observer = move |event: &Event| {
             // The server forgives an observer that panics; the oracle must not be forgiven.
-            if catch_unwind(AssertUnwindSafe(|| oracle::event(&of_events, event))).is_err() {
+            if catch_unwind(AssertUnwindSafe(|| oracle::event(&of_events, nth, event))).is_err() {
                 of_events.violates("the oracle panicked");
             }
         };
         let world = Arc::clone(self);
-        let places = Places::new(limits.max_connections, self.gauges.taken(), self.gauges.lent());
+        let places =
+            Places::new(limits.max_connections, server.gauges.taken(), server.gauges.lent());
         let most = limits.most_handlers();
         let parked = (0..=self.plan.workers)
             .map(|index| Parked::new(&Machine, u8::try_from(index).unwrap()).unwrap());
@@ -219,27 +240,43 @@ impl World {
                 wire: Wire::OneShot(OneShot::new(self.plan.until)),
                 refusal: Some(Box::new(refusal)),
                 names_peers: true,
-                budget: Arc::clone(&self.budget),
-                handlers: Handlers::new(most, self.gauges.running()),
-                stop: Arc::clone(&self.stop),
+                budget: Arc::clone(&server.budget),
+                handlers: Handlers::new(most, server.gauges.running()),
+                stop: Arc::clone(&server.stop),
                 limits,
             },
             admission,
             handler: Arc::new(move |request| handler::answer(Arc::clone(&world), request)),
-            door: Door::new(&self.listener, places).unwrap(),
+            door: Door::new(&server.listener, places).unwrap(),
             parked: parked.collect(),
-            events: Some(Events::told_at_once(observer)),
+            events: Some(match self.plan.observer_blocks {
+                true => self.blocked_observer(),
+                false => Events::told_at_once(observer),
+            }),
             alarm: Alarm::new(self.begun),
         }
+    }
+
+    /// The queue to an observer that blocks for ever at its first event, and that nothing more fits into.
+    fn blocked_observer(self: &Arc<Self>) -> Arc<Events> {
+        let events = Events::new();
+        let blocked = Arc::clone(&events);
+        let until = self.begun + FOR_EVER / 2;
+        clock::spawn(async move {
+            let event = || Event::Draining { open: 0, within: Duration::ZERO };
+            while blocked.tell(event()).is_none() {}
+            clock::block_until(until);
+        });
+        events
     }
 
     fn violates(&self, what: impl Into<String>) {
         self.violations.lock().unwrap().push(what.into());
     }
 
-    /// When the drain is over.
-    fn drained(&self) -> Option<Instant> {
-        self.stop.end()
+    /// When the drain of the server with this client is over.
+    fn drained(&self, facts: &Facts) -> Option<Instant> {
+        self.servers[facts.server].stop.end()
     }
 
     /// Whether accepting fails, more or less often.
@@ -248,12 +285,15 @@ impl World {
         self.plan.trouble.is_some_and(|trouble| (trouble.begins..trouble.ends).contains(&since))
     }
 
-    /// The connections that the server has, accepted and not closed.
-    fn open(&self) -> Vec<Socket> {
+    /// The connections that this server has, accepted and not closed.
+    fn open(&self, server: usize) -> Vec<Socket> {
         let sockets = self.sockets.lock().unwrap();
-        sockets.iter().flatten().filter(|socket| socket.facts().is_open()).cloned().collect()
+        let is_its = |facts: &Facts| facts.is_open() && facts.server == server;
+        sockets.iter().flatten().filter(|socket| is_its(&socket.facts())).cloned().collect()
     }
+}
 
+impl Server {
     /// Whether bytes are held by nobody.
     fn holds_nothing(&self) -> bool {
         Share::default().grow_to(self.budget.most, &self.budget)

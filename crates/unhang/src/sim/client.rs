@@ -12,7 +12,7 @@ use super::socket::{Socket, Taken};
 pub(super) async fn live(world: Arc<World>, id: usize) {
     let plan = &world.plan.clients[id];
     sleep(plan.arrives).await;
-    let Some(socket) = world.listener.connect(plan).await else { return };
+    let Some(socket) = world.servers[0].listener.connect(plan).await else { return };
     world.sockets.lock().unwrap()[id] = Some(socket.clone());
     let leaves = async {
         match plan.leaves {

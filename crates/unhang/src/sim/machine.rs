@@ -48,14 +48,19 @@ impl Abort for TaskId {
     }
 }
 
-/// What the listener of one or more servers is.
+/// The listener as one server has it.
 pub(super) struct Listener {
-    line: Mutex<Line>,
+    /// Which server.
+    server: usize,
+    line: Arc<Mutex<Line>>,
     this: Weak<Listener>,
 }
 
+/// The accept queue, which all servers with this listener share.
 struct Line {
     begun: Instant,
+    /// How many servers have it, and would accept.
+    servers: usize,
     inside: VecDeque<Socket>,
     shut: bool,
     backlog: usize,
@@ -72,6 +77,7 @@ impl Listener {
     pub(super) fn new(backlog: usize, trouble: Option<Trouble>, seed: u64) -> Arc<Self> {
         let line = Line {
             begun: clock::now(),
+            servers: 1,
             inside: VecDeque::new(),
             shut: false,
             backlog,
@@ -81,7 +87,15 @@ impl Listener {
             waiting: Vec::new(),
             rng: Rng::with_seed(seed),
         };
-        Arc::new_cyclic(|this| Self { line: Mutex::new(line), this: Weak::clone(this) })
+        let line = Arc::new(Mutex::new(line));
+        Arc::new_cyclic(|this| Self { server: 0, line, this: Weak::clone(this) })
+    }
+
+    /// The same listener, of another server.
+    pub(super) fn share(&self, server: usize) -> Arc<Self> {
+        self.line().servers += 1;
+        let line = Arc::clone(&self.line);
+        Arc::new_cyclic(|this| Self { server, line, this: Weak::clone(this) })
     }
 
     fn line(&self) -> MutexGuard<'_, Line> {
@@ -150,7 +164,7 @@ impl Queue for Listener {
             }
         }
         let Some(socket) = line.inside.pop_front() else { return Err(Errno::AGAIN) };
-        let accepted = socket.accept(line.busy_since);
+        let accepted = socket.accept(self.server, line.busy_since);
         if line.inside.is_empty() {
             line.busy_since = None;
         }
@@ -169,15 +183,21 @@ impl Queue for Listener {
     }
 
     fn close(&self) -> Option<bool> {
-        self.shut();
-        Some(true)
+        let mut line = self.line();
+        line.servers -= 1;
+        let is_last = line.servers == 0;
+        drop(line);
+        if is_last {
+            self.shut();
+        }
+        Some(is_last)
     }
 }
 
-/// Closing a listener resets the clients in its queue.
-impl Drop for Listener {
+/// Closing a listener for the last time resets the clients in its queue.
+impl Drop for Line {
     fn drop(&mut self) {
-        for socket in self.line().inside.drain(..) {
+        for socket in self.inside.drain(..) {
             socket.reset_in_queue();
         }
     }

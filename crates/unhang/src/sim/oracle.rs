@@ -4,13 +4,13 @@
 mod ending;
 mod framing;
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crate::event::{Cause, Ended, Event, Lost, Scarce};
 use crate::handler::{Peer, Request};
-use crate::limits::ACCEPT_PAUSE;
+use crate::limits::{ACCEPT_PAUSE, QUEUE_CHECK};
 
-use super::socket::Socket;
+use super::socket::{Facts, Socket};
 use super::{World, clock};
 
 #[cfg(test)]
@@ -23,6 +23,7 @@ pub(super) fn request(world: &World, id: u32, request: &Request) {
     let Some(socket) = world.sockets.lock().unwrap()[id as usize].clone() else {
         return violates("asked without a connection");
     };
+    let server = socket.facts().server;
     {
         let mut facts = socket.facts();
         if facts.asked.is_some() {
@@ -42,12 +43,12 @@ pub(super) fn request(world: &World, id: u32, request: &Request) {
         }
         facts.asked = Some((clock::now(), request.bytes().len()));
     }
-    let busy = world.open().into_iter().filter(|socket| socket.facts().asked.is_some());
+    let busy = world.open(server).into_iter().filter(|socket| socket.facts().asked.is_some());
     let busy: Vec<_> = busy.collect();
     if busy.len() > limits.max_connections {
         violates("more are served than there are places");
     }
-    let held = world.gauges.request_bytes();
+    let held = world.servers[server].gauges.request_bytes();
     if held > limits.max_held {
         violates("more bytes are held than may be");
     }
@@ -58,15 +59,17 @@ pub(super) fn request(world: &World, id: u32, request: &Request) {
 }
 
 /// When the server is about to say why it does not answer.
-pub(super) fn refusal(world: &World, cause: &Cause) {
+pub(super) fn refusal(world: &World, server: usize, cause: &Cause) {
+    let gauges = &world.servers[server].gauges;
     let limits = &world.plan.limits;
-    if matches!(cause, Cause::Busy(Scarce::Handlers { most }) if world.gauges.handlers() < *most) {
+    if matches!(cause, Cause::Busy(Scarce::Handlers { most }) if gauges.handlers() < *most) {
         world.violates("busy, though more handlers may run");
     }
     if let Cause::Busy(Scarce::Memory { most }) = cause {
         // By others: also by handlers that were told to end, and are still at it.
-        let held = world.gauges.request_bytes();
-        let unasked = world.open().into_iter().filter(|socket| socket.facts().asked.is_none());
+        let held = gauges.request_bytes();
+        let unasked =
+            world.open(server).into_iter().filter(|socket| socket.facts().asked.is_none());
         let own = unasked.map(|socket| socket.facts().seen).max().unwrap_or(0);
         if *most != limits.max_held || held + own <= limits.max_held {
             world.violates("busy, though all that was read may be held");
@@ -75,7 +78,7 @@ pub(super) fn refusal(world: &World, cause: &Cause) {
 }
 
 /// When the server tells of something.
-pub(super) fn event(world: &World, event: &Event) {
+pub(super) fn event(world: &World, server: usize, event: &Event) {
     match event {
         Event::Exchange(exchange) => {
             let id = exchange.peer.map_or(0, |peer| peer.pid);
@@ -84,7 +87,7 @@ pub(super) fn event(world: &World, event: &Event) {
             };
             let uid = exchange.peer.map(|peer| peer.uid);
             if let Ended::Refused(Cause::Busy(Scarce::PerUser { most })) = exchange.ended {
-                if of_user(&world.open(), uid) < most {
+                if of_user(&world.open(server), uid) < most {
                     world.violates(format!("client {id}: its user has not that many connections"));
                 }
             }
@@ -99,8 +102,9 @@ pub(super) fn event(world: &World, event: &Event) {
             }
         }
         Event::Draining { open, .. } => {
-            if *open != world.open().len() {
-                world.violates(format!("{open} places are taken by {}", world.open().len()));
+            let taken = world.open(server).len();
+            if *open != taken {
+                world.violates(format!("{open} places are taken by {taken}"));
             }
         }
         Event::SocketLost(Lost::Shut) if world.plan.shut.is_some() => {
@@ -126,24 +130,28 @@ pub(super) fn after_all(world: &World) {
         if facts.accepted.is_some() && facts.exchanges != 1 {
             world.violates(format!("client {id}: {} exchanges were told", facts.exchanges));
         }
-        if facts.accepted.is_some_and(|at| at > latest_accept(world, facts.connected)) {
+        if facts.accepted.is_some_and(|at| at > latest_accept(world, &facts)) {
             world.violates(format!("client {id}: left waiting in the accept queue"));
         }
     }
-    if world.gauges.connections() != 0 || world.gauges.request_bytes() != 0 {
-        world.violates(format!("the gauges are not back at zero: {:?}", world.gauges));
-    }
-    if !world.holds_nothing() {
-        world.violates("bytes are held by nobody");
+    for server in &world.servers {
+        if server.gauges.connections() != 0 || server.gauges.request_bytes() != 0 {
+            world.violates(format!("the gauges are not back at zero: {:?}", server.gauges));
+        }
+        if !server.holds_nothing() {
+            world.violates("bytes are held by nobody");
+        }
     }
 }
 
 /// When a client that connected then must have been accepted. While accepting fails, none can be.
-fn latest_accept(world: &World, connected: Instant) -> Instant {
+fn latest_accept(world: &World, facts: &Facts) -> Instant {
     let trouble = world.plan.trouble.map(|trouble| world.begun + trouble.ends + ACCEPT_PAUSE);
-    let able = connected.max(trouble.unwrap_or(connected));
-    let latest = able + world.plan.limits.queue;
-    world.drained().map_or(latest, |drained| latest.min(drained.max(able)))
+    let able = facts.connected.max(trouble.unwrap_or(facts.connected));
+    // The kernel may have woken another server for it, that then could not accept it.
+    let shared = if world.servers.len() > 1 { QUEUE_CHECK } else { Duration::ZERO };
+    let latest = able + world.plan.limits.queue.max(shared);
+    world.drained(facts).map_or(latest, |drained| latest.min(drained.max(able)))
 }
 
 fn may_ask(world: &World, peer: Option<Peer>) -> bool {

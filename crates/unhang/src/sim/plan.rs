@@ -24,7 +24,9 @@ pub(super) struct Plan {
     pub(super) uids: Vec<u32>,
     pub(super) gids: Vec<u32>,
     pub(super) backlog: usize,
-    /// How many serve at once what can be.
+    /// How many share the listener.
+    pub(super) servers: usize,
+    /// How many threads of each serve at once what can be.
     pub(super) workers: usize,
     pub(super) trouble: Option<Trouble>,
     /// When the server is stopped; without it, when all clients are done.
@@ -33,6 +35,8 @@ pub(super) struct Plan {
     pub(super) shut: Option<Duration>,
     /// When somebody loses patience, and how long the drain may take from then on.
     pub(super) hurry: Option<(Duration, Duration)>,
+    /// Whether the observer blocks at its first event, and all room for more is taken.
+    pub(super) observer_blocks: bool,
     pub(super) clients: Vec<ClientPlan>,
 }
 
@@ -60,7 +64,8 @@ impl Plan {
         let rng = &mut Rng::with_seed(seed);
         let limits = draw_limits(rng);
         let until = *pick(rng, &[Until::Dry, Until::Newline, Until::HalfClose]);
-        let clients = (0..rng.u32(1..9)).map(|id| ClientPlan::draw(rng, id, &limits)).collect();
+        let clients: Vec<_> =
+            (0..rng.u32(1..9)).map(|id| ClientPlan::draw(rng, id, &limits)).collect();
         let listed = rng.u8(..10) == 0;
         Self {
             seed,
@@ -73,11 +78,15 @@ impl Plan {
             uids: if listed { vec![1] } else { Vec::new() },
             gids: if listed { vec![2] } else { Vec::new() },
             backlog: rng.usize(1..10),
+            // With room for all: two that are full cannot know that the other has emptied the queue, and turn
+            // away a client that has just come.
+            servers: if rng.bool() && limits.max_connections > clients.len() { 2 } else { 1 },
             workers: rng.usize(0..3).min(limits.max_connections / 2),
             trouble: (rng.u8(..4) == 0).then(|| Trouble::draw(rng, &limits)),
             stop: rng.bool().then(|| moment(rng, &limits)),
             shut: None,
             hurry: (rng.u8(..8) == 0).then(|| (moment(rng, &limits), short(moment(rng, &limits)))),
+            observer_blocks: false,
             clients,
             limits,
         }

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use rustix::io::Errno;
 
 use crate::handler::Peer;
-use crate::limits::{ACCEPT_PAUSE, Limits, WORKER_CHECK};
+use crate::limits::{ACCEPT_PAUSE, Limits, QUEUE_CHECK, WORKER_CHECK};
 use crate::wire::oneshot::Until;
 
 use super::plan::{ClientPlan, Deed, Plan, Reading, Then, Trouble, Words};
@@ -154,6 +154,77 @@ fn a_listener_that_is_shut_ends_no_server() {
     }
 }
 
+/// Regression: an observer that blocked hung every client after the eighteenth, and the server could not be stopped.
+#[test]
+fn an_observer_that_blocks_keeps_no_client_and_no_stop_waiting() {
+    for workers in 0..3 {
+        let mut plan = quiet(6);
+        plan.workers = workers;
+        plan.observer_blocks = true;
+        for id in 1..6 {
+            plan.clients[id].arrives = ms(10 * id as u64);
+        }
+        plan.stop = Some(ms(100));
+        let world = run(plan);
+        for id in 0..6 {
+            assert_eq!(
+                closed(&world, id),
+                connected(&world, id),
+                "client {id} of {workers} workers"
+            );
+            facts(&world, id, |facts| assert_eq!(facts.written.len(), 10));
+        }
+        let violations = world.violations.lock().unwrap().clone();
+        let untold: Vec<_> =
+            (0..6).map(|id| format!("client {id}: 0 exchanges were told")).collect();
+        assert_eq!(violations, untold, "{}", story::tell(&world));
+    }
+}
+
+/// Two servers that share the listener: an old one that stops leaves its clients in the queue to the other,
+/// also those for which the kernel has woken nobody else.
+#[test]
+fn of_two_servers_with_one_listener_one_stops_and_no_client_is_lost() {
+    for (workers, stop) in (0..3).flat_map(|workers| (0..12).map(move |stop| (workers, stop))) {
+        let mut plan = quiet(8);
+        plan.seed = stop;
+        plan.servers = 2;
+        plan.workers = workers;
+        plan.stop = Some(ms(stop));
+        for id in 0..8 {
+            plan.clients[id].arrives = ms(id as u64 * 2);
+            plan.clients[id].thinks = ms(3);
+        }
+        let world = holds(plan);
+        assert_eq!(answered(&world), 8, "{workers} workers, stopped after {stop} ms");
+        let by_the_other = (0..8).filter(|&id| facts(&world, id, |facts| facts.server == 1));
+        assert!(by_the_other.count() > 0, "{workers} workers, stopped after {stop} ms");
+    }
+}
+
+/// The kernel wakes one of two servers for a client. If that one has no place, the other finds the client when it
+/// looks at the queue, as each server does from time to time.
+#[test]
+fn a_client_for_which_a_full_server_was_woken_is_served_by_the_other() {
+    for workers in 0..2 {
+        let mut plan = quiet(4);
+        plan.servers = 2;
+        plan.workers = workers;
+        plan.limits.max_connections = 2;
+        plan.limits.queue = 10 * QUEUE_CHECK;
+        for id in 0..4 {
+            plan.clients[id].arrives = ms(10 * id as u64);
+            plan.clients[id].thinks = 3 * QUEUE_CHECK;
+        }
+        let world = holds(plan);
+        assert_eq!(answered(&world), 4);
+        for id in 0..4 {
+            let waited = facts(&world, id, |facts| facts.accepted.unwrap() - facts.connected);
+            assert!(waited <= QUEUE_CHECK, "client {id} of {workers} workers: {waited:?}");
+        }
+    }
+}
+
 fn facts<T>(world: &World, id: usize, of: impl FnOnce(&Facts) -> T) -> T {
     of(&world.sockets.lock().unwrap()[id].as_ref().unwrap().facts())
 }
@@ -187,11 +258,13 @@ fn quiet(clients: u32) -> Plan {
         uids: Vec::new(),
         gids: Vec::new(),
         backlog: 10,
+        servers: 1,
         workers: 0,
         shut: None,
         trouble: None,
         stop: None,
         hurry: None,
+        observer_blocks: false,
         clients: (0..clients).map(patient).collect(),
     }
 }

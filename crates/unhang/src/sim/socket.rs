@@ -42,6 +42,8 @@ pub(crate) struct Facts {
     pub(crate) last_taken: Option<Instant>,
     pub(crate) connected: Instant,
     pub(crate) accepted: Option<Instant>,
+    /// By which server, if several share the listener.
+    pub(crate) server: usize,
     /// Since when the accept queue had not been empty when it was accepted.
     pub(crate) queue_busy_since: Option<Instant>,
     /// When the handler was asked with how many bytes, and when it was done.
@@ -112,6 +114,7 @@ impl Socket {
             last_taken: None,
             connected: clock::now(),
             accepted: None,
+            server: 0,
             queue_busy_since: None,
             asked: None,
             answered: None,
@@ -156,8 +159,9 @@ impl Socket {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(crate) fn accept(&self, queue_busy_since: Option<Instant>) -> ServerEnd {
+    pub(crate) fn accept(&self, server: usize, queue_busy_since: Option<Instant>) -> ServerEnd {
         let mut facts = self.facts();
+        facts.server = server;
         facts.accepted = Some(clock::now());
         facts.queue_busy_since = queue_busy_since;
         ServerEnd(self.clone())

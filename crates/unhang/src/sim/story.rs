@@ -14,7 +14,7 @@ pub(super) fn tell(world: &World) -> String {
     let plan = &world.plan;
     let mut story = format!(
         "{:?}\nuntil {:?}, words {:?}, allowed {:?} {:?}, backlog {}, {:?}\n\
-         stopped after {:?}, hurried {:?}, drained at {}\n",
+         stopped after {:?}, hurried {:?}, drained at {:?}\n",
         plan.limits,
         plan.until,
         plan.words,
@@ -24,7 +24,7 @@ pub(super) fn tell(world: &World) -> String {
         plan.trouble,
         plan.stop,
         plan.hurry,
-        at(world.drained()),
+        world.servers.iter().map(|server| at(server.stop.end())).collect::<Vec<_>>(),
     );
     for (plan, socket) in plan.clients.iter().zip(&*world.sockets.lock().unwrap()) {
         let pieces = plan.pieces.iter().map(|(pause, piece)| (*pause, piece.len()));
@@ -53,10 +53,11 @@ pub(super) fn tell(world: &World) -> String {
         let start = &facts.written[..facts.written.len().min(60)];
         let _ = writeln!(
             story,
-            "    connected {}, accepted {}, asked {} answered {}, half-closed {}, closed {}\n    \
+            "    connected {}, accepted {} by {}, asked {} answered {}, half-closed {}, closed {}\n    \
              sent {} (last {}) read {}, client {:?}; written {} taken {}: {}\n    {}",
             at(Some(facts.connected)),
             at(facts.accepted),
+            facts.server,
             at(facts.asked.map(|(at, _)| at)),
             at(facts.answered),
             at(facts.half_closed),

@@ -1,6 +1,7 @@
 //! The fault table as far as a handler has a part in it: what the client sees, and what an observer
 //! the server is told. The faults that any handler can meet are tested on the command.
 
+mod clock;
 mod copies;
 mod handler;
 mod leftovers;

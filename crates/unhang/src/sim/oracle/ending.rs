@@ -96,11 +96,15 @@ pub(super) fn check(
 impl Case<'_> {
     /// Then, or when the drain was over before.
     fn or_drained(&self, then: Instant) -> Instant {
-        self.world.drained().map_or(then, |drained| then.min(drained.max(self.accepted)))
+        self.drained().map_or(then, |drained| then.min(drained.max(self.accepted)))
+    }
+
+    fn drained(&self) -> Option<Instant> {
+        self.world.drained(self.facts)
     }
 
     fn is_drained(&self) -> bool {
-        self.world.drained().is_some_and(|drained| self.ended >= drained)
+        self.drained().is_some_and(|drained| self.ended >= drained)
     }
 
     /// When the read deadline passes.
@@ -139,7 +143,7 @@ impl Case<'_> {
         match cause {
             Cause::NotAllowed | Cause::Busy(Places { .. } | PerUser { .. } | Descriptors) => true,
             Cause::Busy(Memory { .. }) => false,
-            _ => self.world.drained().is_some_and(|drained| self.accepted >= drained),
+            _ => self.drained().is_some_and(|drained| self.accepted >= drained),
         }
     }
 
@@ -231,7 +235,7 @@ impl Case<'_> {
             Ended::Refused(cause) if self.is_turned_away(cause) => Some(self.accepted),
             Ended::Refused(Cause::RequestLate { .. }) => Some(self.read_late()),
             Ended::Refused(Cause::HandlerLate { .. }) => self.handler_late(),
-            Ended::Refused(Cause::Stopping) => self.world.drained(),
+            Ended::Refused(Cause::Stopping) => self.drained(),
             _ => None,
         };
         let begun = self.facts.first_written.unwrap_or(self.ended);
