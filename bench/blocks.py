@@ -12,6 +12,7 @@ NAMES = {
     "threads": "threads",
     "slow": "a handler that waits",
     "large": "replies of 1 MiB",
+    "stream": "a reply of 1 GiB in pieces",
     "beside": f"beside {CROWD:,} idle",
     "memory": "idle connections",
     **{f"clients-{n}": f"{n:,} client{'s' * (n > 1)}" for n in CLIENTS},
@@ -28,7 +29,9 @@ PER_SECOND = ("rate", "exchanges per second", "{:,.0f}".format)
 P50 = ("p50", "median latency", time)
 P99 = ("p99", "99th percentile", time)
 MEMORY = ("bytes", "bytes per connection", BYTES)
-LABELS = {figure: label for figure, label, _ in (CPU, PER_SECOND, P50, P99, MEMORY)}
+STREAMED = ("rate", "MiB per second", "{:,.0f}".format)
+MORE = ("mib", "MiB of memory more than at rest", "{:.1f}".format)
+LABELS = {figure: label for figure, label, _ in (CPU, PER_SECOND, P50, P99, MEMORY, MORE)}
 
 
 def all_of(result):
@@ -41,6 +44,7 @@ def all_of(result):
         "threads": table(result, "threads", (PER_SECOND, CPU)),
         "slow": table(result, "slow", (CPU, PER_SECOND, P50)),
         "large": table(result, "large", (PER_SECOND, CPU)),
+        "stream": table(result, "stream", (STREAMED, MORE)),
         "beside": table(result, "beside", (PER_SECOND, CPU, P99)),
         "memory": table(result, "memory", (MEMORY,)),
         "calls": calls(result),

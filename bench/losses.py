@@ -2,7 +2,7 @@
 
 from stats import NOISE, quiet, ratio
 
-OURS = ("unhang", "serve", "shards")
+OURS = ("unhang", "serve", "workers")
 # Name, and whether more is better.
 FIGURES = {
     "cpu": ("CPU per exchange", False),
@@ -10,6 +10,7 @@ FIGURES = {
     "p50": ("median latency", False),
     "p99": ("99th percentile of latency", False),
     "bytes": ("memory per idle connection", False),
+    "mib": ("memory while it streams", False),
 }
 
 

@@ -27,6 +27,7 @@ RIVALS = {
     "c-tcp": Rival("C, epoll, TCP loopback", ("{build}/epoll",), tcp=True),
     "unhang": Rival("unhang, the library", ("{build}/unhang_lib",)),
     "serve": Rival("`unhang serve`", ("{unhang}", "serve"), expect=""),
+    "before": Rival("`unhang serve`, the version before", ("{before}", "serve"), expect=""),
     "tokio": Rival("tokio, as usually written", ("{build}/tokio_usual",)),
     "tokio-tcp": Rival("tokio, TCP loopback", ("{build}/tokio_usual",), tcp=True),
     "axum": Rival("axum (hyper), HTTP", ("{build}/axum_uds",), request=GET, expect=""),
@@ -42,13 +43,14 @@ RIVALS = {
 
 @dataclass(frozen=True)
 class Places:
-    """Where things are: what was built, the command under test, interpreters, and room for sockets."""
+    """Where things are: what was built, the command under test, another build of it, interpreters, room for sockets."""
 
     build: str
     unhang: str
     go: str
     node: str
     python: str
+    before: str
     directory: str
 
     def command(self, rival, options, address, name):
@@ -56,7 +58,15 @@ class Places:
         words = [word.format(here=HERE, **vars(self)) for word in rival.command]
         if words[0] == "nginx":
             return words + [self.nginx(address, name)]
+        if rival.command[0] == "{before}":
+            options = self.as_before(options)
         return words + [*options, address]
+
+    def as_before(self, options):
+        """The version before may have had another name for its threads."""
+        asked = subprocess.run((self.before, "serve", "--help"), stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=20)
+        known = "--threads" if "--threads" in asked.stdout else "--shards"
+        return [known if option == "--threads" else option for option in options]
 
     def nginx(self, address, name):
         """nginx wants its address in a file."""
@@ -69,6 +79,8 @@ class Places:
     def missing(self, rival):
         """What is not there for it, or None."""
         program = rival.command[0].format(here=HERE, **vars(self))
+        if not program and rival.command[0] == "{before}":
+            return "no --base was given"
         return None if program and shutil.which(program) else f"{os.path.basename(program) or 'its program'} is not there"
 
 

@@ -15,9 +15,10 @@ import machine
 import memory
 import results
 import rivals
+import stream
 from rivals import RIVALS, Places
 from server import Failed, Server
-from tables import CROWD, TABLES
+from tables import CROWD, GIB, TABLES
 
 ROOT = Path(__file__).resolve().parent.parent
 # Descriptors: a crowd, the load beside it, and what a program has open anyway.
@@ -32,10 +33,10 @@ def main():
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
     with tempfile.TemporaryDirectory(prefix="unhang-bench.") as directory:
-        places = Places(args.build, args.unhang, args.go, args.node, args.python, directory)
+        places = Places(args.build, args.unhang, args.go, args.node, args.python, args.base, directory)
         missing = {name: why for name, rival in RIVALS.items() if (why := places.missing(rival))}
         if args.rivals:
-            asked = {"c", "unhang", "tokio", *args.rivals}
+            asked = {"c", "unhang", "tokio", "before", *args.rivals}
             missing |= {name: "it was not asked for" for name in RIVALS if name not in asked and name not in missing}
         for name, why in missing.items():
             say("skip", f"{RIVALS[name].label}: {why}")
@@ -107,7 +108,7 @@ def turn(places, table, row, server):
     # What a server's allocator keeps of the last crowd would hide the next one.
     server = Server(places, row, f"{table.name}-{row.key}")
     try:
-        return memory.turn(server.ready(), CROWD)
+        return stream.turn(server.ready(), GIB) if table.measure == "stream" else memory.turn(server.ready(), CROWD)
     finally:
         server.stop()
 
@@ -143,6 +144,7 @@ def arguments():
     parser = argparse.ArgumentParser()
     for name in ("build", "unhang", "go", "node", "python"):
         parser.add_argument(f"--{name}", required=True)
+    parser.add_argument("--base", default="")
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--quick", action="store_true")

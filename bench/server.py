@@ -11,6 +11,10 @@ from pathlib import Path
 from rivals import RIVALS
 
 
+# Of a reply, to know that a server answers: some last for gigabytes.
+ENOUGH = 1 << 20
+
+
 class Failed(Exception):
     """It did not start, or did not answer."""
 
@@ -50,14 +54,17 @@ class Server:
         raise Failed(f"did not answer within 10 s: {self.last_words()}")
 
     def ask(self):
-        """Its whole reply, or None while nobody listens."""
+        """Its reply, or the beginning of a long one; None while nobody listens."""
         try:
             client = self.connect()
         except (FileNotFoundError, ConnectionRefusedError):
             return None
         with client:
             client.sendall(plain(self.rival.request))
-            return b"".join(iter(lambda: client.recv(65536), b""))
+            reply = b""
+            while len(reply) < ENOUGH and (more := client.recv(65536)):
+                reply += more
+            return reply
 
     def connect(self):
         """A client's socket."""

@@ -6,8 +6,11 @@ CROWD = 10_000
 DRAIN = 2_000
 CLIENTS = (1, 8, 64, 512, 1_000, CROWD)
 MIB = 1 << 20
+GIB = 1 << 30
 # Room for the crowd and the load beside it.
 ROOM = ("--max-connections", "19000")
+# What a service that streams hands over at once, and what C does.
+PIECE = 1 << 16
 # The crowd must outlast the run.
 PATIENT = (*ROOM, "--read-deadline", "600")
 
@@ -40,9 +43,13 @@ class Table:
 
 C = (Row("c", "c"), Row("c-again", "c", "C, epoll, again"))
 QUIET = Row("serve", "serve", "`unhang serve --quiet`", ("--quiet",))
-# C has one thread: beside it, what a shard costs, without what two cost each other in the kernel.
+# C has one thread: beside it, what a worker costs, without what two cost each other in the kernel.
 ALONE = ("--threads", "1")
-MAIN = (*C, Row("unhang", "unhang"), QUIET, Row("tokio", "tokio"), Row("go", "go"))
+# The command as another build has it, with `--base PATH`: the version before.
+BEFORE = Row("serve-before", "before", "`serve --quiet`, the version before", ("--quiet",))
+BEFORE_ALONE = Row("serve-1-before", "before", "`serve --quiet`, the version before, one worker", ("--quiet", *ALONE))
+BEFORE_LOG = Row("serve-log-before", "before", "`serve`, the version before, one worker, its log in a file", ALONE)
+MAIN = (*C, Row("unhang", "unhang"), QUIET, BEFORE, Row("tokio", "tokio"), Row("go", "go"))
 OTHERS = tuple(
     Row(name, name) for name in ("go-tuned", "axum", "nginx", "node", "asyncio", "threads", "php", "c-tcp", "tokio-tcp")
 )
@@ -64,10 +71,12 @@ TABLES = (
         "drain",
         MAIN
         + (
-            Row("unhang-1", "unhang", "unhang, the library, one shard", ALONE),
-            Row("serve-1", "serve", "`unhang serve --quiet`, one shard", ("--quiet", *ALONE)),
-            Row("unhang-log", "unhang", "unhang, the library, one shard, with a log", ("--log", "{directory}/unhang.log", *ALONE)),
-            Row("serve-log", "serve", "`unhang serve`, one shard, its log in a file", ALONE),
+            Row("unhang-1", "unhang", "unhang, the library, one worker", ALONE),
+            Row("serve-1", "serve", "`unhang serve --quiet`, one worker", ("--quiet", *ALONE)),
+            Row("unhang-log", "unhang", "unhang, the library, one worker, with a log", ("--log", "{directory}/unhang.log", *ALONE)),
+            Row("serve-log", "serve", "`unhang serve`, one worker, its log in a file", ALONE),
+            BEFORE_ALONE,
+            BEFORE_LOG,
             Row("c-registered", "c", "C, epoll, registered first", ("-g",)),
             Row("c-shut", "c", "C, epoll, closing as unhang does", ("-s",)),
         )
@@ -81,7 +90,7 @@ TABLES = (
         (
             *C,
             Row("c-2", "c", "C, epoll, 2 threads", ("-t", "2")),
-            *(Row(f"shards-{n}", "unhang", f"unhang, shards: {n}", ("--threads", str(n))) for n in (1, 2, 8)),
+            *(Row(f"workers-{n}", "unhang", f"unhang, workers: {n}", ("--threads", str(n))) for n in (1, 2, 8)),
         ),
         ("--drain", str(DRAIN), "--rounds", "1", "--warm-up", "0s"),
         (51, 5),
@@ -112,6 +121,17 @@ TABLES = (
         ("--clients", "4", "--for", "500ms", "--warm-up", "100ms"),
         (9, 3),
         reply_bytes=MIB,
+    ),
+    Table(
+        "stream",
+        (
+            Row("c", "c", "C, one piece again and again", ("-l", str(GIB))),
+            Row("c-again", "c", "C, one piece again and again, again", ("-l", str(GIB))),
+            Row("unhang", "unhang", "", ("--stream-bytes", str(GIB), "--stream-piece", str(PIECE))),
+        ),
+        (),
+        (5, 1),
+        measure="stream",
     ),
     Table(
         "beside",

@@ -24,26 +24,34 @@ class Target:
         return f"{'≤' if self.sign > 0 else '≥'} {self.limit:g}"
 
 
-def both(says, table, figure, base, limit, shards=""):
+def both(says, table, figure, base, limit, alone=""):
     """For the library, and for the command."""
-    return [Target(f"{label}: {says}", table, figure, row + shards, base, limit)
+    return [Target(f"{label}: {says}", table, figure, row + alone, base, limit)
             for row, label in (("unhang", "library"), ("serve", "`serve --quiet`"))]
 
 
 TARGETS = (
-    *both("one shard, CPU to C's", "drain", "cpu", "c", 1.08, "-1"),
+    Target("`serve --quiet`, one worker: CPU to the version before", "drain", "cpu", "serve-1", "serve-1-before", 0.97),
+    Target("`serve`, one worker, with its log: CPU to the version before", "drain", "cpu", "serve-log", "serve-log-before", 0.97),
+    *(
+        Target("`serve --quiet`: CPU to the version before", f"clients-{n}", "cpu", "serve", "serve-before", 1, 1, NOISE)
+        for n in (1, 8, 64)
+    ),
+    *both("one worker, CPU to C's", "drain", "cpu", "c", 1.15, "-1"),
     Target("library, with peer credentials and a log: CPU to C's", "drain", "cpu", "unhang-log", "c", 1.15),
     Target("`serve`, with its log: CPU to C's", "drain", "cpu", "serve-log", "c", 1.15),
-    *both("CPU to Go's as usually written", "drain", "cpu", "go", 0.42),
-    *both("CPU to tokio's as usually written", "drain", "cpu", "tokio", 0.66),
+    *both("one worker, CPU to Go's as usually written", "drain", "cpu", "go", 0.47, "-1"),
+    *both("one worker, CPU to tokio's as usually written", "drain", "cpu", "tokio", 0.58, "-1"),
     Target("library: CPU to Go's as usually written", "clients-64", "cpu", "unhang", "go", 0.70),
     Target("library: CPU to tokio's as usually written", "clients-64", "cpu", "unhang", "tokio", 0.85),
     Target("library: throughput to C's", "clients-64", "rate", "unhang", "c", 1, -1, NOISE),
     Target("library: median latency to C's", "clients-1", "p50", "unhang", "c", 1, 1, NOISE),
-    Target("throughput, 2 shards to 1", "threads", "rate", "shards-2", "shards-1", 1.6, -1),
-    Target("CPU, 8 shards to 2", "threads", "cpu", "shards-8", "shards-2", 1.15),
-    Target("library: CPU to tokio's", "slow", "cpu", "unhang", "tokio", 1.10),
+    Target("throughput, 2 workers to 1", "threads", "rate", "workers-2", "workers-1", 1.6, -1),
+    Target("CPU, 8 workers to 2", "threads", "cpu", "workers-8", "workers-2", 1.15),
+    Target("library: CPU to tokio's", "slow", "cpu", "unhang", "tokio", 0.95),
     Target("library: bytes of user memory for one", "memory", "bytes", "unhang", "", 256),
+    Target("library: throughput to that of a plain loop in C", "stream", "rate", "unhang", "c", 0.9, -1),
+    Target("library: MiB of memory more than at rest", "stream", "mib", "unhang", "", 4),
     Target("library: throughput to that of TCP in C", "large", "rate", "unhang", "c-tcp", 1, -1),
     Target("library: throughput to that of TCP in tokio", "large", "rate", "unhang", "tokio-tcp", 1, -1),
     Target("library: throughput to that without", "beside", "rate", "unhang-beside", "unhang", 0.95, -1),

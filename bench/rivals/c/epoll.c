@@ -1,7 +1,8 @@
 /* As little as a server can do: what the others are compared with. No deadline, no limit, no log.
  * Tuned: it reads before it registers, and does not accept until EAGAIN at every wake-up, because
  * an accept that finds nobody costs more than one that does.
- *   epoll PATH|tcp:127.0.0.1:PORT [-t THREADS] [-r REPLY_BYTES] [-g] [-y] [-s]
+ *   epoll PATH|tcp:127.0.0.1:PORT [-t THREADS] [-r REPLY_BYTES] [-l REPLY_BYTES] [-g] [-y] [-s]
+ * -l replies in pieces of 64 KiB, the same again and again, as a loop that streams does.
  * -g registers everyone first; -y gives a client that has not written yet the processor, once; -s shuts a
  * connection and empties it before the close, as unhang does, so that a client which still writes is not reset. */
 #define _GNU_SOURCE
@@ -19,7 +20,7 @@
 
 struct conn { int fd; size_t sent, size; };
 static int listener, register_first, yield, shut_first;
-static size_t fixed_size;
+static size_t fixed_size, piece;
 static char *fixed;
 static _Thread_local char buffer[64 * 1024] = "pong:";
 
@@ -40,7 +41,8 @@ static void serve(int ep, struct conn c, struct conn *known) {
         if (n > 0) c.size = fixed ? fixed_size : (size_t)n + 5;
     }
     while (c.sent < c.size) {
-        ssize_t n = send(c.fd, (fixed ? fixed : buffer) + c.sent, c.size - c.sent, MSG_NOSIGNAL);
+        size_t left = c.size - c.sent, count = piece && left > piece ? piece : left;
+        ssize_t n = send(c.fd, (fixed ? fixed : buffer) + (piece ? 0 : c.sent), count, MSG_NOSIGNAL);
         if (n < 0 && errno == EAGAIN && fixed && wait_for(ep, &c, known, EPOLLOUT)) return;
         if (n < 0) break;
         c.sent += (size_t)n;
@@ -70,13 +72,15 @@ static void *loop(void *unused) {
 
 int main(int argc, char **argv) {
     int threads = 1, option, one = 1;
-    while ((option = getopt(argc, argv, "t:r:gys")) > 0) {
+    while ((option = getopt(argc, argv, "t:r:l:gys")) > 0) {
         if (option == 't') threads = atoi(optarg);
         else if (option == 'r') fixed_size = strtoul(optarg, NULL, 10);
+        else if (option == 'l') fixed_size = strtoul(optarg, NULL, 10), piece = 64 * 1024;
         else *(option == 'y' ? &yield : option == 's' ? &shut_first : &register_first) = 1;
     }
     if (optind >= argc) errx(2, "expected PATH or tcp:127.0.0.1:PORT");
-    if (fixed_size) memset(fixed = malloc(fixed_size), 'x', fixed_size);
+    size_t room = piece ? piece : fixed_size;
+    if (room) memset(fixed = malloc(room), 'x', room);
     int tcp = !strncmp(argv[optind], "tcp:", 4);
     struct sockaddr_un un = { .sun_family = AF_UNIX };
     struct sockaddr_in in = { .sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };

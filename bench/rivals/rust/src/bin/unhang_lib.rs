@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use std::sync::Mutex;
 use std::time::Duration;
 
+use bytes::Bytes;
 use clap::Parser;
 use unhang::{Error, Event, Fault, Limits, Reply, Request, Server, termination};
 
@@ -19,6 +20,12 @@ struct Args {
     /// Reply with so many bytes instead of with the request
     #[arg(long)]
     reply_bytes: Option<usize>,
+    /// Reply with so many bytes, in pieces
+    #[arg(long)]
+    stream_bytes: Option<usize>,
+    /// How long a piece is
+    #[arg(long, default_value_t = 1 << 16)]
+    stream_piece: usize,
     /// Write a line per exchange to this file: the time, the client, how much and how long
     #[arg(long)]
     log: Option<PathBuf>,
@@ -51,18 +58,42 @@ async fn main() -> Result<(), Error> {
 
     let sleep = Duration::from_millis(args.sleep);
     // As static data: the reply of a service that has it ready is not copied.
+    let (streamed, piece) = (args.stream_bytes, Bytes::from(vec![b'x'; args.stream_piece]));
     let fixed = args.reply_bytes.map(|length| &*vec![b'x'; length].leak());
     server
-        .serve(move |request: Request| async move {
-            if !sleep.is_zero() {
-                tokio::time::sleep(sleep).await;
+        .serve(move |request: Request| {
+            let piece = piece.clone();
+            async move {
+                if let Some(length) = streamed {
+                    return Ok(stream(length, piece));
+                }
+                if !sleep.is_zero() {
+                    tokio::time::sleep(sleep).await;
+                }
+                Ok::<Reply, Fault>(match fixed {
+                    Some(reply) => (reply as &'static [u8]).into(),
+                    None => [b"pong:", request.bytes()].concat().into(),
+                })
             }
-            Ok::<Reply, Fault>(match fixed {
-                Some(reply) => (reply as &'static [u8]).into(),
-                None => [b"pong:", request.bytes()].concat().into(),
-            })
         })
         .await
+}
+
+/// Four pieces are made before the client has taken the first of them.
+fn stream(length: usize, piece: Bytes) -> Reply {
+    let (mut sender, reply) = Reply::stream(4);
+    tokio::spawn(async move {
+        let mut left = length;
+        while left > 0 {
+            let count = left.min(piece.len());
+            if sender.send(piece.slice(..count)).await.is_err() {
+                return;
+            }
+            left -= count;
+        }
+        sender.finish().await;
+    });
+    reply
 }
 
 fn write_line(log: &Mutex<BufWriter<File>>, event: &Event) {
