@@ -158,8 +158,8 @@ fn patience(ends: usize) -> Duration {
 
 #[test]
 fn by_the_idle_deadline_no_request_is_lost() {
-    let folder = TempDir::new().unwrap();
-    let (path, race, ends) = (folder.path().join("s"), Race::default(), ends_asked_for());
+    let directory = TempDir::new().unwrap();
+    let (path, race, ends) = (directory.path().join("s"), Race::default(), ends_asked_for());
     let mut server = start(&path, Some(IDLE));
     race.run(&path, about_idle, || wait_until(|| race.has(ends), patience(ends)));
     server.stop();
@@ -167,8 +167,8 @@ fn by_the_idle_deadline_no_request_is_lost() {
 
 #[test]
 fn by_the_drain_no_request_is_lost() {
-    let folder = TempDir::new().unwrap();
-    let (path, race, ends) = (folder.path().join("s"), Race::default(), ends_asked_for());
+    let directory = TempDir::new().unwrap();
+    let (path, race, ends) = (directory.path().join("s"), Race::default(), ends_asked_for());
     let mut server = start(&path, None);
     race.run(&path, short, || {
         while !race.has(ends) {
@@ -183,8 +183,8 @@ fn by_the_drain_no_request_is_lost() {
 
 #[test]
 fn by_a_server_that_replaces_it_no_request_is_lost() {
-    let folder = TempDir::new().unwrap();
-    let (path, race, ends) = (folder.path().join("s"), Race::default(), ends_asked_for());
+    let directory = TempDir::new().unwrap();
+    let (path, race, ends) = (directory.path().join("s"), Race::default(), ends_asked_for());
     let mut server = start(&path, None);
     race.run(&path, short, || {
         while !race.has(ends) {
