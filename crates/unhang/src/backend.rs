@@ -11,13 +11,14 @@ mod lines;
 mod notice;
 mod process;
 mod program;
+mod terms;
 #[cfg(feature = "workers")]
 mod workers;
 
 pub use check::{CannotRun, Unfit};
 pub use command::Command;
 #[cfg(feature = "forward")]
-pub use forward::{BadTarget, Forward, HalfClose, ReplyEnds, Seen, Target, Watch};
+pub use forward::{BadTarget, Forward, HalfClose, ReplyEnds, Seen, Target, Times, Watch};
 pub use notice::{EndedBy, Holder, Notice, Why};
 pub use process::kill_all;
 pub use program::Program;

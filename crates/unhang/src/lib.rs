@@ -29,6 +29,7 @@ mod event;
 pub mod fuzzing;
 mod gauges;
 mod handler;
+mod json;
 pub mod limits;
 mod listen;
 mod parts;

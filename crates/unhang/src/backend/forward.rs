@@ -18,10 +18,11 @@ pub use ends::ReplyEnds;
 use exchange::Exchange;
 use target::Connected;
 pub use target::{BadTarget, Target};
-pub use watch::{Seen, Watch};
+pub use watch::{Seen, Times, Watch};
 
-use super::notice::{EndedBy, Notice, Notices, refused};
-use crate::{Fault, Handler, Limits, Reply, Request};
+use super::notice::{EndedBy, Notice, refused};
+use super::terms::{Terms, terms};
+use crate::{Fault, Handler, Reply, Request};
 
 /// Between two tries to connect to a server that is not there: it is being started again.
 const PAUSE: Duration = Duration::from_millis(10);
@@ -33,7 +34,7 @@ const LONGEST_PAUSE: Duration = Duration::from_millis(100);
 /// closed, whatever the server does. Each request has a connection of its own to the server: on one that
 /// was used before, a late reply would be the next client's.
 ///
-/// A server that is not there is waited for as long as [`Limits::queue`] says, so its restarts are not
+/// A server that is not there is waited for as long as [`Limits::queue`](crate::Limits::queue) says, so its restarts are not
 /// seen by clients. A request that was sent is never sent again.
 ///
 /// ```no_run
@@ -52,10 +53,8 @@ struct Shared {
     target: Target,
     ends: ReplyEnds,
     half_close: HalfClose,
-    deadline: Duration,
-    queue: Duration,
+    terms: Terms,
     watch: Option<Arc<dyn Watch>>,
-    notices: Notices,
     advised: AtomicBool,
     told_of_unseen: AtomicBool,
 }
@@ -76,15 +75,12 @@ pub enum HalfClose {
 impl Forward {
     /// Passes requests to this server.
     pub fn new(target: Target) -> Self {
-        let limits = Limits::default();
         let shared = Shared {
             target,
             ends: ReplyEnds::default(),
             half_close: HalfClose::default(),
-            deadline: limits.handler,
-            queue: limits.queue,
+            terms: Terms::default(),
             watch: None,
-            notices: Notices::default(),
             advised: AtomicBool::new(false),
             told_of_unseen: AtomicBool::new(false),
         };
@@ -103,56 +99,33 @@ impl Forward {
         self.with(|shared| shared.half_close = half_close)
     }
 
-    /// How long the server may take to its first byte, and between two. Unless set,
-    /// [`Limits::handler`].
-    #[must_use]
-    pub fn deadline(self, deadline: Duration) -> Self {
-        self.with(|shared| shared.deadline = deadline)
-    }
-
-    /// How long a server that is not there is waited for. Unless set, [`Limits::queue`].
-    #[must_use]
-    pub fn queue_deadline(self, queue: Duration) -> Self {
-        self.with(|shared| shared.queue = queue)
-    }
-
     /// Sees the server from outside.
     #[must_use]
     pub fn watch(self, watch: impl Watch) -> Self {
         self.with(|shared| shared.watch = Some(Arc::new(watch)))
     }
-
-    /// Hears of what the operator should know. It is called where replies are awaited, and must not
-    /// block.
-    #[must_use]
-    pub fn notices(self, listener: impl Fn(Notice) + Send + Sync + 'static) -> Self {
-        self.with(|shared| shared.notices = Notices::to(listener))
-    }
-
-    fn with(mut self, change: impl FnOnce(&mut Shared)) -> Self {
-        // It is shared with exchanges only, and there are none before it serves.
-        if let Some(shared) = Arc::get_mut(&mut self.shared) {
-            change(shared);
-        }
-        self
-    }
 }
+
+terms!(Forward);
 
 impl Handler for Forward {
     async fn handle(&self, request: Request) -> Result<Reply, Fault> {
+        let begun = Instant::now();
         match self.shared.connect().await? {
             Connected::Unix(stream) => {
                 socket::learn_writers(&stream);
-                Exchange::new(&self.shared, stream, request).run().await
+                Exchange::new(&self.shared, stream, request, begun).run().await
             }
-            Connected::Tcp(stream) => Exchange::new(&self.shared, stream, request).run().await,
+            Connected::Tcp(stream) => {
+                Exchange::new(&self.shared, stream, request, begun).run().await
+            }
         }
     }
 }
 
 impl Shared {
     async fn connect(&self) -> Result<Connected, Fault> {
-        let until = Instant::now() + self.queue;
+        let until = Instant::now() + self.terms.queue;
         let mut pause = PAUSE;
         loop {
             let error = match tokio::time::timeout_at(until, self.target.connect()).await {
@@ -162,7 +135,11 @@ impl Shared {
             };
             if !target::may_pass(&error) || Instant::now() + pause >= until {
                 let (target, error) = (self.target.to_string(), error.to_string());
-                self.notices.tell(Notice::NotReached { target, error, waited: self.queue });
+                self.terms.notices.tell(Notice::NotReached {
+                    target,
+                    error,
+                    waited: self.terms.queue,
+                });
                 let told = "the server behind cannot be reached; the request did not run";
                 return Err(refused::fault(told, refused::ABSENT));
             }
@@ -174,7 +151,7 @@ impl Shared {
     /// Says once that a half reply may look whole.
     fn tell_of_unseen_ends(&self) {
         if !self.told_of_unseen.swap(true, Ordering::Relaxed) {
-            self.notices.tell(Notice::EndUnseen);
+            self.terms.notices.tell(Notice::EndUnseen);
         }
     }
 
@@ -182,7 +159,7 @@ impl Shared {
     fn advise(&self, reply: &[u8], request: &[u8], by: EndedBy) {
         if !self.advised.swap(true, Ordering::Relaxed) {
             let fitting = ends::fitting(reply, request);
-            self.notices.tell(Notice::NotClosed { by, fitting });
+            self.terms.notices.tell(Notice::NotClosed { by, fitting });
         }
     }
 }

@@ -13,10 +13,11 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot, watch};
 use tokio::time::{Instant, timeout};
 
 use super::command::{Command, tell_client};
-use super::notice::{Notice, Notices, refused};
+use super::notice::{Notice, refused};
 use super::process::{Process, not_started, oom_kills};
+use super::terms::{Terms, terms};
 use crate::handler::{Telling, WaitsFor};
-use crate::{Fault, Handler, Limits, Reply, Request};
+use crate::{Fault, Handler, Reply, Request};
 
 /// Runs a program once for each request.
 ///
@@ -33,7 +34,7 @@ use crate::{Fault, Handler, Limits, Reply, Request};
 ///
 /// A client that leaves does not end its program: the request may be worth being carried out.
 ///
-/// Its own deadlines are those of [`Limits`], and the server's handler deadline has to be longer
+/// Its own deadlines are those of [`Limits`](crate::Limits), and the server's handler deadline has to be longer
 /// than both together, or the server answers first and less precisely.
 ///
 /// ```no_run
@@ -51,15 +52,13 @@ pub struct Program {
 #[derive(Debug)]
 struct Shared {
     command: Command,
-    deadline: Duration,
-    queue: Duration,
+    terms: Terms,
     processes: usize,
     /// One for each process that may run: given back when it was reaped, not when its client was
     /// answered, or processes that are stuck would pile up.
     places: Arc<Semaphore>,
     /// How many requests wait for one.
     waiting: AtomicUsize,
-    notices: Notices,
     /// True once the programs are to be ended.
     stop: watch::Sender<bool>,
     oom_kills: Option<u64>,
@@ -68,16 +67,13 @@ struct Shared {
 impl Program {
     /// Runs this command for each request.
     pub fn new(command: Command) -> Self {
-        let limits = Limits::default();
         let processes = default_processes();
         let shared = Shared {
             command,
-            deadline: limits.handler,
-            queue: limits.queue,
+            terms: Terms::default(),
             processes,
             places: Arc::new(Semaphore::new(processes)),
             waiting: AtomicUsize::new(0),
-            notices: Notices::default(),
             stop: watch::Sender::new(false),
             oom_kills: oom_kills(),
         };
@@ -96,31 +92,11 @@ impl Program {
         })
     }
 
-    /// How long one may take. At this deadline its client is told so; then its process group gets
-    /// SIGTERM, and a second later SIGKILL. Unless set, [`Limits::handler`].
-    #[must_use]
-    pub fn deadline(self, deadline: Duration) -> Self {
-        self.with(|shared| shared.deadline = deadline)
-    }
-
-    /// How long a request may wait until another program has ended. Unless set, [`Limits::queue`].
-    #[must_use]
-    pub fn queue_deadline(self, queue: Duration) -> Self {
-        self.with(|shared| shared.queue = queue)
-    }
-
     /// The socket's path, for the environment: `UNIXLOCALPATH`.
     #[must_use]
     pub fn serving(self, socket: impl Into<OsString>) -> Self {
         let socket = socket.into();
         self.with(|shared| shared.command.serving(socket))
-    }
-
-    /// Hears of what the operator should know. It is called where programs are awaited, and must
-    /// not block.
-    #[must_use]
-    pub fn notices(self, listener: impl Fn(Notice) + Send + Sync + 'static) -> Self {
-        self.with(|shared| shared.notices = Notices::to(listener))
     }
 
     /// How many run, and how many requests wait until another has ended.
@@ -137,14 +113,6 @@ impl Program {
         let all = u32::try_from(self.shared.processes).unwrap_or(u32::MAX);
         // Each program holds a place until it is gone. The semaphore is never closed.
         let _ = self.shared.places.acquire_many(all).await;
-    }
-
-    fn with(mut self, change: impl FnOnce(&mut Shared)) -> Self {
-        // It is shared with runs only, and there are none before it serves.
-        if let Some(shared) = Arc::get_mut(&mut self.shared) {
-            change(shared);
-        }
-        self
     }
 }
 
@@ -174,6 +142,8 @@ fn stops() -> Fault {
     refused::fault("the server stops", refused::STOPPING)
 }
 
+terms!(Program);
+
 impl Handler for Program {
     async fn handle(&self, request: Request) -> Result<Reply, Fault> {
         let place = self.shared.place(&request.telling()).await?;
@@ -194,13 +164,13 @@ impl Shared {
         }
         telling.waits_for(WaitsFor::Place);
         let (begun, waits) = (Instant::now(), Waits::begin(&self.waiting));
-        let place = timeout(self.queue, Arc::clone(&self.places).acquire_owned()).await;
+        let place = timeout(self.terms.queue, Arc::clone(&self.places).acquire_owned()).await;
         drop(waits);
-        self.notices.tell(Notice::Waited { waited: begun.elapsed() });
+        self.terms.notices.tell(Notice::Waited { waited: begun.elapsed() });
         if let Ok(Ok(place)) = place {
             return Ok(place);
         }
-        let (all, queue) = (self.processes, self.queue);
+        let (all, queue) = (self.processes, self.terms.queue);
         let told = format!("busy: all {all} programs run, and none ended within {queue:?}");
         Err(refused::fault(told, refused::BUSY))
     }
@@ -214,14 +184,14 @@ impl Shared {
             return Err(stops());
         }
         let mut command = self.command.process();
-        tell_client(&mut command, request.peer(), self.deadline);
+        tell_client(&mut command, request.peer(), self.terms.deadline);
         let (process, pipes) = Process::start(&mut command).map_err(|error| {
             let (told, error) = not_started(&self.command, &error);
-            self.notices.tell(Notice::NotStarted { worker: None, error });
+            self.terms.notices.tell(Notice::NotStarted { worker: None, error });
             told
         })?;
         request.telling().waits_for(WaitsFor::Process(process.pid()));
-        self.notices.tell(Notice::Started { worker: None, pid: process.pid() });
+        self.terms.notices.tell(Notice::Started { worker: None, pid: process.pid() });
         let (answer, answered) = oneshot::channel();
         let run = run::Run::new(Arc::clone(self), process, place);
         tokio::spawn(run.finish(pipes, request, answer));

@@ -21,10 +21,11 @@ use pool::{NoWorker, Pool};
 use worker::{Broken, Order, Worker};
 
 use super::command::Command;
-use super::notice::{Notice, Notices, Why, refused};
+use super::notice::{Notice, Why, refused};
 use super::process::oom_kills;
+use super::terms::{Terms, terms};
 use crate::handler::WaitsFor;
-use crate::{Fault, Handler, Limits, Reply, Request};
+use crate::{Fault, Handler, Reply, Request};
 
 /// How long we wait to learn why a worker has closed its output: it is about to end.
 const LEARN: Duration = Duration::from_millis(500);
@@ -56,11 +57,9 @@ struct Shared {
     command: Command,
     count: usize,
     frames: Frames,
-    deadline: Duration,
-    queue: Duration,
+    terms: Terms,
     max_requests: Option<u64>,
     max_memory: Option<u64>,
-    notices: Notices,
     oom_kills: Option<u64>,
     pool: Pool,
     /// Closes when all processes have ended.
@@ -88,17 +87,14 @@ impl Workers {
     /// So many processes of this command. None is started yet.
     pub fn new(mut command: Command, count: usize) -> Self {
         command.living_on();
-        let limits = Limits::default();
         let (pool, ended) = Pool::new();
         let shared = Shared {
             command,
             count: count.max(1),
             frames: Frames::default(),
-            deadline: limits.handler,
-            queue: limits.queue,
+            terms: Terms::default(),
             max_requests: None,
             max_memory: None,
-            notices: Notices::default(),
             oom_kills: oom_kills(),
             pool,
             ended: Mutex::new(ended),
@@ -110,18 +106,6 @@ impl Workers {
     #[must_use]
     pub fn frames(self, frames: Frames) -> Self {
         self.with(|shared| shared.frames = frames)
-    }
-
-    /// How long one request may take. Unless set, [`Limits::handler`].
-    #[must_use]
-    pub fn deadline(self, deadline: Duration) -> Self {
-        self.with(|shared| shared.deadline = deadline)
-    }
-
-    /// How long a request may wait for a worker. Unless set, [`Limits::queue`].
-    #[must_use]
-    pub fn queue_deadline(self, queue: Duration) -> Self {
-        self.with(|shared| shared.queue = queue)
     }
 
     /// A worker that has answered so many requests is replaced: its successor is started first, and it
@@ -142,13 +126,6 @@ impl Workers {
     pub fn serving(self, socket: impl Into<std::ffi::OsString>) -> Self {
         let socket = socket.into();
         self.with(|shared| shared.command.serving(socket))
-    }
-
-    /// Hears of what the operator should know. It is called where workers are awaited, and must not
-    /// block.
-    #[must_use]
-    pub fn notices(self, listener: impl Fn(Notice) + Send + Sync + 'static) -> Self {
-        self.with(|shared| shared.notices = Notices::to(listener))
     }
 
     /// Starts all workers, and waits until each waits for its first request, a second at most. One that
@@ -191,15 +168,9 @@ impl Workers {
     pub fn waiting(&self) -> usize {
         self.shared.pool.waiting()
     }
-
-    fn with(mut self, change: impl FnOnce(&mut Shared)) -> Self {
-        // It is shared with its workers only, and none is started yet.
-        if let Some(shared) = Arc::get_mut(&mut self.shared) {
-            change(shared);
-        }
-        self
-    }
 }
+
+terms!(Workers);
 
 impl Handler for Workers {
     async fn handle(&self, request: Request) -> Result<Reply, Fault> {
@@ -212,14 +183,14 @@ impl Handler for Workers {
             telling.waits_for(WaitsFor::Place);
             let worker = shared
                 .pool
-                .take(shared.queue, &shared.notices)
+                .take(shared.terms.queue, &shared.terms.notices)
                 .await
                 .map_err(|why| shared.told(why))?;
             telling.waits_for(WaitsFor::Process(worker.pid));
             let mut lease = Lease { shared, worker: Some(worker) };
             let Some(worker) = &mut lease.worker else { continue };
-            let deadline = Instant::now() + shared.deadline;
-            let notices = &shared.notices;
+            let deadline = Instant::now() + shared.terms.deadline;
+            let notices = &shared.terms.notices;
             match worker.exchange(shared.frames, id, &framed, deadline, notices).await {
                 Ok(reply) => {
                     lease.give_back();
@@ -237,7 +208,7 @@ impl Shared {
     fn told(&self, why: NoWorker) -> Fault {
         let (told, code) = match why {
             NoWorker::AllBusy => {
-                let (all, queue) = (self.count, self.queue);
+                let (all, queue) = (self.count, self.terms.queue);
                 let told = format!("busy: none of {all} workers was free within {queue:?}");
                 (told, refused::BUSY)
             }
@@ -283,7 +254,7 @@ impl Lease<'_> {
 
     /// Ends the worker, and says what its client is told.
     async fn fault(mut self, broken: Broken) -> Fault {
-        let after = self.shared.deadline;
+        let after = self.shared.terms.deadline;
         let (told, why) = match broken {
             Broken::Late => (
                 format!("the worker took longer than {after:?}; the request may have run"),

@@ -1,12 +1,10 @@
 //! Where a reply ends, told from its bytes alone.
 
-mod json;
-
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use json::JsonScanner;
+use crate::json::{Json, JsonEnd};
 
 /// Where a reply ends. A client that cannot tell waits for its deadline.
 ///
@@ -157,7 +155,7 @@ pub(super) enum Found {
 pub(super) struct Scanner {
     /// What was searched already: a byte at a time must not cost a search of all each.
     searched: usize,
-    json: JsonScanner,
+    json: JsonEnd,
 }
 
 /// How the line begins that tells a client why it got no answer. It ends as a line does, whatever else a
@@ -166,7 +164,7 @@ const ERROR: &[u8] = b"ERR ";
 
 impl Scanner {
     pub(super) fn new() -> Self {
-        Self { searched: 0, json: JsonScanner::default() }
+        Self { searched: 0, json: JsonEnd::default() }
     }
 
     /// `reply` is everything that came so far.
@@ -179,7 +177,7 @@ impl Scanner {
                 Some(length) if reply.len() >= length => Found::Whole(length),
                 length => Found::More(length),
             },
-            ReplyEnds::AfterJson => self.json.look(reply),
+            ReplyEnds::AfterJson => self.json(reply),
             ReplyEnds::When(Predicate(find)) => match find(reply) {
                 Some(length) => Found::Whole(length.min(reply.len())),
                 None => Found::More(None),
@@ -199,8 +197,20 @@ impl Scanner {
     pub(super) fn is_whole_at_close(&self, ends: &ReplyEnds, reply: &[u8]) -> bool {
         match ends {
             ReplyEnds::AtClose | ReplyEnds::AfterQuiet(_) => !reply.is_empty(),
-            ReplyEnds::AfterJson => self.json.is_whole_at_close(reply),
+            ReplyEnds::AfterJson => self.searched == reply.len() && self.json.is_whole_at_close(),
             _ => false,
+        }
+    }
+
+    fn json(&mut self, reply: &[u8]) -> Found {
+        let from = self.searched;
+        match self.json.take(&reply[from..]) {
+            Json::End(at) => Found::Whole(from + at),
+            Json::More => {
+                self.searched = reply.len();
+                Found::More(None)
+            }
+            Json::Broken(why) => Found::Broken(why),
         }
     }
 

@@ -2,10 +2,12 @@
 //! the kernel's table of sockets. Nothing is stopped and nothing is changed.
 //!
 //! A server *waits* for a connection if a thread of it is in a call that reads that very connection.
-//! It *rests* if nothing of it runs, no timer of it is pending, and all that its event loops watch are
-//! its listener, its clients, and what it wakes itself with: then only a client can make it say more.
+//! It *rests* if nothing of it runs, no timer of it ends before the deadline of the reply, and all that its
+//! event loops watch are its listener, its clients, and what it wakes itself with: then only a client can
+//! make it say more in time.
 
 mod files;
+mod timer;
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -14,14 +16,14 @@ use std::os::fd::BorrowedFd;
 use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
 
-use nix::libc;
 use nix::sys::socket::getsockopt;
 use nix::sys::socket::sockopt::PeerCredentials;
-use unhang::backend::{Seen, Watch};
+use unhang::backend::{Seen, Times, Watch};
 
 use crate::cmd::why::see::process::call::{self, Call, Watch as Watched};
 use files::Files;
 pub(super) use files::{Behind, behind};
+use timer::Arguments;
 
 /// With more processes a look would take longer than a millisecond or two: then we do not know.
 const MOST_PROCESSES: usize = 64;
@@ -36,8 +38,8 @@ impl Rest {
 }
 
 impl Watch for Rest {
-    fn look(&self, connection: BorrowedFd<'_>) -> Seen {
-        self.seen(connection).unwrap_or(Seen::Unknown)
+    fn look(&self, connection: BorrowedFd<'_>, times: Times) -> Seen {
+        self.seen(connection, times).unwrap_or(Seen::Unknown)
     }
 }
 
@@ -48,7 +50,7 @@ impl fmt::Debug for Rest {
 }
 
 impl Rest {
-    fn seen(&self, connection: BorrowedFd<'_>) -> Option<Seen> {
+    fn seen(&self, connection: BorrowedFd<'_>, times: Times) -> Option<Seen> {
         let own = u32::try_from(rustix::fs::fstat(connection).ok()?.st_ino).ok()?;
         let Some(theirs) = self.0.peer_of(own).ok()? else {
             // Still in the accept queue: nobody has taken it.
@@ -57,7 +59,7 @@ impl Rest {
         let mut sight = Sight::default();
         for pid in family(listener_of(connection)?)? {
             if let Some(fd) = files::descriptor(pid, theirs) {
-                self.add(pid, fd, &mut sight)?;
+                self.add(pid, fd, times, &mut sight)?;
             }
         }
         Some(match sight {
@@ -70,21 +72,30 @@ impl Rest {
     }
 
     /// Adds what one process does that holds the connection as `fd`.
-    fn add(&self, pid: u32, fd: u32, sight: &mut Sight) -> Option<()> {
+    fn add(&self, pid: u32, fd: u32, times: Times, sight: &mut Sight) -> Option<()> {
         let memory = Polled(File::open(format!("/proc/{pid}/mem")).ok());
         let mut timed_locks = 0;
+        let (mut timed_loops, mut accepts) = (0, false);
         for thread in fs::read_dir(format!("/proc/{pid}/task")).ok()?.flatten() {
             let path = thread.path();
             sight.threads.push((path.clone(), fs::read_to_string(path.join("schedstat")).ok()?));
             let line = fs::read_to_string(path.join("syscall")).ok()?;
             let call = call::parse(&line, String::new, &memory);
             let arguments = Arguments::of(&line);
+            // A loop that watches this connection was woken for it, so its wait began later.
+            let outlasts = || {
+                call::timeout(&line, &memory).is_some_and(|after| after >= times.since + times.left)
+            };
             let rests = match call {
                 Call::Read(one) if one == fd => {
                     sight.waits = true;
                     true
                 }
-                Call::Read(other) | Call::Accept(other) => self.0.is_clients(pid, other),
+                Call::Accept(other) => {
+                    accepts = true;
+                    self.0.is_clients(pid, other)
+                }
+                Call::Read(other) => self.0.is_clients(pid, other),
                 Call::Poll(Some(watched)) => match &*watched {
                     [Watched { fd: one, reads: true, .. }] if *one == fd => {
                         sight.waits = true;
@@ -93,24 +104,33 @@ impl Rest {
                     // A wait for the next client alone may have an end: it is a wait for a client.
                     [one] => !one.writes && self.0.is_clients(pid, one.fd),
                     all => {
-                        arguments.polls_for_ever()
+                        let is_timed = !arguments.polls_for_ever();
+                        timed_loops += u32::from(is_timed);
+                        (!is_timed || (all.iter().any(|one| one.fd == fd) && outlasts()))
                             && all.iter().all(|one| !one.writes && self.0.is_clients(pid, one.fd))
                     }
                 },
                 Call::Epoll(epoll) => {
-                    arguments.waits_for_ever() && self.0.are_all_clients(pid, epoll)
+                    let is_timed = !arguments.waits_for_ever();
+                    timed_loops += u32::from(is_timed);
+                    (!is_timed || (files::watches(pid, epoll, fd) && outlasts()))
+                        && self.0.are_all_clients(pid, epoll)
                 }
                 // One with a timeout is a timer; but for that of Go's monitor, which looks after a program
                 // at rest once a minute.
                 Call::Futex if arguments.locks_for_ever() => true,
+                Call::Futex if arguments.lasts(times.left, &memory) => true,
                 Call::Futex => {
                     timed_locks += 1;
                     timed_locks == 1 && self.0.is_go(pid)
                 }
+                Call::Sleep => arguments.lasts(times.left, &memory),
                 _ => false,
             };
             sight.works |= !rests;
         }
+        // With two of them, or if another thread accepts, the connection may have woken the other one.
+        sight.works |= timed_loops > 1 || (timed_loops == 1 && accepts);
         Some(())
     }
 }
@@ -164,52 +184,6 @@ fn column(stat: &str, nth: usize) -> Option<u64> {
     columns.split(' ').nth(nth - 3)?.parse().ok()
 }
 
-/// The number and the arguments of a system call, as /proc/PID/task/TID/syscall has them.
-struct Arguments {
-    number: libc::c_long,
-    values: Vec<u64>,
-}
-
-impl Arguments {
-    fn of(line: &str) -> Self {
-        let mut words = line.split_ascii_whitespace();
-        let number = words.next().and_then(|number| number.parse().ok()).unwrap_or(-1);
-        let value = |word: &str| u64::from_str_radix(word.strip_prefix("0x")?, 16).ok();
-        Self { number, values: words.filter_map(value).collect() }
-    }
-
-    /// An `int` of -1, of which the register may hold anything above its 32 bits.
-    fn is_endless(&self, nth: usize) -> bool {
-        self.values.get(nth).is_some_and(|value| value & u64::from(u32::MAX) == u64::from(u32::MAX))
-    }
-
-    fn is_null(&self, nth: usize) -> bool {
-        self.values.get(nth) == Some(&0)
-    }
-
-    /// `epoll_wait` and `epoll_pwait` have milliseconds, `epoll_pwait2` a pointer.
-    fn waits_for_ever(&self) -> bool {
-        match self.number {
-            libc::SYS_epoll_pwait2 => self.is_null(3),
-            _ => self.is_endless(3),
-        }
-    }
-
-    /// `poll` has milliseconds, `ppoll` and the two selects a pointer.
-    fn polls_for_ever(&self) -> bool {
-        match self.number {
-            #[cfg(any(target_arch = "x86_64", target_arch = "x86"))]
-            libc::SYS_poll => self.is_endless(2),
-            libc::SYS_ppoll => self.is_null(2),
-            _ => self.is_null(4),
-        }
-    }
-
-    fn locks_for_ever(&self) -> bool {
-        self.is_null(3)
-    }
-}
-
 /// The process that called `listen()` for the other end of a connection.
 fn listener_of(connection: BorrowedFd<'_>) -> Option<u32> {
     let pid = getsockopt(&connection, PeerCredentials).ok()?.pid();
@@ -237,22 +211,6 @@ fn family(first: u32) -> Option<Vec<u32>> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn timeouts_are_read_from_the_arguments() {
-        let wait = |timeout: &str| {
-            let line =
-                format!("{} 0x5 0x7f 0x80 {timeout} 0x0 0x8 0x7f 0x46", libc::SYS_epoll_pwait);
-            Arguments::of(&line).waits_for_ever()
-        };
-        assert!(wait("0xffffffff") && wait("0xffffffffffffffff"));
-        assert!(!wait("0x0") && !wait("0x50"));
-        assert!(Arguments::of("202 0x1f 0x189 0x0 0x0 0x0 0x0 0x7 0x7").locks_for_ever());
-        assert!(!Arguments::of("202 0x1f 0x80 0x0 0x7f3c 0x0 0x0 0x7 0x7").locks_for_ever());
-        for nothing in ["running", "", "-1 0x7 0x8"] {
-            assert!(!Arguments::of(nothing).waits_for_ever(), "{nothing}");
-        }
-    }
 
     #[test]
     fn this_process_is_of_its_own_family() {

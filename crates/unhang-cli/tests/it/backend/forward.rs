@@ -68,20 +68,19 @@ fn python(kind: &str) -> Command {
     command
 }
 
-/// The classic case, in four languages, with default flags.
-#[test]
-fn a_server_that_answers_and_does_not_close_is_cured_at_once() {
-    let place = Place::new();
-    let go = place.directory.path().join("forget");
-    for (program, package, file) in [
+/// The servers that answer and do not close, in four languages, behind fronts. The deadline is far, as it
+/// would end the replies, too.
+fn forgetful() -> impl Iterator<Item = (&'static str, Fronted)> {
+    let languages = [
         ("go", "golang-go", "forget.go"),
         ("node", "nodejs", "forget.mjs"),
         ("python3", "python3", "forget.py"),
         ("php", "php-cli", "forget.php"),
-    ] {
-        if missing(program, package) {
-            continue;
-        }
+    ];
+    let present = languages.into_iter().filter(|(program, package, _)| !missing(program, package));
+    present.map(|(program, _, file)| {
+        let place = Place::new();
+        let go = place.directory.path().join("forget");
         let file = servers().join(file);
         let command = if program == "go" {
             let built =
@@ -93,8 +92,16 @@ fn a_server_that_answers_and_does_not_close_is_cured_at_once() {
             command.arg(file);
             command
         };
-        // Far from the deadline, which would end the reply, too.
-        let fronted = Fronted::new(command, &["--handler-deadline", "300s"]);
+        (program, Fronted::new(command, &["--handler-deadline", "300s"]))
+    })
+}
+
+/// The classic case, in four languages, with default flags.
+#[test]
+fn a_server_that_answers_and_does_not_close_is_cured_at_once() {
+    for (program, fronted) in forgetful() {
+        // Shown if the test fails.
+        println!("{program}");
         for nth in 0..10 {
             let started = Instant::now();
             let told = fronted.served.text(&format!("hello {nth}\n"));
@@ -103,6 +110,41 @@ fn a_server_that_answers_and_does_not_close_is_cured_at_once() {
         }
         let line = fronted.served.daemon.await_line("answers and does not close");
         assert!(line.contains("--reply-ends newline fits"), "{program}: {line}");
+    }
+}
+
+/// Go watches its standard error if that is a pipe in non-blocking mode, as a Node program makes it for its
+/// children: the server was never seen at rest.
+#[test]
+fn a_server_whose_log_is_a_pipe_is_seen_at_rest() {
+    if missing("go", "golang-go") {
+        return;
+    }
+    let place = Place::new();
+    let go = place.directory.path().join("forget");
+    let source = servers().join("forget.go");
+    assert!(
+        Command::new("go").args(["build", "-o"]).arg(&go).arg(source).status().unwrap().success()
+    );
+    let (_reader, log) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::NONBLOCK).unwrap();
+    let mut command = Command::new(&go);
+    command.stderr(log);
+    let fronted = Fronted::new(command, &["--handler-deadline", "300s"]);
+    assert_eq!(fronted.served.text("hello\n"), "HELLO\n");
+}
+
+/// A request that waited for a timer kept the whole server from being seen at rest, and every other reply
+/// ended at its deadline. A timer that ends after the deadline of a reply says nothing more in it.
+#[test]
+fn a_request_that_waits_for_a_timer_holds_up_no_other() {
+    // The PHP server serves one after another.
+    for (program, fronted) in forgetful().filter(|(program, _)| *program != "php") {
+        let mut naps = Peer::connect(&fronted.served.place.socket);
+        naps.write(b"nap\n");
+        for nth in 0..3 {
+            let told = fronted.served.text(&format!("hello {nth}\n"));
+            assert_eq!(told, format!("HELLO {nth}\n"), "{program}");
+        }
     }
 }
 

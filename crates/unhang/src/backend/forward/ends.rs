@@ -2,14 +2,14 @@
 //! by piece: a reply may be larger than memory.
 
 mod http;
-mod json;
 
 use std::time::Duration;
 
 use memchr::memchr;
 
 use http::Http;
-use json::Json;
+
+use crate::json::{Json, JsonEnd};
 
 /// Where a reply ends, besides where the server closes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -38,7 +38,7 @@ pub enum ReplyEnds {
 pub(super) enum Scan {
     Nothing,
     Newline,
-    Json(Json),
+    Json(JsonEnd),
     Http(Http),
 }
 
@@ -62,7 +62,7 @@ impl Scan {
             }
             ReplyEnds::Auto | ReplyEnds::Close | ReplyEnds::Quiet(_) => Self::Nothing,
             ReplyEnds::Newline => Self::Newline,
-            ReplyEnds::Json => Self::Json(Json::default()),
+            ReplyEnds::Json => Self::Json(JsonEnd::default()),
             ReplyEnds::Http => Self::Http(Http::new(request.starts_with(b"HEAD "))),
         }
     }
@@ -72,7 +72,11 @@ impl Scan {
         match self {
             Self::Nothing => Found::More,
             Self::Newline => memchr(b'\n', piece).map_or(Found::More, |at| Found::End(at + 1)),
-            Self::Json(json) => json.take(piece),
+            Self::Json(json) => match json.take(piece) {
+                Json::End(at) => Found::End(at),
+                Json::More => Found::More,
+                Json::Broken(why) => Found::Broken(why),
+            },
             Self::Http(http) => http.take(piece),
         }
     }
@@ -82,7 +86,7 @@ impl Scan {
         match self {
             Self::Nothing => true,
             Self::Newline => false,
-            Self::Json(json) => json.may_close(),
+            Self::Json(json) => json.is_whole_at_close(),
             Self::Http(http) => http.may_close(),
         }
     }
@@ -138,7 +142,10 @@ mod tests {
         ] {
             assert_eq!(end(ReplyEnds::Json, reply), expected, "{}", reply.escape_ascii());
         }
-        assert!(matches!(end(ReplyEnds::Json, b"<html>"), Found::Broken(_)));
+        // A bracket that closes another one than was opened was taken for its end.
+        for broken in [&b"<html>"[..], b"[}", b"{\"a\": [1}"] {
+            assert!(matches!(end(ReplyEnds::Json, broken), Found::Broken(_)));
+        }
     }
 
     #[test]

@@ -11,7 +11,7 @@ use tokio::time::{Instant, sleep_until};
 
 use super::ends::{Found, ReplyEnds, Scan};
 use super::socket::Socket;
-use super::watch::Seen;
+use super::watch::{Seen, Times};
 use super::writer::{self, Close};
 use super::{HalfClose, Shared};
 use crate::backend::notice::{EndedBy, Notice, Why, refused};
@@ -48,6 +48,8 @@ pub(super) struct Exchange<S> {
     came: u64,
     /// The process that wrote the first of them, if that is known.
     writer: Option<u32>,
+    /// Before it was connected.
+    begun: Instant,
     /// When the last byte came, or the request began to be sent.
     last: Instant,
     /// Until the next look at the server.
@@ -77,7 +79,7 @@ enum Broken {
 }
 
 impl<S: Socket> Exchange<S> {
-    pub(super) fn new(shared: &Arc<Shared>, stream: S, request: Request) -> Self {
+    pub(super) fn new(shared: &Arc<Shared>, stream: S, request: Request, begun: Instant) -> Self {
         let now = Instant::now();
         if let Ok(fd) = u32::try_from(stream.as_fd().as_raw_fd()) {
             request.telling().waits_for(WaitsFor::Descriptor(fd));
@@ -92,6 +94,7 @@ impl<S: Socket> Exchange<S> {
             piece: Vec::with_capacity(8 * 1024),
             came: 0,
             writer: None,
+            begun,
             last: now,
             patience: FIRST_LOOK,
             look_at: now + FIRST_LOOK,
@@ -154,7 +157,7 @@ impl<S: Socket> Exchange<S> {
             if let Some(next) = self.read() {
                 return next;
             }
-            let deadline = self.last + self.shared.deadline;
+            let deadline = self.last + self.shared.terms.deadline;
             let mut wake = until.map_or(deadline, |until| until.min(deadline));
             if let Some(at) = self.quiet_at() {
                 wake = wake.min(at);
@@ -307,7 +310,9 @@ impl<S: Socket> Exchange<S> {
 
     fn look(&mut self, now: Instant) -> Option<Next> {
         let watch = self.shared.watch.as_ref()?;
-        let seen = watch.look(self.stream.as_fd());
+        let left = (self.last + self.shared.terms.deadline).saturating_duration_since(now);
+        let times = Times { since: now.duration_since(self.begun), left };
+        let seen = watch.look(self.stream.as_fd(), times);
         self.patience = match seen {
             Seen::Unknown => Duration::from_secs(1),
             _ => (2 * self.patience).min(LOOK),
@@ -329,7 +334,7 @@ impl<S: Socket> Exchange<S> {
 
     fn ended(self, by: EndedBy, reply: &[u8]) {
         let Self { shared, stream, request, .. } = self;
-        shared.notices.tell(Notice::ReplyEnded { by });
+        shared.terms.notices.tell(Notice::ReplyEnded { by });
         match by {
             EndedBy::Certain | EndedBy::Deadline => shared.advise(reply, request.bytes(), by),
             EndedBy::Quiet => {
@@ -340,7 +345,7 @@ impl<S: Socket> Exchange<S> {
     }
 
     fn fault(&self, broken: &Broken) -> Fault {
-        let deadline = self.shared.deadline;
+        let deadline = self.shared.terms.deadline;
         let may = "the request may have run";
         let told = match broken {
             Broken::Nothing if self.has_half_closed => format!(
@@ -385,6 +390,6 @@ async fn listen(shared: Arc<Shared>, stream: impl Socket) {
         false
     };
     if tokio::time::timeout(LISTEN, hear).await == Ok(true) {
-        shared.notices.tell(Notice::CutEarly { after: cut.elapsed() });
+        shared.terms.notices.tell(Notice::CutEarly { after: cut.elapsed() });
     }
 }

@@ -2,13 +2,23 @@
 
 use std::fmt;
 use std::os::fd::BorrowedFd;
+use std::time::Duration;
 
 /// Sees, without asking it, what a server does with one of its connections.
 ///
 /// It is asked where a reply is awaited, and must not block; it may take a millisecond.
 pub trait Watch: fmt::Debug + Send + Sync + 'static {
     /// What the server does with the other end of this connection of ours.
-    fn look(&self, connection: BorrowedFd<'_>) -> Seen;
+    fn look(&self, connection: BorrowedFd<'_>, times: Times) -> Seen;
+}
+
+/// When an exchange is looked at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Times {
+    /// How long ago it began, at least.
+    pub since: Duration,
+    /// How long until its deadline. What the server would do later is of no use to the client.
+    pub left: Duration,
 }
 
 /// What a server does with a connection.
@@ -16,8 +26,8 @@ pub trait Watch: fmt::Debug + Send + Sync + 'static {
 pub enum Seen {
     /// It waits for something to read on this very connection: it has nothing more to say by itself.
     Waits,
-    /// Nothing of it runs, and nothing but a client can wake it: it has forgotten this connection, or waits
-    /// for all its clients at once.
+    /// Nothing of it runs, and nothing but a client can wake it before the deadline: it has forgotten this
+    /// connection, or waits for all its clients at once.
     Rests,
     /// It is at work, or may be.
     Works,

@@ -61,7 +61,7 @@ impl Run {
             _ => tail.last_line(),
         };
         let pid = self.process.pid();
-        self.shared.notices.tell(Notice::Ended { worker: None, pid, why, stderr, cut_after });
+        self.shared.terms.notices.tell(Notice::Ended { worker: None, pid, why, stderr, cut_after });
     }
 
     /// Until the program and its output have ended, or it has to be ended.
@@ -72,7 +72,7 @@ impl Run {
         mut feed: Pin<&mut impl Future<Output = ()>>,
         mut drain: Pin<&mut impl Future<Output = ()>>,
     ) -> Over {
-        let deadline = Instant::now() + self.shared.deadline;
+        let deadline = Instant::now() + self.shared.terms.deadline;
         let mut stop = self.shared.stop.subscribe();
         let (mut status, mut ending, mut patience) = (None, None, None);
         let (mut fed, mut drained) = (false, false);
@@ -126,7 +126,7 @@ impl Run {
                 (why.clone(), output.fail(fault("the program's end cannot be seen", &why)).await)
             }
             Over::Late => {
-                let after = self.shared.deadline;
+                let after = self.shared.terms.deadline;
                 let told = format!("the program took longer than {after:?}");
                 let told = refused::fault(told, refused::LATE);
                 // At the deadline, and not when the process is gone; nor does that wait for a client
@@ -147,7 +147,7 @@ impl Run {
     async fn name_holders(&self, stdout: &ChildStdout) {
         let Ok(pipe) = fstat(stdout) else { return };
         let holders = look(move || group::writers(pipe.st_ino)).await.unwrap_or_default();
-        self.shared.notices.tell(Notice::Held { pid: self.process.pid(), holders });
+        self.shared.terms.notices.tell(Notice::Held { pid: self.process.pid(), holders });
     }
 }
 

@@ -114,7 +114,7 @@ pub(super) async fn supervise(
                     let _ = first.send(Err(error));
                     return;
                 }
-                shared.notices.tell(Notice::NotStarted { worker: Some(number), error });
+                shared.terms.notices.tell(Notice::NotStarted { worker: Some(number), error });
             }
         }
         failures += 1;
@@ -148,7 +148,7 @@ async fn start(
     let (process, pipes) = Process::start(&mut shared.command.process())
         .map_err(|error| not_started(&shared.command, &error).1)?;
     let (pid, life) = (process.pid(), Arc::new(Life::new()));
-    shared.notices.tell(Notice::Started { worker: Some(number), pid });
+    shared.terms.notices.tell(Notice::Started { worker: Some(number), pid });
     let worker = Worker::new(number, pid, Arc::clone(&life), (pipes.stdin, pipes.stdout));
     let (lines, tail) = (Lines::default(), Tail::default());
     let mut kept = Kept { number, process, stderr: pipes.stderr, lines, tail, life };
@@ -211,7 +211,8 @@ impl Kept {
     fn complain(&mut self, shared: &Shared, bytes: &[u8]) {
         let (worker, pid) = (self.number, self.process.pid());
         self.tail.push(bytes);
-        self.lines.push(bytes, |line| shared.notices.tell(Notice::Printed { worker, pid, line }));
+        self.lines
+            .push(bytes, |line| shared.terms.notices.tell(Notice::Printed { worker, pid, line }));
     }
 
     /// What lies in the pipe now. A child that has it open is not waited for.
@@ -232,7 +233,7 @@ impl Kept {
             _ => self.tail.last_line(),
         };
         let (worker, pid) = (Some(self.number), self.process.pid());
-        shared.notices.tell(Notice::Ended { worker, pid, why, stderr, cut_after: None });
+        shared.terms.notices.tell(Notice::Ended { worker, pid, why, stderr, cut_after: None });
     }
 }
 
@@ -251,7 +252,7 @@ async fn end(shared: Arc<Shared>, mut kept: Kept, why: Why, _task: mpsc::Sender<
 async fn leave(shared: Arc<Shared>, mut kept: Kept, why: Why, _task: mpsc::Sender<()>) {
     let patience = match why {
         Why::Stopping => LEAVE,
-        _ => shared.deadline + LEAVE,
+        _ => shared.terms.deadline + LEAVE,
     };
     let until = Instant::now() + patience;
     let mut piece = Vec::with_capacity(4096);

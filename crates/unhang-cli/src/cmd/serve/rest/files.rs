@@ -9,6 +9,9 @@ use std::path::Path;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use object::{Object, ObjectSection};
+use rustix::fs::{Mode, OFlags, open};
+use rustix::io::ioctl_fionread;
+use rustix::pipe::fcntl_getpipe_size;
 
 use crate::cmd::why::see::process::epoll::Epoll;
 use crate::cmd::why::see::process::{pids, sockets};
@@ -50,7 +53,7 @@ impl Files {
         match numbered(link) {
             Some(("socket", inode)) => self.is_client_socket(pid, inode),
             // It wakes itself, if it holds both ends.
-            Some(("pipe", _)) => count(pid, link) >= 2,
+            Some(("pipe", _)) => count(pid, link) >= 2 || is_log(pid, fd),
             _ => matches!(link, "anon_inode:[eventfd]" | "anon_inode:[signalfd]"),
         }
     }
@@ -134,6 +137,12 @@ pub(crate) fn behind(path: &Path) -> io::Result<Behind> {
     })
 }
 
+/// Whether an epoll watches this descriptor of its process.
+pub(super) fn watches(pid: u32, epoll: u32, fd: u32) -> bool {
+    let epoll = Epoll::read(pid, epoll);
+    epoll.is_some_and(|epoll| epoll.watched.iter().any(|one| one.fd == fd))
+}
+
 /// The descriptor by which a process holds a socket.
 pub(super) fn descriptor(pid: u32, inode: u32) -> Option<u32> {
     let name = format!("socket:[{inode}]");
@@ -149,6 +158,23 @@ fn count(pid: u32, link: &str) -> usize {
     let is_it =
         |one: &fs::DirEntry| fs::read_link(one.path()).is_ok_and(|it| it == Path::new(link));
     all.flatten().filter(is_it).count()
+}
+
+/// A pipe that the process only writes to, and that has room: nothing comes from it. Go watches its standard
+/// error if that is one, and in non-blocking mode.
+fn is_log(pid: u32, fd: u32) -> bool {
+    let info = fs::read_to_string(format!("/proc/{pid}/fdinfo/{fd}")).unwrap_or_default();
+    let flags = info.lines().find_map(|line| line.strip_prefix("flags:"));
+    // The two lowest bits: `O_WRONLY` is 1.
+    let flags = flags.and_then(|flags| u32::from_str_radix(flags.trim(), 8).ok());
+    let path = format!("/proc/{pid}/fd/{fd}");
+    let has_room = || {
+        let pipe =
+            open(path, OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC, Mode::empty()).ok()?;
+        let (unread, size) = (ioctl_fionread(&pipe).ok()?, fcntl_getpipe_size(&pipe).ok()?);
+        Some(usize::try_from(unread).ok()? <= size / 2)
+    };
+    flags.is_some_and(|flags| flags & 0b11 == 1) && has_room() == Some(true)
 }
 
 /// A listener of TCP: the columns of /proc/PID/net/tcp are explained in the kernel's

@@ -6,6 +6,7 @@ import (
 	"net"
 	"os"
 	"strings"
+	"time"
 )
 
 func main() {
@@ -21,6 +22,9 @@ func main() {
 		}
 		go func() {
 			line, _ := bufio.NewReader(connection).ReadString('\n')
+			if line == "nap\n" {
+				time.Sleep(time.Hour)
+			}
 			fmt.Fprintf(connection, "%s\n", strings.ToUpper(strings.TrimSpace(line)))
 		}()
 	}

@@ -1,7 +1,10 @@
-import socket, sys, threading
+import socket, sys, threading, time
 kept = []
 def serve(connection):
-    connection.sendall(connection.recv(65536).upper())
+    request = connection.recv(65536)
+    if request == b"nap\n":
+        time.sleep(3600)
+    connection.sendall(request.upper())
 listener = socket.socket(socket.AF_UNIX); listener.bind(sys.argv[1]); listener.listen(64)
 print("ready", flush=True)
 while True:
