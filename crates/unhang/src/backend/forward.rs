@@ -19,6 +19,7 @@ use exchange::Exchange;
 use target::Connected;
 pub use target::{BadTarget, Target};
 pub use watch::{Seen, Times, Watch};
+use writer::Writers;
 
 use super::notice::{EndedBy, Notice, refused};
 use super::terms::{Terms, terms};
@@ -55,6 +56,7 @@ struct Shared {
     half_close: HalfClose,
     terms: Terms,
     watch: Option<Arc<dyn Watch>>,
+    writers: Writers,
     advised: AtomicBool,
     told_of_unseen: AtomicBool,
 }
@@ -81,6 +83,7 @@ impl Forward {
             half_close: HalfClose::default(),
             terms: Terms::default(),
             watch: None,
+            writers: Writers::default(),
             advised: AtomicBool::new(false),
             told_of_unseen: AtomicBool::new(false),
         };

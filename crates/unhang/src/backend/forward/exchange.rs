@@ -12,7 +12,7 @@ use tokio::time::{Instant, sleep_until};
 use super::ends::{Found, ReplyEnds, Scan};
 use super::socket::Socket;
 use super::watch::{Seen, Times};
-use super::writer::{self, Close};
+use super::writer::Close;
 use super::{HalfClose, Shared};
 use crate::backend::notice::{EndedBy, Notice, Why, refused};
 use crate::handler::WaitsFor;
@@ -276,7 +276,7 @@ impl<S: Socket> Exchange<S> {
         if !self.scan.may_close() {
             return Next::Failed(Broken::Half);
         }
-        match self.writer.map(|writer| writer::close(writer, &self.stream)) {
+        match self.writer.map(|writer| self.shared.writers.close(writer, &self.stream)) {
             Some(Close::Died(why)) => Next::Failed(Broken::Died(why)),
             Some(Close::Unseen) => {
                 self.shared.tell_of_unseen_ends();

@@ -1,10 +1,12 @@
 //! The process that wrote a reply, and whether it was alive when its connection closed. The kernel closes
 //! the connections of a process that dies, and its client sees the same end as behind a whole reply.
 
-use std::fs;
+use std::fs::{self, File};
 use std::os::fd::AsFd;
+use std::os::unix::fs::FileExt;
 use std::os::unix::process::ExitStatusExt;
 use std::process::ExitStatus;
+use std::sync::{Mutex, PoisonError};
 
 use nix::sys::socket::getsockopt;
 use nix::sys::socket::sockopt::PeerCredentials;
@@ -26,27 +28,63 @@ pub(super) enum Close {
     Unseen,
 }
 
-/// What the close of a connection means that this process had written to. Ask at once: how a process ended
-/// is known only until its parent has heard of it.
-pub(super) fn close(writer: u32, connection: impl AsFd) -> Close {
-    let Some(stat) = read(writer) else {
-        // The process that listens is the whole server.
-        return match is_listener(writer, connection) {
-            true => Close::Died(Why::Unknown("it is gone".to_owned())),
-            false => Close::Unseen,
+/// Looks at the processes that write replies.
+#[derive(Debug, Default)]
+pub(super) struct Writers {
+    /// The last one, and its /proc/PID/statm: most servers are one process, and to open the file at each
+    /// close would cost more than all else that a small reply costs here.
+    last: Mutex<Option<(u32, File)>>,
+}
+
+impl Writers {
+    /// What the close of a connection means that this process had written to. Ask at once: how a process
+    /// ended is known only until its parent has heard of it.
+    pub(super) fn close(&self, writer: u32, connection: impl AsFd) -> Close {
+        if self.has_memory(writer) {
+            return Close::Meant;
+        }
+        let Some(stat) = read(writer) else {
+            // The process that listens is the whole server.
+            return match is_listener(writer, connection) {
+                true => Close::Died(Why::Unknown("it is gone".to_owned())),
+                false => Close::Unseen,
+            };
         };
-    };
-    if !stat.ends {
-        return Close::Meant;
+        if !stat.ends || (stat.status == 0 && has_live_thread(writer)) {
+            return Close::Meant;
+        }
+        match why(ExitStatus::from_raw(stat.status), None) {
+            how @ Why::Signal { .. } => Close::Died(how),
+            // A server that stops does not wait for its replies.
+            how if is_listener(writer, connection) => Close::Died(how),
+            // A server that forks for each client ends like this behind each reply. Its exit code says
+            // nothing of the reply: socat has 1 for a program that answered and then failed.
+            _ => Close::Meant,
+        }
     }
-    match why(ExitStatus::from_raw(stat.status), None) {
-        how @ Why::Signal { .. } => Close::Died(how),
-        // A server that stops does not wait for its replies.
-        how if is_listener(writer, connection) => Close::Died(how),
-        // A server that forks for each client ends like this behind each reply. Its exit code says nothing
-        // of the reply: socat has 1 for a program that answered and then failed.
-        _ => Close::Meant,
+
+    /// Whether it has memory. A process that dies gives it back before the kernel closes its descriptors
+    /// (`do_exit` in the kernel's exit.c), and then all numbers in statm are 0.
+    fn has_memory(&self, pid: u32) -> bool {
+        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = last.take().filter(|(known, _)| *known == pid).map(|(_, file)| file);
+        let opened = known.or_else(|| File::open(format!("/proc/{pid}/statm")).ok());
+        let Some(file) = opened else { return false };
+        let mut digits = [0; 2];
+        // A file of a process that was reaped cannot be read any more.
+        let has = file.read_exact_at(&mut digits, 0).is_ok() && &digits != b"0 ";
+        if has {
+            *last = Some((pid, file));
+        }
+        has
     }
+}
+
+/// The first thread of a process may have ended long before the others.
+fn has_live_thread(pid: u32) -> bool {
+    let threads = fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten();
+    let stats = threads.map(|thread| fs::read_to_string(thread.path().join("stat")));
+    stats.flatten().filter_map(|stat| parse(&stat)).any(|stat| !stat.ends)
 }
 
 struct Stat {
@@ -94,8 +132,12 @@ mod tests {
             std::thread::yield_now();
         };
         assert_eq!(stat.status, 9);
+        let writers = Writers::default();
+        assert!(writers.has_memory(std::process::id()) && !writers.has_memory(child.id()));
         child.wait().unwrap();
-        assert!(read(child.id()).is_none());
+        assert!(read(child.id()).is_none() && !writers.has_memory(child.id()));
+        // Once from its own file, and once from the one that is kept.
+        assert!((0..2).all(|_| writers.has_memory(std::process::id())));
     }
 
     #[test]
