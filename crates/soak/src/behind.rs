@@ -1,10 +1,10 @@
 //! Programs, workers and a server behind `unhang serve`, that die, hang and print rubbish when they are
 //! asked to: each client has its own reply, or is told.
 
-use std::io;
+use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
@@ -36,7 +36,7 @@ for line in sys.stdin:
     if verb == "rubbish": print(id, "a second reply")
 "#;
 
-/// It never closes after a reply.
+/// It closes after some replies, waits for the client's end after others, and forgets the rest.
 const SERVER: &str = r#"import socket, sys, threading, time
 kept = []
 def serve(connection):
@@ -48,16 +48,30 @@ def serve(connection):
     connection.sendall(b"reply to ")
     if verb == b"rubbish": time.sleep(0.03)
     connection.sendall(verb + b" " + number + b"\n")
+    if verb == b"rubbish": return kept.append(connection)
+    if int(number) % 2: connection.recv(1)
+    connection.close()
 listener = socket.socket(socket.AF_UNIX)
 listener.bind(sys.argv[1]); listener.listen(512)
 while True:
     connection, _ = listener.accept()
-    kept.append(connection)
     threading.Thread(target=serve, args=(connection,), daemon=True).start()
 "#;
 
-/// Clients of each.
-const CLIENTS: usize = 6;
+/// How much is asked.
+pub(crate) struct Load<'a> {
+    /// Clients of each.
+    pub(crate) clients: usize,
+    /// For how long, or how many exchanges of each: those have few faults, so that there can be many.
+    pub(crate) span: Span,
+    pub(crate) done: &'a AtomicBool,
+}
+
+#[derive(Clone, Copy)]
+pub(crate) enum Span {
+    Until(Instant),
+    Exchanges(u64),
+}
 
 /// What answers.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -80,19 +94,20 @@ pub(crate) fn run(
     unhang: &Path,
     tally: &Tally,
     rng: &mut Rng,
-    (until, done): (Instant, &AtomicBool),
+    load: &Load<'_>,
 ) -> io::Result<()> {
     let mut all = Vec::new();
     for kind in [Kind::Program, Kind::Workers, Kind::Front] {
-        all.push(Served::start(kind, directory, unhang)?);
+        all.push(Served::start(kind, directory, unhang, load.span)?);
     }
+    let lefts = [(); 3].map(|()| AtomicU64::new(load.span.exchanges()));
     std::thread::scope(|scope| {
-        for served in &all {
-            for _ in 0..CLIENTS {
+        for (served, left) in all.iter().zip(&lefts) {
+            for _ in 0..load.clients {
                 let mut rng = rng.fork();
                 scope.spawn(move || {
-                    while Instant::now() < until && !done.load(Relaxed) {
-                        ask(served.kind, &served.path, tally, &mut rng);
+                    while load.goes_on() && one_less(left) {
+                        ask(served.kind, &served.path, load.span, tally, &mut rng);
                     }
                 });
             }
@@ -104,8 +119,54 @@ pub(crate) fn run(
     Ok(())
 }
 
+impl Load<'_> {
+    fn goes_on(&self) -> bool {
+        let in_time = match self.span {
+            Span::Until(until) => Instant::now() < until,
+            Span::Exchanges(_) => true,
+        };
+        in_time && !self.done.load(Relaxed)
+    }
+}
+
+impl Span {
+    fn exchanges(self) -> u64 {
+        match self {
+            Self::Until(_) => u64::MAX,
+            Self::Exchanges(each) => each,
+        }
+    }
+}
+
+fn one_less(left: &AtomicU64) -> bool {
+    left.fetch_update(Relaxed, Relaxed, |left| left.checked_sub(1)).is_ok()
+}
+
+/// The program of a request, which starts faster than a shell: a million of them are asked.
+pub(crate) fn answer() -> io::Result<bool> {
+    let mut request = String::new();
+    io::stdin().read_to_string(&mut request)?;
+    let (verb, number) = request.trim_end().split_once(' ').unwrap_or_default();
+    let mut reply = io::stdout().lock();
+    match verb {
+        "echo" => writeln!(reply, "reply to echo {number}")?,
+        "rubbish" => {
+            writeln!(io::stderr(), "rubbish")?;
+            writeln!(reply, "reply to rubbish {number}")?;
+        }
+        "hang" => sleep(Duration::from_secs(600)),
+        "cut" => reply.write_all(&b"0123456\n".repeat(25_000))?,
+        _ => reply.write_all(b"half a re")?,
+    }
+    reply.flush()?;
+    if matches!(verb, "die" | "cut") {
+        kill_process(rustix::process::getpid(), Signal::KILL)?;
+    }
+    Ok(verb != "fail")
+}
+
 impl Served {
-    fn start(kind: Kind, directory: &Path, unhang: &Path) -> io::Result<Self> {
+    fn start(kind: Kind, directory: &Path, unhang: &Path, span: Span) -> io::Result<Self> {
         let (path, real) = (directory.join(kind.name()), directory.join("real"));
         let mut command = Command::new(unhang);
         command.arg("serve").arg(&path).arg("--quiet");
@@ -119,7 +180,10 @@ impl Served {
         }
         let mut behind = None;
         match kind {
-            Kind::Program => command.args(["--", "sh", "-c", PROGRAM]),
+            Kind::Program => match span {
+                Span::Until(_) => command.args(["--", "sh", "-c", PROGRAM]),
+                Span::Exchanges(_) => command.arg("--").arg(std::env::current_exe()?).arg("answer"),
+            },
             Kind::Workers => command.args(["--workers", "4", "--", "python3", "-c", WORKER]),
             Kind::Front => {
                 let mut server = Command::new("python3");
@@ -175,7 +239,10 @@ impl Kind {
         }
     }
 
-    fn verb(self, rng: &mut Rng) -> &'static str {
+    fn verb(self, span: Span, rng: &mut Rng) -> &'static str {
+        if matches!(span, Span::Exchanges(_)) && rng.u32(0..100) > 0 {
+            return "echo";
+        }
         match rng.u32(0..40) {
             0 => "hang",
             1..4 => "fail",
@@ -198,8 +265,8 @@ fn await_listener(path: &Path) -> bool {
     false
 }
 
-fn ask(kind: Kind, path: &Path, tally: &Tally, rng: &mut Rng) {
-    let (verb, number) = (kind.verb(rng), rng.u64(..));
+fn ask(kind: Kind, path: &Path, span: Span, tally: &Tally, rng: &mut Rng) {
+    let (verb, number) = (kind.verb(span, rng), rng.u64(..));
     let name = kind.name();
     let mut it = match Exchange::connect(path) {
         Ok(it) => it,

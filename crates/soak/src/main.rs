@@ -16,7 +16,7 @@ mod tally;
 mod target;
 
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
@@ -26,6 +26,7 @@ use clap::{Parser, Subcommand};
 use fastrand::Rng;
 use jiff::SignedDuration;
 
+use behind::{Load, Span};
 use faults::Faults;
 use tally::{Tally, Trouble};
 use target::{Kind, Target};
@@ -61,6 +62,17 @@ enum Part {
     },
     #[command(hide = true)]
     Ask { path: PathBuf, kind: String, seed: u64 },
+    #[command(hide = true)]
+    Answer,
+    /// Only programs, workers and a server behind: so many exchanges in all, with a fault in a hundred
+    Behind {
+        #[arg(long, default_value_t = 1_000_000)]
+        exchanges: u64,
+        #[arg(long)]
+        seed: Option<u64>,
+        #[arg(long, value_name = "PATH")]
+        unhang: PathBuf,
+    },
 }
 
 fn main() -> ExitCode {
@@ -71,6 +83,10 @@ fn main() -> ExitCode {
         Some(Part::Ask { path, kind, seed }) => {
             clients::ask(path, if kind == "echo" { Kind::Echo } else { Kind::Serve }, *seed);
             Ok(true)
+        }
+        Some(Part::Answer) => behind::answer().map_err(|error| error.to_string()),
+        Some(Part::Behind { exchanges, seed, unhang }) => {
+            run_behind(*exchanges, *seed, unhang).map_err(|error| error.to_string())
         }
     };
     match done {
@@ -123,7 +139,8 @@ fn run(soak: &Soak) -> io::Result<bool> {
         all.push(scope.spawn({
             let mut rng = rng.fork();
             move || {
-                let asked = behind::run(directory, unhang, tally, &mut rng, (begun + length, done));
+                let load = Load { clients: 6, span: Span::Until(begun + length), done };
+                let asked = behind::run(directory, unhang, tally, &mut rng, &load);
                 if let Err(error) = asked {
                     tally.trouble(Trouble::Server, 1, &error.to_string());
                 }
@@ -142,6 +159,31 @@ fn run(soak: &Soak) -> io::Result<bool> {
         done.store(true, Relaxed);
     });
     tally.figures().stolen = machine::stolen(before, machine::times());
+    Ok(table::print(begun.elapsed(), seed, &tally))
+}
+
+/// Of each kind a third. Whether each client had its own reply, or was told.
+fn run_behind(exchanges: u64, seed: Option<u64>, unhang: &Path) -> io::Result<bool> {
+    let seed = seed.unwrap_or_else(|| fastrand::u64(..));
+    println!("seed {seed}, {exchanges} exchanges with programs, workers and a server behind");
+    let (mut rng, begun) = (Rng::with_seed(seed), Instant::now());
+    let directory = tempfile::TempDir::with_prefix("unhang-soak-")?;
+    let (tally, done) = (Tally::default(), Arc::new(AtomicBool::new(false)));
+    end_when_told(Arc::clone(&done))?;
+    std::thread::scope(|scope| {
+        let load = Load { clients: 16, span: Span::Exchanges(exchanges.div_ceil(3)), done: &done };
+        let (tally, directory) = (&tally, directory.path());
+        let run = scope.spawn(move || behind::run(directory, unhang, tally, &mut rng, &load));
+        let mut told = begun;
+        while !run.is_finished() {
+            std::thread::sleep(PAUSE);
+            if told.elapsed() >= Duration::from_secs(10) {
+                told = Instant::now();
+                table::line(begun.elapsed(), tally);
+            }
+        }
+        run.join().unwrap_or_else(|_| Err(io::Error::other("it panicked")))
+    })?;
     Ok(table::print(begun.elapsed(), seed, &tally))
 }
 
