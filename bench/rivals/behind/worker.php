@@ -1,0 +1,5 @@
+<?php
+while (($line = fgets(STDIN)) !== false) {
+    [$id, $request] = explode(' ', rtrim($line, "\n"), 2);
+    echo $id, ' ', strtoupper($request), "\n";
+}
