@@ -21,7 +21,8 @@ fn status(socket: &Path) -> (String, bool) {
 fn a_busy_program_is_503_and_a_late_one_504() {
     let flags = ["--wire", "http", "--handler-deadline", "3s", "--queue-deadline", "200ms"];
     let served = Served::sh(&[&flags[..], &["--processes", "1"]].concat(), "exec sleep 600");
-    let workers = Served::sh(&[&flags[..], &["--workers", "1"]].concat(), "exec sleep 600");
+    let workers =
+        Served::sh(&[&flags[..], &["--workers", "1"]].concat(), "read -r x; exec sleep 600");
     for served in [served, workers] {
         let socket = &served.place.socket;
         let mut answers: Vec<_> = thread::scope(|scope| {

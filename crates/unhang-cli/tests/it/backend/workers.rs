@@ -1,5 +1,6 @@
 //! Workers: each client gets its own reply, whatever a worker prints, and whatever becomes of it.
 
+use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::fs;
 use std::path::Path;
@@ -9,7 +10,7 @@ use std::sync::atomic::Ordering;
 use std::thread;
 use std::time::Instant;
 
-use rustix::process::Signal;
+use rustix::process::{Resource, Signal, getrlimit, setrlimit};
 
 use super::{Served, runs, serve};
 use crate::metrics::{free_address, scrape};
@@ -168,9 +169,10 @@ def answer(id, request):
 
 #[test]
 fn workers_that_do_not_flush_are_told_apart_and_named() {
-    let kinds: [(&str, &str, &[&str]); 4] = [
+    let kinds: [(&str, &str, &[&str]); 5] = [
         ("perl", "perl", &["-pe", "1"]),
         ("sed", "sed", &["s/a/b/"]),
+        ("grep", "grep", &["."]),
         ("tr", "coreutils", &["a-z", "A-Z"]),
         (
             "php",
@@ -198,6 +200,22 @@ fn a_worker_that_does_not_flush_is_found_long_before_its_deadline() {
     let started = Instant::now();
     assert_eq!(served.text("hello"), "ERR the worker answered nothing\n");
     assert!(started.elapsed() < PATIENCE);
+}
+
+/// What we cannot see into is told at its deadline, like any other that is late: a loop of events, or one of
+/// several threads, may yet answer.
+#[test]
+fn a_worker_with_several_threads_that_does_not_flush_is_told_at_its_deadline() {
+    if missing("python3", "python3") {
+        return;
+    }
+    let answer = "
+import threading
+threading.Thread(target=time.sleep, args=(600,), daemon=True).start()
+def answer(id, request): pass";
+    let served = python(&["--workers", "1", "--handler-deadline", "500ms"], answer);
+    let told = "ERR the worker took longer than 500ms; the request may have run\n";
+    assert_eq!(served.text("hello"), told);
 }
 
 #[test]
@@ -396,6 +414,42 @@ fn a_worker_behind_a_script_is_seen_to_be_ready() {
     let script = "sh -c 'while read -r id request; do echo \"$id $request\"; done'; true";
     let flags = ["--workers", "1", "--queue-deadline", "10s"];
     assert_eq!(Served::sh(&flags, script).text("hello"), "hello\n");
+}
+
+/// None is left without a word: each has its own reply, or is told when the queue's deadline has passed.
+#[test]
+fn a_thousand_clients_and_two_workers_each_end_with_a_reply_or_a_reason() {
+    const CLIENTS: usize = 1000;
+    if missing("python3", "python3") {
+        return;
+    }
+    let mut limit = getrlimit(Resource::Nofile);
+    if limit.current.is_some_and(|current| current < 4 * CLIENTS as u64) {
+        limit.current = Some(4 * CLIENTS as u64);
+        // Without room for them the test fails when it connects.
+        let _ = setrlimit(Resource::Nofile, limit);
+    }
+    let flags = ["--workers", "2", "--queue-deadline", "2s", "--handler-deadline", "20s"];
+    let answer = "def answer(id, request): time.sleep(0.1); print(id, request, flush=True)";
+    let served = python(&flags, answer);
+    let clients: Vec<_> = (0..CLIENTS)
+        .map(|nth| {
+            let mut client = Peer::connect(&served.place.socket);
+            client.write(format!("client {nth}").as_bytes());
+            client.half_close();
+            client
+        })
+        .collect();
+    let mut told: BTreeMap<String, usize> = BTreeMap::new();
+    for (nth, mut client) in clients.into_iter().enumerate() {
+        let reply = String::from_utf8(client.read_to_end()).unwrap();
+        let kind = if reply == format!("client {nth}\n") { "its own".to_owned() } else { reply };
+        *told.entry(kind).or_default() += 1;
+    }
+    let busy = "ERR busy: none of 2 workers was free within 2s\n";
+    let known = told.get("its own").copied().unwrap_or(0) + told.get(busy).copied().unwrap_or(0);
+    assert_eq!(known, CLIENTS, "{told:?}");
+    assert!(told.len() == 2, "some of both: {told:?}");
 }
 
 #[test]
