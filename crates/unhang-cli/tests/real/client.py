@@ -96,6 +96,15 @@ def silent(path):
         pass
 
 
+def half_closed(path):
+    """Asks, says that this is all, and waits for the answer."""
+    client = connected(path)
+    client.sendall(b"ask\n")
+    client.shutdown(socket.SHUT_WR)
+    while client.recv(4096):
+        pass
+
+
 def listen(path, database="postgres"):
     """LISTEN of PostgreSQL's."""
     import select

@@ -1,20 +1,29 @@
-"""Looks at real programs with `unhang why`, again and again, and fails if it finds a fault where nothing hangs."""
+"""Looks at real programs with `unhang why`, again and again, and fails if it finds a fault where nothing hangs, or misses a
+hang."""
 
 import argparse
 import collections
 import concurrent.futures
+import contextlib
 import json
+import re
 import subprocess
 import sys
 import time
 
+from hangs import HANGS
 from programs import SITUATIONS, is_alive
 from stage import Missing, Stage
 
+# What a look may take with all of the matrix running, and how often it is tried.
+MOST_SECONDS, TOGETHER = 1.5, 10
+# The machine is at work while it is looked at: what is not reached in three seconds is no fault of a verdict.
+GENEROUS = ["--deadline", "20s"]
 
-def look(unhang, target):
+
+def look(unhang, *arguments):
     began = time.monotonic()
-    done = subprocess.run([unhang, "why", "--json", target], capture_output=True, timeout=120)
+    done = subprocess.run([unhang, "why", "--json", *arguments], capture_output=True, timeout=120)
     took = time.monotonic() - began
     try:
         seen = json.loads(done.stdout)
@@ -23,59 +32,143 @@ def look(unhang, target):
     return done.returncode, seen, took
 
 
+def key_of(finding):
+    return f"{finding['code']} · {finding['certainty']}" + (" · FAULT" if finding["fault"] else "")
+
+
 def play(name, unhang, looks):
-    """One line of the table: what was said, how often, and whether that is all right."""
+    """What was said of a situation in which nothing hangs, how often, and whether that is all right."""
     said, headlines, faults, longest = collections.Counter(), {}, 0, 0.0
-    try:
-        with Stage() as stage:
-            paths = SITUATIONS[name](stage)
-            # The clients come to what they do.
-            time.sleep(2)
-            for _ in range(looks):
-                for path in paths:
-                    code, seen, took = look(unhang, path)
-                    longest = max(longest, took)
-                    faults += code != 0
-                    for finding in seen["findings"]:
-                        key = f"{finding['code']} · {finding['certainty']}" + (" · FAULT" if finding["fault"] else "")
-                        said[key] += 1
-                        headlines.setdefault(key, (finding["headline"], finding.get("because"), finding.get("clients"), finding.get("server")))
-            alive, ended = is_alive(stage)
-            if not alive:
-                return name, "broken", f"ended meanwhile: {ended}: {stage.log()}", {}, 0
-    except Missing as missing:
-        return name, "skipped", f"{missing} is not installed", {}, 0
-    except (OSError, RuntimeError, subprocess.SubprocessError) as error:
-        return name, "broken", str(error), {}, 0
+    with Stage() as stage:
+        paths = SITUATIONS[name](stage)
+        # The clients come to what they do.
+        time.sleep(2)
+        for _ in range(looks):
+            for path in paths:
+                code, seen, took = look(unhang, *GENEROUS, path)
+                longest = max(longest, took)
+                faults += code != 0
+                for finding in seen["findings"]:
+                    said[key_of(finding)] += 1
+                    headlines.setdefault(key_of(finding), finding)
+        alive, ended = is_alive(stage)
+        if not alive:
+            raise RuntimeError(f"ended meanwhile: {ended}: {stage.log()}")
     total = ", ".join(f"{key} ×{count}" for key, count in sorted(said.items()))
-    return name, "FAULT" if faults else "green", f"{faults}/{looks * len(paths)} with a fault; {total}; {longest:.2f} s at most", headlines, faults
+    return "FAULT" if faults else "green", f"{faults}/{looks * len(paths)} with a fault; {total}; {longest:.2f} s at most", headlines
+
+
+def places(value):
+    """Every `FILE:LINE` in a finding."""
+    if isinstance(value, dict):
+        if isinstance(value.get("file"), str):
+            yield f"{value['file']}:{value.get('line')}"
+        for one in value.values():
+            yield from places(one)
+    elif isinstance(value, list):
+        for one in value:
+            yield from places(one)
+
+
+def fits(expected, finding):
+    text = json.dumps(finding, ensure_ascii=False)
+    lines = re.escape(expected.at) + (r"$" if ":" in expected.at else r":\d+$")
+    return (
+        finding["code"] in expected.code.split("|")
+        and expected.fault in (None, finding["fault"])
+        and expected.says in text
+        and (not expected.at or any(re.search(r"(^|/)" + lines, place) for place in places(finding)))
+    )
+
+
+def play_hang(name, unhang, looks):
+    """Whether each look at a hang says what it is, where, and what cures it."""
+    make, wanted = HANGS[name]
+    missed, headlines, longest = collections.Counter(), {}, 0.0
+    with Stage() as stage:
+        paths = make(stage)
+        time.sleep(3)
+        for _ in range(looks):
+            found = []
+            for path in paths:
+                code, seen, took = look(unhang, *GENEROUS, path)
+                found += seen["findings"]
+                longest = max(longest, took)
+            for expected in wanted:
+                if not any(fits(expected, finding) for finding in found):
+                    missed[str(expected)] += 1
+            headlines.update({key_of(finding): finding for finding in found})
+    text = "".join(f"missed ×{count}: {expected}; " for expected, count in missed.items())
+    return "MISSED" if missed else "green", f"{text}{looks} looks; {longest:.2f} s at most", headlines
+
+
+def safely(run, *arguments):
+    try:
+        return run(*arguments)
+    except Missing as missing:
+        return "skipped", f"{missing} is not installed", {}
+    except (OSError, RuntimeError, subprocess.SubprocessError) as error:
+        return "broken", str(error), {}
+
+
+def together(unhang, names):
+    """All situations in which nothing hangs at once, and a look at every socket of the machine."""
+    with contextlib.ExitStack() as stack:
+        count = 0
+        for name in names:
+            stage = stack.enter_context(Stage())
+            result, text, _ = safely(lambda name=name, stage=stage: (SITUATIONS[name](stage), "", {}))
+            if result in ("skipped", "broken"):
+                print(f"{result:8} {name}\n         {text}", flush=True)
+            else:
+                count += 1
+        time.sleep(5)
+        worst, codes = 0.0, collections.Counter()
+        for _ in range(TOGETHER):
+            code, seen, took = look(unhang)
+            worst = max(worst, took)
+            codes[code] += 1
+            faults = [key_of(finding) + ": " + finding["headline"] for finding in seen["findings"] if finding["fault"]]
+            passed = len(seen.get("not_looked_at", []))
+            print(f"exit {code}, {took:.2f} s, {seen.get('visibility', {}).get('sockets')} sockets, {passed} not looked at", *faults, sep="\n         ", flush=True)
+    is_green = set(codes) == {0} and worst <= MOST_SECONDS
+    print(f"{'green' if is_green else 'FAULT'}: {count} situations at once, {worst:.2f} s at most (wanted: {MOST_SECONDS} s, exit 0)")
+    return 0 if is_green else 1
 
 
 def main():
     parser = argparse.ArgumentParser(prog="script/real", description=__doc__)
     parser.add_argument("unhang", help="the program under test")
-    parser.add_argument("--looks", type=int, default=20, help="so many at each situation")
+    parser.add_argument("--looks", type=int, default=20, help="so many at each situation; three at each hang")
     parser.add_argument("--jobs", type=int, default=2, help="so many situations at a time")
     parser.add_argument("--only", default="", help="only situations with this in their name")
+    parser.add_argument("--hangs", action="store_true", help="only the hangs")
+    parser.add_argument("--healthy", action="store_true", help="only what does not hang")
+    parser.add_argument("--together", action="store_true", help="all that does not hang at once, and the look at all timed")
     parser.add_argument("--details", action="store_true", help="what each finding rests on")
     arguments = parser.parse_args()
-    names = [name for name in SITUATIONS if arguments.only.lower() in name.lower()]
-    if not names:
-        parser.error(f"no situation has {arguments.only!r} in its name; there are: {', '.join(SITUATIONS)}")
+    wanted = lambda name: arguments.only.lower() in name.lower()
+    healthy = [name for name in SITUATIONS if wanted(name) and not arguments.hangs]
+    hangs = [name for name in HANGS if wanted(name) and not arguments.healthy]
+    if not healthy and not hangs:
+        parser.error(f"no situation has {arguments.only!r} in its name; there are: {', '.join([*SITUATIONS, *HANGS])}")
+    if arguments.together:
+        return together(arguments.unhang, healthy)
     results = collections.Counter()
     with concurrent.futures.ThreadPoolExecutor(arguments.jobs) as pool:
-        jobs = [pool.submit(play, name, arguments.unhang, arguments.looks) for name in names]
+        jobs = {pool.submit(safely, play, name, arguments.unhang, arguments.looks): name for name in healthy}
+        jobs.update({pool.submit(safely, play_hang, name, arguments.unhang, min(arguments.looks, 3)): name for name in hangs})
         for job in concurrent.futures.as_completed(jobs):
-            name, result, text, headlines, _ = job.result()
+            name, (result, text, headlines) = jobs[job], job.result()
             results[result] += 1
             print(f"{result:8} {name}\n         {text}", flush=True)
-            for key, (headline, because, clients, server) in headlines.items():
+            for key, finding in headlines.items():
                 if not key.startswith("ok"):
-                    print(f"         {key}: {headline}", flush=True)
-                    if arguments.details:
-                        print(json.dumps([because, clients, server], indent=1), flush=True)
+                    print(f"         {key}: {finding['headline']}", flush=True)
+                    if arguments.details or result == "MISSED":
+                        print(json.dumps(finding, indent=1, ensure_ascii=False), flush=True)
     print(", ".join(f"{count} {result}" for result, count in sorted(results.items())))
-    return 1 if results["FAULT"] or results["broken"] else 0
+    return 1 if {"FAULT", "MISSED", "broken"} & set(results) else 0
 
 
 if __name__ == "__main__":

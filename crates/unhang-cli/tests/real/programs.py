@@ -60,9 +60,9 @@ def _(stage):
     return [path]
 
 
-def redis(stage):
+def redis(stage, *options):
     path = stage.path("redis")
-    stage.start("redis-server", "--port", "0", "--unixsocket", path, "--save", "", "--dir", stage.directory)
+    stage.start("redis-server", "--port", "0", "--unixsocket", path, "--save", "", "--dir", stage.directory, *options)
     return stage.await_socket(path)
 
 
@@ -430,7 +430,7 @@ def _(stage):
     return [*load(stage, front), upstream]
 
 
-@situation("an idle pool of Go's http.Client → Go net/http, Node")
+@situation("Go's http.Client → Go net/http, Node · an idle pool")
 def _(stage):
     paths = [go(stage), node(stage)]
     pool = build_go(stage, "pool", GO_POOL)

@@ -30,17 +30,26 @@ class Stage:
         os.chmod(self.directory, 0o755)
         self.processes = []
         self.terminals = []
+        self.ends = []
 
     def __enter__(self):
         return self
 
+    def at_end(self, before, after):
+        """What is to be done before its programs are ended, and after."""
+        self.ends.append((before, after))
+
     def __exit__(self, *_):
+        for before, _after in self.ends:
+            before()
         for process in reversed(self.processes):
             end(process)
         for pid in self.left():
             kill(pid)
         for terminal in self.terminals:
             os.close(terminal)
+        for _before, after in self.ends:
+            after()
         shutil.rmtree(self.directory, ignore_errors=True)
 
     def path(self, name):

@@ -23,6 +23,8 @@ mod upstream;
 mod waiting;
 mod words;
 
+use std::collections::HashSet;
+
 use crate::cmd::why::facts::Facts;
 use crate::cmd::why::target::Target;
 use crate::sock_diag::{Kind, Socket, State};
@@ -32,8 +34,8 @@ pub(crate) use finding::{Certainty, End, Evidence, Held, Hop, LONG, Verdict};
 pub(crate) use links::{behind, socket_name};
 pub(crate) use words::{age, name_of};
 
-/// Everything there is to say about what the user asked for; the faults first, the surest of them
-/// first.
+/// Everything there is to say about what the user asked for; the faults first, of them those nearest to the
+/// cause, and of these the surest.
 pub(crate) fn judge(facts: &Facts, target: &Target) -> Vec<Verdict> {
     let mut verdicts = file::judge(facts, target);
     for socket in facts.listeners().filter(|socket| target.concerns(facts, socket)) {
@@ -46,10 +48,12 @@ pub(crate) fn judge(facts: &Facts, target: &Target) -> Vec<Verdict> {
             verdicts.extend(connection::judge_left(facts, socket, former));
         }
     }
+    let causes = causes(&verdicts);
     verdicts.sort_by_cached_key(|verdict| {
         let order = |end: &End| end.cookie;
         (
             !verdict.is_fault,
+            distance(verdict, &causes),
             std::cmp::Reverse(verdict.certainty),
             verdict.code,
             verdict.clients.first().map(order),
@@ -59,6 +63,29 @@ pub(crate) fn judge(facts: &Facts, target: &Target) -> Vec<Verdict> {
         )
     });
     verdicts
+}
+
+/// The processes that are themselves found to hang, and not only to wait for others.
+fn causes(verdicts: &[Verdict]) -> HashSet<u32> {
+    let found = verdicts.iter().filter(|one| one.is_fault && !may_follow(one.code));
+    found.flat_map(|one| &one.server).flat_map(|end| &end.owners).map(|held| held.pid).collect()
+}
+
+/// How far a finding is from its cause: so many processes, if another finding tells of the last of them.
+fn distance(verdict: &Verdict, causes: &HashSet<u32>) -> usize {
+    if !verdict.is_fault || !may_follow(verdict.code) {
+        return 0;
+    }
+    let mut owners = verdict.server.iter().flat_map(|end| &end.owners);
+    match verdict.code {
+        Code::HandlerWaitsBackend => verdict.chain.len(),
+        _ => usize::from(owners.any(|held| causes.contains(&held.pid))),
+    }
+}
+
+/// It may be only what follows from another finding.
+fn may_follow(code: Code) -> bool {
+    matches!(code, Code::HandlerWaitsBackend | Code::NotAccepted | Code::BacklogFull)
 }
 
 /// Without a listener nothing tells which end is the server's.

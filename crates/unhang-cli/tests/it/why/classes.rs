@@ -198,6 +198,8 @@ fn the_client_has_left() {
         let mut stage = Stage::new(*user);
         stage.play("serve-forget", "listening");
         stage.play("call", "ready");
+        // Regression of the test: a client that was gone before it was answered ended its server.
+        finds(&stage, "forgotten", "likely");
         stage.player(1).signal(Signal::KILL);
         let finding = suspects_where(&stage, "client_gone", "certain", |_| true);
         assert_eq!(finding["fault"], false, "nobody waits: {finding:#}");

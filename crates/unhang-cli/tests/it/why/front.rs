@@ -13,16 +13,20 @@ use crate::support::await_some;
 use crate::support::hang::{Stage, User};
 use crate::support::programs::{find, missing};
 
-/// nginx on the stage's socket, before the server at `behind`; it hands that server's page to one client.
-fn front(stage: &mut Stage, behind: &Path, listens: &str) {
+/// nginx on the stage's socket, before the server at `behind`.
+fn before(stage: &mut Stage, behind: &Path, listens: &str) {
+    front(stage, &format!("proxy_pass http://unix:{}:/;", behind.display()), listens);
+}
+
+/// nginx on the stage's socket, which passes each request on, and one client that waits for its page.
+pub(super) fn front(stage: &mut Stage, passes: &str, listens: &str) {
     let place = stage.place.directory.path().display().to_string();
     let config = format!(
         "daemon off; master_process off; pid {place}/pid; error_log {place}/log;\n\
          events {{}}\nhttp {{ access_log off; client_body_temp_path {place}/1; proxy_temp_path {place}/2;\n\
          fastcgi_temp_path {place}/3; uwsgi_temp_path {place}/4; scgi_temp_path {place}/5;\n\
-         server {{ listen unix:{}; {listens} location / {{ proxy_pass http://unix:{}:/; }} }} }}\n",
+         server {{ listen unix:{}; {listens} location / {{ {passes} }} }} }}\n",
         stage.place.socket.display(),
-        behind.display()
     );
     fs::write(stage.path("nginx.conf"), config).unwrap();
     let config = stage.path("nginx.conf");
@@ -52,7 +56,7 @@ fn behind_nginx_the_server_that_it_waits_for_is_named() {
     let mut stage = Stage::new(User::Me);
     let behind = stage.path("behind");
     stage.play_at("serve-sleep", &[&behind], "listening");
-    front(&mut stage, &behind, "");
+    before(&mut stage, &behind, "");
     let pid = stage.player(0).pid();
     let finding =
         suspects_where(&stage, "handler_waits_backend", "likely", |found| names(found, pid));
@@ -80,7 +84,7 @@ fn a_front_with_clients_in_a_network_is_possibly_held_up() {
     stage.play_at("serve-sleep", &[&behind], "listening");
     // nginx takes no port 0.
     let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-    front(&mut stage, &behind, &format!("listen 127.0.0.1:{port};"));
+    before(&mut stage, &behind, &format!("listen 127.0.0.1:{port};"));
     let pid = stage.player(0).pid();
     let finding =
         suspects_where(&stage, "handler_waits_backend", "possible", |found| names(found, pid));

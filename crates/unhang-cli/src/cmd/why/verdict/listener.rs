@@ -235,6 +235,9 @@ fn explain(facts: &Facts, endpoint: &Endpoint<'_>, mut verdict: Verdict) -> Verd
                 verdict = verdict.fact(source::CALL, text);
             }
             let sleeps = |one: &WaitingThread<'_>| matches!(one.thread.call, Call::Epoll(_));
+            if is_left_over(facts, endpoint) {
+                return left_over(endpoint, verdict);
+            }
             if endpoint.loops.is_empty() && endpoint.others.iter().any(sleeps) {
                 return verdict
                     .inferred("its event loop does not watch the listener for now, as if it is full")
@@ -243,6 +246,38 @@ fn explain(facts: &Facts, endpoint: &Endpoint<'_>, mut verdict: Verdict) -> Verd
         }
     }
     verdict.fix("server: accept in a loop or thread of its own, which never does anything else")
+}
+
+/// Its owners do nothing with the listener, and no client of it is with them: as a child that inherited it from a
+/// server that has ended. A server that is held up has the client that holds it up.
+fn is_left_over(facts: &Facts, endpoint: &Endpoint<'_>) -> bool {
+    /// Standard input, output and error are given to a program on purpose.
+    const GIVEN: u32 = 2;
+    let has_client = |process: &Process| {
+        let sockets = process.descriptors.iter().flat_map(|all| &all.sockets);
+        let mut sockets = sockets.filter_map(|(_, inode)| facts.sockets.get(inode));
+        sockets.any(|socket| facts.is_accepted(socket))
+    };
+    endpoint.loops.is_empty()
+        && endpoint.readers.is_empty()
+        && endpoint.others.iter().all(|one| one.activity == Activity::Still)
+        && endpoint.owners.iter().all(|(process, fd)| *fd > GIVEN && !has_client(process))
+}
+
+fn left_over(endpoint: &Endpoint<'_>, verdict: Verdict) -> Verdict {
+    let name = words::owners(endpoint);
+    let pids: Vec<_> = endpoint.processes().map(|process| process.pid.to_string()).collect();
+    verdict
+        .inferred(format!(
+            "{name} has no client, and waits for none: if it is no server, one that has ended left it behind \
+             with its listener"
+        ))
+        .fix(format!(
+            "if it is no server: end it (kill {}), and start the server; open the listener with SOCK_CLOEXEC, so \
+             that no child inherits it",
+            pids.join(" ")
+        ))
+        .fix("if it is: accept in a loop or thread of its own, which never does anything else")
 }
 
 /// Several processes of one parent accept here, each for itself.

@@ -529,7 +529,7 @@ fn what_a_service_manager_accepted_it_hands_over() {
 }
 
 #[test]
-fn the_surest_fault_comes_first() {
+fn the_fault_nearest_to_the_cause_comes_first() {
     let mut world = World::asked().thread(SERVER_PID, Call::Sleep);
     let listener = world.0.sockets.get_mut(&LISTENER).unwrap();
     listener.pending = vec![50];
@@ -549,5 +549,6 @@ fn the_surest_fault_comes_first() {
     world.0.steady.insert(60);
     world.process(3_000, &[(3, 60)]);
     let codes: Vec<_> = world.verdicts().iter().map(|one| one.0).collect();
-    assert_eq!(codes, [Code::NotAccepted, Code::HandlerBlocked, Code::ClientGone]);
+    // That nobody is accepted is surer, and only follows.
+    assert_eq!(codes, [Code::HandlerBlocked, Code::NotAccepted, Code::ClientGone]);
 }

@@ -107,8 +107,8 @@ fn both_waiting(
     let fix = if has_said_all {
         "the client has half-closed and so said all: server: answer, and close"
     } else {
-        "one of four: the client waits on purpose, as a subscriber does; the server is still at the \
-         answer, in a task that is not seen; it was answered, and the server keeps the connection \
+        "one of four: the server is still at the answer, in a task that is not seen; the client waits \
+         on purpose, as a subscriber does; it was answered, and the server keeps the connection \
          open; or the request is not whole in its eyes (a newline, a length, a half-close is missing)"
     };
     Some(verdict.inferred("nothing lies unread at either end").fix(fix))
