@@ -50,6 +50,9 @@ pub(crate) struct Service<H, Y: System> {
     pub(crate) alarm: Alarm,
 }
 
+/// So many exchanges of one connection, and then others have their turn: as many as fit into one write.
+const TURN: u32 = 64;
+
 type Answer = Pin<Box<dyn Future<Output = Result<Reply, Fault>> + Send>>;
 
 impl<H: Handler, Y: System> Service<H, Y> {
@@ -78,6 +81,7 @@ impl<H: Handler, Y: System> Service<H, Y> {
         seat: Option<usize>,
     ) {
         let mut paused = seat.is_none() || connection.watched;
+        let mut told = 0;
         loop {
             match connection.step(&self.config, self.system.now()) {
                 Next::Wait(Interest::Read) if !std::mem::replace(&mut paused, true) => {
@@ -98,8 +102,19 @@ impl<H: Handler, Y: System> Service<H, Y> {
                     None => return,
                 },
                 Next::Told(exchange) => {
-                    paused = true;
+                    (paused, told) = (true, told + 1);
                     self.tell_exchange(exchange);
+                    // The poller tells of what has come meanwhile: to look first costs as much as that, and
+                    // a client that always has more would keep the thread from all others.
+                    let interest = match &connection {
+                        idle if idle.is_idle() => Interest::Read,
+                        more if more.has_more() && told >= TURN => Interest::Write,
+                        _ => continue,
+                    };
+                    match self.park(connection, interest, seat) {
+                        Ok(_) => return,
+                        Err(refused) => connection = refused,
+                    }
                 }
                 Next::Done(exchange) => {
                     // First the close, then the log.

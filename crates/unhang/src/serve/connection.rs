@@ -209,6 +209,16 @@ impl<S: Stream> Connection<S> {
         [config.stop.end(), rest].into_iter().flatten().fold(first, Instant::min)
     }
 
+    /// Whether it is kept, and all that it waits for is a request.
+    pub(crate) fn is_idle(&self) -> bool {
+        self.rests && self.stage == Stage::Request
+    }
+
+    /// Whether requests that came with the last one are next.
+    pub(crate) fn has_more(&self) -> bool {
+        !self.rests && self.stage == Stage::Request
+    }
+
     /// Whether it is kept, and no request is under way.
     pub(crate) fn rests(&self) -> bool {
         self.rests

@@ -154,7 +154,7 @@ impl<H: Handler, Y: System> Watchdog<H, Y> {
         let workers = &self.service.parked[..self.workers.len()];
         let free = || workers.iter().position(|parked| !parked.slot.is_blocked());
         match self.service.idle_worker().or_else(free) {
-            Some(worker) if connection.rests() => self.service.hand_over(connection, worker),
+            Some(worker) if connection.is_idle() => self.service.hand_over(connection, worker),
             _ => self.service.serve(connection, None),
         }
     }

@@ -83,7 +83,7 @@ impl<H: Handler, Y: System> Worker<H, Y> {
                 Ready::Connection(number) => {
                     let Some(connection) = self.parked().take(number) else { continue };
                     match idle {
-                        Some(idle) if nth % 2 == 1 && connection.rests() => {
+                        Some(idle) if nth % 2 == 1 && connection.is_idle() => {
                             self.service.hand_over(connection, idle);
                         }
                         _ => self.service.serve(connection, Some(self.index)),

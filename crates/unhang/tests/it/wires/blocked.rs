@@ -1,9 +1,11 @@
 //! Handlers that block the workers on which kept connections are served.
 
+use std::path::PathBuf;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex};
 
-use unhang::{Delimiter, Errors};
+use tempfile::TempDir;
+use unhang::{Delimiter, Errors, ServerHandle};
 
 use super::*;
 
@@ -11,7 +13,7 @@ const CLIENTS: usize = 64;
 
 /// A server with so many workers. A handler that is asked to blocks until the test lets it go; one that is
 /// asked to nap blocks for a moment, so that what others write meanwhile is reported at once.
-fn serve_blocking(workers: usize) -> (Running, Sender<()>) {
+fn serve_blocking(workers: usize) -> (Blocking, Sender<()>) {
     let (release, blocked) = channel();
     let blocked = Arc::new(Mutex::new(blocked));
     let handler = move |request: Request| {
@@ -26,8 +28,31 @@ fn serve_blocking(workers: usize) -> (Running, Sender<()>) {
             Ok::<_, Fault>(text)
         }
     };
-    let speak = |server: Server| server.lines(Delimiter::Newline, Errors::Text).threads(workers);
-    (Running::start(speak, handler), release)
+    let folder = TempDir::new().unwrap();
+    let path = folder.path().join("s");
+    let server = Server::bind(&path).unwrap().threads(workers);
+    let server = server.lines(Delimiter::Newline, Errors::Text);
+    let handle = server.handle();
+    std::thread::spawn(move || {
+        // On a busy machine any worker may seem to be blocked, and handlers then begin here.
+        let mut runtime = tokio::runtime::Builder::new_multi_thread();
+        let runtime = runtime.worker_threads(4).enable_all().build().unwrap();
+        runtime.block_on(server.serve(handler)).unwrap();
+        runtime.shutdown_background();
+    });
+    (Blocking { path, handle, _folder: folder }, release)
+}
+
+struct Blocking {
+    path: PathBuf,
+    handle: ServerHandle,
+    _folder: TempDir,
+}
+
+impl Drop for Blocking {
+    fn drop(&mut self) {
+        self.handle.stop();
+    }
 }
 
 fn ask(client: &mut UnixStream, text: &str) {

@@ -2,7 +2,7 @@
 //! more to do than another.
 
 use std::collections::HashSet;
-use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
 use std::sync::mpsc::channel;
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
@@ -58,4 +58,50 @@ fn a_worker_that_rests_takes_over_clients_of_one_that_does_not() {
             });
         }
     });
+}
+
+/// Regression: a worker went on with a connection for as long as that had a request, and one client that always
+/// had the next kept it from all others, for seconds.
+#[test]
+fn a_client_that_always_has_more_leaves_others_their_turn() {
+    let speak = |server: Server| server.lines(Delimiter::Newline, Errors::Text).threads(1);
+    let server = serve(speak);
+    let mut other = connect(&server.path);
+    other.write_all(b"first\n").unwrap();
+    assert_eq!(read_line(&mut other), "first\n");
+    let asks = connect(&server.path);
+    let mut reads = asks.try_clone().unwrap();
+    let (over, answered) = (AtomicBool::new(false), AtomicUsize::new(0));
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            let requests = b"again\n".repeat(4000);
+            while !over.load(SeqCst) {
+                (&asks).write_all(&requests).unwrap();
+            }
+            asks.shutdown(std::net::Shutdown::Write).unwrap();
+        });
+        scope.spawn(|| {
+            let mut chunk = vec![0; 1 << 20];
+            while let Ok(count @ 1..) = reads.read(&mut chunk) {
+                answered.fetch_add(count / 6, SeqCst);
+            }
+        });
+        let _over = Over(&over);
+        for nth in 0..200 {
+            let before = answered.load(SeqCst);
+            other.write_all(format!("{nth}\n").as_bytes()).unwrap();
+            assert_eq!(read_line(&mut other), format!("{nth}\n"));
+            let meanwhile = answered.load(SeqCst) - before;
+            // By turns, not by time: some of them were on their way before, in buffers of this test.
+            assert!(meanwhile < 400_000, "{meanwhile} others were answered meanwhile");
+        }
+    });
+}
+
+struct Over<'a>(&'a AtomicBool);
+
+impl Drop for Over<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, SeqCst);
+    }
 }
