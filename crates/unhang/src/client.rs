@@ -36,8 +36,8 @@ pub async fn call(name: impl AsRef<Path>, message: impl AsRef<[u8]>) -> Result<V
     Client::new(name).call(message).await
 }
 
-/// Calls a service behind a Unix socket: one connection for each call, or with [`ClientWire::Lines`] and
-/// [`ClientWire::Http`] connections that are kept for the next call, also of clones of the client.
+/// Calls a service behind a Unix socket: one connection for each call, or with another [`ClientWire`] than
+/// the default connections that are kept for the next call, also of clones of the client.
 ///
 /// ```no_run
 /// use std::time::Duration;

@@ -47,6 +47,7 @@ mod wire;
 
 #[doc(hidden)]
 pub use client::frame;
+pub use client::frame::GoridgeCodec;
 pub use client::{Client, ClientWire, LengthPrefix, Predicate, ReplyEnds, call};
 pub use error::{Error, ErrorKind, Phase, Whose};
 pub use event::{Cause, Ended, Event, Exchange, Lost, Scarce, State};

@@ -11,7 +11,9 @@ use std::time::{Duration, Instant};
 
 use clap::builder::{OsStringValueParser, TypedValueParser};
 use clap::{Args, ValueEnum};
-use unhang::{Client, ClientWire, Delimiter, Error, ErrorKind, Phase, ReplyEnds, limits};
+use unhang::{
+    Client, ClientWire, Delimiter, Error, ErrorKind, GoridgeCodec, Phase, ReplyEnds, limits,
+};
 
 use super::{block_on, complain, given};
 use crate::shell::quoted;
@@ -40,13 +42,19 @@ pub(crate) struct Call {
     )]
     reply_ends: Option<ReplyEnds>,
     /// How it speaks, as the server's --wire: oneshot (the message as it is, a reply that ends as
-    /// --reply-ends says), lines (both end with --delimiter), or http (the body of POST /, the body of the
-    /// response)
+    /// --reply-ends says), lines (both end with --delimiter), http (the body of POST /, the body of the
+    /// response), or goridge (the body of a call of --method, the body of its reply)
     #[arg(long, value_enum, default_value_t)]
     wire: Wire,
     /// With --wire lines: what ends the message and the reply [default: newline]
     #[arg(long, value_enum)]
     delimiter: Option<End>,
+    /// With --wire goridge: what is called, as Service.Method
+    #[arg(long, value_name = "NAME")]
+    method: Option<String>,
+    /// With --wire goridge: what the message is encoded in [default: json]
+    #[arg(long, value_enum)]
+    codec: Option<Codec>,
     /// Do not half-close after the message: for servers that take that for the end of everything
     #[arg(long)]
     no_half_close: bool,
@@ -64,6 +72,15 @@ enum Wire {
     Oneshot,
     Lines,
     Http,
+    Goridge,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Codec {
+    Json,
+    Raw,
+    Msgpack,
+    Proto,
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -140,8 +157,15 @@ impl Call {
     /// Flags that do not go together.
     fn contradiction(&self) -> Option<&'static str> {
         let kept = self.wire != Wire::Oneshot;
+        let calls = self.method.is_some() || self.codec.is_some();
         match (self.wire, &self.delimiter, &self.reply_ends) {
-            (Wire::Oneshot | Wire::Http, Some(_), _) => {
+            (Wire::Goridge, _, _) if self.method.is_none() => {
+                Some("--wire goridge wants a --method, as Service.Method")
+            }
+            (Wire::Oneshot | Wire::Lines | Wire::Http, _, _) if calls => {
+                Some("--method and --codec go with --wire goridge alone")
+            }
+            (Wire::Oneshot | Wire::Http | Wire::Goridge, Some(_), _) => {
                 Some("--delimiter goes with --wire lines alone")
             }
             (_, _, Some(_)) if kept => Some(
@@ -160,6 +184,15 @@ impl Call {
             (Wire::Lines, None | Some(End::Newline)) => ClientWire::Lines(Delimiter::Newline),
             (Wire::Lines, Some(End::Nul)) => ClientWire::Lines(Delimiter::Nul),
             (Wire::Http, _) => ClientWire::Http,
+            (Wire::Goridge, _) => ClientWire::Goridge {
+                method: self.method.as_deref().unwrap_or_default().into(),
+                codec: match self.codec {
+                    None | Some(Codec::Json) => GoridgeCodec::Json,
+                    Some(Codec::Raw) => GoridgeCodec::Raw,
+                    Some(Codec::Msgpack) => GoridgeCodec::Msgpack,
+                    Some(Codec::Proto) => GoridgeCodec::Proto,
+                },
+            },
         }
     }
 
@@ -177,8 +210,8 @@ const LONGEST: Duration = Duration::from_secs(100 * 366 * 86_400);
 impl Outcome {
     fn of(error: Error, call: &Call) -> Self {
         let code = match exit_code(&error) {
-            // The status is not in the body that is printed.
-            exit::DONE if call.wire == Wire::Http => exit::FAILED,
+            // That it is no answer is not in the body that is printed.
+            exit::DONE if matches!(call.wire, Wire::Http | Wire::Goridge) => exit::FAILED,
             code => code,
         };
         // The server's own word is an answer like any other.

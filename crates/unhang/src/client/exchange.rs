@@ -330,7 +330,7 @@ impl<'a> Exchange<'a> {
             };
             return ErrorKind::TimedOut { phase, elapsed };
         }
-        let awaited = match (self.client.wire, &self.client.reply_ends) {
+        let awaited = match (&self.client.wire, &self.client.reply_ends) {
             (ClientWire::OneShot, ReplyEnds::AtClose) if self.is_cut() => return self.cut(),
             (ClientWire::OneShot, ReplyEnds::AtClose) => {
                 let silent = self.last_byte.elapsed();
@@ -353,6 +353,10 @@ impl Framing {
     fn refusal(&self, reply: &[u8]) -> Option<String> {
         let status = match self {
             Self::Ends(_) => None,
+            Self::Frame(reader) if reader.is_goridge() => {
+                let reason = || String::from_utf8_lossy(reply).trim_end().to_owned();
+                return reader.is_refusal().then(reason);
+            }
             Self::Frame(reader) => reader.status(),
         };
         match status {

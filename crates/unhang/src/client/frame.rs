@@ -1,9 +1,13 @@
 //! Where one of several replies on a connection ends: pure bytes, as they come.
 
+mod goridge;
 mod http;
 
 use std::borrow::Cow;
+use std::sync::Arc;
 
+use goridge::GoridgeReader;
+pub use goridge::{GoridgeCodec, goridge_call};
 use http::HttpReader;
 use memchr::memchr;
 
@@ -15,6 +19,7 @@ pub struct FrameReader(Kind);
 enum Kind {
     Lines(u8),
     Http(Box<HttpReader>),
+    Goridge(Box<GoridgeReader>),
 }
 
 /// What was taken of the input.
@@ -53,6 +58,11 @@ impl FrameReader {
         Self(Kind::Http(Box::default()))
     }
 
+    /// Replies to calls of this method, whose sequence numbers are 1, 2 and so on.
+    pub fn goridge(method: Arc<str>) -> Self {
+        Self(Kind::Goridge(Box::new(GoridgeReader::new(method))))
+    }
+
     /// Takes what belongs to the reply under way, and gives what of that is its body.
     ///
     /// # Errors
@@ -70,13 +80,14 @@ impl FrameReader {
                 Ok(Taken { used, is_whole: end.is_some() })
             }
             Kind::Http(reader) => reader.take(input, body),
+            Kind::Goridge(reader) => reader.take(input, body),
         }
     }
 
     /// Whether the close makes the reply under way whole.
     pub fn is_whole_at_close(&self) -> bool {
         match &self.0 {
-            Kind::Lines(_) => false,
+            Kind::Lines(_) | Kind::Goridge(_) => false,
             Kind::Http(reader) => reader.is_until_close(),
         }
     }
@@ -84,7 +95,7 @@ impl FrameReader {
     /// Whether another exchange may follow on the connection after the reply that is whole.
     pub fn stays_open(&self) -> bool {
         match &self.0 {
-            Kind::Lines(_) => true,
+            Kind::Lines(_) | Kind::Goridge(_) => true,
             Kind::Http(reader) => reader.stays_open(),
         }
     }
@@ -92,8 +103,22 @@ impl FrameReader {
     /// The status of the reply, if it has one.
     pub fn status(&self) -> Option<u16> {
         match &self.0 {
-            Kind::Lines(_) => None,
+            Kind::Lines(_) | Kind::Goridge(_) => None,
             Kind::Http(reader) => Some(reader.status()),
         }
+    }
+
+    /// Whether the reply says that there is no answer, beside its body.
+    pub fn is_refusal(&self) -> bool {
+        match &self.0 {
+            Kind::Lines(_) => false,
+            Kind::Http(reader) => reader.status() >= 400,
+            Kind::Goridge(reader) => reader.is_error(),
+        }
+    }
+
+    /// Whether a body can say nothing of whether it is an answer.
+    pub(super) fn is_goridge(&self) -> bool {
+        matches!(self.0, Kind::Goridge(_))
     }
 }

@@ -1,12 +1,13 @@
 //! How a client speaks: what it sends for a message, and what a reply means.
 
 use std::borrow::Cow;
+use std::sync::Arc;
 
-use super::frame::{FrameReader, delimited, http_request};
+use super::frame::{FrameReader, GoridgeCodec, delimited, goridge_call, http_request};
 use crate::wire::lines::Delimiter;
 
 /// How a client speaks. The server must speak the same: see `unhang serve --wire`.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum ClientWire {
     /// A connection for each call: the message as it is, and a reply that ends as
@@ -21,34 +22,46 @@ pub enum ClientWire {
     /// the reply is the body of the response. A status from 400 on is a
     /// [`Refused`](crate::ErrorKind::Refused).
     Http,
+    /// Goridge's RPC, on a connection that is kept for the next call: the message is the body of a call of
+    /// `method`, as `Service.Method`, and has to be encoded as `codec` says. An error of the server is a
+    /// [`Refused`](crate::ErrorKind::Refused).
+    Goridge {
+        /// What is called, 1 to 4096 bytes.
+        method: Arc<str>,
+        /// What the message and the reply are encoded in.
+        codec: GoridgeCodec,
+    },
 }
 
 impl ClientWire {
     /// What is sent for a message, or what is wrong with it.
-    pub(super) fn request(self, message: &[u8]) -> Result<Cow<'_, [u8]>, &'static str> {
+    pub(super) fn request<'a>(&self, message: &'a [u8]) -> Result<Cow<'a, [u8]>, &'static str> {
         match self {
             Self::OneShot => Ok(message.into()),
-            Self::Lines(delimiter) => line(delimiter, message),
+            Self::Lines(delimiter) => line(*delimiter, message),
             Self::Http => Ok(http_request(message).into()),
+            Self::Goridge { method, codec } => Ok(goridge_call(method, *codec, 1, message)?.into()),
         }
     }
 
     /// What finds the end of a reply; `None` if the caller says where it is.
-    pub(super) fn reader(self) -> Option<FrameReader> {
+    pub(super) fn reader(&self) -> Option<FrameReader> {
         match self {
             Self::OneShot => None,
             Self::Lines(delimiter) => Some(FrameReader::lines(delimiter.byte())),
             Self::Http => Some(FrameReader::http()),
+            Self::Goridge { method, .. } => Some(FrameReader::goridge(Arc::clone(method))),
         }
     }
 
     /// What ends a reply, for people.
-    pub(super) fn end(self) -> &'static str {
+    pub(super) fn end(&self) -> &'static str {
         match self {
             Self::OneShot => "close",
             Self::Lines(Delimiter::Newline) => "newline",
             Self::Lines(Delimiter::Nul) => "NUL byte",
             Self::Http => "end of the HTTP response",
+            Self::Goridge { .. } => "end of the Goridge frame",
         }
     }
 }

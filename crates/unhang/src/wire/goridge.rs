@@ -17,15 +17,15 @@ use super::refusal::{Kind, Refusal, Unspeakable};
 use crate::parts::RequestParts;
 
 /// What comes before the options, and how long the whole header is with the two of an RPC.
-const FIXED: usize = 12;
-const HEADER: usize = 20;
+pub(crate) const FIXED: usize = 12;
+pub(crate) const HEADER: usize = 20;
 
 /// Version 1, and a header of five words.
-const START: u8 = 0x15;
+pub(crate) const START: u8 = 0x15;
 
 /// Between a pool and its workers, never in an RPC.
 const CONTROL: u8 = 0x01;
-const ERROR: u8 = 0x40;
+pub(crate) const ERROR: u8 = 0x40;
 
 /// What bodies are encoded in, by their flags.
 const CODECS: [(u8, &str); 5] =
@@ -33,7 +33,7 @@ const CODECS: [(u8, &str); 5] =
 const CODEC: &str = "Codec";
 
 /// `Service.Method` is some tens of bytes; as long as a path may be on Linux.
-const LONGEST_METHOD: usize = 4096;
+pub(crate) const LONGEST_METHOD: usize = 4096;
 
 /// Goridge, as a wire.
 #[derive(Clone, Debug, Default)]
@@ -183,21 +183,31 @@ impl Call {
     }
 
     fn head(&self, length: usize, out: &mut Vec<u8>) -> Result<(), Unspeakable> {
-        let name = self.parts.method().as_bytes();
-        let payload = payload_length(name.len(), length)?;
-        let mut fixed = [0; FIXED];
-        fixed[0] = START;
-        fixed[1] = self.flags;
-        fixed[2..6].copy_from_slice(&payload.to_le_bytes());
-        let sum = crc32(&fixed[..6]);
-        fixed[6..10].copy_from_slice(&sum.to_le_bytes());
-        out.extend_from_slice(&fixed);
-        out.extend_from_slice(&self.sequence.to_le_bytes());
-        // No longer than a frame that has come: it fits.
-        out.extend_from_slice(&u32::try_from(name.len()).unwrap_or(u32::MAX).to_le_bytes());
-        out.extend_from_slice(name);
-        Ok(())
+        rpc_head(self.flags, self.sequence, self.parts.method(), length, out)
     }
+}
+
+/// What comes before a body of this length.
+pub(crate) fn rpc_head(
+    flags: u8,
+    sequence: u32,
+    method: &str,
+    length: usize,
+    out: &mut Vec<u8>,
+) -> Result<(), Unspeakable> {
+    let payload = payload_length(method.len(), length)?;
+    let mut fixed = [0; FIXED];
+    fixed[0] = START;
+    fixed[1] = flags;
+    fixed[2..6].copy_from_slice(&payload.to_le_bytes());
+    let sum = crc32(&fixed[..6]);
+    fixed[6..10].copy_from_slice(&sum.to_le_bytes());
+    out.extend_from_slice(&fixed);
+    out.extend_from_slice(&sequence.to_le_bytes());
+    // No longer than the payload, which fits.
+    out.extend_from_slice(&u32::try_from(method.len()).unwrap_or(u32::MAX).to_le_bytes());
+    out.extend_from_slice(method.as_bytes());
+    Ok(())
 }
 
 /// A method's name, and the codec as a header.
@@ -242,7 +252,7 @@ fn violation(kind: Kind, reason: String) -> Violation {
     Violation { kind, reason, used: 0 }
 }
 
-fn word(bytes: &[u8], at: usize) -> u32 {
+pub(crate) fn word(bytes: &[u8], at: usize) -> u32 {
     bytes.get(at..).and_then(<[u8]>::first_chunk).map_or(0, |word| u32::from_le_bytes(*word))
 }
 

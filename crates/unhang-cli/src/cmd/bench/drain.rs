@@ -120,7 +120,7 @@ impl Drain {
             // Interrupted: as good as a slice that is over.
             let awaited = match script.wire {
                 Wire::OneShot => PollFlags::RDHUP,
-                Wire::Lines | Wire::Http => PollFlags::IN,
+                Wire::Lines | Wire::Http | Wire::Goridge => PollFlags::IN,
             };
             let _ = poll(&mut [PollFd::new(last, awaited)], Some(&slice));
             time = began.elapsed();

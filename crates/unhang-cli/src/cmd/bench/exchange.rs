@@ -1,6 +1,7 @@
 //! One exchange on a socket that does not block: connect, write, read to the end.
 
 use std::os::fd::{AsFd, BorrowedFd};
+use std::sync::Arc;
 use std::time::Instant;
 
 use rustix::event::epoll::EventFlags;
@@ -22,6 +23,8 @@ pub(super) struct Script {
     /// All that is written at once: of a wire that keeps connections, so many requests.
     pub(super) request: Vec<u8>,
     pub(super) wire: Wire,
+    /// With goridge: what is called.
+    pub(super) method: Arc<str>,
     pub(super) depth: usize,
     pub(super) half_close: bool,
     pub(super) expected: Expected,
@@ -101,7 +104,7 @@ impl Exchange {
             sent: Some(0),
             stopped: None,
             reply: Reply::default(),
-            reader: script.wire.reader(),
+            reader: script.wire.reader(&script.method),
             answered: 0,
             is_reused: false,
             may_follow: false,
@@ -191,7 +194,7 @@ impl Exchange {
                 return None;
             }
             let ended = match std::mem::take(&mut self.reply).as_frame(&script.expected) {
-                _ if reader.status().is_some_and(|status| status >= 400) => Ended::Refused,
+                _ if reader.is_refusal() => Ended::Refused,
                 ended => ended,
             };
             if ended != Ended::Answered {
@@ -289,7 +292,8 @@ mod tests {
         connect(&own, &address).unwrap();
         let (target, request) = (Target::Tcp(address), b"ping\n".to_vec());
         let (wire, depth, expected) = (Wire::OneShot, 1, Expected::Any);
-        let script = Script { target, request, wire, depth, half_close: true, expected };
+        let method = "".into();
+        let script = Script { target, request, wire, method, depth, half_close: true, expected };
         let (own, now) = (Connection::over_tcp(own), Instant::now());
         let mut exchange = Exchange::on(own, false, &script, now, now);
         let step = exchange.go_on(&script, &mut [0; 64]);

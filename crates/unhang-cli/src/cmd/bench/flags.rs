@@ -1,6 +1,7 @@
 //! The flags, and what they mean together.
 
 use std::ffi::OsStr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use clap::Args;
@@ -19,8 +20,8 @@ use crate::units::{self, Size, Span};
 
 /// Put a load on a socket: count how every exchange ends, and what it takes of the server
 ///
-/// Each client connects, writes, reads to the end and closes, again and again; with --wire lines or http
-/// it keeps its connection.
+/// Each client connects, writes, reads to the end and closes, again and again; with another
+/// --wire than oneshot it keeps its connection.
 #[derive(Args, Debug)]
 #[command(after_help = exit::BENCH_HELP)]
 pub(crate) struct Bench {
@@ -98,6 +99,9 @@ struct Asked {
     /// exchange
     #[arg(long, value_enum, default_value_t)]
     wire: Wire,
+    /// With --wire goridge: what is called, as Service.Method [default: Bench.Ping]
+    #[arg(long, value_name = "NAME")]
+    method: Option<String>,
     /// Write so many requests at once, and the next when all are answered (pipelining). One is what a plain
     /// client does
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = units::count(DEEPEST))]
@@ -143,7 +147,8 @@ impl Bench {
         if request.len().saturating_mul(depth) > LONGEST.0 {
             return Err(format!("expected at most {LONGEST} of requests at once, got more"));
         }
-        let request = wire.requests(&request, depth)?;
+        let method: Arc<str> = asked.method.as_deref().unwrap_or("Bench.Ping").into();
+        let request = wire.requests(&request, &method, depth)?;
         if request.is_empty() && !asked.half_close {
             return Err("expected a request of at least one byte, or --half-close, without which \
                         the server never hears of an empty one"
@@ -157,17 +162,20 @@ impl Bench {
             (None, None) => Expected::Any,
         };
         let (target, half_close) = (self.target.clone(), asked.half_close);
-        Ok(Script { target, request, wire, depth, half_close, expected })
+        Ok(Script { target, request, wire, method, depth, half_close, expected })
     }
 
     /// Flags that do not go together.
     fn contradiction(&self) -> Option<&'static str> {
         let asked = &self.exchange;
         match asked.wire {
-            Wire::OneShot if asked.depth > 1 => Some(
-                "--depth goes with --wire lines or http: a connection of oneshot has one exchange",
-            ),
-            Wire::Lines | Wire::Http if asked.half_close => {
+            Wire::OneShot if asked.depth > 1 => {
+                Some("--depth goes without --wire oneshot: a connection of that has one exchange")
+            }
+            Wire::OneShot | Wire::Lines | Wire::Http if asked.method.is_some() => {
+                Some("--method goes with --wire goridge alone")
+            }
+            Wire::Lines | Wire::Http | Wire::Goridge if asked.half_close => {
                 Some("--half-close goes with --wire oneshot: the others keep the connection")
             }
             _ if asked.depth > 1 && self.kind.rate.is_some() => {

@@ -70,7 +70,7 @@ impl Report<'_> {
         if tally.is_clean() {
             let ended = match self.plan.script.wire {
                 Wire::OneShot => "all answered and closed",
-                Wire::Lines | Wire::Http => "all answered",
+                Wire::Lines | Wire::Http | Wire::Goridge => "all answered",
             };
             return writeln!(f, "{}{GOOD}{ended}{GOOD:#}", label(""));
         }

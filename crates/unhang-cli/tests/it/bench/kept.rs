@@ -110,7 +110,9 @@ fn read_then(stream: UnixStream, reply: &[u8]) -> UnixStream {
 #[test]
 fn flags_that_do_not_go_together_are_refused() {
     for (flags, why) in [
-        (&["--depth", "2"][..], "goes with --wire lines or http"),
+        (&["--depth", "2"][..], "goes without --wire oneshot"),
+        (&["--method", "A.b"], "goes with --wire goridge"),
+        (&["--wire", "goridge", "--method", ""], "expected a method of"),
         (&["--wire", "lines", "--half-close"], "goes with --wire oneshot"),
         (&["--wire", "http", "--depth", "2", "--rate", "5"], "goes without --rate"),
         (&["--wire", "lines", "--request", "a\\nb"], "expected a request of one line"),
@@ -124,7 +126,7 @@ fn flags_that_do_not_go_together_are_refused() {
 /// The server of this repository, and its own client.
 #[test]
 fn serve_call_and_bench_speak_the_same_wires() {
-    for wire in ["lines", "http"] {
+    for wire in ["lines", "http", "goridge"] {
         let place = Place::new();
         let _server = Daemon::serve(&place.socket, &["--wire", wire, "--quiet"]);
         let flags = ["--wire", wire, "--depth", "8", "--count", "400", "--clients", "4"];
@@ -132,6 +134,9 @@ fn serve_call_and_bench_speak_the_same_wires() {
         assert_eq!((ends(&report), code), (vec![("answered", 400)], 0), "{report:#}");
         let mut call = Command::new(UNHANG);
         call.arg("call").arg(&place.socket).args(["hello", "--wire", wire]);
+        if wire == "goridge" {
+            call.args(["--method", "App.Hello", "--codec", "raw"]);
+        }
         let output = call.output().unwrap();
         assert_eq!(output.status.code(), Some(0), "{}", said(&output));
         assert!(output.stdout.starts_with(b"OK+"), "{output:?}");

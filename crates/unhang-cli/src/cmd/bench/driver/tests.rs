@@ -26,6 +26,7 @@ impl Place {
             target: Target::parse(socket.as_os_str()).unwrap(),
             request: b"ping\n".to_vec(),
             wire: Wire::OneShot,
+            method: "".into(),
             depth: 1,
             half_close: false,
             expected: Expected::Any,
