@@ -24,6 +24,7 @@ use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 use std::task::{Context, Poll, Wake, Waker};
+use std::time::Instant;
 
 use crate::event::{Cause, Ended, Event, Exchange, Scarce};
 use crate::handler::{Fault, Handler, Reply, Request};
@@ -56,16 +57,22 @@ const TURN: u32 = 64;
 type Answer = Pin<Box<dyn Future<Output = Result<Reply, Fault>> + Send>>;
 
 impl<H: Handler, Y: System> Service<H, Y> {
-    /// A client that was accepted. `seat`: the worker on whose thread this is, if it is one's.
-    pub(crate) fn let_in(self: &Arc<Self>, stream: Y::Stream, place: Place, seat: Option<usize>) {
+    /// A client that was accepted. `seat`: the worker on whose thread this is, if it is one's. `now`: the
+    /// clock is read once for all that is done at once, as it is felt.
+    pub(crate) fn let_in(
+        self: &Arc<Self>,
+        stream: Y::Stream,
+        place: Place,
+        seat: Option<usize>,
+        now: Instant,
+    ) {
         let asks = self.config.names_peers || self.admission.asks(&self.config.limits);
         // Asked for only if the server wants to know: it is a system call.
         let peer = if asks { stream.peer() } else { None };
         match self.admission.admit(peer, &self.config.limits) {
             Ok(client) => {
-                let now = self.system.now();
                 let connection = Connection::new(stream, &self.config, client, Some(place), now);
-                self.serve(Box::new(connection), seat);
+                self.serve(Box::new(connection), seat, now);
             }
             Err(cause) => {
                 drop(place);
@@ -79,21 +86,23 @@ impl<H: Handler, Y: System> Service<H, Y> {
         self: &Arc<Self>,
         mut connection: Box<Connection<Y::Stream>>,
         seat: Option<usize>,
+        mut now: Instant,
     ) {
         let mut paused = seat.is_none() || connection.watched;
         let mut told = 0;
         loop {
-            match connection.step(&self.config, self.system.now()) {
+            match connection.step(&self.config, now) {
                 Next::Wait(Interest::Read) if !std::mem::replace(&mut paused, true) => {
                     // connect() has woken this thread before the client had the time to write. Let it:
                     // that costs less than to wait for it.
                     self.system.pause();
+                    now = self.system.now();
                 }
                 Next::Wait(interest) => match self.park(connection, interest, seat) {
                     Ok(_) => return,
                     Err(refused) => connection = refused,
                 },
-                Next::Ask(request) => match self.ask(connection, request, seat) {
+                Next::Ask(request) => match self.ask(connection, request, seat, &mut now) {
                     Some(answered) => connection = answered,
                     None => return,
                 },
@@ -118,7 +127,7 @@ impl<H: Handler, Y: System> Service<H, Y> {
                 }
                 Next::Done(exchange) => {
                     // First the close, then the log.
-                    Self::end(*connection);
+                    Self::end(connection);
                     if let Some(exchange) = exchange {
                         self.tell_exchange(exchange);
                     }
@@ -138,7 +147,7 @@ impl<H: Handler, Y: System> Service<H, Y> {
             Next::Done(exchange) => exchange,
             _ => Some(connection.give_up(self.system.now())),
         };
-        Self::end(*connection);
+        Self::end(connection);
         if let Some(exchange) = exchange {
             self.tell_exchange(exchange);
         }
@@ -187,7 +196,7 @@ impl<H: Handler, Y: System> Service<H, Y> {
         }
         // Readable as it is, it is reported there at once.
         if let Err(refused) = self.park(connection, Interest::Read, Some(worker)) {
-            self.serve(refused, None);
+            self.serve(refused, None, self.system.now());
         }
     }
 
@@ -202,12 +211,13 @@ impl<H: Handler, Y: System> Service<H, Y> {
         mut connection: Box<Connection<Y::Stream>>,
         request: Request,
         seat: Option<usize>,
+        now: &mut Instant,
     ) -> Option<Box<Connection<Y::Stream>>> {
         if !connection.resumes() {
             // It was kept without a place, and others have them all.
             let most = self.door.places.most;
             let cause = Cause::Busy(Scarce::Places { most });
-            connection.refuse(cause, &self.config, self.system.now());
+            connection.refuse(cause, &self.config, *now);
             return Some(connection);
         }
         let (handler, held) = (Arc::clone(&self.handler), request.held());
@@ -232,7 +242,8 @@ impl<H: Handler, Y: System> Service<H, Y> {
                 Poll::Ready(answered) => {
                     // It is not ours, and may panic as it is dropped.
                     let _ = caught(|| drop(answer));
-                    taken.answer(answered, &self.config, self.system.now());
+                    *now = self.system.now();
+                    taken.answer(answered, &self.config, *now);
                     return Some(taken);
                 }
                 Poll::Pending => connection = taken,
@@ -290,12 +301,14 @@ impl<H: Handler, Y: System> Service<H, Y> {
         };
         // Its runtime has thrown it away.
         let answer = answer.unwrap_or_else(|| Err(std::io::Error::other("it was dropped").into()));
-        connection.answer(answer, &self.config, self.system.now());
-        self.serve(connection, None);
+        let now = self.system.now();
+        connection.answer(answer, &self.config, now);
+        self.serve(connection, None, now);
     }
 
     /// The close. It gives the place back.
-    fn end(connection: Connection<Y::Stream>) {
+    #[expect(clippy::boxed_local, reason = "out of its box it would be copied")]
+    fn end(connection: Box<Connection<Y::Stream>>) {
         if connection.stream.has_passed() {
             connection.stream.close_elsewhere();
         }
@@ -406,7 +419,8 @@ impl<H: Handler, Y: System> Wake for Resume<H, Y> {
         }
         let Some(service) = self.service.upgrade() else { return };
         if let Some(connection) = service.take(number) {
-            service.serve(connection, None);
+            let now = service.system.now();
+            service.serve(connection, None, now);
         }
     }
 }

@@ -187,7 +187,7 @@ impl World {
                 let mut worker = Worker::new(Arc::clone(&service), index);
                 while worker.prepare() {
                     let (ready, waited) = service.parked[index].poller.report(None).await;
-                    worker.turn(&ready, waited);
+                    worker.turn(&ready, waited, clock::now());
                 }
                 drop(alive);
             });

@@ -302,7 +302,7 @@ impl<S: Stream> Connection<S> {
     }
 
     fn outgoing(&mut self) -> &mut Outgoing {
-        self.outgoing.get_or_insert_default()
+        self.outgoing.get_or_insert_with(Outgoing::begin)
     }
 
     fn enter(&mut self, stage: Stage, within: Duration, now: Instant) {

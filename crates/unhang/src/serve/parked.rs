@@ -322,17 +322,24 @@ impl<S> Slot<S> {
     }
 
     pub(crate) fn enter(&self, connection: Box<Connection<S>>) {
-        self.entered.fetch_add(1, Ordering::SeqCst);
+        // No other thread writes it.
+        self.entered.store(self.entered.load(Ordering::Relaxed) + 1, Ordering::Release);
         *self.lock() = State::Inside(connection);
     }
 
     /// The connection, unless the watchdog took it; and whether the worker was taken for blocked.
     pub(crate) fn leave(&self) -> (Option<Box<Connection<S>>>, bool) {
-        let connection = match std::mem::take(&mut *self.lock()) {
+        let mut state = self.lock();
+        let connection = match std::mem::take(&mut *state) {
             State::Inside(connection) => Some(connection),
             State::Empty | State::Taken => None,
         };
-        (connection, self.blocked.swap(false, Ordering::SeqCst))
+        // The watchdog writes it under the lock.
+        let was_blocked = self.blocked.load(Ordering::Relaxed);
+        if was_blocked {
+            self.blocked.store(false, Ordering::SeqCst);
+        }
+        (connection, was_blocked)
     }
 
     /// For the watchdog, which must not wait for a worker that has the lock and does not run just now:

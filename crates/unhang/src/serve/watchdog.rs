@@ -143,7 +143,7 @@ impl<H: Handler, Y: System> Watchdog<H, Y> {
 
     fn go_on(&self, number: u64) {
         if let Some(connection) = self.service.take(number) {
-            self.service.serve(connection, None);
+            self.service.serve(connection, None, self.service.system.now());
         }
     }
 
@@ -155,20 +155,20 @@ impl<H: Handler, Y: System> Watchdog<H, Y> {
         let free = || workers.iter().position(|parked| !parked.slot.is_blocked());
         match self.service.idle_worker().or_else(free) {
             Some(worker) if connection.is_idle() => self.service.hand_over(connection, worker),
-            _ => self.service.serve(connection, None),
+            _ => self.service.serve(connection, None, self.service.system.now()),
         }
     }
 
     fn serve_due(&self) {
         for parked in &self.service.parked {
             while let Some(connection) = parked.take_due(self.service.system.now()) {
-                self.service.serve(connection, None);
+                self.service.serve(connection, None, self.service.system.now());
             }
         }
         if self.service.config.stop.is_over(self.service.system.now()) {
             for parked in &self.service.parked {
                 while let Some(connection) = parked.take_any() {
-                    self.service.serve(connection, None);
+                    self.service.serve(connection, None, self.service.system.now());
                 }
             }
         }
@@ -188,7 +188,7 @@ impl<H: Handler, Y: System> Watchdog<H, Y> {
                 // the same handler before.
                 if parked.slot.due(&service.config).is_some_and(|due| due <= now) {
                     if let Some(connection) = parked.slot.take() {
-                        service.serve(connection, None);
+                        service.serve(connection, None, now);
                     }
                 }
             }

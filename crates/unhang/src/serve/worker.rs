@@ -1,7 +1,7 @@
 //! A thread that accepts and serves: each connection is stepped once, and what has to wait is parked.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::handler::Handler;
 use crate::limits::BURST;
@@ -40,8 +40,8 @@ impl<H: Handler, Y: System> Worker<H, Y> {
         while self.prepare() {
             let begun = self.service.system.now();
             self.parked().poller.wait(&mut ready, None);
-            let waited = self.service.system.now() - begun > NO_WAIT;
-            self.turn(&ready, waited);
+            let now = self.service.system.now();
+            self.turn(&ready, now - begun > NO_WAIT, now);
         }
     }
 
@@ -73,7 +73,9 @@ impl<H: Handler, Y: System> Worker<H, Y> {
     }
 
     /// Serves what is ready. `waited`: it had to wait for it.
-    pub(crate) fn turn(&mut self, ready: &[Ready], waited: bool) {
+    pub(crate) fn turn(&mut self, ready: &[Ready], waited: bool, now: Instant) {
+        // For the first that is served. Then time has passed.
+        let mut now = Some(now);
         self.service.goes_to_work(self.index);
         self.burst = if waited { 1 } else { BURST.min(2 * self.burst) };
         self.parked().is_told(ready);
@@ -86,12 +88,15 @@ impl<H: Handler, Y: System> Worker<H, Y> {
                         Some(idle) if nth % 2 == 1 && connection.is_idle() => {
                             self.service.hand_over(connection, idle);
                         }
-                        _ => self.service.serve(connection, Some(self.index)),
+                        _ => {
+                            let now = now.take().unwrap_or_else(|| self.service.system.now());
+                            self.service.serve(connection, Some(self.index), now);
+                        }
                     }
                 }
                 // Woken, it looks as well: the kernel may have woken another thread for a client, and then
                 // does not report it here.
-                Ready::Clients | Ready::Woken => self.accept(),
+                Ready::Clients | Ready::Woken => self.accept(&mut now),
                 Ready::Worker(_) => {}
             }
         }
@@ -108,14 +113,15 @@ impl<H: Handler, Y: System> Worker<H, Y> {
         self.service.idle_worker()
     }
 
-    fn accept(&self) {
+    fn accept(&self, now: &mut Option<Instant>) {
         for _ in 0..self.burst {
             if self.service.door.acceptor() != Acceptor::Workers {
                 return;
             }
             match self.service.door.next() {
                 Entry::Client(stream, place) => {
-                    self.service.let_in(stream, place, Some(self.index));
+                    let now = now.take().unwrap_or_else(|| self.service.system.now());
+                    self.service.let_in(stream, place, Some(self.index), now);
                 }
                 Entry::Nobody => return,
                 Entry::Full | Entry::Starved(_) | Entry::Shut => {

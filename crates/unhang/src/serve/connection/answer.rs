@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use super::outgoing::Outgoing;
 use super::{Connection, End, Stage};
 use crate::event::{Cause, Scarce};
 use crate::handler::{Caller, Fault, Held, Reply, Request, Says};
@@ -82,20 +83,20 @@ impl<S: Stream> Connection<S> {
             (_, Some(refusal)) => Some(refusal(&cause).unwrap_or_else(|| Reply::copied(&[]))),
             _ => None,
         };
-        let mut outgoing = std::mem::take(self.outgoing());
+        let Self { outgoing, wire, .. } = self;
+        let outgoing = outgoing.get_or_insert_with(Outgoing::begin);
         outgoing.forget_reply();
         if let Some(reply) = own {
-            self.wire.refused(kind);
+            wire.refused(kind);
             if reply.whole().is_some() {
                 // A wire that cannot say it closes without a word.
-                let _ = outgoing.whole(reply, &mut self.wire);
+                let _ = outgoing.whole(reply, wire);
             }
         } else {
             let reason = cause.to_string();
-            self.wire.refusal(Refusal { kind, reason: &reason }, outgoing.head());
+            wire.refusal(Refusal { kind, reason: &reason }, outgoing.head());
         }
         outgoing.refused = Some(cause);
-        *self.outgoing() = outgoing;
         self.enter(Stage::Reply, config.limits.write, now);
     }
 }

@@ -52,7 +52,8 @@ impl<S: Stream> Connection<S> {
         let within = if self.rests { config.idle() } else { config.limits.read };
         if self.rests && self.input.is_empty() {
             // An idle connection is small.
-            (self.input, self.outgoing) = (Vec::new(), None);
+            self.input = Vec::new();
+            self.end_outgoing();
         } else if let Some(outgoing) = &mut self.outgoing {
             outgoing.forget_reply();
         }
@@ -92,6 +93,12 @@ impl<S: Stream> Connection<S> {
         }
     }
 
+    fn end_outgoing(&mut self) {
+        if let Some(outgoing) = self.outgoing.take() {
+            outgoing.end();
+        }
+    }
+
     pub(super) fn outcome(&mut self) -> Ended {
         self.outgoing().refused.take().map_or(Ended::Answered, Ended::Refused)
     }
@@ -120,7 +127,9 @@ impl<S: Stream> Connection<S> {
             // More may have come since the last look.
             self.bytes_in += self.stream.shut().saturating_sub(self.unread);
         }
-        self.exchange(ended, peer, now)
+        let exchange = self.exchange(ended, peer, now);
+        self.end_outgoing();
+        exchange
     }
 
     pub(super) fn peer_of(&self, ended: &Ended, config: &Config) -> Option<Peer> {

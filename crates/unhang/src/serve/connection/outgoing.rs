@@ -1,5 +1,6 @@
 //! A reply on its way.
 
+use std::cell::Cell;
 use std::collections::VecDeque;
 use std::io;
 use std::sync::Weak;
@@ -66,7 +67,24 @@ pub(super) enum Flush {
     Failed(io::Error),
 }
 
+thread_local! {
+    /// One that is over, for the next exchange: to find room for each anew is felt.
+    static SPARE: Cell<Option<Box<Outgoing>>> = const { Cell::new(None) };
+}
+
 impl Outgoing {
+    /// For a new exchange.
+    pub(super) fn begin() -> Box<Self> {
+        SPARE.try_with(Cell::take).ok().flatten().unwrap_or_default()
+    }
+
+    /// Its exchange is over.
+    pub(super) fn end(mut self: Box<Self>) {
+        *self = Self::default();
+        // A thread that ends has no next exchange.
+        let _ = SPARE.try_with(|spare| spare.set(Some(self)));
+    }
+
     /// How long the handler took.
     pub(super) fn answered(&mut self, now: Instant) -> Duration {
         self.handler = None;
@@ -121,17 +139,19 @@ impl Outgoing {
         let length = reply.whole().map_or(0, <[u8]>::len);
         wire.head(reply.head(), Some(length), &mut self.head)?;
         if let Body::Whole(bytes) = reply.body {
-            self.put(&bytes, wire)?;
+            self.put(bytes, wire)?;
         }
         wire.tail(if self.body.is_empty() { &mut self.head } else { &mut self.tail });
         Ok(())
     }
 
-    pub(super) fn put(&mut self, bytes: &Bytes, wire: &mut Wire) -> Result<(), Unspeakable> {
-        let count = wire.piece(bytes, &mut self.head)?;
+    pub(super) fn put(&mut self, mut bytes: Bytes, wire: &mut Wire) -> Result<(), Unspeakable> {
+        let count = wire.piece(&bytes, &mut self.head)?;
         // A wire that keeps its connection may say more after the body: in one write with it.
         if count > TOGETHER || self.head.is_empty() && wire.ends_by_close() {
-            self.body = bytes.slice(..count);
+            // Not a slice of it: that would be allocated.
+            bytes.truncate(count);
+            self.body = bytes;
         } else {
             self.head.extend_from_slice(&bytes[..count]);
         }

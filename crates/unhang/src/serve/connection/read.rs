@@ -133,7 +133,12 @@ impl<S: Stream> Connection<S> {
             self.waited = false;
             self.look = None;
             self.bytes_in += count;
-            self.input.extend_from_slice(&chunk[..count]);
+            if self.input.is_empty() {
+                // Most requests come at once, and need no room to grow.
+                self.input = chunk[..count].to_vec();
+            } else {
+                self.input.extend_from_slice(&chunk[..count]);
+            }
             if count == chunk.len() {
                 return Ok(Seen::More);
             }

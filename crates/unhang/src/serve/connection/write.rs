@@ -7,7 +7,7 @@ use std::time::Instant;
 use tokio::sync::mpsc::Receiver;
 use tokio::sync::mpsc::error::TryRecvError;
 
-use super::outgoing::{Flush, TOGETHER};
+use super::outgoing::{Flush, Outgoing, TOGETHER};
 use super::{Connection, End, Move, Stage, failed, read};
 use crate::event::{Cause, Ended, Exchange, State};
 use crate::handler::{Fault, Piece, Reply};
@@ -35,28 +35,27 @@ impl<S: Stream> Connection<S> {
         if self.end == End::Shut && self.input.is_empty() {
             self.wire.last();
         }
-        let mut outgoing = std::mem::take(self.outgoing());
-        let said = if reply.whole().is_some() {
-            outgoing.whole(reply, &mut self.wire)
+        let Self { outgoing, wire, .. } = self;
+        let outgoing = outgoing.get_or_insert_with(Outgoing::begin);
+        if reply.whole().is_some() {
+            outgoing.whole(reply, wire)?;
         } else {
             // It is said with the first piece: until then the client can be told that there is none.
             outgoing.streamed = Some(reply);
-            Ok(())
-        };
-        *self.outgoing() = outgoing;
-        said?;
+        }
         self.enter(Stage::Reply, config.limits.write, now);
         Ok(())
     }
 
     /// The next piece of a reply; nothing, if its sender is gone without having finished it.
     pub(super) fn put_piece(&mut self, piece: Option<Piece>, config: &Config, now: Instant) {
-        let mut outgoing = std::mem::take(self.outgoing());
+        let Self { outgoing, wire, .. } = self;
+        let outgoing = outgoing.get_or_insert_with(Outgoing::begin);
         outgoing.waits_for_piece = false;
         let mut said = Ok(());
         if matches!(piece, Some(Piece::Bytes(_) | Piece::End)) {
             if let Some(reply) = outgoing.streamed.as_mut().filter(|_| !outgoing.head_is_said) {
-                said = self.wire.head(reply.head(), None, &mut outgoing.head);
+                said = wire.head(reply.head(), None, &mut outgoing.head);
                 outgoing.head_is_said = true;
             }
         }
@@ -65,13 +64,13 @@ impl<S: Stream> Connection<S> {
                 outgoing.broken = Some(Cause::HandlerFailed(Fault::new(reason)));
             }
             (Ok(()), Some(Piece::Bytes(bytes))) => {
-                if let Err(Unspeakable(reason)) = outgoing.put(&bytes, &mut self.wire) {
+                if let Err(Unspeakable(reason)) = outgoing.put(bytes, wire) {
                     outgoing.broken = Some(Cause::HandlerFailed(Fault::new(reason)));
                 }
             }
             (Ok(()), Some(Piece::End)) => {
                 outgoing.streamed = None;
-                self.wire.tail(&mut outgoing.head);
+                wire.tail(&mut outgoing.head);
             }
             (Ok(()), Some(Piece::Failed(fault))) => {
                 outgoing.broken = Some(Cause::HandlerFailed(fault));
@@ -81,7 +80,6 @@ impl<S: Stream> Connection<S> {
                 outgoing.broken = Some(Cause::HandlerFailed(fault));
             }
         }
-        *self.outgoing() = outgoing;
         self.enter(Stage::Reply, config.limits.write, now);
     }
 
@@ -114,7 +112,7 @@ impl<S: Stream> Connection<S> {
     /// None once all is written that there is.
     fn flush_once(&mut self, config: &Config, now: Instant) -> Option<Move> {
         let Self { outgoing, stream, .. } = self;
-        let outgoing = outgoing.get_or_insert_default();
+        let outgoing = outgoing.get_or_insert_with(Outgoing::begin);
         // What is left of earlier replies was counted with them.
         let others = outgoing.earlier.saturating_sub(outgoing.sent);
         let (written, flush) = outgoing.flush(stream);

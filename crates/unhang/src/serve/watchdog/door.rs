@@ -95,7 +95,7 @@ impl<H: Handler, Y: System> Watchdog<H, Y> {
             match self.service.door.next() {
                 Entry::Client(stream, place) => {
                     self.told_failing = false;
-                    self.service.let_in(stream, place, None);
+                    self.service.let_in(stream, place, None, self.service.system.now());
                 }
                 Entry::Nobody => {
                     self.waiting_since = None;
@@ -179,8 +179,9 @@ impl<H: Handler, Y: System> Watchdog<H, Y> {
         let Some(mut connection) = oldest.and_then(|number| self.service.take(number)) else {
             return false;
         };
-        connection.retires(self.service.system.now());
-        self.service.serve(connection, None);
+        let now = self.service.system.now();
+        connection.retires(now);
+        self.service.serve(connection, None, now);
         true
     }
 

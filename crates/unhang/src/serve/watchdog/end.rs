@@ -59,7 +59,9 @@ impl<H: Handler, Y: System> Watchdog<H, Y> {
     pub(super) fn take_along(&self) {
         for _ in 0..=BACKLOG {
             match self.service.door.next() {
-                Entry::Client(stream, place) => self.service.let_in(stream, place, None),
+                Entry::Client(stream, place) => {
+                    self.service.let_in(stream, place, None, self.service.system.now());
+                }
                 _ => return,
             }
         }
