@@ -30,7 +30,7 @@ use crate::serve::budget::{Budget, Handlers};
 use crate::serve::caught::caught;
 use crate::serve::config::{Config, Stop};
 use crate::serve::door::{Acceptor, Door};
-use crate::serve::events::{Events, Observer};
+use crate::serve::events::{Events, Filter, Observer};
 use crate::serve::linux::Linux;
 use crate::serve::parked::{Parked, TABLES};
 use crate::serve::watchdog::Watchdog;
@@ -70,6 +70,7 @@ pub struct Server {
     admission: Admission,
     gauges: Gauges,
     observer: Option<Observer>,
+    filter: Option<Filter>,
     names_peers: bool,
     threads: usize,
     stop: Arc<Stop>,
@@ -96,6 +97,7 @@ impl Server {
             admission: Admission::default(),
             gauges: Gauges::default(),
             observer: None,
+            filter: None,
             names_peers: false,
             threads: thread::available_parallelism().map_or(1, NonZero::get),
             stop: Stop::new(Instant::now()),
@@ -160,6 +162,22 @@ impl Server {
     /// milliseconds later. If it is slow or blocks, nobody waits for it, and
     /// [`Event::Dropped`] counts what was not kept for it.
     pub fn observe(mut self, observer: impl FnMut(&Event) + Send + 'static) -> Self {
+        self.filter = None;
+        self.observer = Some(Box::new(observer));
+        self
+    }
+
+    /// The same, for an observer that need not be told of everything. `filter` looks at each event first,
+    /// on the thread on which it happens, and says whether the observer is to be told. All that serve wait
+    /// for it, so it must neither block nor take long: it is for counters, and to hold back what nobody
+    /// wants to know. To tell the observer costs some percent of a short exchange. If the filter panics,
+    /// the observer is told.
+    pub fn observe_some(
+        mut self,
+        filter: impl Fn(&Event) -> bool + Send + Sync + 'static,
+        observer: impl FnMut(&Event) + Send + 'static,
+    ) -> Self {
+        self.filter = Some(Box::new(filter));
         self.observer = Some(Box::new(observer));
         self
     }
@@ -267,7 +285,8 @@ impl Server {
             let address = &address;
             move |error: io::Error| Error::setup(address, step, error)
         };
-        let events = self.observer.is_some().then(Events::new);
+        let filter = self.filter;
+        let events = self.observer.is_some().then(|| Events::new(filter));
         let (told, all_told) = std::sync::mpsc::channel::<()>();
         if let (Some(observer), Some(events)) = (self.observer, &events) {
             let started = events.start(observer, told);

@@ -227,6 +227,8 @@ impl World {
             if catch_unwind(AssertUnwindSafe(|| oracle::event(&of_events, nth, event))).is_err() {
                 of_events.violates("the oracle panicked");
             }
+            // There is no thread that tells it later: no time passes in this world.
+            false
         };
         let world = Arc::clone(self);
         let places =
@@ -251,7 +253,7 @@ impl World {
             parked: parked.collect(),
             events: Some(match self.plan.observer_blocks {
                 true => self.blocked_observer(),
-                false => Events::told_at_once(observer),
+                false => Events::new(Some(Box::new(observer))),
             }),
             alarm: Alarm::new(self.begun),
         }
@@ -259,7 +261,7 @@ impl World {
 
     /// The queue to an observer that blocks for ever at its first event, and that nothing more fits into.
     fn blocked_observer(self: &Arc<Self>) -> Arc<Events> {
-        let events = Events::new();
+        let events = Events::new(None);
         let blocked = Arc::clone(&events);
         let until = self.begun + FOR_EVER / 2;
         clock::spawn(async move {

@@ -165,15 +165,17 @@ impl Serve {
         let metrics = counted.as_ref().map(|(metrics, _)| Arc::clone(metrics));
         let watching = Arc::clone(&log);
         let result = server
-            .observe(move |event| {
-                if matches!(event, Event::Draining { .. }) {
-                    notify.stopping();
-                }
-                if let Some(metrics) = &metrics {
-                    metrics.count(event);
-                }
-                watching.event(event);
-            })
+            .observe_some(
+                // Neither waits for anybody, and on the way to another thread each event would cost more.
+                move |event| {
+                    if let Some(metrics) = &metrics {
+                        metrics.count(event);
+                    }
+                    watching.event(event);
+                    matches!(event, Event::Draining { .. })
+                },
+                move |_| notify.stopping(),
+            )
             .serve(backend.clone())
             .await;
         backend.end().await;

@@ -15,21 +15,22 @@ pub(crate) type Observer = Box<dyn FnMut(&Event) + Send>;
 /// some 200 bytes.
 const KEPT: usize = 1 << 16;
 
+/// Room for so many is kept when they are told.
+const USUAL: usize = 1 << 10;
+
 /// How long the observer's thread rests after it has told all there was. To be woken for each event would
 /// cost the threads that serve more than the exchange that it tells of; a log that is five milliseconds
 /// behind is not felt.
 const REST: Duration = Duration::from_millis(5);
 
-#[cfg(any(test, fuzzing))]
-type AtOnce = Box<dyn Fn(&Event) + Send + Sync>;
+/// Looks at an event on the thread on which it happens, and says whether the observer is to be told.
+pub(crate) type Filter = Box<dyn Fn(&Event) -> bool + Send + Sync>;
 
 /// The events that the observer has not been told.
 pub(crate) struct Events {
     state: Mutex<State>,
     more: Condvar,
-    /// In a simulated world the observer is told at once: no time passes there.
-    #[cfg(any(test, fuzzing))]
-    at_once: Option<AtOnce>,
+    filter: Option<Filter>,
 }
 
 #[derive(Default)]
@@ -42,19 +43,8 @@ struct State {
 }
 
 impl Events {
-    pub(crate) fn new() -> Arc<Self> {
-        Arc::new(Self {
-            state: Mutex::default(),
-            more: Condvar::new(),
-            #[cfg(any(test, fuzzing))]
-            at_once: None,
-        })
-    }
-
-    #[cfg(any(test, fuzzing))]
-    pub(crate) fn told_at_once(observer: impl Fn(&Event) + Send + Sync + 'static) -> Arc<Self> {
-        let (state, more) = (Mutex::default(), Condvar::new());
-        Arc::new(Self { state, more, at_once: Some(Box::new(observer)) })
+    pub(crate) fn new(filter: Option<Filter>) -> Arc<Self> {
+        Arc::new(Self { filter, state: Mutex::default(), more: Condvar::new() })
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -63,10 +53,10 @@ impl Events {
 
     /// Given back if it is not kept.
     pub(crate) fn tell(&self, event: Event) -> Option<Event> {
-        #[cfg(any(test, fuzzing))]
-        if let Some(observer) = &self.at_once {
-            observer(&event);
-            return None;
+        // A filter that panics has not decided.
+        let is_for_observer = |filter: &Filter| caught(|| filter(&event)).unwrap_or(true);
+        if !self.filter.as_ref().is_none_or(is_for_observer) {
+            return Some(event);
         }
         let mut state = self.lock();
         if state.waiting.len() >= KEPT || state.over {
@@ -86,13 +76,16 @@ impl Events {
         self.more.notify_one();
     }
 
-    /// All that wait, and how many were not kept. Nothing once there is an end.
-    pub(crate) fn next(&self) -> Option<(VecDeque<Event>, u64)> {
+    /// Puts all that wait into `told`, which is empty, and says how many were not kept. Nothing once there
+    /// is an end.
+    pub(crate) fn next(&self, told: &mut VecDeque<Event>) -> Option<u64> {
+        // Its room is used again, unless it was an uncommon crowd that needed so much.
+        told.shrink_to(USUAL);
         let mut state = self.lock();
         loop {
             if !state.waiting.is_empty() || state.dropped > 0 {
-                let waiting = std::mem::take(&mut state.waiting);
-                return Some((waiting, std::mem::take(&mut state.dropped)));
+                std::mem::swap(&mut state.waiting, told);
+                return Some(std::mem::take(&mut state.dropped));
             }
             if state.over {
                 return None;
@@ -118,9 +111,10 @@ impl Events {
     ) -> io::Result<()> {
         let events = Arc::clone(self);
         std::thread::Builder::new().name("unhang-events".into()).spawn(move || {
-            while let Some((waiting, dropped)) = events.next() {
+            let mut waiting = VecDeque::new();
+            while let Some(dropped) = events.next(&mut waiting) {
                 let dropped = (dropped > 0).then_some(Event::Dropped { events: dropped });
-                for event in waiting.into_iter().chain(dropped) {
+                for event in waiting.drain(..).chain(dropped) {
                     // An observer that panics costs its own line; so does an error in the event that does.
                     let _ = caught(|| observer(&event));
                     let _ = caught(|| drop(event));
@@ -139,15 +133,31 @@ mod tests {
 
     #[test]
     fn what_is_not_kept_is_counted() {
-        let events = Events::new();
+        let events = Events::new(None);
         let event = || Event::Draining { open: 0, within: Duration::ZERO };
         for _ in 0..KEPT {
             assert!(events.tell(event()).is_none());
         }
         assert!(events.tell(event()).is_some());
-        let (waiting, dropped) = events.next().unwrap();
-        assert_eq!((waiting.len(), dropped), (KEPT, 1));
+        let mut told = VecDeque::new();
+        assert_eq!((events.next(&mut told), told.len()), (Some(1), KEPT));
         events.end();
-        assert!(events.next().is_none());
+        told.clear();
+        assert!(events.next(&mut told).is_none());
+    }
+
+    #[test]
+    fn what_the_filter_holds_back_is_neither_kept_nor_counted() {
+        let filter = |event: &Event| match event {
+            Event::Draining { open: 0, .. } => false,
+            Event::Draining { open: 1, .. } => true,
+            _ => panic!("it is told all the same"),
+        };
+        let events = Events::new(Some(Box::new(filter)));
+        let draining = |open| Event::Draining { open, within: Duration::ZERO };
+        assert!(events.tell(draining(0)).is_some() && events.tell(draining(1)).is_none());
+        assert!(events.tell(Event::Dropped { events: 1 }).is_none());
+        let mut told = VecDeque::new();
+        assert_eq!((events.next(&mut told), told.len()), (Some(0), 2));
     }
 }

@@ -1,8 +1,9 @@
-//! What is counted of the exchanges: on the observer's thread, and read by the metrics endpoint.
+//! What is counted of the exchanges: on the threads that serve, and read by the metrics endpoint.
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use prometheus_client::collector::Collector;
@@ -12,8 +13,25 @@ use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::registry::Unit;
 use unhang::{Ended, Event};
 
+/// A thread counts in one of them, so that no other thread that serves waits for it.
 #[derive(Debug, Default)]
-pub(super) struct Tallies(Mutex<Tally>);
+pub(super) struct Tallies([Apart; APART]);
+
+/// More threads than that share one; few machines have more processors to serve a socket.
+const APART: usize = 16;
+
+/// On a cache line of its own.
+#[derive(Debug, Default)]
+#[repr(align(128))]
+struct Apart(Mutex<Tally>);
+
+thread_local! {
+    /// Where this thread counts.
+    static HERE: usize = {
+        static THREADS: AtomicUsize = AtomicUsize::new(0);
+        THREADS.fetch_add(1, Ordering::Relaxed) % APART
+    };
+}
 
 #[derive(Debug, Default)]
 struct Tally {
@@ -51,11 +69,22 @@ const BOUNDS: [Duration; 12] = [
 
 impl Tallies {
     pub(super) fn count(&self, event: &Event) {
-        self.tally().count(event);
+        self.0[HERE.with(|here| *here)].look(|tally| tally.count(event));
     }
 
-    fn tally(&self) -> MutexGuard<'_, Tally> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    fn sum(&self) -> Tally {
+        let mut sum = Tally::default();
+        for apart in &self.0 {
+            // Only added up under the lock, and told afterwards: a thread that serves may wait for it.
+            apart.look(|tally| sum.add(tally));
+        }
+        sum
+    }
+}
+
+impl Apart {
+    fn look(&self, look: impl FnOnce(&mut Tally)) {
+        look(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner));
     }
 }
 
@@ -78,12 +107,34 @@ impl Tally {
             _ => {}
         }
     }
+
+    fn add(&mut self, other: &Self) {
+        for (sums, counts) in
+            [(&mut self.exchanges, &other.exchanges), (&mut self.refused, &other.refused)]
+        {
+            for (word, count) in counts {
+                *sums.entry(word).or_default() += count;
+            }
+        }
+        self.request_bytes += other.request_bytes;
+        self.reply_bytes += other.reply_bytes;
+        self.took.add(&other.took);
+        self.handled.add(&other.handled);
+        self.accept_failures += other.accept_failures;
+    }
 }
 
 impl Durations {
     pub(super) fn count(&mut self, duration: Duration) {
         self.counts[BOUNDS.partition_point(|bound| *bound < duration)] += 1;
         self.sum = self.sum.saturating_add(duration);
+    }
+
+    fn add(&mut self, other: &Self) {
+        for (sum, count) in self.counts.iter_mut().zip(other.counts) {
+            *sum += count;
+        }
+        self.sum = self.sum.saturating_add(other.sum);
     }
 
     pub(super) fn encode(
@@ -103,7 +154,7 @@ impl Durations {
 
 impl Collector for Tallies {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
-        let sum = self.tally();
+        let sum = self.sum();
         for (name, help, label, counts) in [
             ("unhang_exchanges", "Connections that have ended, by how.", "ended", &sum.exchanges),
             (
@@ -153,10 +204,16 @@ mod tests {
     #[test]
     fn what_was_counted_is_told() {
         let tallies = std::sync::Arc::new(Tallies::default());
-        for _ in 0..3 {
-            let error = io::Error::from(io::ErrorKind::OutOfMemory);
-            tallies.count(&Event::AcceptFailed(error.into()));
-        }
+        // Two of them on other threads, each of which counts apart.
+        std::thread::scope(|threads| {
+            let count = || {
+                let error = io::Error::from(io::ErrorKind::OutOfMemory);
+                tallies.count(&Event::AcceptFailed(error.into()));
+            };
+            threads.spawn(count);
+            threads.spawn(count);
+            count();
+        });
         let mut registry = Registry::default();
         registry.register_collector(Box::new(tallies));
         let mut text = String::new();
