@@ -318,9 +318,11 @@ impl Handler for Backend {
     async fn handle(&self, request: Request) -> Result<Reply, Fault> {
         match self {
             Self::Clock => Ok(time().into()),
-            Self::Program(program) => program.handle(request).await,
-            Self::Workers(workers) => workers.handle(request).await,
-            Self::Forward(forward) => forward.handle(request).await,
+            // In boxes: else room for the largest of them, some kilobytes, would be made for each request,
+            // of whichever backend.
+            Self::Program(program) => Box::pin(program.handle(request)).await,
+            Self::Workers(workers) => Box::pin(workers.handle(request)).await,
+            Self::Forward(forward) => Box::pin(forward.handle(request)).await,
         }
     }
 }
