@@ -198,15 +198,18 @@ def turn(stage, name, pids, request="ping\\n", clients=8, load=()):
 
 
 def used(pids):
-    """Seconds of processor time of these, of all that descend from them, and of what these have reaped: `proc_pid_stat(5)`."""
-    ticks = 0
+    """Seconds of processor time of these, of all that descend from them, and of what these have reaped. The kernel counts that of
+    threads in nanoseconds (schedstat), and that of reaped children in ticks: `proc_pid_stat(5)`."""
+    seconds = 0.0
     for pid in {one for root in pids for one in tree(root)}:
         try:
+            threads = list(Path(f"/proc/{pid}/task").iterdir())
+            seconds += sum(int((thread / "schedstat").read_text().split()[0]) for thread in threads) / 1e9
             columns = Path(f"/proc/{pid}/stat").read_text().rsplit(") ", 1)[1].split()
+            seconds += sum(map(int, columns[13:15])) / TICK
         except OSError:
             continue
-        ticks += sum(map(int, columns[11:15]))
-    return ticks / TICK
+    return seconds
 
 
 def own_memory(pid):

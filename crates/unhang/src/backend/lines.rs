@@ -1,9 +1,22 @@
 //! What a program prints beside its replies, as lines of bounded length.
 
 use std::fmt::Write;
+use std::time::{Duration, Instant};
 
 /// The longest line that is kept whole: as much as a log line should have.
 const LONGEST: usize = 4096;
+
+/// As much is read at once of what a process complains of.
+pub(super) const COMPLAINT: usize = 16 * 1024;
+/// After so much at once we leave it alone for a moment: one that complains for ever is read at some
+/// megabytes a second, and does not take the thread that keeps deadlines.
+pub(super) const MUCH: usize = 4 * 1024;
+pub(super) const BREATH: Duration = Duration::from_millis(1);
+
+/// So many lines of one process are told in a second: a person reads no more, and one that prints for ever
+/// would take the processor from all others. The rest is counted.
+const MOST: u32 = 100;
+const SPAN: Duration = Duration::from_secs(1);
 
 /// Cuts a stream into lines.
 #[derive(Debug, Default)]
@@ -11,9 +24,40 @@ pub(super) struct Lines {
     begun: Vec<u8>,
     /// How many bytes of this line found no room.
     left_out: usize,
+    limit: Option<Limit>,
+}
+
+/// How many lines may still be told.
+#[derive(Debug)]
+struct Limit {
+    since: Instant,
+    told: u32,
+    untold: u64,
+}
+
+impl Limit {
+    /// Whether the next line may be told, and how many before it were not.
+    fn next(&mut self) -> Option<u64> {
+        if self.told >= MOST && self.since.elapsed() >= SPAN {
+            (self.since, self.told) = (Instant::now(), 0);
+        }
+        if self.told >= MOST {
+            self.untold += 1;
+            return None;
+        }
+        self.told += 1;
+        Some(std::mem::take(&mut self.untold))
+    }
 }
 
 impl Lines {
+    /// Of a stream that may never end: not more than a hundred lines in a second.
+    #[cfg(feature = "workers")]
+    pub(super) fn limited() -> Self {
+        let limit = Limit { since: Instant::now(), told: 0, untold: 0 };
+        Self { limit: Some(limit), ..Self::default() }
+    }
+
     /// Takes bytes as they come, and gives each line that they end.
     pub(super) fn push(&mut self, bytes: &[u8], mut line: impl FnMut(String)) {
         for part in bytes.split_inclusive(|&byte| byte == b'\n') {
@@ -33,6 +77,12 @@ impl Lines {
     /// Ends the line that has begun, if one has. One without a visible character is none.
     pub(super) fn end(&mut self, mut line: impl FnMut(String)) {
         let left_out = std::mem::take(&mut self.left_out);
+        if self.begun.trim_ascii_end().is_empty() {
+            return self.begun.clear();
+        }
+        let Some(untold) = self.limit.as_mut().map_or(Some(0), Limit::next) else {
+            return self.begun.clear();
+        };
         let mut text = String::from_utf8_lossy(self.begun.trim_ascii_end()).into_owned();
         self.begun.clear();
         // A log is read in terminals: control characters would be commands there.
@@ -40,6 +90,9 @@ impl Lines {
         if left_out > 0 {
             // Into a string, which cannot fail.
             let _ = write!(text, " … and {left_out} bytes more");
+        }
+        if untold > 0 {
+            let _ = write!(text, " (and {untold} lines before it: they were too many)");
         }
         if !text.is_empty() {
             line(text);
@@ -101,6 +154,26 @@ mod tests {
         assert_eq!(all.len(), 2);
         assert!(all[0].len() < LONGEST + 100 && all[0].ends_with("and 20480 bytes more"));
         assert_eq!(all[1], "next");
+    }
+
+    #[test]
+    #[cfg(feature = "workers")]
+    fn a_process_that_prints_for_ever_is_told_of_a_hundred_times_a_second() {
+        let (mut lines, mut all) = (Lines::limited(), Vec::new());
+        let begun = Instant::now();
+        lines.push(&b"c\n".repeat(100_000), |line| all.push(line));
+        let seconds = begun.elapsed().as_secs() + 1;
+        assert!(
+            all.len() as u64 <= seconds * u64::from(MOST),
+            "{} lines in {seconds} s",
+            all.len()
+        );
+        if let Some(limit) = &mut lines.limit {
+            limit.since -= SPAN;
+        }
+        lines.push(b"the next\n", |line| all.push(line));
+        let last = all.last().unwrap();
+        assert!(last.starts_with("the next (and 99") && last.ends_with("too many)"), "{last}");
     }
 
     #[test]

@@ -218,6 +218,21 @@ def answer(id, request): pass";
     assert_eq!(served.text("hello"), told);
 }
 
+/// What it prints was read before its deadline was looked at, and each line of its complaints was a line of
+/// the log: the processor was taken, and clients were told of nothing for seconds.
+#[test]
+fn a_worker_that_prints_for_ever_is_told_at_its_deadline_and_answers_beside_its_complaints() {
+    let flags = ["--workers", "1", "--handler-deadline", "500ms", "--queue-deadline", "20s"];
+    let served = Served::sh(&flags, "read -r id request; exec yes stray");
+    let told = "ERR the worker took longer than 500ms; the request may have run\n";
+    assert_eq!(served.text("hello"), told);
+    let script = "yes c >&2 & while read -r id request; do echo \"$id ok\"; done";
+    let served = Served::sh(&["--workers", "1", "--handler-deadline", "20s"], script);
+    for _ in 0..3 {
+        assert_eq!(served.text("hello"), "ok\n");
+    }
+}
+
 #[test]
 fn a_late_worker_is_told_and_ended_and_its_late_reply_reaches_nobody() {
     if missing("python3", "python3") {

@@ -11,12 +11,12 @@ use rustix::fs::fstat;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::process::{ChildStderr, ChildStdin, ChildStdout};
 use tokio::sync::{Notify, OwnedSemaphorePermit};
-use tokio::time::{Instant, sleep_until};
+use tokio::time::{Instant, sleep, sleep_until};
 
 use super::Shared;
 use super::output::{Answer, Ending, Output};
 use crate::backend::group::{self, look};
-use crate::backend::lines::Tail;
+use crate::backend::lines::{BREATH, COMPLAINT, MUCH, Tail};
 use crate::backend::notice::{Notice, Why, refused};
 use crate::backend::process::{Pipes, Process, why};
 use crate::{Fault, Request};
@@ -164,9 +164,12 @@ async fn feed(mut stdin: ChildStdin, request: Request) {
 /// Reads all that the program complains of: a program whose complaints nobody reads would wait for
 /// ever once the pipe is full.
 async fn drain(stderr: &mut ChildStderr, tail: &mut Tail) {
-    let mut piece = Vec::with_capacity(4096);
+    let mut piece = Vec::with_capacity(COMPLAINT);
     while stderr.read_buf(&mut piece).await.is_ok_and(|read| read > 0) {
         tail.push(&piece);
+        if piece.len() >= MUCH {
+            sleep(BREATH).await;
+        }
         piece.clear();
     }
 }

@@ -78,7 +78,7 @@ impl Frames {
 }
 
 /// What a worker has written and nobody has taken yet.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Output {
     pub(super) bytes: Vec<u8>,
     /// So much of it is known to hold no beginning of the reply that is awaited.
@@ -86,6 +86,12 @@ pub(super) struct Output {
     /// How many bytes of the reply are known to hold no end.
     scanned: usize,
     stray: Lines,
+}
+
+impl Default for Output {
+    fn default() -> Self {
+        Self { bytes: Vec::new(), searched: 0, scanned: 0, stray: Lines::limited() }
+    }
 }
 
 /// What has come.

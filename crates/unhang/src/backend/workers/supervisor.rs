@@ -12,7 +12,7 @@ use tokio::time::{Instant, sleep, timeout};
 use super::Shared;
 use super::look::{self, Sight};
 use super::worker::{Life, Order, Worker};
-use crate::backend::lines::{Lines, Tail};
+use crate::backend::lines::{BREATH, COMPLAINT, Lines, MUCH, Tail};
 use crate::backend::notice::{Notice, Why};
 use crate::backend::process::{Process, not_started, why};
 
@@ -150,7 +150,7 @@ async fn start(
     let (pid, life) = (process.pid(), Arc::new(Life::new()));
     shared.terms.notices.tell(Notice::Started { worker: Some(number), pid });
     let worker = Worker::new(number, pid, Arc::clone(&life), (pipes.stdin, pipes.stdout));
-    let (lines, tail) = (Lines::default(), Tail::default());
+    let (lines, tail) = (Lines::limited(), Tail::default());
     let mut kept = Kept { number, process, stderr: pipes.stderr, lines, tail, life };
     let begun = Instant::now();
     let mut worked = begun;
@@ -185,8 +185,8 @@ impl Kept {
     /// told.
     async fn turn(&mut self, shared: &Shared) -> Turn {
         let mut closing = shared.pool.closing.subscribe();
-        let mut piece = Vec::with_capacity(4096);
-        let mut complains = true;
+        let mut piece = Vec::with_capacity(COMPLAINT);
+        let (mut complains, mut rests) = (true, false);
         loop {
             tokio::select! {
                 ended = self.process.wait() => {
@@ -199,9 +199,11 @@ impl Kept {
                 }
                 order = self.life.ordered() => return Turn::Ordered(order),
                 _ = closing.wait_for(|closing| *closing) => return Turn::Closing,
-                read = self.stderr.read_buf(&mut piece), if complains => {
+                () = sleep(BREATH), if rests => rests = false,
+                read = self.stderr.read_buf(&mut piece), if complains && !rests => {
                     complains = read.is_ok_and(|read| read > 0);
                     self.complain(shared, &piece);
+                    rests = piece.len() >= MUCH;
                     piece.clear();
                 }
             }

@@ -152,6 +152,8 @@ impl Worker {
                     match output.reply(frames, id, stray) {
                         Came::Reply(reply) => return Ok(reply),
                         Came::TooLong => return Err(Broken::TooLong),
+                        // One that prints for ever leaves the timer no turn.
+                        Came::More if Instant::now() >= deadline => return Err(Broken::Late),
                         Came::More => {}
                     }
                 }
