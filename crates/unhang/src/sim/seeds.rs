@@ -11,7 +11,7 @@ use super::plan::Plan;
 use super::{World, oracle, run, story};
 
 /// An ordinary run takes the same seeds every time: it fails only for a reason.
-const SEEDS: u64 = 25_000;
+const SEEDS: u64 = 10_000;
 
 #[test]
 fn every_seed_keeps_the_promise() {
