@@ -8,10 +8,12 @@
 
 mod elf;
 mod escape;
+mod go;
 mod location;
 mod memory;
 mod php;
 mod python;
+mod reader;
 
 use std::cell::Cell;
 use std::io;
@@ -73,19 +75,44 @@ impl Bytes for Input {
     }
 }
 
+/// A program and its memory, both of these bytes, and how much of them is read.
+fn program(bytes: &[u8]) -> (Box<dyn Bytes>, Memory, Rc<Cell<u64>>) {
+    let bytes: Rc<[u8]> = bytes.into();
+    let read = Rc::new(Cell::new(0));
+    let input = |base| Box::new(Input { bytes: bytes.clone(), base, read: read.clone() });
+    let file = FileId { inode: 1, major: 2, minor: 3 };
+    let mapping = Mapping { start: 0, end: 1 << 20, offset: 0, file, path: "/x".to_owned() };
+    (input(0), Memory::new(input(BASE), vec![mapping]), read)
+}
+
+/// Takes the first bytes for a descriptor and what its epoll has for it, and the rest for the file of a Go
+/// program, which is also its memory.
+pub fn goroutines(data: &[u8]) {
+    let Some((head, rest)) = data.split_first_chunk::<6>() else { return };
+    let fd = u32::from(u16::from_le_bytes([head[0], head[1]]));
+    let epoll_data = u64::from(u32::from_le_bytes([head[2], head[3], head[4], head[5]]));
+    let (file, memory, read) = program(rest);
+    let Ok(image) = Image::new(file, "/x", &memory) else { return };
+    let found = go::readers(&memory, &image, &[(fd, epoll_data), (fd + 1, epoll_data)], || Ok(()));
+    assert!(read.get() < MOST, "{} bytes", read.get());
+    let all = go::locations(&memory, &image).unwrap_or_default();
+    let readers = found.ok().flatten().into_iter().flatten().filter_map(Result::ok);
+    for place in readers.filter_map(|reader| reader.location().cloned()).chain(all) {
+        assert!(place.stack.len() <= 1024, "{}", place.stack.len());
+        for text in place.stack.iter().flat_map(|frame| [&frame.file, &frame.function]) {
+            assert!(!text.contains(char::is_control), "{text:?}");
+        }
+    }
+}
+
 /// Takes the first bytes for where to begin and for a version, and the rest for the program's file,
 /// which is also its memory.
 pub fn runtimes(data: &[u8]) {
     let Some((head, rest)) = data.split_first_chunk::<4>() else { return };
     let runtime = BASE + u64::from(u16::from_le_bytes([head[0], head[1]]));
     let version = 3 << 24 | u32::from(head[2] % 16) << 16 | u32::from(head[3]);
-    let bytes: Rc<[u8]> = rest.into();
-    let read = Rc::new(Cell::new(0));
-    let input = |base| Box::new(Input { bytes: bytes.clone(), base, read: read.clone() });
-    let file = FileId { inode: 1, major: 2, minor: 3 };
-    let mapping = Mapping { start: 0, end: 1 << 20, offset: 0, file, path: "/x".to_owned() };
-    let memory = Memory::new(input(BASE), vec![mapping]);
-    let Ok(found) = look(input(0), &memory, runtime, version) else { return };
+    let (file, memory, read) = program(rest);
+    let Ok(found) = look(file, &memory, runtime, version) else { return };
     assert!(read.get() < MOST, "{} bytes", read.get());
     for place in found {
         assert!(place.stack.len() <= 128 && place.variables.len() <= 128);

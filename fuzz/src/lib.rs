@@ -16,7 +16,7 @@ mod units;
 pub use unhang::fuzzing::{address, control_line, error_line, exchange, framing, handover, tables, wires};
 pub use http::http;
 pub use waits::waits;
-pub use ask::runtimes;
+pub use ask::{goroutines, runtimes};
 pub use sock_diag::sock_diag;
 pub use systemd::systemd;
 pub use units::units;
@@ -25,12 +25,13 @@ pub use units::units;
 pub type Target = (&'static str, fn(&[u8]));
 
 /// All of them.
-pub const TARGETS: [Target; 14] = [
+pub const TARGETS: [Target; 15] = [
     ("address", address),
     ("control_line", control_line),
     ("error_line", error_line),
     ("exchange", exchange),
     ("framing", framing),
+    ("goroutines", goroutines),
     ("handover", handover),
     ("http", http),
     ("waits", waits),

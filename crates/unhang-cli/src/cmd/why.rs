@@ -55,6 +55,13 @@ pub(crate) struct Why {
         value_parser = OsStringValueParser::new().try_map(|name| TargetArgument::parse(&name)),
     )]
     target: Option<TargetArgument>,
+    /// With --try: further connections
+    #[arg(
+        value_name = "PID:FD:COOKIE",
+        requires = "action",
+        value_parser = OsStringValueParser::new().try_map(|name| TargetArgument::parse(&name)),
+    )]
+    more: Vec<TargetArgument>,
     /// Print a JSON object
     #[arg(long)]
     json: bool,
@@ -82,7 +89,7 @@ pub(crate) struct Why {
     /// Show unread bytes and a script's variables: they may be secret
     #[arg(long)]
     show_data: bool,
-    /// Do one thing to one connection, PID:FD:COOKIE, and see whether it helps
+    /// Do one thing to these connections, PID:FD:COOKIE each, and see whether it helps
     #[arg(long = "try", value_name = "ACTION", conflicts_with_all = ["watch", "json", "dot", "html", "probe"], requires = "target")]
     action: Option<Action>,
     /// With --try: do it without asking
@@ -140,7 +147,8 @@ impl Why {
 
     /// Once, for the length of the window.
     fn look(&self) -> Result<Look, Unseen> {
-        let target = Target::look(self.target.as_ref()).map_err(Unseen::Nothing)?;
+        let helper = Helper::new(Deadline::after(self.deadline.0));
+        let target = Target::look(self.target.as_ref(), &helper).map_err(Unseen::Nothing)?;
         let (facts, mut verdicts) = self.judge(&target)?;
         let code = code(&facts, &verdicts);
         let is_told = self.json || self.verbose || self.html.is_some();
@@ -210,28 +218,41 @@ impl Why {
         Ok((facts, verdicts))
     }
 
+    /// One connection after the other: the first that is refused ends it.
     fn attempt(&self, action: Action) -> ExitCode {
-        let attempt = || {
-            let (asked, target) = try_action::target(self.target.as_ref())?;
-            let helper = Helper::new(Deadline::after(self.window.0 + self.deadline.0));
-            let facts = gather::gather(&target, self.window.0, &helper);
-            let facts = facts.map_err(|error| Refusal::Failed(error.to_string()))?;
-            try_action::attempt(&facts, &asked, action, self.yes)
-        };
-        match attempt() {
-            Ok((text, helped)) => {
-                let code = if helped { exit::DONE } else { exit::FAULT };
-                output::code(&output::print(&text), code).into()
-            }
-            Err(Refusal::Usage(why)) => {
-                complain(why);
-                exit::USAGE.into()
-            }
-            Err(Refusal::Failed(why)) => {
-                complain(why);
-                exit::FAILED.into()
+        let (mut text, mut worst) = (String::new(), exit::DONE);
+        for asked in self.target.iter().chain(&self.more) {
+            match self.attempt_one(asked, action) {
+                Ok((done, helped)) => {
+                    text.push_str(&done);
+                    worst = if helped { worst } else { exit::FAULT };
+                }
+                Err(Refusal::Usage(why)) => {
+                    complain(why);
+                    worst = exit::USAGE;
+                    break;
+                }
+                // Another connection by now; the others may be what they were.
+                Err(Refusal::Failed(why)) => {
+                    complain(why);
+                    worst = exit::FAILED;
+                }
             }
         }
+        output::code(&output::print(&text), worst).into()
+    }
+
+    fn attempt_one(
+        &self,
+        asked: &TargetArgument,
+        action: Action,
+    ) -> Result<(String, bool), Refusal> {
+        let target = try_action::target(asked)?;
+        let helper = Helper::new(Deadline::after(self.deadline.0));
+        // Nothing is judged, so nobody has to stand still.
+        let facts = gather::gather(&target, Duration::ZERO, &helper);
+        let facts = facts.map_err(|error| Refusal::Failed(error.to_string()))?;
+        try_action::attempt(&facts, asked, action, self.yes)
     }
 
     fn probe(&self, asked: &TargetArgument, data: &OsStr) -> ExitCode {
@@ -250,7 +271,8 @@ impl Why {
 
     /// What is wrong with a socket that cannot be asked, in the words of a plain look at it.
     fn hindrance(&self, asked: &TargetArgument) -> String {
-        let found = Target::look(Some(asked)).map_err(Unseen::Nothing);
+        let helper = Helper::new(Deadline::after(self.deadline.0));
+        let found = Target::look(Some(asked), &helper).map_err(Unseen::Nothing);
         let Ok((facts, mut verdicts)) = found.and_then(|target| self.judge(&target)) else {
             return String::new();
         };

@@ -11,6 +11,7 @@ mod go;
 mod healthy;
 mod hostile;
 mod own;
+mod pairs;
 mod php;
 mod picture;
 mod python;

@@ -63,7 +63,8 @@ fn main() -> Outcome {
             drain(stream)
         }),
         "serve-read-and-ignore" => {
-            let _control = listen(&format!("{path}.ctl"), 0)?;
+            // It says that it listens once both do.
+            let _control = bound(&format!("{path}.ctl"), 0)?;
             with_connection(path, drain)
         }
         "serve-close" => with_request(path, |stream| {
@@ -141,11 +142,16 @@ fn lock() {
 }
 
 fn listen(path: &str, backlog: i32) -> Result<OwnedFd, Box<dyn Error>> {
+    let socket = bound(path, backlog)?;
+    println!("listening");
+    Ok(socket)
+}
+
+fn bound(path: &str, backlog: i32) -> Result<OwnedFd, Box<dyn Error>> {
     let flags = SocketFlags::CLOEXEC;
     let socket = rustix::net::socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;
     rustix::net::bind(&socket, &SocketAddrUnix::new(path)?)?;
     rustix::net::listen(&socket, backlog)?;
-    println!("listening");
     Ok(socket)
 }
 

@@ -6,7 +6,7 @@
 pub(crate) mod details;
 mod elf;
 mod escape;
-pub(crate) mod go;
+mod go;
 pub(crate) mod location;
 mod memory;
 mod php;

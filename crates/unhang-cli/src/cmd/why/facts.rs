@@ -35,6 +35,8 @@ pub(crate) struct Facts {
     pub(crate) activities: HashMap<u32, Activity>,
     /// Threads blocked in `connect()`, and the file their address leads to.
     pub(crate) connecting: Vec<Connecting>,
+    /// Threads blocked in sending a datagram.
+    pub(crate) sending: Vec<Sending>,
     /// What the name of each listener leads to now.
     pub(crate) path_states: HashMap<u32, PathState>,
     pub(crate) details: Details,
@@ -74,9 +76,22 @@ pub(crate) struct Connecting {
     pub(crate) file: Option<FileId>,
 }
 
+/// A thread that is blocked in sending a datagram.
+#[derive(Clone, Debug)]
+pub(crate) struct Sending {
+    pub(crate) pid: u32,
+    pub(crate) fd: u32,
+    pub(crate) inode: u32,
+    pub(crate) since: Option<Duration>,
+    /// The receiver's socket, if it is seen.
+    pub(crate) to: Option<u32>,
+}
+
 /// What it takes a closer look to learn: taken only of connections that seem to hang.
 #[derive(Debug, Default)]
 pub(crate) struct Details {
+    /// The process that called `listen()`, of listeners with clients in their queue.
+    pub(crate) listened: HashMap<u32, u32>,
     /// What an end whose server is gone was connected to.
     pub(crate) former: HashMap<u32, Former>,
     /// The first of the unread bytes, only if the user asked to see data.
@@ -98,6 +113,8 @@ pub(crate) struct Former {
 
 /// What could be seen at all.
 #[derive(Clone, Debug, Default)]
+// Each is a fact of its own.
+#[allow(clippy::struct_excessive_bools)]
 pub(crate) struct Visibility {
     pub(crate) uid: u32,
     pub(crate) namespaces: usize,
@@ -108,6 +125,10 @@ pub(crate) struct Visibility {
     /// Processes are left out of what is seen: by a mount option of /proc, or as they are in a namespace
     /// of processes above ours.
     pub(crate) is_partial: bool,
+    /// We are in a namespace of processes that is not the first, as in a container.
+    pub(crate) is_nested: bool,
+    /// Some that may not be looked into are this very user's.
+    pub(crate) hides_own: bool,
     /// The kernel hides a process's calls and memory from its own user (Yama).
     pub(crate) is_restricted: bool,
     pub(crate) samples: usize,
@@ -147,6 +168,11 @@ impl Facts {
     /// The children of a process, as far as they were looked at.
     pub(crate) fn children(&self, pid: u32) -> impl Iterator<Item = &Process> {
         self.processes.values().filter(move |process| process.parent == pid)
+    }
+
+    /// The threads that are blocked in sending to this socket.
+    pub(crate) fn sending_to(&self, receiver: u32) -> impl Iterator<Item = &Sending> {
+        self.sending.iter().filter(move |sending| sending.to == Some(receiver))
     }
 
     pub(crate) fn is_steady(&self, inode: u32) -> bool {

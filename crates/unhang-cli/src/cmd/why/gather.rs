@@ -12,7 +12,7 @@ use rustix::process::{Resource, Rlimit};
 
 use crate::cmd::why::ask::server::CONTROL;
 use crate::cmd::why::facts::{
-    Activity, Connecting, Facts, Former, Visibility, activity, unchanged,
+    Activity, Connecting, Facts, Former, Sending, Visibility, activity, unchanged,
 };
 use crate::cmd::why::helper::Helper;
 use crate::cmd::why::helper::question::Question;
@@ -46,12 +46,16 @@ pub(crate) fn gather(target: &Target, window: Duration, helper: &Helper) -> io::
         namespaces: namespaces.count(),
         hidden_namespaces: hidden,
         lacks: capabilities::lacking(hidden > 0),
-        is_partial: process::is_partial(),
+        is_partial: process::is_partial() || process::is_nested(),
+        is_nested: process::is_nested(),
+        hides_own: false,
         is_restricted: process::is_restricted(),
         samples: SAMPLES as usize,
         window,
     };
     find_owners(&pids, &mut facts, helper);
+    let own = Some(facts.visibility.uid);
+    facts.visibility.hides_own = facts.hidden.iter().any(|pid| process::user(*pid) == own);
     find_former(&mut facts, helper);
     find_path_states(&mut facts, helper);
 
@@ -67,7 +71,9 @@ pub(crate) fn gather(target: &Target, window: Duration, helper: &Helper) -> io::
     }
     look_again(&before, began.elapsed(), &mut facts, helper);
     find_heirs(target, &mut facts, helper);
+    find_listened(target, &mut facts);
     find_connecting(&mut facts, helper);
+    find_sending(&mut facts, helper);
     facts.passed_over = helper.passed_over();
     // What these hold is not known, as of those that this user may not see.
     let unread = facts.passed_over.keys().filter(|pid| !facts.processes.contains_key(pid));
@@ -99,6 +105,9 @@ fn find_owners(pids: &[u32], facts: &mut Facts, helper: &Helper) {
                 if !process::is_kernel_thread(*pid) {
                     facts.hidden.insert(*pid);
                 }
+            }
+            Err(error) if error.kind() == io::ErrorKind::QuotaExceeded => {
+                helper.pass_over_as(*pid, "it has more descriptors than are looked at");
             }
             // It has ended.
             Err(_) => {}
@@ -146,9 +155,10 @@ fn involved(
     helper: &Helper,
 ) -> BTreeMap<u32, Process> {
     let concerned = facts.sockets.values().filter(|socket| {
+        // It may be blocked in connect(); a datagram socket, in sending to any.
         let connects = socket.state == State::Unconnected
-            && socket.kind != Kind::Datagram
-            && socket.name.is_empty();
+            && socket.peer_inode().is_none()
+            && (socket.name.is_empty() || socket.kind == Kind::Datagram);
         connects || target.concerns(facts, socket)
     });
     // The owner of the listener may have accepted what another holds now.
@@ -289,8 +299,9 @@ fn find_heirs(target: &Target, facts: &mut Facts, helper: &Helper) {
     }
     for pid in process::pids().unwrap_or_default() {
         if helper.deadline().is_over() {
-            helper.pass_over(pid);
-            continue;
+            // Which process has them is not known; all that was looked at stands.
+            facts.visibility.is_partial = true;
+            return;
         }
         for (_, inode) in process::sockets(pid).unwrap_or_default() {
             if unheld.contains(&inode) {
@@ -298,6 +309,22 @@ fn find_heirs(target: &Target, facts: &mut Facts, helper: &Helper) {
             }
         }
     }
+}
+
+/// The maker of each listener with clients in its queue: another process may only have inherited it.
+fn find_listened(target: &Target, facts: &mut Facts) {
+    let waited_for = facts.listeners().filter(|one| one.unread > 0 && target.concerns(facts, one));
+    let mut listened = HashMap::new();
+    for listener in waited_for {
+        let Some((pid, fd)) = facts.owners.get(&listener.inode).and_then(|held| held.first())
+        else {
+            continue;
+        };
+        // Of a process outside our namespace the kernel says 0.
+        let made_by = pidfd::listened(*pid, *fd, listener.inode).ok().filter(|pid| *pid > 0);
+        listened.extend(made_by.map(|made_by| (listener.inode, made_by)));
+    }
+    facts.details.listened = listened;
 }
 
 fn find_connecting(facts: &mut Facts, helper: &Helper) {
@@ -318,6 +345,38 @@ fn find_connecting(facts: &mut Facts, helper: &Helper) {
         }
     }
     facts.connecting = connecting;
+}
+
+/// Threads that are blocked in sending a datagram, and to which socket.
+fn find_sending(facts: &mut Facts, helper: &Helper) {
+    let receivers = facts.sockets.values().filter(|one| one.kind == Kind::Datagram);
+    let receivers: Vec<_> = receivers.filter(|one| !one.name.is_empty()).collect();
+    let by_file: HashMap<_, _> =
+        receivers.iter().filter_map(|one| Some((one.file?, one.inode))).collect();
+    let by_name: HashMap<_, _> = receivers.iter().map(|one| (&one.name[..], one.inode)).collect();
+    let receiver = |pid: u32, name: &[u8]| match name.first() {
+        Some(0) => by_name.get(name).copied(),
+        _ => by_file.get(&helper.file(pid, name)?).copied(),
+    };
+    let mut sending = Vec::new();
+    for process in facts.processes.values() {
+        let Some(descriptors) = &process.descriptors else { continue };
+        for thread in &process.threads {
+            let Call::Write(fd) = thread.call else { continue };
+            let socket = descriptors.inode(fd).and_then(|inode| facts.sockets.get(&inode));
+            let is_blocked = facts.activity(thread) == Activity::Still;
+            let Some(socket) = socket.filter(|one| one.kind == Kind::Datagram && is_blocked) else {
+                continue;
+            };
+            let to = match &thread.to {
+                Some(name) => receiver(process.pid, name),
+                None => socket.peer_inode().filter(|peer| facts.sockets.contains_key(peer)),
+            };
+            let (pid, inode, since) = (process.pid, socket.inode, thread.since);
+            sending.push(Sending { pid, fd, inode, since, to });
+        }
+    }
+    facts.sending = sending;
 }
 
 fn find_path_states(facts: &mut Facts, helper: &Helper) {

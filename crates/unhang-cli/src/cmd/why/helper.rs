@@ -68,7 +68,10 @@ impl Helper {
     pub(crate) fn ask<A: DeserializeOwned>(&self, pid: u32, question: &Question) -> Option<A> {
         // The tests' own program is no `unhang`.
         #[cfg(test)]
-        let here = || serde_json::from_slice(&answers::answer(question).ok()?).ok();
+        let here = || {
+            let names = &mut crate::cmd::why::see::other_name::OtherNames::default();
+            serde_json::from_slice(&answers::answer(question, names).ok()?).ok()
+        };
         #[cfg(test)]
         return here();
         #[cfg(not(test))]
@@ -105,11 +108,15 @@ impl Helper {
 
     /// Notes a process that time did not suffice for.
     pub(crate) fn pass_over(&self, pid: u32) {
+        self.pass_over_as(pid, "there was no time left");
+    }
+
+    /// Notes a process that is not looked at, and why.
+    pub(crate) fn pass_over_as(&self, pid: u32, why: &str) {
         if user_of(pid).is_none() {
             return;
         }
-        let late = || "there was no time left".to_owned();
-        self.state.borrow_mut().passed_over.entry(pid).or_insert_with(late);
+        self.state.borrow_mut().passed_over.entry(pid).or_insert_with(|| why.to_owned());
     }
 
     /// Processes that were not looked at, or not wholly, and why.

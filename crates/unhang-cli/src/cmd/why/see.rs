@@ -6,6 +6,8 @@ pub(crate) mod capabilities;
 pub(crate) mod file;
 pub(crate) mod file_id;
 pub(crate) mod namespaces;
+pub(crate) mod other_name;
+mod path_bytes;
 pub(crate) mod path_state;
 pub(crate) mod pidfd;
 pub(crate) mod process;

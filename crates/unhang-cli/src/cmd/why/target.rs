@@ -6,6 +6,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use crate::cmd::why::facts::Facts;
+use crate::cmd::why::helper::Helper;
 use crate::cmd::why::see::file::SocketFile;
 use crate::cmd::why::see::path_state::PathState;
 use crate::sock_diag::{FileId, Socket};
@@ -85,10 +86,10 @@ pub(crate) enum Target {
 
 impl Target {
     /// Looks at the file, if it is one. An error says that there is no such process.
-    pub(crate) fn look(asked: Option<&TargetArgument>) -> Result<Self, String> {
+    pub(crate) fn look(asked: Option<&TargetArgument>, helper: &Helper) -> Result<Self, String> {
         Ok(match asked {
             None => Self::All,
-            Some(TargetArgument::Path(path)) => Self::File(SocketFile::look(path)),
+            Some(TargetArgument::Path(path)) => Self::File(SocketFile::ask(path, helper)),
             Some(TargetArgument::Abstract(name)) => Self::Abstract([b"\0", &name[..]].concat()),
             Some(TargetArgument::Process { pid, fd, .. }) => {
                 if !Path::new("/proc").join(pid.to_string()).exists() {

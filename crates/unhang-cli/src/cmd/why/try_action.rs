@@ -288,15 +288,17 @@ fn await_reader(connection: &Connection, namespaces: &Namespaces) -> Outcome {
 }
 
 /// The target that the facts for this must be gathered for.
-pub(crate) fn target(asked: Option<&TargetArgument>) -> Result<(TargetArgument, Target), Refusal> {
+pub(crate) fn target(asked: &TargetArgument) -> Result<Target, Refusal> {
     match asked {
-        Some(asked @ TargetArgument::Process { fd: Some(_), .. }) => {
-            let target = Target::look(Some(asked)).map_err(Refusal::Failed)?;
-            Ok((asked.clone(), target))
+        TargetArgument::Process { pid, fd: Some(fd), .. } => {
+            Ok(Target::Process { pid: *pid, fd: Some(*fd) })
         }
-        _ => Err(Refusal::Usage(
-            "--try acts on one connection, as PID:FD:COOKIE; `unhang why PATH` names it".to_owned(),
-        )),
+        TargetArgument::Process { .. } | TargetArgument::Path(_) | TargetArgument::Abstract(_) => {
+            Err(Refusal::Usage(
+                "--try acts on connections, each as PID:FD:COOKIE; `unhang why PATH` names them"
+                    .to_owned(),
+            ))
+        }
     }
 }
 

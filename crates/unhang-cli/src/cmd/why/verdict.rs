@@ -7,6 +7,7 @@ mod cause;
 mod chain;
 mod code;
 mod connection;
+mod datagram;
 mod fastcgi;
 mod file;
 mod finding;
@@ -16,6 +17,7 @@ mod links;
 mod listener;
 mod need;
 mod nobody_reads;
+mod pair;
 mod seen;
 mod server_report;
 mod unread_bytes;
@@ -25,9 +27,9 @@ mod words;
 
 use std::collections::HashSet;
 
-use crate::cmd::why::facts::Facts;
+use crate::cmd::why::facts::{Facts, Sending};
 use crate::cmd::why::target::Target;
-use crate::sock_diag::{Kind, Socket, State};
+use crate::sock_diag::Socket;
 
 pub(crate) use code::Code;
 pub(crate) use finding::{Certainty, End, Evidence, Held, Hop, LONG, Verdict};
@@ -46,8 +48,23 @@ pub(crate) fn judge(facts: &Facts, target: &Target) -> Vec<Verdict> {
             verdicts.extend(connection::judge(facts, socket));
         } else if let Some(former) = facts.details.former.get(&socket.inode) {
             verdicts.extend(connection::judge_left(facts, socket, former));
+        } else if let Some(other) = pair::other_end(facts, socket) {
+            // Each of its ends comes by here.
+            if socket.inode < other.inode {
+                verdicts.extend(pair::judge(facts, socket, other));
+            }
+        } else if datagram::is_receiver(facts, socket) {
+            verdicts.extend(datagram::judge(facts, socket));
+        } else {
+            verdicts.extend(connection::judge_far(facts, socket));
         }
     }
+    let is_concerned = |sender: &&Sending| {
+        let socket = facts.sockets.get(&sender.inode);
+        sender.to.is_none() && socket.is_some_and(|socket| target.concerns(facts, socket))
+    };
+    let senders = facts.sending.iter().filter(is_concerned);
+    verdicts.extend(senders.map(|sender| datagram::judge_sender(facts, sender)));
     let causes = causes(&verdicts);
     verdicts.sort_by_cached_key(|verdict| {
         let order = |end: &End| end.cookie;
@@ -88,19 +105,6 @@ fn may_follow(code: Code) -> bool {
     matches!(code, Code::HandlerWaitsBackend | Code::NotAccepted | Code::BacklogFull)
 }
 
-/// Without a listener nothing tells which end is the server's.
-fn is_passed_over(facts: &Facts, socket: &Socket) -> bool {
-    let is_peer_accepted = || {
-        let peer = socket.peer_inode().and_then(|peer| facts.sockets.get(&peer));
-        peer.is_some_and(|peer| facts.is_accepted(peer))
-    };
-    socket.kind == Kind::Datagram
-        || socket.state == State::Connected
-            && socket.peer_inode().is_some()
-            && !facts.is_accepted(socket)
-            && !is_peer_accepted()
-}
-
 /// The finding that there is none. Beside one that is only possible, it would deny it.
 pub(crate) fn all_is_well(facts: &Facts, target: &Target, found: &[Verdict]) -> Option<Verdict> {
     if !found.is_empty() {
@@ -121,12 +125,26 @@ pub(crate) fn all_is_well(facts: &Facts, target: &Target, found: &[Verdict]) -> 
     let concerned = || facts.sockets.values().filter(|socket| target.concerns(facts, socket));
     let open = concerned().filter(|socket| facts.is_accepted(socket)).count();
     let listening = facts.listeners().filter(|socket| target.concerns(facts, socket)).count();
-    let passed_over = concerned().filter(|socket| is_passed_over(facts, socket)).count();
-    let passed_over = match passed_over {
+    let pairs: Vec<_> = concerned()
+        .filter_map(|socket| Some((socket, pair::other_end(facts, socket)?)))
+        .filter(|(one, other)| one.inode < other.inode)
+        .collect();
+    let is_within =
+        |(one, other): &&(&Socket, &Socket)| pair::is_within_one_process(facts, one, other);
+    let within = pairs.iter().filter(is_within).count();
+    let receivers = concerned().filter(|socket| datagram::is_receiver(facts, socket)).count();
+    let more = |count: usize, what: &str| match count {
         0 => String::new(),
-        count => format!("; {count} socketpairs' and datagram ends are not judged"),
+        _ => format!(", {count} {what}"),
     };
-    let headline = format!("nothing hangs: {listening} listening, {open} connections{passed_over}");
+    let (pairs, receivers) = (pairs.len() - within, more(receivers, "datagram sockets"));
+    let more = format!("{}{receivers}", more(pairs, "socketpairs"));
+    let passed_over = match within {
+        0 => String::new(),
+        _ => format!("; {within} socketpairs within one process are not judged"),
+    };
+    let headline =
+        format!("nothing hangs: {listening} listening, {open} connections{more}{passed_over}");
     Some(Verdict::new(Code::Ok, Certainty::Certain, headline).fault(false))
 }
 

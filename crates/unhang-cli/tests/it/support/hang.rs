@@ -149,6 +149,11 @@ pub(crate) fn shared(program: &Path) -> PathBuf {
     copy
 }
 
+/// The command under test, where every user may start it.
+pub(crate) fn unhang() -> PathBuf {
+    programs().path().join("unhang")
+}
+
 /// Copies of the programs, where every user may start them.
 fn programs() -> &'static TempDir {
     static PROGRAMS: OnceLock<TempDir> = OnceLock::new();

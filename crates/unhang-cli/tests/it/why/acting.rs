@@ -73,6 +73,29 @@ fn only_the_connection_that_was_looked_at_is_acted_on() {
     finds(&stage, "forgotten", "likely");
 }
 
+/// Of a server that forgets all its clients, each had to be released by a line of its own.
+#[test]
+fn all_connections_of_one_verdict_are_released_by_one_line() {
+    let mut stage = Stage::new(User::Me);
+    stage.play("serve-forget", "listening");
+    for _ in 0..3 {
+        stage.play("call", "ready");
+    }
+    let (_, object) = super::look(&stage, &[&stage.place.socket]);
+    let ends: Vec<_> =
+        object["findings"].as_array().unwrap().iter().map(|one| end(&one["server"])).collect();
+    let ends: Vec<_> = ends.iter().map(String::as_str).collect();
+    assert_eq!(ends.len(), 3, "{object:#}");
+    let (code, text) = attempt(&stage, &[&["release"], &ends[..], &["--yes"]].concat());
+    assert_eq!((code, text.matches("DONE").count()), (Some(0), 3), "{text}");
+    for nth in 1..4 {
+        assert!(stage.player_mut(nth).wait().success(), "{nth}");
+    }
+    // The cookies are of no other connections.
+    let (code, text) = attempt(&stage, &[&["release"], &ends[..], &["--yes"]].concat());
+    assert_eq!((code, text.matches("DONE").count()), (Some(1), 0), "{text}");
+}
+
 /// A server that speaks to a client as `answer` has it, once the client waits for it.
 fn speak(stage: &Stage, answer: impl Fn(UnixStream) + Send + 'static) {
     let listener = UnixListener::bind(&stage.place.socket).unwrap();

@@ -12,6 +12,7 @@ use serde_json::Value;
 use super::{codes, finds, finds_where, look, suspects_where};
 use crate::support::await_some;
 use crate::support::hang::{Stage, User, users};
+use crate::support::programs::find_for_all;
 
 /// A server, a client, what is to be found, and what each does about it.
 fn class(server: &str, client: &str, code: &str, certainty: &str) {
@@ -198,7 +199,7 @@ fn the_client_has_left() {
         let mut stage = Stage::new(*user);
         stage.play("serve-forget", "listening");
         stage.play("call", "ready");
-        // Regression of the test: a client that was gone before it was answered ended its server.
+        // It has its answer: one that is killed before that leaves its server to fail in sending.
         finds(&stage, "forgotten", "likely");
         stage.player(1).signal(Signal::KILL);
         let finding = suspects_where(&stage, "client_gone", "certain", |_| true);
@@ -385,4 +386,28 @@ fn an_abstract_name_a_process_and_a_descriptor_may_be_asked_about() {
     assert_eq!((exit, codes(&object)), (0, vec![("ok", "certain")]), "{object:#}");
     let (exit, object) = look(&stage, &[format!("@{name}-not")]);
     assert_eq!((exit, codes(&object)[0].0), (1, "no_such_file"), "{object:#}");
+}
+
+/// The cure was to accept in a thread of its own, of a program that is no server at all.
+#[test]
+fn a_child_of_a_dead_server_that_keeps_its_listener_is_named() {
+    let Some(python) = find_for_all("python3", "python3") else { return };
+    let mut stage = Stage::new(User::Me);
+    let script = "
+import os, socket, sys, time
+s = socket.socket(socket.AF_UNIX); s.bind(sys.argv[1]); s.listen(8); os.chmod(sys.argv[1], 0o777)
+server = os.fork()
+if server == 0:
+    s.listen(8)
+    os._exit(0)
+os.waitpid(server, 0)
+print('ready', flush=True)
+time.sleep(1000)";
+    let socket = stage.place.socket.to_str().unwrap().to_owned();
+    stage.run(&python, &["-c", script, &socket]);
+    stage.play("call", "ready");
+    let finding = finds(&stage, "not_accepted", "likely");
+    assert!(finding["because"].to_string().contains("called listen()"), "{finding:#}");
+    let pid = stage.player(0).pid();
+    assert!(finding["fix"].to_string().contains(&format!("kill {pid}")), "{finding:#}");
 }

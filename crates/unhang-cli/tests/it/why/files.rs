@@ -14,6 +14,7 @@ use rustix::net::{
 
 use super::python::play;
 use super::{codes, look};
+use crate::support::UNHANG;
 use crate::support::daemon::Daemon;
 use crate::support::hang::{Stage, User, users};
 use crate::support::programs::find_for_all;
@@ -206,4 +207,28 @@ fn a_user_that_may_not_connect_is_told_why() {
     found(&stage, &stage.place.socket, "permission");
     fs::set_permissions(stage.place.directory.path(), fs::Permissions::from_mode(0o700)).unwrap();
     found(&stage, &stage.place.socket, "permission");
+}
+
+/// As in a container that has the socket itself mounted, once the server was started anew: `rm` was the cure,
+/// which fails.
+#[test]
+fn a_mount_of_a_socket_file_that_was_deleted_is_told() {
+    if !rustix::process::getuid().is_root() {
+        eprintln!("skipped: only root can mount");
+        return;
+    }
+    let stage = Stage::new(User::Me);
+    let (old, place) = (stage.path("old"), stage.path("mounted"));
+    drop(UnixListener::bind(&old).unwrap());
+    fs::write(&place, "").unwrap();
+    let script = "mount --bind \"$1\" \"$2\" && rm \"$1\" && exec \"$0\" why --json \"$2\"";
+    let mut command = Command::new("unshare");
+    command.args(["--mount", "sh", "-c", script, UNHANG]).arg(&old).arg(&place);
+    let output = command.output().unwrap();
+    let object: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(codes(&object), [("stale_file", "certain")], "{object:#}");
+    let finding = &object["findings"][0];
+    assert!(finding["headline"].as_str().unwrap().contains("was deleted"), "{finding:#}");
+    assert!(finding["fix"].to_string().contains("mount the directory"), "{finding:#}");
+    assert_eq!(finding["now"], serde_json::json!([]), "{finding:#}");
 }

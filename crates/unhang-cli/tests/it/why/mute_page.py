@@ -1,4 +1,5 @@
-"""A server whose thread polls a table on a page of a file system that never answers: mute_page.py SOCKET DIRECTORY.
+"""A server whose thread polls a table on a page of a file system that never answers: mute_page.py SOCKET DIRECTORY page.
+With `names` instead, the file system does not even tell what is in it.
 Whoever reads that page sleeps until the file system is gone, and no signal helps. Root only."""
 import ctypes
 import mmap
@@ -21,13 +22,15 @@ def answer(device, unique, error, body=b""):
     os.write(device, struct.pack("<IiQ", 16 + len(body), -error, unique) + body)
 
 
-def serve(device):
+def serve(device, silent):
     """The kernel's requests, until it asks to read the file: to that there is no answer."""
     while True:
         request = os.read(device, 1 << 17)
         _, operation, unique, node = struct.unpack_from("<IIQQ", request)
         if operation == INIT:
             answer(device, unique, 0, struct.pack("<4I2H2I2HI7I", 7, 31, 0, 0, 0, 0, SIZE, 1, 0, 0, 0, *[0] * 7))
+        elif operation == LOOKUP and silent:
+            continue
         elif operation == LOOKUP:
             answer(device, unique, 0, struct.pack("<4Q2I", 2, 0, 60, 60, 0, 0) + attributes(2))
         elif operation == GETATTR:
@@ -38,15 +41,18 @@ def serve(device):
             answer(device, unique, ENOSYS)
 
 
-def main(path, directory):
+def main(path, directory, what):
     libc = ctypes.CDLL(None, use_errno=True)
     device = os.open("/dev/fuse", os.O_RDWR)
     options = f"fd={device},rootmode=40000,user_id=0,group_id=0".encode()
     if libc.mount(b"mute", directory.encode(), b"fuse", 0, options) != 0:
         raise OSError(ctypes.get_errno(), "mount")
     # When this one ends, so does the file system, and the child that waits for it.
+    if what == "names":
+        print("ready", flush=True)
+        serve(device, True)
     if os.fork() != 0:
-        serve(device)
+        serve(device, False)
     os.close(device)
     listener = socket.socket(socket.AF_UNIX)
     listener.bind(path)

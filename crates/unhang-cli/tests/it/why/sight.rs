@@ -1,6 +1,7 @@
 //! Where the system lets itself be seen only in part. `strace` stands in for such systems: it makes
 //! the reads fail that would fail there.
 
+use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
 use std::process::{Command, Output};
 
@@ -8,7 +9,7 @@ use serde_json::Value;
 
 use super::{codes, finds, suspects_where};
 use crate::support::UNHANG;
-use crate::support::hang::{Stage, User};
+use crate::support::hang::{Stage, User, unhang};
 use crate::support::programs::missing;
 
 /// `unhang why --json` with these arguments, where calls fail as `expressions` say.
@@ -102,4 +103,40 @@ fn where_there_is_no_proc_that_is_3_and_not_a_fault() {
     let said = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(3), "{said}");
     assert!(said.contains("/proc cannot be read"), "{said}");
+}
+
+/// The two ends wait for one another, and neither process is to be seen.
+fn unseen_from(wrapper: &[&str]) {
+    if !rustix::process::getuid().is_root() || missing("setpriv", "util-linux") {
+        eprintln!("skipped: only root can mount /proc anew");
+        return;
+    }
+    let mut stage = Stage::new(User::Me);
+    stage.play("serve-read", "listening");
+    stage.play("call-mute", "ready");
+    suspects_where(&stage, "both_waiting", "possible", |_| true);
+    let open = std::fs::Permissions::from_mode(0o777);
+    std::fs::set_permissions(&stage.place.socket, open).unwrap();
+    let mut command = Command::new(wrapper[0]);
+
+    command.args(&wrapper[1..]).arg(unhang()).args(["why", "--json", "--for", "100ms"]);
+    let output = command.arg(&stage.place.socket).output().unwrap();
+    let object: Value = serde_json::from_slice(&output.stdout)
+        .unwrap_or_else(|error| panic!("{error}: {output:?}"));
+    assert_eq!(codes(&object), [("owner_not_visible", "unknown")], "{object:#}");
+    assert_eq!(output.status.code(), Some(3), "{object:#}");
+}
+
+/// It was `OK nothing hangs`.
+#[test]
+fn where_proc_hides_the_processes_of_others_nothing_is_called_well() {
+    let hide = "mount -o remount,hidepid=invisible /proc && \
+                exec setpriv --reuid=65534 --regid=65534 --clear-groups \"$0\" \"$@\"";
+    unseen_from(&["unshare", "--mount", "sh", "-c", hide]);
+}
+
+/// It was `OK nothing hangs`, and of an unread request that nobody held it.
+#[test]
+fn from_another_namespace_of_processes_nothing_is_called_well() {
+    unseen_from(&["unshare", "--pid", "--fork", "--mount-proc"]);
 }

@@ -12,11 +12,10 @@ mod lines;
 mod tests;
 
 use std::cell::Cell;
-use std::time::Instant;
 
+use super::elf::Image;
 use super::location::{Frame, Location};
 use super::memory::{Address, Memory, steady};
-use super::program;
 use super::reader::{Handler, Reader};
 use functions::Functions;
 use goroutines::Goroutines;
@@ -28,32 +27,24 @@ const NOBODY: [u64; 2] = [0, 1];
 /// `pdWait`: somebody is on the way to wait.
 const ABOUT_TO_WAIT: u64 = 2;
 
-/// Finds, for each of a process's descriptors, the goroutine that waits to read it, or says why that
-/// is not known: so for those that it does not come to by `until`. With each descriptor stands what
-/// the process has registered with it in its epoll: `data` in /proc/PID/fdinfo. `None`: not a Go
-/// program.
-pub(crate) fn readers(
-    pid: u32,
+/// Finds, for each descriptor, the goroutine that waits to read it, or says why that is not known: so for
+/// those before which there is no time left. With each descriptor stands what the process has registered
+/// with it in its epoll: `data` in /proc/PID/fdinfo. `None`: not a Go program.
+pub(super) fn readers(
+    memory: &Memory,
+    image: &Image,
     registered: &[(u32, u64)],
-    until: Instant,
+    in_time: impl Fn() -> Result<(), String>,
 ) -> Result<Option<Vec<Result<Reader, String>>>, String> {
-    let in_time = || match Instant::now() < until {
-        true => Ok(()),
-        false => Err("there was more to look at than could be in time".to_owned()),
-    };
-    in_time()?;
-    let memory = Memory::open(pid)?;
-    let image = program::of_process(pid, &memory)?;
     let Some(build_info) = image.section(".go.buildinfo")? else { return Ok(None) };
     if !image.is_x86_64() {
         return Err("Go's layout on this processor is not known to this version".to_owned());
     }
     let layout = Layout::of(&layout::version(&memory.bytes(build_info.start, 256)?)?)?;
-    let functions = Functions::find(&memory, &image, layout)?;
-    let goroutines = Goroutines::find(&memory, &functions, layout)?;
-    let http = Http::new(&memory, &goroutines);
-    let poll =
-        Poll { memory: &memory, goroutines: &goroutines, http, layout, owners: Cell::default() };
+    let functions = Functions::find(memory, image, layout)?;
+    let goroutines = Goroutines::find(memory, &functions, layout)?;
+    let http = Http::new(memory, &goroutines);
+    let poll = Poll { memory, goroutines: &goroutines, http, layout, owners: Cell::default() };
     let reader = |&(fd, epoll_data): &(u32, u64)| {
         in_time()?;
         steady(|| poll.reader(fd, epoll_data))
@@ -63,18 +54,16 @@ pub(crate) fn readers(
 
 /// Where those of its goroutines are that wait in the program's own code. Empty: there is none, or it is not
 /// a Go program.
-pub(crate) fn locations(pid: u32) -> Result<Vec<Location>, String> {
+pub(super) fn locations(memory: &Memory, image: &Image) -> Result<Vec<Location>, String> {
     /// Of more, nobody reads.
     const MOST: usize = 64;
-    let memory = Memory::open(pid)?;
-    let image = program::of_process(pid, &memory)?;
     let Some(build_info) = image.section(".go.buildinfo")? else { return Ok(Vec::new()) };
     if !image.is_x86_64() {
         return Err("Go's layout on this processor is not known to this version".to_owned());
     }
     let layout = Layout::of(&layout::version(&memory.bytes(build_info.start, 256)?)?)?;
-    let functions = Functions::find(&memory, &image, layout)?;
-    let goroutines = Goroutines::find(&memory, &functions, layout)?;
+    let functions = Functions::find(memory, image, layout)?;
+    let goroutines = Goroutines::find(memory, &functions, layout)?;
     let all = goroutines.all_waiting()?;
     let places = all.iter().map(|one| location(goroutines.lines(one)));
     Ok(places.filter(|place| !place.is_library).take(MOST).collect())

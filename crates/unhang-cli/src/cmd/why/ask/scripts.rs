@@ -1,11 +1,13 @@
-//! Where a process's scripts are, in whichever language it runs.
+//! Where a process's scripts are, in whichever language it runs, and what reads its descriptors.
 
 use std::fs;
+use std::time::Instant;
 
 use super::elf::Image;
 use super::location::Location;
 use super::memory::{Address, Memory, refused};
-use super::{php, program, python};
+use super::reader::Reader;
+use super::{go, php, program, python};
 
 /// More threads than run scripts anywhere.
 const MOST_THREADS: usize = 4_096;
@@ -33,6 +35,30 @@ pub(crate) fn locations(pid: u32, show_data: bool) -> Result<Vec<Location>, Stri
     };
     let image = program::of_library(pid, library, &memory)?;
     Ok(in_image(pid, &memory, &image, show_data)?.unwrap_or_default())
+}
+
+/// What reads these descriptors of a Go program, each with what its epoll has for it. `None`: it is none.
+pub(crate) fn readers(
+    pid: u32,
+    registered: &[(u32, u64)],
+    until: Instant,
+) -> Result<Option<Vec<Result<Reader, String>>>, String> {
+    let in_time = || match Instant::now() < until {
+        true => Ok(()),
+        false => Err("there was more to look at than could be in time".to_owned()),
+    };
+    in_time()?;
+    let memory = Memory::open(pid)?;
+    let image = program::of_process(pid, &memory)?;
+    go::readers(&memory, &image, registered, in_time)
+}
+
+/// Where those of a Go program's goroutines are that wait in its own code. Empty: there is none, or it is not
+/// a Go program.
+pub(crate) fn goroutines(pid: u32) -> Result<Vec<Location>, String> {
+    let memory = Memory::open(pid)?;
+    let image = program::of_process(pid, &memory)?;
+    go::locations(&memory, &image)
 }
 
 /// How a reason begins that names the command that tells the line.

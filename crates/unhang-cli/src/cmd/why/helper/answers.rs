@@ -1,17 +1,22 @@
 //! The helper's own side: reads questions until there are no more.
 
+use std::ffi::OsStr;
 use std::fs::File;
 use std::io::{self, Read, Write};
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{FileExt, MetadataExt};
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use rustix::process::{Resource, Rlimit, Signal, setrlimit};
 use serde::Serialize;
 
 use super::question::{LARGEST, Program, Question, length};
+use crate::cmd::why::ask::scripts;
 use crate::cmd::why::ask::server::client;
-use crate::cmd::why::ask::{go, scripts};
+use crate::cmd::why::see::file::SocketFile;
 use crate::cmd::why::see::file_id;
+use crate::cmd::why::see::other_name::OtherNames;
 use crate::cmd::why::see::path_state::PathState;
 
 /// All that a helper may have in its memory. A program's symbols, the largest thing that is read, take
@@ -25,6 +30,7 @@ pub(crate) fn serve() -> io::Result<()> {
     // What it has read of others is not to lie around in a file.
     setrlimit(Resource::Core, most(0))?;
     rustix::process::set_parent_process_death_signal(Some(Signal::KILL))?;
+    let mut names = OtherNames::default();
     let (mut questions, mut answers) = (io::stdin().lock(), io::stdout().lock());
     loop {
         let mut size = [0; 4];
@@ -38,23 +44,26 @@ pub(crate) fn serve() -> io::Result<()> {
         }
         let mut question = vec![0; size];
         questions.read_exact(&mut question)?;
-        let answer = answer(&serde_json::from_slice(&question)?)?;
+        let answer = answer(&serde_json::from_slice(&question)?, &mut names)?;
         answers.write_all(&length(answer.len())?)?;
         answers.write_all(&answer)?;
         answers.flush()?;
     }
 }
 
-pub(super) fn answer(question: &Question) -> io::Result<Vec<u8>> {
+pub(super) fn answer(question: &Question, names: &mut OtherNames) -> io::Result<Vec<u8>> {
     match question {
         Question::Program { pid } => json(&program(*pid)),
         Question::Memory { pid, at, length } => json(&memory(*pid, *at, *length)),
         Question::File { pid, name } => json(&file_id::id_as_seen_by(*pid, name).ok()),
-        Question::PathState { pid, name, bound } => json(&PathState::of(*pid, name, *bound)),
+        Question::PathState { pid, name, bound } => json(&PathState::of(names, *pid, name, *bound)),
+        Question::SocketFile { path } => {
+            json(&SocketFile::look(Path::new(OsStr::from_bytes(path))))
+        }
         Question::Locations { pid, show_data } => json(&scripts::locations(*pid, *show_data)),
-        Question::Goroutines { pid } => json(&go::locations(*pid)),
+        Question::Goroutines { pid } => json(&scripts::goroutines(*pid)),
         Question::Readers { pid, registered, millis } => {
-            json(&go::readers(*pid, registered, in_millis(*millis)))
+            json(&scripts::readers(*pid, registered, in_millis(*millis)))
         }
         Question::Control { pid, control, millis } => {
             json(&client::ask(control, *pid, in_millis(*millis)))

@@ -18,6 +18,8 @@ pub(crate) enum Question {
     Memory { pid: u32, at: u64, length: usize },
     /// The file that a name leads it to: `Option<FileId>`.
     File { pid: u32, name: Vec<u8> },
+    /// What a path of the user's leads to: `SocketFile`.
+    SocketFile { path: Vec<u8> },
     /// What has become of the file that it bound under a name: `Option<PathState>`.
     PathState { pid: u32, name: Vec<u8>, bound: FileId },
     /// Where its scripts are: `Result<Vec<Location>, String>`.

@@ -2,20 +2,26 @@
 
 use std::fs::File;
 use std::io;
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use rustix::fs::{Mode, OFlags, open};
 use rustix::net::{self, AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
+use serde::{Deserialize, Serialize};
 
 use super::file_id::id_of;
+use super::path_bytes;
 use super::vacant_path::VacantPath;
+use crate::cmd::why::helper::Helper;
+use crate::cmd::why::helper::question::Question;
 use crate::sock_diag::FileId;
 
 /// What a path leads to.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct SocketFile {
+    #[serde(with = "path_bytes")]
     pub(crate) path: PathBuf,
     pub(crate) found: Found,
     pub(crate) bound: Bound,
@@ -23,7 +29,7 @@ pub(crate) struct SocketFile {
     pub(crate) empty: Option<VacantPath>,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) enum Found {
     Socket {
         id: FileId,
@@ -31,8 +37,10 @@ pub(crate) enum Found {
         mode: u32,
         uid: u32,
         made: Option<SystemTime>,
+        /// No directory has it any more: it is a mount of a file that was deleted.
+        is_deleted: bool,
     },
-    NotASocket(&'static str),
+    NotASocket(String),
     Missing,
     /// A directory on the way may not be searched.
     Denied,
@@ -41,7 +49,7 @@ pub(crate) enum Found {
 
 /// Whether somebody has the file bound, learned without his noticing: a datagram socket cannot
 /// connect to a stream socket, and the kernel says which of the two is why.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum Bound {
     /// A stream socket, or one of sequenced packets.
     Stream,
@@ -53,6 +61,18 @@ pub(crate) enum Bound {
 }
 
 impl SocketFile {
+    /// In the helper: a directory on the path may lie on a file system that never answers.
+    pub(crate) fn ask(path: &Path, helper: &Helper) -> Self {
+        let name = path.as_os_str().as_bytes().to_vec();
+        let this = std::process::id();
+        helper.ask(this, &Question::SocketFile { path: name }).unwrap_or_else(|| Self {
+            path: path.to_path_buf(),
+            found: Found::Unclear("its file system did not answer in time".to_owned()),
+            bound: Bound::Unclear,
+            empty: None,
+        })
+    }
+
     pub(crate) fn look(path: &Path) -> Self {
         let found = found(path);
         let empty = matches!(found, Found::Missing).then(|| VacantPath::of(path)).flatten();
@@ -85,13 +105,14 @@ fn found(path: &Path) -> Found {
             uid: file.uid(),
             // bind() makes the file, and nothing writes to it after.
             made: file.modified().ok(),
+            is_deleted: file.nlink() == 0,
         }
     } else if kind.is_dir() {
-        Found::NotASocket("a directory")
+        Found::NotASocket("a directory".to_owned())
     } else if kind.is_file() {
-        Found::NotASocket("a regular file")
+        Found::NotASocket("a regular file".to_owned())
     } else {
-        Found::NotASocket("a device or a pipe")
+        Found::NotASocket("a device or a pipe".to_owned())
     }
 }
 
@@ -141,8 +162,8 @@ mod tests {
         assert_eq!(bound("stale"), Bound::Nobody);
         assert_eq!(listener.accept().unwrap_err().kind(), io::ErrorKind::WouldBlock);
         let found = |name| SocketFile::look(&path(name)).found;
-        assert!(matches!(found("file"), Found::NotASocket("a regular file")));
-        assert!(matches!(found("."), Found::NotASocket("a directory")));
+        assert!(matches!(found("file"), Found::NotASocket(what) if what == "a regular file"));
+        assert!(matches!(found("."), Found::NotASocket(what) if what == "a directory"));
         assert!(matches!(found("missing"), Found::Missing));
         assert!(matches!(found("file/below"), Found::Missing));
     }

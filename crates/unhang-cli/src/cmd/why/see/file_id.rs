@@ -3,9 +3,8 @@
 use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::io;
-use std::os::fd::AsRawFd;
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::{DirEntryExt, MetadataExt};
+use std::os::unix::fs::MetadataExt;
 
 use rustix::fs::{AtFlags, Mode, OFlags, ResolveFlags, StatxFlags, major, minor, openat2, statx};
 
@@ -47,20 +46,6 @@ pub(crate) fn open_as_seen_by(pid: u32, name: &[u8]) -> io::Result<File> {
     Ok(openat2(directory, OsStr::from_bytes(name), flags, Mode::empty(), within)?.into())
 }
 
-/// The name beside that of a socket, in the same directory, that leads to the file with these numbers.
-pub(crate) fn beside(pid: u32, name: &[u8], wanted: FileId) -> Option<Vec<u8>> {
-    /// Of a directory with more names no more are looked at: it may be anybody's, and of any size.
-    const MOST: usize = 10_000;
-    let slash = name.iter().rposition(|byte| *byte == b'/')?;
-    let directory = open_as_seen_by(pid, &name[..slash.max(1)]).ok()?;
-    let listed = fs::read_dir(format!("/proc/self/fd/{}", directory.as_raw_fd())).ok()?;
-    let is_wanted = |entry: &fs::DirEntry| entry.ino() == u64::from(wanted.inode);
-    listed.take(MOST).filter_map(Result::ok).filter(is_wanted).find_map(|entry| {
-        let path = [&name[..=slash], entry.file_name().as_bytes()].concat();
-        (id_as_seen_by(pid, &path).ok()? == wanted).then_some(path)
-    })
-}
-
 /// The kernel's own numbers for a file, as a process sees it that is given as in /proc.
 pub(crate) fn id_of(file: &File, process: &str) -> io::Result<FileId> {
     let status = file.metadata()?;
@@ -93,22 +78,6 @@ fn device_of(mount: &str, mounts: &str) -> Option<(u32, u32)> {
 mod tests {
     use super::*;
     use std::os::unix::net::UnixListener;
-
-    #[test]
-    fn a_socket_that_was_renamed_is_found_beside_its_first_name() {
-        let directory = tempfile::tempdir().unwrap();
-        let path = |name: &str| directory.path().join(name);
-        let name = |file: &str| path(file).as_os_str().as_bytes().to_vec();
-        let _listener = UnixListener::bind(path("first")).unwrap();
-        let pid = std::process::id();
-        let id = id_as_seen_by(pid, &name("first")).unwrap();
-        fs::rename(path("first"), path("second")).unwrap();
-        assert_eq!(beside(pid, &name("first"), id), Some(name("second")));
-        fs::remove_file(path("second")).unwrap();
-        fs::write(path("third"), "").unwrap();
-        assert_eq!(beside(pid, &name("first"), id), None);
-        assert_eq!(beside(pid, b"no slash", id), None);
-    }
 
     #[test]
     fn a_mounts_device_is_found_by_its_number() {

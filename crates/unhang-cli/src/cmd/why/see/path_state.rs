@@ -5,6 +5,7 @@ use std::io;
 use serde::{Deserialize, Serialize};
 
 use super::file_id;
+use super::other_name::OtherNames;
 use super::vacant_path::VacantPath;
 use crate::sock_diag::FileId;
 
@@ -13,7 +14,7 @@ use crate::sock_diag::FileId;
 pub(crate) enum PathState {
     /// To this very socket.
     Same,
-    /// No more, but this name in the same directory does.
+    /// No more, but this name does.
     Renamed(Vec<u8>),
     /// To another file, under which nobody reaches this listener.
     Other(FileId),
@@ -24,7 +25,7 @@ pub(crate) enum PathState {
 impl PathState {
     /// None if the listener's own view of the files may not be seen, or is not known: it may have
     /// left the directory that it gave a relative name in.
-    pub(crate) fn of(pid: u32, name: &[u8], bound: FileId) -> Option<Self> {
+    pub(crate) fn of(names: &mut OtherNames, pid: u32, name: &[u8], bound: FileId) -> Option<Self> {
         if file_id::leads_to(pid, name, bound) {
             return Some(Self::Same);
         }
@@ -34,7 +35,7 @@ impl PathState {
             _ if is_relative => None,
             found => {
                 // Many a server binds a name of the moment, and renames it or links it.
-                if let Some(name) = file_id::beside(pid, name, bound) {
+                if let Some(name) = names.find(pid, name, bound) {
                     return Some(Self::Renamed(name));
                 }
                 match found {

@@ -7,6 +7,7 @@
 use std::io;
 use std::os::fd::OwnedFd;
 
+use nix::sys::socket::{getsockopt, sockopt::PeerCredentials};
 use rustix::fs::fstat;
 use rustix::net::{self, RecvFlags, SocketAddrUnix};
 use rustix::process::{Pid, PidfdFlags, PidfdGetfdFlags, pidfd_getfd, pidfd_open};
@@ -37,6 +38,15 @@ pub(crate) fn peer_name(pid: u32, fd: u32, inode: u32) -> io::Result<Option<Vec<
         (None, Some(name)) => Some([b"\0", name].concat()),
         (None, None) => None,
     }))
+}
+
+/// The process that called `listen()` on it, which the kernel notes as its credentials (`unix(7)`).
+pub(crate) fn listened(pid: u32, fd: u32, inode: u32) -> io::Result<u32> {
+    let credentials = {
+        let socket = duplicate(pid, fd, inode)?;
+        getsockopt(&socket, PeerCredentials)?
+    };
+    u32::try_from(credentials.pid()).map_err(io::Error::other)
 }
 
 /// The descriptor, if it still leads to that socket.

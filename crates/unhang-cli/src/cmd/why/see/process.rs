@@ -14,6 +14,7 @@ use std::collections::HashMap;
 use std::fs;
 use std::io;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use crate::cmd::why::helper::Helper;
 use crate::cmd::why::helper::question::{Program, Question};
@@ -39,6 +40,8 @@ pub(crate) struct Process {
     pub(crate) limit: Option<u64>,
     pub(crate) hard_limit: Option<u64>,
     pub(crate) threads: Vec<Thread>,
+    /// How long ago it began.
+    pub(crate) age: Option<Duration>,
     /// The file that says that it is frozen, and the command that thaws it.
     pub(crate) frozen: Option<(String, Option<String>)>,
 }
@@ -96,15 +99,22 @@ pub(crate) fn is_restricted() -> bool {
     scope.trim().parse().is_ok_and(|scope: u32| scope > 0)
 }
 
-/// Not all processes are in our /proc: it was mounted with `hidepid`, or shows only those of our own
-/// namespace, and that is not the first.
-pub(crate) fn is_partial() -> bool {
+/// We are in a namespace of processes that is not the first, and see only those in it.
+pub(crate) fn is_nested() -> bool {
     /// `PROC_PID_INIT_INO` in `include/linux/proc_ns.h`.
     const FIRST: &str = "pid:[4026531836]";
-    let own = fs::read_link("/proc/self/ns/pid").ok();
-    let is_first = own.is_none_or(|name| name.as_os_str() == FIRST);
+    fs::read_link("/proc/self/ns/pid").is_ok_and(|name| name.as_os_str() != FIRST)
+}
+
+/// Not all processes are in our /proc: it was mounted with `hidepid`.
+pub(crate) fn is_partial() -> bool {
     let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
-    !is_first || hides_processes(&mounts, rustix::process::geteuid().is_root())
+    hides_processes(&mounts, rustix::process::geteuid().is_root())
+}
+
+/// The user that a process runs as: also of one that may not be looked into.
+pub(crate) fn user(pid: u32) -> Option<u32> {
+    uid(&fs::read_to_string(format!("/proc/{pid}/status")).ok()?)
 }
 
 /// By the options behind the last column of the mount at /proc, `proc(5)`; root is exempt from the first
@@ -151,6 +161,7 @@ pub(crate) fn read(pid: u32, clock: &mut Clock, helper: &Helper) -> Option<Proce
         pid,
         parent: stat.parent,
         name: stat.name,
+        age: thread::age(stat.started),
         uid: uid(&fs::read_to_string(directory.join("status")).unwrap_or_default()),
         program: program.map(|file| (file.device, file.inode)),
         threads: thread::read_all(pid, program, descriptors.as_ref(), clock, helper),
@@ -164,12 +175,16 @@ pub(crate) fn read(pid: u32, clock: &mut Clock, helper: &Helper) -> Option<Proce
 /// What its event loops watch. Each descriptor of one of them tells all that it watches, so a process
 /// with many for the same could make us read for minutes.
 fn epolls(pid: u32, fds: &[u32], helper: &Helper) -> Vec<Epoll> {
-    /// Some 20 MB of text: the busiest servers watch a hundred thousand.
-    const MOST: usize = 1 << 18;
+    /// Some 10 MB of text: the busiest servers watch a hundred thousand.
+    const MOST: usize = 1 << 17;
     let mut all = Vec::new();
     let mut watched = 0;
     for fd in fds {
-        if watched > MOST || helper.deadline().is_over() {
+        if watched > MOST {
+            helper.pass_over_as(pid, "its event loops watch more than is looked at");
+            break;
+        }
+        if helper.deadline().is_over() {
             helper.pass_over(pid);
             break;
         }
@@ -196,8 +211,6 @@ fn limits(limits: &str) -> (Option<u64>, Option<u64>) {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
     use crate::cmd::why::deadline::Deadline;
 

@@ -9,12 +9,14 @@ use rustix::fs::{Mode, OFlags, open};
 use serde::{Deserialize, Serialize};
 
 use super::file_id::{id_as_seen_by, id_of};
+use super::path_bytes;
 use crate::sock_diag::FileId;
 
 /// The nearest directory that is there, in the kernel's own numbers, and the names below it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct VacantPath {
     directory: FileId,
+    #[serde(with = "path_bytes")]
     below: PathBuf,
 }
 

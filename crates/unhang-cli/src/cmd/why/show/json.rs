@@ -45,7 +45,7 @@ fn asked(target: &Target) -> Value {
         Target::Process { pid, fd } => json!({ "pid": pid, "fd": fd }),
         Target::File(file) => {
             let mut object = json!({ "path": file.path.to_string_lossy() });
-            if let Found::Socket { id, inode, mode, uid, made } = &file.found {
+            if let Found::Socket { id, inode, mode, uid, made, .. } = &file.found {
                 let made = made.and_then(|made| jiff::Timestamp::try_from(made).ok());
                 object["file"] = json!({
                     "ino": inode,

@@ -5,7 +5,7 @@ use std::fmt::{self, Display, Write};
 
 use anstyle::{AnsiColor, Style};
 
-use super::group::groups;
+use super::group::{cures, groups};
 use super::words::{self, SHOWN, at, call, end, once_each, own_places};
 use crate::cmd::why::ask::location::Location;
 use crate::cmd::why::ask::scripts::is_advice;
@@ -70,10 +70,7 @@ impl Text<'_> {
         for fix in &first.fix {
             writeln!(f, "{LABEL}FIX{LABEL:#}   {fix}")?;
         }
-        // One server's, of several connections, are one.
-        let mut seen = HashSet::new();
-        let now = group.iter().flat_map(|verdict| &verdict.now).filter(|now| seen.insert(*now));
-        for now in now.take(SHOWN) {
+        for now in cures(group).iter().take(SHOWN) {
             writeln!(f, "{LABEL}NOW{LABEL:#}   {now}")?;
         }
         Ok(())

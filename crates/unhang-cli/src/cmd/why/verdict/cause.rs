@@ -64,6 +64,9 @@ pub(super) fn of<'a>(facts: &Facts, endpoint: &Endpoint<'a>) -> (Cause<'a>, Cert
         (moving, Certainty::Possible)
     } else if locked > 0 {
         (Cause::Locked(locked), if is_alone { sure } else { Certainty::Possible })
+    } else if endpoint.others.iter().any(|one| one.thread.call == Call::Ring) {
+        // One such thread does not hide what the others are at, as those of a database.
+        (Cause::Hidden, Certainty::Unknown)
     } else if awaits_others(facts, endpoint) {
         (Cause::Idle, Certainty::Possible)
     } else {
@@ -104,10 +107,11 @@ fn doing<'a>(
         Activity::Still | Activity::Ticking => {}
     }
     match &waiter.thread.call {
-        Call::Hidden | Call::Ring => Cause::Hidden,
+        Call::Hidden => Cause::Hidden,
         Call::None => Cause::Moving,
         Call::Epoll(fd) if is_alone && !watches_sockets(waiter, *fd) => Cause::Blocked(waiter),
-        Call::Accept(_) | Call::Epoll(_) | Call::Poll(None) => Cause::Idle,
+        // Whether a thread in io_uring waits for something new is asked if no other is held up.
+        Call::Accept(_) | Call::Epoll(_) | Call::Poll(None) | Call::Ring => Cause::Idle,
         Call::Read(fd) | Call::Write(fd) => on_descriptor(facts, endpoint, waiter, *fd, is_alone),
         Call::Poll(Some(watches)) => match watches[..] {
             // To poll one descriptor is to read or write it, with a deadline.

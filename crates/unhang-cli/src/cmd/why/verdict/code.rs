@@ -18,6 +18,7 @@ pub(crate) enum Code {
     ReplyUnread,
     ClientNotReading,
     WriteDeadlock,
+    QueueFull,
     BothWaiting,
     ServerWaitsEof,
     ServerWaitsDelimiter,
@@ -38,7 +39,7 @@ pub(crate) enum Code {
 
 impl Code {
     #[cfg(test)]
-    pub(crate) const ALL: [Self; 31] = [
+    pub(crate) const ALL: [Self; 32] = [
         Self::Ok,
         Self::NotAccepted,
         Self::BacklogFull,
@@ -54,6 +55,7 @@ impl Code {
         Self::ReplyUnread,
         Self::ClientNotReading,
         Self::WriteDeadlock,
+        Self::QueueFull,
         Self::BothWaiting,
         Self::ServerWaitsEof,
         Self::ServerWaitsDelimiter,
@@ -89,6 +91,7 @@ impl Code {
             Self::ReplyUnread => "reply_unread",
             Self::ClientNotReading => "client_not_reading",
             Self::WriteDeadlock => "write_deadlock",
+            Self::QueueFull => "queue_full",
             Self::BothWaiting => "both_waiting",
             Self::ServerWaitsEof => "server_waits_eof",
             Self::ServerWaitsDelimiter => "server_waits_delimiter",

@@ -1,11 +1,13 @@
 //! One connection: which of its two ends keeps the other waiting.
 
+use std::time::Duration;
+
 use super::cause::{self, Cause};
 use super::code::Code;
 use super::finding::{Certainty, LONG, Verdict};
 use super::words::{bytes, end, name_of, owners, source};
 use super::{seen, server_report};
-use crate::cmd::why::ask::server::waits::Until;
+use crate::cmd::why::ask::server::waits::{ServerReport, Until};
 use crate::cmd::why::endpoint::Endpoint;
 use crate::cmd::why::facts::{Facts, Former};
 use crate::sock_diag::Socket;
@@ -30,17 +32,34 @@ pub(super) fn judge(facts: &Facts, server: &Socket) -> Option<Verdict> {
         return None;
     }
     let at_client = Endpoint::of(facts, client);
-    let verdict = match facts.details.reports.get(&server.inode) {
-        Some(report) => server_report::judge(facts, *report, &at_server, &at_client),
-        None => seen::judge(facts, &at_server, &at_client),
-    };
+    let report = facts.details.reports.get(&server.inode);
+    let is_possible = |report: &&ServerReport| report.waited <= oldest(&at_server, &at_client);
+    // A word explains, and acquits nobody: with it or without, what is seen stands.
+    let explained = report
+        .filter(is_possible)
+        .and_then(|report| server_report::judge(facts, *report, &at_server, &at_client));
+    let verdict = explained.or_else(|| seen::judge(facts, &at_server, &at_client));
     let verdict = stands_still(verdict?, &at_server, &at_client)?;
     Some(with_ends(verdict, &at_server, &at_client))
 }
 
+/// No connection is older than the processes that have its ends, but for ends that were passed on. A server
+/// that says that it has waited for longer does not tell the truth.
+fn oldest(server: &Endpoint<'_>, client: &Endpoint<'_>) -> Duration {
+    /// Between the word and the look at the processes; and clocks differ.
+    const LATER: Duration = Duration::from_secs(1);
+    let age = |end: &Endpoint<'_>| end.processes().filter_map(|process| process.age).max();
+    let ages = [server, client].map(|end| age(end).unwrap_or(Duration::MAX));
+    ages[0].min(ages[1]).saturating_add(LATER)
+}
+
 /// An exchange takes both ends: while each of them has run, a request may have come and its answer
 /// gone, however alike the two look in every sample.
-fn stands_still(verdict: Verdict, server: &Endpoint<'_>, client: &Endpoint<'_>) -> Option<Verdict> {
+pub(super) fn stands_still(
+    verdict: Verdict,
+    server: &Endpoint<'_>,
+    client: &Endpoint<'_>,
+) -> Option<Verdict> {
     if server.is_still() || client.is_still() || verdict.code == Code::OwnerNotVisible {
         return Some(verdict);
     }
@@ -105,6 +124,19 @@ pub(super) fn judge_left(facts: &Facts, client: &Socket, former: &Former) -> Opt
         "client: read until the end (an empty read), then close; {name} does neither"
     ));
     verdict.clients = vec![end(&at_client)];
+    Some(verdict)
+}
+
+/// By a client's end whose server's is in a network namespace that may not be looked into.
+pub(super) fn judge_far(facts: &Facts, client: &Socket) -> Option<Verdict> {
+    let is_far = client.peer_inode().is_some_and(|peer| !facts.sockets.contains_key(&peer));
+    let may_be_hidden = facts.visibility.hidden_namespaces > 0;
+    if !is_far || !may_be_hidden || !facts.is_steady(client.inode) {
+        return None;
+    }
+    let headline = "the server's end is in a network namespace that may not be looked into";
+    let mut verdict = Verdict::unseen(headline);
+    verdict.clients = vec![end(&Endpoint::of(facts, client))];
     Some(verdict)
 }
 

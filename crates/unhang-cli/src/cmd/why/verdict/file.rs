@@ -63,7 +63,7 @@ fn by_path(facts: &Facts, file: &SocketFile) -> Option<Verdict> {
         ),
         Found::NotASocket(what) => Some(
             certain(Code::NotASocket, format!("{path} is {what}, not a socket"))
-                .fact(source::FILE, *what)
+                .fact(source::FILE, what)
                 .fix("find out who made it; a server must not delete what is no socket"),
         ),
         Found::Denied => Some(
@@ -170,6 +170,17 @@ fn stale(file: &SocketFile, certainty: Certainty) -> Verdict {
         let made = made.to_zoned(jiff::tz::TimeZone::system());
         format!(" (bound {})", made.strftime("%Y-%m-%d %H:%M:%S"))
     });
+    if let Found::Socket { is_deleted: true, .. } = &file.found {
+        let headline = format!(
+            "{path} is a mount of a socket file that was deleted{bound}, and nobody has it open: clients are \
+             refused"
+        );
+        return Verdict::new(Code::StaleFile, certainty, headline)
+            .fact(source::FILE, "no directory has this file any more (its link count is 0)")
+            .inferred("the server was started anew and made another file of that name")
+            .fix("mount the directory that the socket is in, not the socket; restart the container")
+            .fix("unhang serve --replace, or a socket that systemd holds, keeps the file");
+    }
     let headline = format!("{path} is there{bound}, but nobody has it open: clients are refused");
     let verdict = Verdict::new(Code::StaleFile, certainty, headline)
         .fix("start the server; let it prove that the file is stale, and unlink it, before bind()");

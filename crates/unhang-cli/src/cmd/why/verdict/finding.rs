@@ -9,7 +9,7 @@ use crate::cmd::why::ask::server::waits::ServerReport;
 pub(crate) const LONG: Duration = Duration::from_secs(1);
 
 /// How sure a verdict is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) enum Certainty {
     /// What it rests on does not show why.
     Unknown,

@@ -134,7 +134,7 @@ fn watches(process: &Process, inode: u32) -> bool {
 
 /// The thread waits for what another process has to say: at a pipe or a socket whose other end that
 /// one holds, or in an event loop.
-fn awaits(facts: &Facts, process: &Process, thread: &Thread, other: &Process) -> bool {
+pub(super) fn awaits(facts: &Facts, process: &Process, thread: &Thread, other: &Process) -> bool {
     let from_other = |fd: u32| {
         let socket = process.descriptors.as_ref().and_then(|all| all.inode(fd));
         let peer = socket.and_then(|inode| facts.sockets.get(&inode)?.peer_inode());

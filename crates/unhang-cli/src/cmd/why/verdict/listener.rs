@@ -202,6 +202,9 @@ fn raise(process: &Process, limit: u64) -> String {
 /// What the server does instead of accepting.
 fn explain(facts: &Facts, endpoint: &Endpoint<'_>, mut verdict: Verdict) -> Verdict {
     let name = words::owners(endpoint);
+    if let Some(verdict) = leftover(facts, endpoint, &verdict) {
+        return verdict;
+    }
     if let Some(one) = endpoint.sleeping_loops().next() {
         let names = one.registration.names();
         let text = format!("its event loop sleeps, and watches the listener for {names}");
@@ -235,9 +238,6 @@ fn explain(facts: &Facts, endpoint: &Endpoint<'_>, mut verdict: Verdict) -> Verd
                 verdict = verdict.fact(source::CALL, text);
             }
             let sleeps = |one: &WaitingThread<'_>| matches!(one.thread.call, Call::Epoll(_));
-            if is_left_over(facts, endpoint) {
-                return left_over(endpoint, verdict);
-            }
             if endpoint.loops.is_empty() && endpoint.others.iter().any(sleeps) {
                 return verdict
                     .inferred("its event loop does not watch the listener for now, as if it is full")
@@ -248,36 +248,45 @@ fn explain(facts: &Facts, endpoint: &Endpoint<'_>, mut verdict: Verdict) -> Verd
     verdict.fix("server: accept in a loop or thread of its own, which never does anything else")
 }
 
-/// Its owners do nothing with the listener, and no client of it is with them: as a child that inherited it from a
-/// server that has ended. A server that is held up has the client that holds it up.
-fn is_left_over(facts: &Facts, endpoint: &Endpoint<'_>) -> bool {
-    /// Standard input, output and error are given to a program on purpose.
-    const GIVEN: u32 = 2;
-    let has_client = |process: &Process| {
-        let sockets = process.descriptors.iter().flat_map(|all| &all.sockets);
-        let mut sockets = sockets.filter_map(|(_, inode)| facts.sockets.get(inode));
-        sockets.any(|socket| facts.is_accepted(socket))
+/// The server has ended, and a child that it left behind keeps its listener: no client is refused, and none
+/// is served.
+fn leftover(facts: &Facts, endpoint: &Endpoint<'_>, verdict: &Verdict) -> Option<Verdict> {
+    let made_by = *facts.details.listened.get(&endpoint.socket.inode)?;
+    let uses_it = |process: &Process| {
+        let is_it = |fd: u32| {
+            process.descriptors.as_ref().and_then(|all| all.inode(fd))
+                == Some(endpoint.socket.inode)
+        };
+        process.threads.iter().any(|thread| matches!(thread.call, Call::Accept(fd) if is_it(fd)))
     };
-    endpoint.loops.is_empty()
-        && endpoint.readers.is_empty()
-        && endpoint.others.iter().all(|one| one.activity == Activity::Still)
-        && endpoint.owners.iter().all(|(process, fd)| *fd > GIVEN && !has_client(process))
-}
-
-fn left_over(endpoint: &Endpoint<'_>, verdict: Verdict) -> Verdict {
+    let has_a_hand_on_it = endpoint.holds(made_by)
+        || !endpoint.loops.is_empty()
+        || endpoint.is_hidden
+        || endpoint.processes().any(uses_it);
+    if has_a_hand_on_it {
+        return None;
+    }
     let name = words::owners(endpoint);
+    let mut verdict = verdict.clone();
+    verdict.certainty = Certainty::Likely;
+    for waiter in endpoint.others.iter().take(3) {
+        let text = format!("{} {}", who(waiter.process), thread_does(waiter));
+        verdict = verdict.fact(source::CALL, text);
+    }
     let pids: Vec<_> = endpoint.processes().map(|process| process.pid.to_string()).collect();
-    verdict
-        .inferred(format!(
-            "{name} has no client, and waits for none: if it is no server, one that has ended left it behind \
-             with its listener"
-        ))
-        .fix(format!(
-            "if it is no server: end it (kill {}), and start the server; open the listener with SOCK_CLOEXEC, so \
-             that no child inherits it",
-            pids.join(" ")
-        ))
-        .fix("if it is: accept in a loop or thread of its own, which never does anything else")
+    Some(
+        verdict
+            .fact(source::LISTENED, format!("process {made_by} called listen(), and has it no more"))
+            .inferred(format!(
+                "{name} inherited the listener of a server that has ended; or it is that server, which \
+                 became a daemon, and is stuck"
+            ))
+            .fix(format!(
+                "if {name} is not the server, end it (kill {}), and start the server again",
+                pids.join(" ")
+            ))
+            .fix("server: open its listener with close-on-exec (SOCK_CLOEXEC), and end its children with it"),
+    )
 }
 
 /// Several processes of one parent accept here, each for itself.

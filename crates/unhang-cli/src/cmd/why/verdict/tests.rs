@@ -394,6 +394,10 @@ fn what_may_not_be_seen_is_never_called_idle() {
     unseen(&World::new().hidden(CLIENT).thread(SERVER_PID, Call::Sleep));
     unseen(&World::asked().thread(SERVER_PID, Call::Hidden));
     unseen(&World::asked().thread(SERVER_PID, Call::Ring));
+    unseen(&World::asked().thread(SERVER_PID, Call::Ring).thread(SERVER_PID, Call::Accept(3)));
+    // Regression: of MariaDB, one thread of which waits in io_uring, nothing was seen.
+    let database = World::asked().thread(SERVER_PID, Call::Ring).thread(SERVER_PID, Call::Sleep);
+    says(&database, Code::HandlerBlocked, Certainty::Likely, true);
 }
 
 /// Regression: if /proc hides processes, an end that one of them held was said to be with nobody, with

@@ -41,7 +41,7 @@ pub(super) fn waits_long(end: &Endpoint<'_>) -> bool {
 }
 
 /// It is blocked in writing, or its event loop sleeps until the full queue drains.
-fn writes(end: &Endpoint<'_>) -> bool {
+pub(super) fn writes(end: &Endpoint<'_>) -> bool {
     let waits_for_room = |one: Loop<'_>| one.registration.writes();
     !end.writers.is_empty() || end.socket.is_full() && end.sleeping_loops().any(waits_for_room)
 }
@@ -120,7 +120,7 @@ fn request_unread(server: &Endpoint<'_>, client: &Endpoint<'_>) -> Option<Verdic
 }
 
 /// What the owners do instead, one line for each of the first few threads.
-fn why_unread(server: &Endpoint<'_>, mut verdict: Verdict) -> Verdict {
+pub(super) fn why_unread(server: &Endpoint<'_>, mut verdict: Verdict) -> Verdict {
     const SHOWN: usize = 3;
     if server.is_hidden {
         let text = format!("why {} does not read may not be seen", owners(server));

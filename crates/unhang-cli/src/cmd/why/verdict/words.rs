@@ -21,7 +21,8 @@ pub(super) mod source {
     pub(crate) const LIMITS: &str = "/proc/PID/limits";
     pub(crate) const FILE: &str = "stat()";
     pub(crate) const PROBE: &str = "connect() by a datagram socket";
-    pub(crate) const PEER: &str = "getpeername() on a borrowed descriptor";
+    pub(crate) const PEER: &str = "getpeername() on a duplicate of its descriptor";
+    pub(crate) const LISTENED: &str = "SO_PEERCRED on a duplicate of its descriptor";
     /// Where a server of ours tells what it waits for.
     pub(crate) const CONTROL: &str = "PATH.ctl";
     pub(crate) const GO: &str = "/proc/PID/mem (Go)";

@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 
+use super::super::scripts::readers;
 use super::super::test_support::{Ended, await_ok, required};
 use super::*;
 

@@ -79,6 +79,22 @@ pub(crate) fn timeout(line: &str, memory: &impl Memory) -> Option<Duration> {
     }
 }
 
+/// The Unix address that a datagram is sent to, if the call names one.
+pub(crate) fn destination(line: &str, memory: &impl Memory) -> Option<Vec<u8>> {
+    let (number, arguments) = numbers(line)?;
+    let (at, length) = match Sysno::new(number)?.name() {
+        "sendto" => (arguments[4], arguments[5]),
+        "sendmsg" => {
+            // `msg_name` and `msg_namelen`, the first two of a `msghdr`.
+            let header = memory.read(arguments[1], 12)?;
+            let length = u32::from_ne_bytes(*header.get(8..)?.first_chunk()?);
+            (u64::from_ne_bytes(*header.first_chunk()?), u64::from(length))
+        }
+        _ => return None,
+    };
+    if at == 0 { None } else { address(at, length, memory) }
+}
+
 /// The call's number and its arguments. None: it is in no call.
 fn numbers(line: &str) -> Option<(usize, [u64; 6])> {
     let mut words = line.split_ascii_whitespace();
@@ -102,7 +118,7 @@ fn decode(
         "read" | "readv" | "recvfrom" | "recvmsg" | "recvmmsg" | "splice" => Call::Read(fd),
         "write" | "writev" | "sendto" | "sendmsg" | "sendmmsg" | "sendfile" => Call::Write(fd),
         "accept" | "accept4" => Call::Accept(fd),
-        "connect" => Call::Connect(fd, address(arguments, memory)),
+        "connect" => Call::Connect(fd, address(arguments[1], arguments[2], memory)),
         "poll" | "ppoll" => Call::Poll(poll(arguments, memory)),
         "select" | "pselect6" => Call::Poll(select(arguments, memory)),
         "epoll_wait" | "epoll_pwait" | "epoll_pwait2" => Call::Epoll(fd),
@@ -127,12 +143,12 @@ fn descriptor(argument: u64) -> u32 {
     u32::try_from(argument & u64::from(u32::MAX)).unwrap_or(u32::MAX)
 }
 
-/// The Unix address that a `connect` was given.
-fn address(arguments: &[u64; 6], memory: &impl Memory) -> Option<Vec<u8>> {
+/// The Unix address that lies there.
+fn address(at: u64, length: u64, memory: &impl Memory) -> Option<Vec<u8>> {
     const AF_UNIX: [u8; 2] = 1_u16.to_ne_bytes();
     const LONGEST: usize = 110;
-    let length = usize::try_from(arguments[2]).ok().filter(|length| *length <= LONGEST)?;
-    let bytes = memory.read(arguments[1], length)?;
+    let length = usize::try_from(length).ok().filter(|length| *length <= LONGEST)?;
+    let bytes = memory.read(at, length)?;
     let name = bytes.strip_prefix(&AF_UNIX)?;
     let end = match name.first()? {
         0 => name.len(),
@@ -236,6 +252,32 @@ mod tests {
         assert_eq!(connect(6, b"\x01\0\0app"), named(b"\0app"));
         for (length, other) in [(6, &b"\x02\0\0\0\0\0"[..]), (2, b"\x01\0"), (900, b"\x01\0/")] {
             assert_eq!(connect(length, other), Call::Connect(3, None), "{other:?}");
+        }
+    }
+
+    #[test]
+    fn where_a_datagram_goes_is_read_from_memory() {
+        // An address of 8 bytes at 0, and a header that names it at 16.
+        let mut memory = b"\x01\0/run\0x".to_vec();
+        memory.extend([0; 8]);
+        memory.extend(0_u64.to_ne_bytes().iter().chain(&[0; 16]));
+        let mut shifted = vec![0; 8];
+        shifted.extend(&memory);
+        shifted[24..32].copy_from_slice(&8_u64.to_ne_bytes());
+        shifted[32..36].copy_from_slice(&8_u32.to_ne_bytes());
+        let to = |name: &str, arguments: &str| {
+            let number: Sysno = name.parse().unwrap();
+            destination(&format!("{} {arguments}", number.id()), &Bytes(shifted.clone()))
+        };
+        assert_eq!(to("sendto", "0x3 0x0 0x1 0x0 0x8 0x8"), Some(b"/run".to_vec()));
+        assert_eq!(to("sendmsg", "0x3 0x18 0x0"), Some(b"/run".to_vec()));
+        for (name, arguments) in [
+            ("sendto", "0x3 0x0 0x1 0x0 0x0 0x0"),
+            ("sendto", "0x3 0x0 0x1 0x0 0xffff 0x8"),
+            ("sendmsg", "0x3 0xffff 0x0"),
+            ("write", "0x3 0x18 0x0"),
+        ] {
+            assert_eq!(to(name, arguments), None, "{name} {arguments}");
         }
     }
 

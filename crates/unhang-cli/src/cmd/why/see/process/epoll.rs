@@ -1,7 +1,8 @@
 //! What an epoll instance watches: `/proc/PID/fdinfo/FD`.
 
 use std::cell::OnceCell;
-use std::fs;
+use std::fs::File;
+use std::io::Read;
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Epoll {
@@ -61,10 +62,15 @@ impl Registration {
     }
 }
 
+/// The lines of some 300,000 descriptors: a stranger could have more, to fill our memory.
+const LONGEST: u64 = 32 << 20;
+
 impl Epoll {
     /// None if it is closed already.
     pub(crate) fn read(pid: u32, fd: u32) -> Option<Self> {
-        let info = fs::read_to_string(format!("/proc/{pid}/fdinfo/{fd}")).ok()?;
+        let file = File::open(format!("/proc/{pid}/fdinfo/{fd}")).ok()?;
+        let mut info = String::new();
+        file.take(LONGEST).read_to_string(&mut info).ok()?;
         Some(Self::new(fd, parse(&info)))
     }
 

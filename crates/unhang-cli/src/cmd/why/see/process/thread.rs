@@ -19,6 +19,8 @@ pub(crate) struct Thread {
     pub(crate) call: Call,
     /// What the call's descriptor leads to, if that is not a socket.
     pub(crate) on: Option<String>,
+    /// The Unix address that the call sends a datagram to.
+    pub(crate) to: Option<Vec<u8>>,
     /// After how long the call returns by itself.
     pub(crate) timeout: Option<Duration>,
     /// How long ago it last ran.
@@ -45,10 +47,18 @@ pub(crate) fn read_all(
         memory: ProcessMemory { pid, helper },
         is_native: program.is_some_and(|program| program.is_native),
     };
-    tasks
-        .filter_map(Result::ok)
-        .filter_map(|task| read(&task.path(), &process, descriptors, clock))
-        .collect()
+    let mut threads = Vec::new();
+    for task in tasks.filter_map(Result::ok) {
+        // A process may have thousands, to keep us.
+        if helper.deadline().is_over() {
+            helper.pass_over(pid);
+            // The others may be at anything.
+            threads.push(Thread::default());
+            break;
+        }
+        threads.extend(read(&task.path(), &process, descriptors, clock));
+    }
+    threads
 }
 
 /// What it takes to tell the calls of one process's threads.
@@ -78,20 +88,36 @@ impl Memory for ProcessMemory<'_> {
 }
 
 impl Calls<'_> {
-    /// The call of a thread, and after how long it returns by itself.
-    fn of_thread(&self, task: &Path) -> (Call, Option<Duration>) {
+    fn of_thread(&self, task: &Path) -> Place {
         let line = match fs::read_to_string(task.join("syscall")) {
             Ok(line) if self.is_native => line,
-            _ => return (Call::Hidden, None),
+            _ => return Place::default(),
         };
         let sleeps_in = || fs::read_to_string(task.join("wchan")).unwrap_or_default();
         let call = call::parse(&line, sleeps_in, &self.memory);
-        let timeout = call::timeout(&line, &self.memory);
+        let place = Place {
+            timeout: call::timeout(&line, &self.memory),
+            to: match call {
+                Call::Write(_) => call::destination(&line, &self.memory),
+                _ => None,
+            },
+            call,
+        };
         match self.memory.helper.has_passed_over(self.memory.pid) {
-            true => (Call::Hidden, None),
-            false => (call, timeout),
+            true => Place::default(),
+            false => place,
         }
     }
+}
+
+/// Where a thread is; the default is that this may not be seen.
+#[derive(Default)]
+struct Place {
+    call: Call,
+    /// After how long the call returns by itself.
+    timeout: Option<Duration>,
+    /// Where it sends a datagram to.
+    to: Option<Vec<u8>>,
 }
 
 fn read(
@@ -102,7 +128,7 @@ fn read(
 ) -> Option<Thread> {
     let tid = task.file_name()?.to_str()?.parse().ok()?;
     let stat = Stat::parse(&fs::read(task.join("stat")).ok()?)?;
-    let (call, timeout) = process.of_thread(task);
+    let Place { call, timeout, to } = process.of_thread(task);
     let sched = fs::read_to_string(task.join("sched")).ok();
     let sched = sched.and_then(|text| Sched::parse(&text));
     let age = age(stat.started);
@@ -112,6 +138,7 @@ fn read(
         state: stat.state,
         on: target(&call, &process.directory, descriptors),
         call,
+        to,
         timeout,
         since: slept.map(|slept| age.map_or(slept, |age| slept.min(age))),
         read_at: Some(Instant::now()),
@@ -123,8 +150,8 @@ fn read(
     })
 }
 
-/// How long ago a thread began, which no sleep of it is longer than.
-fn age(started: Duration) -> Option<Duration> {
+/// How long ago a thread began, which no sleep of it is longer than; or a process.
+pub(super) fn age(started: Duration) -> Option<Duration> {
     let now = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
     let now = Duration::new(now.tv_sec.try_into().ok()?, now.tv_nsec.try_into().ok()?);
     now.checked_sub(started)
@@ -159,7 +186,7 @@ pub(crate) struct Stat {
     /// Milliseconds on a CPU, to the tick.
     ran: f64,
     /// When it began, since the machine was started.
-    started: Duration,
+    pub(super) started: Duration,
     /// The CPU it last ran on.
     pub(crate) cpu: usize,
 }

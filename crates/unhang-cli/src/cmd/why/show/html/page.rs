@@ -10,7 +10,7 @@ use crate::cmd::why::ask::location::Location;
 use crate::cmd::why::facts::Facts;
 use crate::cmd::why::see::capabilities;
 use crate::cmd::why::show::graph::Graph;
-use crate::cmd::why::show::group::groups;
+use crate::cmd::why::show::group::{cures, groups};
 use crate::cmd::why::show::page_file::MARK;
 use crate::cmd::why::show::words::{self, SHOWN, own_places};
 use crate::cmd::why::verdict::{self, Code, End, Verdict};
@@ -246,9 +246,7 @@ fn cure(f: &mut fmt::Formatter<'_>, group: &[&Verdict], first: &Verdict) -> fmt:
     for fix in &first.fix {
         writeln!(f, "<p class=\"fix\"><b>Fix</b> {}</p>", Escaped(fix))?;
     }
-    let mut seen = HashSet::new();
-    let now = group.iter().flat_map(|verdict| &verdict.now).filter(|now| seen.insert(*now));
-    for now in now.take(SHOWN) {
+    for now in cures(group).iter().take(SHOWN) {
         writeln!(f, "<p class=\"now\"><b>Now</b></p><pre>{}</pre>", Escaped(now))?;
     }
     Ok(())

@@ -52,9 +52,37 @@ fn a_client_that_does_not_wait_may_still_write_its_request() {
 fn a_handler_that_has_only_begun_does_not_hang() {
     for stage in [Stage::Handler, Stage::Blocked] {
         let world = |waited| World::asked().served().word(Until::Dry, stage, waited);
-        says_nothing(&world(SHORT));
+        // The client has waited for longer than that, and its server's word does not acquit it.
+        says(&world(SHORT), Code::BothWaiting, Certainty::Possible, false);
         says(&world(LONG), Code::HandlerBlocked, Certainty::Certain, true);
     }
+}
+
+/// It was said that the client `waits 213503982334d`.
+#[test]
+fn a_word_that_is_older_than_its_connection_is_not_believed() {
+    let world = |waited| {
+        let mut world = World::asked().served().word(Until::Newline, Stage::Request, waited);
+        for process in world.0.processes.values_mut() {
+            process.age = Some(Duration::from_secs(60));
+        }
+        world
+    };
+    says(&world(LONG), Code::ServerWaitsDelimiter, Certainty::Certain, true);
+    for waited in [Duration::from_secs(62), Duration::from_millis(u64::MAX)] {
+        says(&world(waited), Code::BothWaiting, Certainty::Possible, false);
+    }
+}
+
+/// Regression: "handler 0 0" for ever, and its client stood still.
+#[test]
+fn a_word_that_all_is_well_acquits_nobody() {
+    let world = World::asked().thread(SERVER_PID, Call::Sleep);
+    let world = world.word(Until::Dry, Stage::Handler, Duration::ZERO);
+    says(&world, Code::HandlerBlocked, Certainty::Certain, true);
+    let world = World::asked().served().unread(SERVER, 8);
+    let world = world.word(Until::Dry, Stage::Close, Duration::ZERO);
+    says(&world, Code::RequestUnread, Certainty::Certain, true);
 }
 
 #[test]
