@@ -172,3 +172,58 @@ fn read<T: Pod + Copy>(content: &dyn Bytes, at: u64, count: u64) -> Result<Vec<T
     let whole = pod::slice_from_all_bytes(&bytes).map(<[T]>::to_vec);
     whole.map_err(|()| "its program cannot be read".to_owned())
 }
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+    use std::io;
+    use std::rc::Rc;
+
+    use super::super::memory::Mapping;
+    use super::super::test_support::{Pieces, words};
+    use super::*;
+    use crate::sock_diag::FileId;
+
+    /// A sparse file: zeros without end behind its first bytes, and how many were read.
+    struct Sparse(Vec<u8>, Rc<Cell<u64>>);
+
+    impl Bytes for Sparse {
+        fn read_at(&self, into: &mut [u8], at: u64) -> io::Result<usize> {
+            self.1.set(self.1.get() + into.len() as u64);
+            into.fill(0);
+            let begin = self.0.get(usize::try_from(at).unwrap_or(usize::MAX)..).unwrap_or_default();
+            let length = begin.len().min(into.len());
+            into[..length].copy_from_slice(&begin[..length]);
+            Ok(into.len())
+        }
+    }
+
+    /// A table of symbols of 8 GiB, and names of as much, in a file of a few kilobytes: it took 7.6 GB
+    /// of memory and more than a minute.
+    #[test]
+    fn a_sparse_program_of_many_gigabytes_is_read_in_part() {
+        const LARGE: u64 = 8 << 30;
+        let mut file = vec![0; 0x200];
+        let mut put = |at: usize, bytes: &[u8]| file[at..at + bytes.len()].copy_from_slice(bytes);
+        put(0, b"\x7fELF\x02\x01\x01");
+        // Where the tables of parts and of sections begin, and how many there are.
+        put(32, &words(&[64, 128]));
+        put(54, &[56, 0, 1, 0, 64, 0, 2, 0, 1, 0]);
+        put(64, &[1]);
+        // Of the section: its type, place and size, and which one has its names.
+        put(128 + 4, &[11]);
+        put(128 + 24, &words(&[0x1000, LARGE]));
+        put(128 + 40, &[1]);
+        put(192 + 4, &[3]);
+        put(192 + 24, &words(&[0x1000, LARGE]));
+        let id = FileId { inode: 1, major: 2, minor: 3 };
+        let mapping =
+            Mapping { start: 0x1000, end: 0x2000, offset: 0, file: id, path: "/x".to_owned() };
+        let memory = Memory::new(Box::new(Pieces(Vec::new())), vec![mapping]);
+        let read = Rc::new(Cell::new(0));
+        let image = Image::new(Box::new(Sparse(file, read.clone())), "/x", &memory).unwrap();
+        assert_eq!(image.exported(["executor_globals"]), Ok([None]));
+        let most = LONGEST_NAMES + MOST_SYMBOLS * size_of::<Symbol>() as u64;
+        assert!((LONGEST_NAMES..most + 0x10000).contains(&read.get()), "{}", read.get());
+    }
+}

@@ -44,3 +44,39 @@ fn open_mapped(pid: u32, mapping: &Mapping) -> Result<File, String> {
     let again = format!("/proc/self/fd/{}", place.as_raw_fd());
     options.read(true).custom_flags(O_NONBLOCK).open(again).map_err(named)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::symlink;
+
+    use rustix::fs::{CWD, FileType, Mode, mknodat};
+
+    use super::*;
+
+    /// Root opened any file of a user's choice: a library that is mapped, and whose name leads elsewhere.
+    #[test]
+    fn a_library_that_was_replaced_is_not_opened_by_its_name() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("libphp.so");
+        fs::write(&path, "library").unwrap();
+        let pid = std::process::id();
+        let file = file_id::id_of(&File::open(&path).unwrap(), "self").unwrap();
+        let named = path.to_str().unwrap().to_owned();
+        let mapping = Mapping { start: 1, end: 2, offset: 0, file, path: named };
+        assert!(open_mapped(pid, &mapping).is_ok());
+        let refused = || open_mapped(pid, &mapping).unwrap_err();
+        // Kept, so that no other file gets its number.
+        fs::rename(&path, directory.path().join("kept")).unwrap();
+        fs::write(&path, "another").unwrap();
+        assert!(refused().contains("not the file any more"));
+        for device in ["/dev/zero", "/etc/passwd"] {
+            fs::remove_file(&path).unwrap();
+            symlink(device, &path).unwrap();
+            assert!(refused().contains("not the file any more"), "{device}");
+        }
+        fs::remove_file(&path).unwrap();
+        // To open it for reading would wait for a writer.
+        mknodat(CWD, &path, FileType::Fifo, Mode::RUSR, 0).unwrap();
+        assert!(refused().contains("not the file any more"));
+    }
+}

@@ -2,12 +2,14 @@
 
 use std::fs::File;
 use std::io;
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use rustix::fs::{Mode, OFlags, open};
+use rustix::io::Errno;
 use rustix::net::{self, AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
 use serde::{Deserialize, Serialize};
 
@@ -125,9 +127,8 @@ fn not_found(error: &io::Error) -> Found {
 }
 
 fn bound(path: &Path) -> Bound {
-    use rustix::io::Errno;
     let ask = || {
-        let address = SocketAddrUnix::new(path)?;
+        let (address, _directory) = address(path)?;
         let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
         let socket = net::socket_with(AddressFamily::UNIX, SocketType::DGRAM, flags, None)?;
         net::connect(&socket, &address)
@@ -138,6 +139,20 @@ fn bound(path: &Path) -> Bound {
         Err(Errno::CONNREFUSED) => Bound::Nobody,
         Err(Errno::ACCESS) => Bound::Denied,
         Err(_) => Bound::Unclear,
+    }
+}
+
+/// An address has room for 107 bytes. A server binds a longer path from the directory that it is in, and so it
+/// is reached: through a descriptor of that, which is to stay open.
+fn address(path: &Path) -> rustix::io::Result<(SocketAddrUnix, Option<OwnedFd>)> {
+    match (SocketAddrUnix::new(path), path.parent(), path.file_name()) {
+        (Err(Errno::NAMETOOLONG), Some(directory), Some(name)) => {
+            let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+            let directory = open(directory, flags, Mode::empty())?;
+            let below = Path::new("/proc/self/fd").join(directory.as_raw_fd().to_string());
+            Ok((SocketAddrUnix::new(below.join(name))?, Some(directory)))
+        }
+        (address, ..) => Ok((address?, None)),
     }
 }
 
@@ -166,5 +181,19 @@ mod tests {
         assert!(matches!(found("."), Found::NotASocket(what) if what == "a directory"));
         assert!(matches!(found("missing"), Found::Missing));
         assert!(matches!(found("file/below"), Found::Missing));
+    }
+
+    /// It was said to be in a network namespace that may not be looked into.
+    #[test]
+    fn a_stale_socket_at_a_path_that_no_address_has_room_for_is_told() {
+        let directory = tempfile::tempdir().unwrap();
+        let long = directory.path().join("d".repeat(120));
+        fs::create_dir(&long).unwrap();
+        let opened = File::open(&long).unwrap();
+        let near = |name: &str| format!("/proc/self/fd/{}/{name}", opened.as_raw_fd());
+        let _listener = UnixListener::bind(near("stream")).unwrap();
+        drop(UnixListener::bind(near("stale")).unwrap());
+        let bound = |name: &str| SocketFile::look(&long.join(name)).bound;
+        assert_eq!((bound("stream"), bound("stale")), (Bound::Stream, Bound::Nobody));
     }
 }
