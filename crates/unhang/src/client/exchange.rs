@@ -188,6 +188,7 @@ impl<'a> Exchange<'a> {
     fn take(&mut self, bytes: &[u8]) -> Option<End> {
         self.last_byte = Instant::now();
         self.has_heard = true;
+        let limit = self.client.max_reply.saturating_add(self.client.reply_ends.prefix());
         match &mut self.framing {
             Framing::Ends(scanner) => {
                 self.reply.extend_from_slice(bytes);
@@ -197,7 +198,7 @@ impl<'a> Exchange<'a> {
                     Found::More(None) | Found::Broken(_) => self.reply.len(),
                 };
                 match found {
-                    _ if length > self.client.max_reply => Some(End::TooLarge),
+                    _ if length > limit => Some(End::TooLarge),
                     Found::Whole(length) => Some(End::Whole { length, is_last: true }),
                     Found::Broken(why) => Some(End::Broken(why)),
                     Found::More(_) => None,
@@ -228,8 +229,12 @@ impl<'a> Exchange<'a> {
         if let Err(kind) = self.judged(end) {
             return Ended::Failed(kind);
         }
+        let refusal = self.framing.refusal(&self.reply);
+        if refusal.is_none() {
+            self.drop_length();
+        }
         let socket = if keeps { self.socket.unregistered() } else { None };
-        match self.framing.refusal(&self.reply) {
+        match refusal {
             // The connection is as good as after an answer.
             Some(reason) => {
                 if let Some(socket) = socket {
@@ -263,6 +268,13 @@ impl<'a> Exchange<'a> {
         match self.is_cut() && self.framing.refusal(&self.reply).is_none() {
             true => Err(self.cut()),
             false => Ok(()),
+        }
+    }
+
+    /// The length before a whole reply is not part of it.
+    fn drop_length(&mut self) {
+        if matches!(self.framing, Framing::Ends(_)) {
+            self.reply.drain(..self.client.reply_ends.prefix().min(self.reply.len()));
         }
     }
 

@@ -8,8 +8,8 @@ use crate::json::{Json, JsonEnd};
 
 /// Where a reply ends. A client that cannot tell waits for its deadline.
 ///
-/// What ends the reply (a newline, a delimiter) stays part of it, and so does a length before it: a reply
-/// is given as it came. Bytes behind the end are dropped with the connection.
+/// What ends the reply (a newline, a delimiter) stays part of it. A length before it does not, and does not
+/// count towards the largest reply. Bytes behind the end are dropped with the connection.
 ///
 /// ```
 /// use unhang::{Client, LengthPrefix, ReplyEnds};
@@ -81,6 +81,14 @@ impl ReplyEnds {
     /// many of them are the reply; `None` while the reply is not whole.
     pub fn when(find: impl Fn(&[u8]) -> Option<usize> + Send + Sync + 'static) -> Self {
         Self::When(Predicate(Arc::new(find)))
+    }
+
+    /// How many bytes before the reply are not part of it.
+    pub(super) fn prefix(&self) -> usize {
+        match self {
+            Self::AfterLength(prefix) => prefix.bytes(),
+            _ => 0,
+        }
     }
 
     /// What is wrong with it, if anything.

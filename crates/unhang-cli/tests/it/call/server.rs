@@ -30,14 +30,14 @@ fn an_answer_to_a_part_of_the_message_is_printed_and_no_success() {
 
 #[test]
 fn a_server_that_does_not_close_is_called_with_the_end_that_its_reply_has() {
-    for (reply, ends) in [
-        (&b"{\"ok\":true}"[..], "json"),
-        (b"\x00\x00\x00\x02OK", "length=4"),
-        (b"OK;", "delimiter=;"),
-        (b"OK\0", r"delimiter=\0"),
-        (b"OK", "quiet=200ms"),
+    for (bytes, ends, reply) in [
+        (&b"{\"ok\":true}"[..], "json", &b"{\"ok\":true}"[..]),
+        (b"\x00\x00\x00\x02OK", "length=4", b"OK"),
+        (b"OK;", "delimiter=;", b"OK;"),
+        (b"OK\0", r"delimiter=\0", b"OK\0"),
+        (b"OK", "quiet=200ms", b"OK"),
     ] {
-        let output = call_forgetful("s", reply, &["hello", "--reply-ends", ends]);
+        let output = call_forgetful("s", bytes, &["hello", "--reply-ends", ends]);
         assert_eq!((output.status.code(), &output.stdout[..]), (Some(0), reply), "{ends}");
     }
     let output = call_forgetful("s", b"{\"ok\":true}", &["hello", "--deadline", "300ms"]);

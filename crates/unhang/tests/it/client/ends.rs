@@ -25,7 +25,9 @@ fn a_reply_ends_where_the_caller_says() {
     for (reply, ends, whole) in [
         (&b"{\"ok\":true}"[..], ReplyEnds::AfterJson, &b"{\"ok\":true}"[..]),
         (b"a;b", ReplyEnds::AtDelimiter(b";".to_vec()), b"a;"),
-        (b"\0\0\0\x02OK+", ReplyEnds::AfterLength(LengthPrefix::U32Be), b"\0\0\0\x02OK"),
+        (b"\0\0\0\x02OK+", ReplyEnds::AfterLength(LengthPrefix::U32Be), b"OK"),
+        // In a frame it is a reply as any other.
+        (b"\x09ERR busy\n", ReplyEnds::AfterLength(LengthPrefix::U8), b"ERR busy\n"),
         (b"1\n2\n3\n", ReplyEnds::when(line_pair), b"1\n2\n"),
         (b"no end", ReplyEnds::AfterQuiet(SHORT), b"no end"),
     ] {
@@ -71,6 +73,17 @@ fn a_length_above_the_limit_is_not_waited_for() {
     let ends = ReplyEnds::AfterLength(LengthPrefix::U64Le);
     let error = call_open(&[0xff; 8], ends, super::LONG).unwrap_err();
     assert!(matches!(error.kind(), ErrorKind::ReplyTooLarge { .. }), "{error}");
+}
+
+/// In Rust alone, the length was part of the reply, and counted towards its largest size.
+#[test]
+fn a_length_is_not_part_of_the_reply() {
+    let behaviour = |stream: &mut UnixStream| stream.write_all(b"\0\x02OK").unwrap();
+    let ends = ReplyEnds::AfterLength(LengthPrefix::U16Be);
+    let reply = call_to(behaviour, |client| client.reply_ends(ends.clone()).max_reply(2), b"hello");
+    assert_eq!(reply.unwrap(), b"OK");
+    let error = call_to(behaviour, |client| client.reply_ends(ends).max_reply(1), b"hello");
+    assert!(matches!(error.unwrap_err().kind(), ErrorKind::ReplyTooLarge { .. }));
 }
 
 #[test]
