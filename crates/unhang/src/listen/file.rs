@@ -49,7 +49,12 @@ impl SocketFile {
         let (file, _) = self.open()?;
         // An O_PATH descriptor is no file to fchmod(2): its link in /proc leads to the very file.
         let link = format!("/proc/self/fd/{}", file.as_raw_fd());
-        fs::set_permissions(link, fs::Permissions::from_mode(mode))
+        fs::set_permissions(link, fs::Permissions::from_mode(mode)).map_err(|error| {
+            match error.kind() == io::ErrorKind::NotFound && !Path::new("/proc/self").exists() {
+                true => io::Error::other("/proc is not mounted: mount -t proc proc /proc"),
+                false => error,
+            }
+        })
     }
 
     /// Gives it to this user and group. Only a file that this process has just made is given away.

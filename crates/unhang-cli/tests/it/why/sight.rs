@@ -140,3 +140,25 @@ fn where_proc_hides_the_processes_of_others_nothing_is_called_well() {
 fn from_another_namespace_of_processes_nothing_is_called_well() {
     unseen_from(&["unshare", "--pid", "--fork", "--mount-proc"]);
 }
+
+/// Regression: in a root without /proc, `why` saw no process, and said that nothing hangs.
+#[test]
+fn without_proc_nothing_is_said_to_be_well_and_serve_names_the_cure() {
+    if !rustix::process::getuid().is_root() {
+        eprintln!("skipped: only root can hide /proc");
+        return;
+    }
+    let stage = Stage::new(User::Me);
+    let socket = stage.place.socket.to_str().unwrap();
+    for (arguments, code) in [(&["why"][..], 3), (&["why", socket], 3), (&["serve", socket], 1)] {
+        let script = "mount -t tmpfs none /proc && exec \"$@\"";
+        let mut command = Command::new("unshare");
+        command.args(["--mount", "sh", "-c", script, "sh", UNHANG]).args(arguments);
+        let output = command.output().unwrap();
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(said.contains("/proc is not mounted: mount -t proc proc /proc"), "{output:?}");
+        assert_eq!(output.status.code(), Some(code), "{output:?}");
+        assert!(!String::from_utf8_lossy(&output.stdout).contains("OK"), "{output:?}");
+    }
+    assert!(!stage.place.socket.exists(), "the socket is removed again");
+}

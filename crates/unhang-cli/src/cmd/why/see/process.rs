@@ -69,10 +69,15 @@ impl Process {
     }
 }
 
-/// Every process's id.
+/// Every process's id. An error says that there is no /proc: it has at least this process.
 pub(crate) fn pids() -> io::Result<Vec<u32>> {
     let entries = fs::read_dir("/proc")?.filter_map(Result::ok);
-    Ok(entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect())
+    let pids = entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+    let pids: Vec<u32> = pids.collect();
+    match pids.is_empty() {
+        true => Err(io::Error::other("/proc is not mounted: mount -t proc proc /proc")),
+        false => Ok(pids),
+    }
 }
 
 /// The children of each of these processes that has some.
