@@ -63,7 +63,7 @@ header("Content-Security-Policy: default-src 'none'; style-src 'self'; img-src '
     </section>
 
     <section class="good">
-        <h2>A front before the server</h2>
+        <h2>Behind a front</h2>
         <p>Neither page nor server change: the page asks the front.</p>
         <iframe src="naive.php?server=front" title="The page behind the front"></iframe>
         <pre><code>unhang serve <?= text(shellWord($front)) ?> --to <?= text(shellWord($behind)) ?></code></pre>
