@@ -33,6 +33,24 @@ impl RequestParts {
         }
     }
 
+    /// The same with one more header, behind those that it has.
+    pub(crate) fn with_header(&self, name: &str, value: &str) -> Self {
+        let mut head = self.head.to_vec();
+        let mut put = |text: &str| {
+            let start = range(head.len());
+            head.extend_from_slice(text.as_bytes());
+            start..range(head.len())
+        };
+        let mut headers = self.headers.to_vec();
+        headers.push((put(name), put(value)));
+        Self {
+            head: head.into(),
+            method: self.method.clone(),
+            target: self.target.clone(),
+            headers: headers.into(),
+        }
+    }
+
     /// `POST`, or in Goridge `Service.Method`.
     pub(crate) fn method(&self) -> &str {
         self.text(&self.method)
@@ -99,6 +117,12 @@ mod tests {
         assert_eq!(parts.header("x-y"), Some(&b"\xff"[..]));
         assert_eq!(parts.header("x"), None);
         assert_eq!(parts.headers().collect::<Vec<_>>(), headers);
+    }
+
+    #[test]
+    fn a_header_can_be_added() {
+        let parts = RequestParts::default().with_header("a", "1").with_header("b", "2");
+        assert_eq!((parts.header("A"), parts.header("b")), (Some(&b"1"[..]), Some(&b"2"[..])));
     }
 
     #[test]

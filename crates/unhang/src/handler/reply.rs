@@ -117,6 +117,33 @@ impl Reply {
         Bytes::copy_from_slice(bytes).into()
     }
 
+    /// All its bytes, also if it is [streamed](Self::stream): for a transport that sends replies whole. There
+    /// is no deadline in here.
+    ///
+    /// # Errors
+    /// If its sender failed or was dropped before [`finish`](ReplySender::finish), or if it is longer than
+    /// `most` bytes.
+    pub async fn collect(self, most: usize) -> Result<Bytes, Fault> {
+        let too_long = || Fault::new(format!("the reply is longer than {most} bytes"));
+        let mut pieces = match self.body {
+            Body::Whole(bytes) if bytes.len() > most => return Err(too_long()),
+            Body::Whole(bytes) => return Ok(bytes),
+            Body::Pieces(pieces) => pieces,
+        };
+        let mut all = Vec::new();
+        loop {
+            match pieces.recv().await {
+                Some(Piece::Bytes(bytes)) if all.len() + bytes.len() > most => {
+                    return Err(too_long());
+                }
+                Some(Piece::Bytes(bytes)) => all.extend_from_slice(&bytes),
+                Some(Piece::End) => return Ok(all.into()),
+                Some(Piece::Failed(fault)) => return Err(fault),
+                None => return Err(Fault::new("the reply was cut")),
+            }
+        }
+    }
+
     /// The bytes, unless it is [streamed](Self::stream).
     pub fn whole(&self) -> Option<&[u8]> {
         match &self.body {
@@ -226,5 +253,30 @@ impl From<Cow<'static, [u8]>> for Reply {
             Cow::Borrowed(bytes) => bytes.into(),
             Cow::Owned(bytes) => bytes.into(),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_streamed_reply_is_collected_if_it_is_whole_and_fits() {
+        let streamed = |ends: bool| {
+            let (mut sender, reply) = Reply::stream(1);
+            tokio::spawn(async move {
+                for piece in ["one ", "two"] {
+                    sender.send(piece).await.unwrap();
+                }
+                if ends {
+                    sender.finish().await;
+                }
+            });
+            reply
+        };
+        assert_eq!(streamed(true).collect(7).await.unwrap(), "one two");
+        assert!(streamed(true).collect(6).await.unwrap_err().to_string().contains("6 bytes"));
+        assert!(streamed(false).collect(7).await.unwrap_err().to_string().contains("cut"));
+        assert!(Reply::from("1234").collect(3).await.is_err());
     }
 }

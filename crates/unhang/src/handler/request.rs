@@ -75,6 +75,18 @@ impl Request {
         Self { bytes, caller, parts: parts.map(Arc::new), held }
     }
 
+    /// The same with one more header: for a request that came by other means than HTTP, and for a handler's
+    /// own tests. Its method and target are empty unless it has some.
+    #[must_use]
+    pub fn with_header(mut self, name: &str, value: &str) -> Self {
+        let parts = self.parts.as_deref().map_or_else(
+            || RequestParts::default().with_header(name, value),
+            |parts| parts.with_header(name, value),
+        );
+        self.parts = Some(Arc::new(parts));
+        self
+    }
+
     /// Its share of the server's bounds, for its handler to hold as well.
     pub(crate) fn held(&self) -> Option<Arc<Held>> {
         self.held.clone()
