@@ -2,6 +2,7 @@
 
 mod bench;
 mod call;
+mod nats;
 mod serve;
 pub(crate) mod why;
 
@@ -80,6 +81,17 @@ fn block_on<T>(work: impl Future<Output = T>) -> std::io::Result<T> {
     drop(room);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     Ok(runtime.block_on(work))
+}
+
+/// The same with threads for handlers, for a service that the library does not serve: one that blocks must not
+/// hold up the others.
+#[cfg(feature = "nats")]
+fn block_on_threads<T>(work: impl Future<Output = T>) -> std::io::Result<T> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let done = runtime.block_on(work);
+    // A handler that blocks would keep the process for ever.
+    runtime.shutdown_background();
+    Ok(done)
 }
 
 /// Writes all of it to standard output, with colours for a terminal alone.

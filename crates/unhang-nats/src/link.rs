@@ -110,6 +110,7 @@ impl Link {
     ) -> Result<(Self, Incoming), String> {
         let (events, told) = mpsc::unbounded_channel();
         let chooser = Arc::clone(&nodes);
+        let failures = events.clone();
         let scheme = address.clone();
         let options = options
             .name(format!("unhang {number}"))
@@ -121,10 +122,14 @@ impl Link {
             .retry_on_initial_connect()
             .event_callback(move |event| {
                 // The other end is there as long as the connection is.
-                let _ = events.send(event);
+                let _ = events.send(Told::Event(event));
                 std::future::ready(())
             })
-            .reconnect_to_server_callback(move |_, _| {
+            .reconnect_to_server_callback(move |tried, _| {
+                let why: Vec<_> = tried.iter().filter_map(failure).collect();
+                if !why.is_empty() {
+                    let _ = failures.send(Told::Failed(why.join("; ")));
+                }
                 let choice = chooser.choose(number, Instant::now());
                 let choice = choice.and_then(|(node, pause)| {
                     let addr = scheme.url(&node).parse().ok()?;
@@ -252,8 +257,15 @@ impl Link {
         *self.shared.heard_at() = Instant::now();
     }
 
-    async fn watch(self, mut told: mpsc::UnboundedReceiver<Event>) {
-        while let Some(event) = told.recv().await {
+    async fn watch(self, mut told: mpsc::UnboundedReceiver<Told>) {
+        while let Some(told) = told.recv().await {
+            let event = match told {
+                Told::Event(event) => event,
+                Told::Failed(why) => {
+                    self.failed(&why);
+                    continue;
+                }
+            };
             match event {
                 Event::Connected => {
                     tokio::spawn(self.clone().connected());
@@ -261,7 +273,6 @@ impl Link {
                 Event::Disconnected => self.lost("the node has closed it"),
                 Event::LameDuckMode => self.leaving(),
                 Event::ServerError(error) => self.complained(&error.to_string()),
-                Event::ClientError(error) => self.failed(&error.to_string()),
                 _ => {}
             }
         }
@@ -284,7 +295,7 @@ impl Link {
                     is_up: true,
                     is_leaving: info.lame_duck_mode,
                     epoch,
-                    node: format!("{node} ({})", info.server_name),
+                    node: named(&node, &info.server_name),
                     ..Standing::default()
                 };
             }
@@ -386,6 +397,26 @@ impl Shared {
     fn is_owed(&self) -> bool {
         self.heard.load(Ordering::SeqCst) < self.sent.load(Ordering::SeqCst)
     }
+}
+
+/// A server that was given no name has its key for one, 56 letters that tell nobody anything.
+fn named(node: &str, name: &str) -> String {
+    let is_key = name.len() == 56 && name.starts_with('N');
+    if name.is_empty() || is_key { node.to_owned() } else { format!("{node} ({name})") }
+}
+
+/// What async-nats tells.
+enum Told {
+    Event(Event),
+    /// Why it could not connect: its event for that says no more than "IO error".
+    Failed(String),
+}
+
+/// Why a node could not be reached, if it was tried in vain. Without user and password, which are in none of
+/// our nodes' addresses.
+fn failure(node: &async_nats::Server) -> Option<String> {
+    let why = node.last_error.as_ref()?;
+    Some(format!("{}:{}: {why}", node.addr.host(), node.addr.port()))
 }
 
 /// With what to do, if that can be told.

@@ -10,7 +10,8 @@ use std::time::{Duration, Instant};
 use async_nats::{HeaderValue, Message, Subscriber};
 use bytes::Bytes;
 use futures_util::{FutureExt, StreamExt};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio::runtime::{Builder, Handle};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot, watch};
 use tokio::task::JoinSet;
 use tokio::time::{sleep, sleep_until, timeout};
 use unhang::{Cause, Fault, Handler, Limits, Peer, Reply, Request};
@@ -33,6 +34,9 @@ const PLACES: usize = 64;
 
 /// How long it is waited for what a node has sent before it knew that no more is wanted.
 const LAST_CALLS: Duration = Duration::from_secs(1);
+
+/// Within this time all services leave a node that goes away; it gives them 10 s unless it is configured otherwise.
+const SCATTER: Duration = Duration::from_secs(2);
 
 /// More messages than any subscription gets: nats-server reads no number of more than nine digits here
 /// (`maxParseSizeLen` in server/util.go), and takes the subscription away at once. async-nats keeps it open
@@ -146,15 +150,43 @@ impl Server {
         Self { clock_ahead, ..self }
     }
 
-    /// Serves until it is stopped. While no node can be reached it tries again, and serves nobody.
+    /// Serves until it is stopped. While no node can be reached it tries again, and serves nobody. When the
+    /// future is dropped, it stops at once, as a crash would.
+    ///
+    /// Handlers run on the runtime that this is called on. All else is on a thread of its own: a handler that
+    /// blocks keeps no door waiting for the word that its call was accepted.
     ///
     /// # Errors
     /// [`CannotStart`], for what no later try could mend.
     pub async fn serve(self, handler: impl Handler) -> Result<(), CannotStart> {
+        let handlers = Handle::current();
+        let (done, over) = oneshot::channel();
+        let (_alive, dropped) = oneshot::channel::<()>();
+        let failed = |what: &str, error: std::io::Error| CannotStart(format!("{what}: {error}"));
+        let serves = move || {
+            let served = match Builder::new_current_thread().enable_all().build() {
+                Ok(runtime) => runtime.block_on(async {
+                    tokio::select! {
+                        served = self.serve_here(handler, handlers) => served,
+                        _ = dropped => Ok(()),
+                    }
+                }),
+                Err(error) => Err(failed("cannot start the event loop", error)),
+            };
+            // Nobody listens if the future of `serve` was dropped.
+            let _ = done.send(served);
+        };
+        let thread = std::thread::Builder::new().name("unhang-nats".into()).spawn(serves);
+        thread.map_err(|error| failed("cannot start a thread", error))?;
+        over.await.unwrap_or_else(|_| Err(CannotStart("the thread that serves panicked".into())))
+    }
+
+    async fn serve_here(self, handler: impl Handler, handlers: Handle) -> Result<(), CannotStart> {
         let nodes = Arc::new(Nodes::new(self.address.nodes().to_vec()));
         let (stopping, _) = watch::channel(false);
         let shared = Arc::new(Shared {
             handler,
+            handlers,
             subject: protocol::service_subject(self.address.service()),
             name: self.name,
             deadline: self.deadline,
@@ -192,6 +224,8 @@ impl Server {
 
 struct Shared<H> {
     handler: H,
+    /// What it runs on.
+    handlers: Handle,
     subject: String,
     name: String,
     deadline: Duration,
@@ -226,6 +260,17 @@ impl<H: Handler> Shared<H> {
                 _ = stopping.wait_for(|stops| *stops) => false,
                 leaves = standings.wait_for(|it| it.is_up && it.is_leaving) => leaves.is_ok(),
             };
+            if leaves {
+                // Not all services at once: as long as one is left on that node, it takes what is on the way there.
+                let wait = Duration::from_millis(fastrand::u64(..millis(SCATTER)));
+                let stops = stopping.wait_for(|stops| *stops);
+                let goes_on = self.take_all(&link, &mut calls);
+                tokio::select! {
+                    () = goes_on => return,
+                    _ = stops => {}
+                    () = sleep(wait) => {}
+                }
+            }
             let epoch = link.standing().epoch;
             self.take_last(&link, &mut calls).await;
             drop(calls);
@@ -398,7 +443,7 @@ impl<H: Handler> Shared<H> {
         let shared = Arc::clone(self);
         let most = answer.link.client.max_payload();
         // A task of its own: its panic is its own, and it can be given up.
-        let mut work = tokio::spawn(async move {
+        let mut work = self.handlers.spawn(async move {
             let reply: Reply = shared.handler.handle(request).await?;
             reply.collect(most.saturating_mul(2)).await
         });

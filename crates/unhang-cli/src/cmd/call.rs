@@ -1,5 +1,7 @@
 //! `unhang call`: one message, one reply, one deadline.
 
+#[cfg(feature = "nats")]
+mod nats;
 mod reply_ends;
 
 use std::ffi::OsString;
@@ -15,6 +17,7 @@ use unhang::{
     Client, ClientWire, Delimiter, Error, ErrorKind, GoridgeCodec, Phase, ReplyEnds, limits,
 };
 
+use super::nats::{Access as Nats, is_meant};
 use super::{block_on, complain, given};
 use crate::shell::quoted;
 use crate::units::{self, Size, Span};
@@ -24,7 +27,8 @@ use crate::{exit, stdio};
 #[derive(Args, Debug)]
 #[command(after_help = exit::HELP)]
 pub(crate) struct Call {
-    /// The socket: a path, or @name for an abstract one
+    /// The socket: a path, or @name for an abstract one;
+    /// or a service on other machines, as `nats://NODE,NODE/SERVICE`
     path: PathBuf,
     /// The message; from standard input when left out or -, up to 256 MiB
     message: Option<OsString>,
@@ -64,6 +68,8 @@ pub(crate) struct Call {
     /// The longest reply to take: what a caller can hold in memory
     #[arg(long, value_name = "SIZE", default_value_t = Size(limits::MAX_REPLY))]
     max_reply: Size,
+    #[command(flatten)]
+    nats: Nats,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
@@ -140,6 +146,13 @@ impl Call {
                 return failed(exit::NO_ANSWER, what);
             }
         };
+        #[cfg(feature = "nats")]
+        if is_meant(self.path.as_os_str()) {
+            return match super::nats::address(self.path.as_os_str()) {
+                Ok(address) => self.ask_service(&address, message, deadline),
+                Err(error) => failed(exit::USAGE, error),
+            };
+        }
         let client = Client::new(&self.path)
             .deadline(deadline.saturating_duration_since(Instant::now()))
             .wire(self.wire())
@@ -156,6 +169,19 @@ impl Call {
 
     /// Flags that do not go together.
     fn contradiction(&self) -> Option<&'static str> {
+        let is_meant = is_meant(self.path.as_os_str());
+        #[cfg(not(feature = "nats"))]
+        if is_meant {
+            return Some(super::nats::MISSING);
+        }
+        if is_meant && (self.wire != Wire::Oneshot || self.reply_ends.is_some()) {
+            return Some(
+                "--wire and --reply-ends are for sockets: a service over NATS has its own end",
+            );
+        }
+        if !is_meant && self.nats.given_with_socket() {
+            return Some("--nats-creds and --nats-ca go with nats:// alone");
+        }
         let kept = self.wire != Wire::Oneshot;
         let calls = self.method.is_some() || self.codec.is_some();
         match (self.wire, &self.delimiter, &self.reply_ends) {

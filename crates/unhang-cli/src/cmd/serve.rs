@@ -6,6 +6,8 @@ mod flags;
 mod log;
 mod metrics;
 mod namespace;
+#[cfg(feature = "nats")]
+mod nats;
 mod rest;
 mod spoken;
 mod systemd;
@@ -20,6 +22,8 @@ use tokio::sync::oneshot;
 use tokio::time::timeout;
 use unhang::{Bind, Error, ErrorKind, Event, Listener, Server, termination};
 
+#[cfg(not(feature = "nats"))]
+use super::nats::Access as Nats;
 use super::{block_on, complain};
 use crate::exit;
 use crate::shell::quoted;
@@ -30,6 +34,8 @@ use log::{Form, Log};
 use metrics::Metrics;
 use metrics::accept_queue::AcceptQueue;
 use metrics::endpoint::{self, Endpoint};
+#[cfg(feature = "nats")]
+use nats::Flags as Nats;
 use spoken::Spoken;
 use systemd::Inherited;
 
@@ -37,7 +43,8 @@ use systemd::Inherited;
 #[derive(Args, Debug)]
 #[command(after_help = SIGNALS)]
 pub(crate) struct Serve {
-    /// The socket: a path, or @name for an abstract one; left out if systemd passes one
+    /// The socket: a path, or @name for an abstract one; left out if systemd passes one. Or a service for
+    /// other machines, as `nats://NODE,NODE/SERVICE`
     path: Option<PathBuf>,
 
     /// Take the socket over from the server that runs there, which then finishes what it has under
@@ -63,6 +70,8 @@ pub(crate) struct Serve {
     #[command(flatten)]
     answers: Answers,
     #[command(flatten)]
+    nats: Nats,
+    #[command(flatten)]
     spoken: Spoken,
     #[command(flatten)]
     file: File,
@@ -84,7 +93,11 @@ removed. A second SIGTERM or Ctrl-C ends at once.";
 
 impl Serve {
     pub(crate) fn run(self) -> ExitCode {
-        match block_on(self.serve()) {
+        let served = match &self.path {
+            Some(path) if crate::cmd::nats::is_meant(path.as_os_str()) => self.serve_nats(),
+            _ => block_on(self.serve()),
+        };
+        match served {
             Ok(Ok(())) => exit::DONE.into(),
             Ok(Err(code)) => code.into(),
             Err(error) => {
@@ -92,6 +105,21 @@ impl Serve {
                 exit::FAILED.into()
             }
         }
+    }
+
+    #[cfg(feature = "nats")]
+    fn serve_nats(self) -> std::io::Result<Result<(), u8>> {
+        let text = self.path.as_deref().unwrap_or(Path::new("")).as_os_str();
+        match crate::cmd::nats::address(text) {
+            Ok(address) => super::block_on_threads(nats::serve(self, address)),
+            Err(error) => Ok(Err(misused(error))),
+        }
+    }
+
+    #[cfg(not(feature = "nats"))]
+    #[expect(clippy::unused_self, clippy::unnecessary_wraps, reason = "it is as the one with NATS")]
+    fn serve_nats(self) -> std::io::Result<Result<(), u8>> {
+        Ok(Err(misused(crate::cmd::nats::MISSING)))
     }
 
     async fn serve(self) -> Result<(), u8> {
@@ -107,7 +135,8 @@ impl Serve {
         }
         // Before there is a socket: what cannot answer must let nobody in, nor replace what can.
         let notices = Notices::default();
-        let backend = self.answers.backend(&limits, self.path.as_deref(), &notices).await?;
+        let backend =
+            self.answers.backend(&limits, self.path.as_deref(), &self.nats, &notices).await?;
         self.answers.stretch(&mut limits);
         let endpoint = match &self.metrics {
             Some(place) => Some(Endpoint::listen(place, self.replace).await.map_err(|error| {

@@ -8,6 +8,7 @@ mod perl;
 mod php;
 mod python;
 mod shell;
+mod two_machines;
 
 use std::fs::File;
 use std::io::{Read, Seek, Write};

@@ -13,6 +13,8 @@ mod limits;
 mod load;
 mod log;
 mod metrics;
+#[cfg(feature = "nats")]
+mod nats;
 mod regression;
 mod replace;
 mod serve;

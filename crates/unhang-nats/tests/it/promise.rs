@@ -270,6 +270,37 @@ async fn a_service_that_stops_loses_nothing() {
     }
 }
 
+/// Regression: a handler that blocked its runtime kept the word back that its call was accepted, and the door took
+/// it for lost.
+#[tokio::test]
+async fn a_handler_that_blocks_has_accepted_its_call() {
+    needs_nats!();
+    let node = Node::start("");
+    let handler = |_: Request| async move {
+        std::thread::sleep(Duration::from_secs(4));
+        Ok::<_, Fault>("done\n")
+    };
+    // A runtime with one thread, which the handler blocks.
+    let (ready, is_ready) = tokio::sync::oneshot::channel();
+    let (end, ended) = tokio::sync::oneshot::channel::<()>();
+    let address = node.address();
+    let thread = std::thread::spawn(move || {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async move {
+            let service = Service::start(&address, |it| it, AnyHandler::new(handler)).await;
+            ready.send(()).unwrap();
+            let _ = ended.await;
+            service.stop().await;
+        });
+    });
+    is_ready.await.unwrap();
+    let (door, said) = door_with(&node.address(), |door| door.accept(Duration::from_secs(1))).await;
+    let answer = ask(&door, "x").await;
+    assert_eq!(answer, Ok("done\n".into()), "{}", said.text());
+    drop(end);
+    tokio::task::spawn_blocking(|| thread.join().unwrap()).await.unwrap();
+}
+
 /// What the drain's deadline cuts is told so.
 #[tokio::test]
 async fn a_call_that_outlasts_the_drain_is_told_that_the_worker_stopped() {

@@ -26,7 +26,7 @@ const MANY: usize = 1 << 22;
 
 /// How much longer than the backend's own deadlines the server's for its handler is: so the backend,
 /// which knows why, is the one to tell the client.
-const MARGIN: Duration = Duration::from_secs(1);
+pub(super) const MARGIN: Duration = Duration::from_secs(1);
 
 /// The flags.
 #[derive(Args, Debug)]
@@ -64,8 +64,14 @@ pub(super) struct Answers {
 
     /// Another server, that cannot be changed: each request is passed to it on a connection of its own,
     /// and the client's is closed where the reply ends
-    #[arg(long, value_name = "PATH|tcp:HOST:PORT", value_parser = Target::parse, conflicts_with = "program")]
-    to: Option<Target>,
+    // The place is the whole list: clap has no line of its own for each form.
+    #[arg(
+        long,
+        value_name = "PATH|tcp:HOST:PORT|nats://NODE,NODE/SERVICE",
+        value_parser = to,
+        conflicts_with = "program"
+    )]
+    to: Option<To>,
     /// Where its replies end, besides where it closes: auto (where it is seen to be through with one;
     /// never by silence), close, newline, json, http, or quiet=DURATION (a guess)
     #[arg(long, value_name = "RULE", value_parser = reply_ends, requires = "to", conflicts_with = "program", default_value = "auto")]
@@ -81,6 +87,24 @@ pub(super) struct Answers {
         default_value_t
     )]
     half_close: HalfClosing,
+}
+
+/// What requests are passed to.
+#[derive(Clone, Debug)]
+enum To {
+    Server(Target),
+    #[cfg(feature = "nats")]
+    Nats(unhang_nats::Address),
+}
+
+fn to(text: &str) -> Result<To, String> {
+    if crate::cmd::nats::is_meant(text.as_ref()) {
+        #[cfg(feature = "nats")]
+        return crate::cmd::nats::address(text.as_ref()).map(To::Nats);
+        #[cfg(not(feature = "nats"))]
+        return Err(crate::cmd::nats::MISSING.to_owned());
+    }
+    Target::parse(text).map(To::Server).map_err(|error| error.to_string())
 }
 
 /// Whether the server behind sees the end of a request.
@@ -132,6 +156,8 @@ pub(super) enum Backend {
     /// And how many there are to be.
     Workers(Workers),
     Forward(Forward),
+    #[cfg(feature = "nats")]
+    Nats(unhang_nats::Door),
 }
 
 /// Where notices go: to the counters, and to the log as soon as there is one, before that to standard
@@ -140,6 +166,8 @@ pub(super) enum Backend {
 pub(super) struct Notices {
     log: Arc<OnceLock<Arc<Log>>>,
     counts: Arc<Counts>,
+    #[cfg(feature = "nats")]
+    calls: Arc<super::metrics::calls::Calls>,
 }
 
 impl Answers {
@@ -155,10 +183,19 @@ impl Answers {
         &self,
         limits: &Limits,
         socket: Option<&Path>,
+        nats: &super::Nats,
         notices: &Notices,
     ) -> Result<Backend, u8> {
-        if let Some(target) = &self.to {
-            return self.forward(target, limits, socket, notices);
+        match &self.to {
+            #[cfg(feature = "nats")]
+            Some(To::Nats(address)) => {
+                return super::nats::door(nats, address, limits, notices).await;
+            }
+            Some(To::Server(target)) => {
+                say_that_nats_is_meant(nats, socket)?;
+                return self.forward(target, limits, socket, notices);
+            }
+            None => say_that_nats_is_meant(nats, socket)?,
         }
         let [program, arguments @ ..] = &*self.program else { return Ok(Backend::Clock) };
         // Ours are closed on exec; what we have inherited is not: a program would keep it open, and
@@ -301,6 +338,10 @@ impl Backend {
                 waiting: workers.waiting(),
             }),
             Self::Forward(_) => metrics.tell_of(counts, || Now::Server),
+            #[cfg(feature = "nats")]
+            Self::Nats(door) => {
+                metrics.tell_of_calls(notices.nats_counts(), move || door.waiting().len());
+            }
         }
     }
 
@@ -308,6 +349,8 @@ impl Backend {
     pub(super) async fn end(&self) {
         match self {
             Self::Clock | Self::Forward(_) => {}
+            #[cfg(feature = "nats")]
+            Self::Nats(_) => {}
             Self::Program(program) => program.end().await,
             Self::Workers(workers) => workers.end().await,
         }
@@ -323,6 +366,8 @@ impl Handler for Backend {
             Self::Program(program) => Box::pin(program.handle(request)).await,
             Self::Workers(workers) => Box::pin(workers.handle(request)).await,
             Self::Forward(forward) => Box::pin(forward.handle(request)).await,
+            #[cfg(feature = "nats")]
+            Self::Nats(door) => Box::pin(door.handle(request)).await,
         }
     }
 }
@@ -335,7 +380,7 @@ impl Notices {
     }
 
     fn listener(&self) -> impl Fn(Notice) + Send + Sync + 'static {
-        let Self { log, counts } = self.clone();
+        let Self { log, counts, .. } = self.clone();
         move |notice| {
             counts.count(&notice);
             match log.get() {
@@ -344,6 +389,33 @@ impl Notices {
                 None => {}
             }
         }
+    }
+}
+
+#[cfg(feature = "nats")]
+impl Notices {
+    pub(super) fn nats_counts(&self) -> Arc<super::metrics::calls::Calls> {
+        Arc::clone(&self.calls)
+    }
+
+    pub(super) fn nats_listener(&self) -> impl Fn(unhang_nats::Notice) + Send + Sync + 'static {
+        let Self { log, calls, .. } = self.clone();
+        move |notice| {
+            calls.count(&notice);
+            match log.get() {
+                Some(log) => log.call(&notice),
+                None => complain("serve", notice),
+            }
+        }
+    }
+}
+
+/// A flag that says nothing here would be believed to do something.
+fn say_that_nats_is_meant(nats: &super::Nats, socket: Option<&Path>) -> Result<(), u8> {
+    // Without a socket it is a service behind NATS.
+    match nats.given(socket.is_some()) {
+        Some(flag) => Err(super::misused(format_args!("{flag} goes with nats:// alone"))),
+        None => Ok(()),
     }
 }
 

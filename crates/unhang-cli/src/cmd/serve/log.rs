@@ -1,5 +1,7 @@
 //! What `unhang serve` prints: a line per exchange, for people or for machines.
 
+#[cfg(feature = "nats")]
+mod calls;
 mod columns;
 mod exchange;
 mod hint;
@@ -58,6 +60,16 @@ pub(crate) struct Log {
 impl Log {
     /// Of a server at that address.
     pub(crate) fn start(form: Form, quiet: bool, address: &Address) -> Self {
+        Self::with_hint(form, quiet, Hint::new(address))
+    }
+
+    /// Of a service that has no socket.
+    #[cfg(feature = "nats")]
+    pub(crate) fn of_service(form: Form, quiet: bool) -> Self {
+        Self::with_hint(form, quiet, Hint::of_process())
+    }
+
+    fn with_hint(form: Form, quiet: bool, hint: Hint) -> Self {
         let style = match form {
             Form::Text => Style::Text(Paint::for_stdout()),
             Form::Json => Style::Json,
@@ -68,7 +80,7 @@ impl Log {
             style,
             quiet,
             writer: Writer::start(crate::stdio::Stdout, dropped),
-            hint: Hint::new(address),
+            hint,
             limiter: Limiter::default(),
             answered: AtomicU64::new(0),
             refused: AtomicU64::new(0),
@@ -78,6 +90,32 @@ impl Log {
 
     pub(crate) fn listening(&self, address: &Address, mode: Option<Mode>) {
         self.say(&Line::Listening { address, mode });
+    }
+
+    #[cfg(feature = "nats")]
+    pub(crate) fn serving(&self, address: &unhang_nats::Address, worker: &str) {
+        self.say(&Line::Serving { address, worker });
+    }
+
+    /// What a door or a service has to say of NATS.
+    #[cfg(feature = "nats")]
+    pub(crate) fn call(&self, notice: &unhang_nats::Notice) {
+        if let unhang_nats::Notice::Served { outcome, .. } = notice {
+            let tally = match *outcome {
+                "answered" => &self.answered,
+                "busy" | "late" | "stopping" => &self.refused,
+                _ => &self.other,
+            };
+            tally.fetch_add(1, Ordering::Relaxed);
+        }
+        // At a door a call that was answered has its exchange's line; machines get its id.
+        let is_said = calls::is_news(notice)
+            || (!self.quiet
+                && (matches!(self.style, Style::Json)
+                    || matches!(notice, unhang_nats::Notice::Served { .. })));
+        if is_said && calls::kind(notice).is_none_or(|kind| self.limiter.admits(kind)) {
+            self.say(&Line::Call(notice));
+        }
     }
 
     pub(crate) fn event(&self, event: &Event) {

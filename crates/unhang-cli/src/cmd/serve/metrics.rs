@@ -3,6 +3,8 @@
 
 pub(crate) mod accept_queue;
 pub(crate) mod behind;
+#[cfg(feature = "nats")]
+pub(crate) mod calls;
 pub(crate) mod endpoint;
 mod tally;
 
@@ -71,6 +73,32 @@ impl Metrics {
         look: impl Fn() -> behind::Now + Send + Sync + 'static,
     ) {
         self.registry.register_collector(Box::new(Collected { behind, look }));
+    }
+
+    /// Of a service that has no socket.
+    #[cfg(feature = "nats")]
+    pub(crate) fn of_service() -> Self {
+        let mut registry = Registry::default();
+        let (connections, held, descriptors) = Default::default();
+        let now = Now { connections, held, descriptors };
+        for (name, help, gauge) in [
+            ("process_open_fds", "File descriptors that are open", now.descriptors.clone()),
+            ("process_max_fds", "File descriptors that may be open", Gauge::default()),
+        ] {
+            gauge.set(i64::try_from(descriptor_limit()).unwrap_or(i64::MAX));
+            registry.register(name, help, gauge);
+        }
+        Self { registry, tallies: Arc::default(), now, gauges: Gauges::default() }
+    }
+
+    /// Tells of calls over NATS, too.
+    #[cfg(feature = "nats")]
+    pub(crate) fn tell_of_calls(
+        &mut self,
+        calls: Arc<calls::Calls>,
+        running: impl Fn() -> usize + Send + Sync + 'static,
+    ) {
+        self.registry.register_collector(Box::new(calls::Collected { calls, running }));
     }
 
     pub(crate) fn count(&self, event: &Event) {

@@ -75,6 +75,19 @@ impl Spoken {
         wrong.map_or(Ok(()), Err)
     }
 
+    /// A flag that was given.
+    #[cfg(feature = "nats")]
+    pub(super) fn given(&self) -> Option<&'static str> {
+        let flags = [
+            (self.wire != Wire::Oneshot, "--wire"),
+            (self.until.is_some(), "--until"),
+            (self.delimiter.is_some(), "--delimiter"),
+            (self.errors.is_some(), "--errors"),
+            (self.idle.is_some(), "--idle"),
+        ];
+        flags.into_iter().find(|(given, _)| *given).map(|(_, flag)| flag)
+    }
+
     pub(super) fn limit(&self, limits: &mut Limits) {
         limits.idle = self.idle.map(|idle| idle.0);
     }

@@ -32,6 +32,12 @@ impl Hint {
         Self { command: format!("unhang why {}", quoted(&target)), last: Mutex::default() }
     }
 
+    /// Of a service that has no socket: the process is what can be asked after.
+    #[cfg(feature = "nats")]
+    pub(super) fn of_process() -> Self {
+        Self { command: format!("unhang why {}", std::process::id()), last: Mutex::default() }
+    }
+
     /// The command, if it can tell more of such an end.
     pub(super) fn command(&self, ended: &Ended) -> Option<&str> {
         hang(ended).map(|_| &*self.command)

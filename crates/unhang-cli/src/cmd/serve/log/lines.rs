@@ -19,6 +19,13 @@ pub(super) enum Line<'a> {
         address: &'a Address,
         mode: Option<Mode>,
     },
+    #[cfg(feature = "nats")]
+    Serving {
+        address: &'a unhang_nats::Address,
+        worker: &'a str,
+    },
+    #[cfg(feature = "nats")]
+    Call(&'a unhang_nats::Notice),
     /// And the command that can tell more of it.
     Exchange(&'a Exchange, Option<&'a str>),
     Hint {
@@ -76,6 +83,15 @@ impl Line<'_> {
                 }
                 write!(text, "pid {})", std::process::id())
             }
+            #[cfg(feature = "nats")]
+            Self::Serving { address, worker } => {
+                write!(text, "serving {address} as worker {worker} (pid {})", std::process::id())
+            }
+            #[cfg(feature = "nats")]
+            Self::Call(notice) => match super::calls::is_bad(notice) {
+                true => write!(text, "{bad}{notice}{end}"),
+                false => write!(text, "{notice}"),
+            },
             Self::Exchange(exchange, _) => {
                 exchange::write_text(exchange, paint, text);
                 Ok(())
@@ -142,6 +158,15 @@ impl Line<'_> {
                 "mode": mode.map(|mode| mode.to_string()),
                 "pid": std::process::id(),
             }),
+            #[cfg(feature = "nats")]
+            Self::Serving { address, worker } => json!({
+                "event": "serving",
+                "address": address.to_string(),
+                "worker": worker,
+                "pid": std::process::id(),
+            }),
+            #[cfg(feature = "nats")]
+            Self::Call(notice) => super::calls::object(notice),
             Self::Hint { command } => json!({ "event": "hint", "diagnose": command }),
             Self::AcceptFailed(error) => {
                 json!({ "event": "accept_failed", "error": error.to_string() })

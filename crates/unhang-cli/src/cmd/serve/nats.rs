@@ -1,0 +1,170 @@
+//! `unhang serve nats://…`: a service on other machines' behalf; and the door to it on theirs.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use clap::Args;
+use unhang::{Limits, termination};
+use unhang_nats::{Address, Door, Server};
+
+use super::backend::{Backend, MARGIN, Notices};
+use super::log::Log;
+use super::metrics::Metrics;
+use super::metrics::endpoint::Endpoint;
+use super::{Serve, misused, stop, systemd};
+use crate::cmd::complain;
+use crate::cmd::nats::Access;
+use crate::exit;
+use crate::units::{self, Span};
+
+/// More than any process holds.
+const MANY: usize = 1 << 20;
+
+#[derive(Args, Debug)]
+#[command(next_help_heading = "Many machines (docs/many-machines.md)")]
+pub(super) struct Flags {
+    #[command(flatten)]
+    pub(super) access: Access,
+    /// For --to `nats://…`: a call may run twice, so it is sent again if its worker is lost
+    #[arg(long, requires = "to")]
+    pub(super) idempotent: bool,
+    /// For --to `nats://…`: until when after its sending a worker may start a call; longer waits for machines that
+    /// are slow, and tells later of workers that are dead [default: 250ms]
+    #[arg(long, value_name = "DURATION", value_parser = units::deadline, requires = "to")]
+    accept_deadline: Option<Span>,
+    /// For serve `nats://…`: calls at once; more are told that it is busy, and go to another [default: 64]
+    #[arg(long, value_name = "N", value_parser = units::count(MANY))]
+    pub(super) places: Option<usize>,
+}
+
+impl Flags {
+    /// A flag that goes with NATS alone, and was given.
+    pub(super) fn given(&self, has_socket: bool) -> Option<&'static str> {
+        match has_socket {
+            _ if self.idempotent => Some("--idempotent"),
+            _ if self.accept_deadline.is_some() => Some("--accept-deadline"),
+            true if self.places.is_some() => Some("--places"),
+            true => self.access.given(),
+            false => None,
+        }
+    }
+}
+
+/// The door to a service. Nodes that cannot be reached are tried on and on.
+pub(super) async fn door(
+    flags: &Flags,
+    address: &Address,
+    limits: &Limits,
+    notices: &Notices,
+) -> Result<Backend, u8> {
+    if flags.places.is_some() {
+        return Err(misused(
+            "--places is for serve nats://… alone: the socket has --max-connections",
+        ));
+    }
+    let mut door = Door::to(address.clone())
+        .access(flags.access.access())
+        .deadline(limits.handler)
+        .idempotent(flags.idempotent)
+        .notices(notices.nats_listener());
+    if let Some(accept) = &flags.accept_deadline {
+        door = door.accept(accept.0);
+    }
+    door.connect().await.map(Backend::Nats).map_err(|error| {
+        complain("serve", error);
+        exit::USAGE
+    })
+}
+
+/// Serves a subject in the place of a socket.
+pub(super) async fn serve(serve: Serve, address: Address) -> Result<(), u8> {
+    // First of all: a process that sees the service may end it in good order.
+    let stopped = termination();
+    let limits = serve.bounds.limits().map_err(misused)?;
+    check(&serve)?;
+    let notices = Notices::default();
+    let backend = serve.answers.backend(&limits, None, &serve.nats, &notices).await?;
+    if matches!(backend, Backend::Nats(_)) {
+        return Err(misused(
+            "got nats:// on both sides: expected a program, or a server with --to PATH",
+        ));
+    }
+    let endpoint = match &serve.metrics {
+        Some(place) => Some(Endpoint::listen(place, false).await.map_err(|error| {
+            complain("serve", error);
+            exit::FAILED
+        })?),
+        None => None,
+    };
+    let notify = Arc::new(systemd::Notify::from_env());
+    let log = Arc::new(Log::of_service(serve.log, serve.quiet));
+    notices.go_to(&log);
+    let counting = Arc::clone(&log);
+    tokio::spawn(async move { counting.count_lines().await });
+    let mut server = Server::new(address.clone())
+        .access(serve.nats.access.access())
+        .deadline(limits.handler + limits.queue + MARGIN)
+        .drain(limits.drain)
+        .notices(notices.nats_listener());
+    if let Some(places) = serve.nats.places {
+        server = server.places(places);
+    }
+    let running = server.counts();
+    let counted = endpoint.map(|endpoint| {
+        let mut metrics = Metrics::of_service();
+        backend.tell_in(&mut metrics, &notices);
+        metrics.tell_of_calls(notices.nats_counts(), move || running.running());
+        let served = endpoint.serve(Arc::new(metrics));
+        tokio::spawn(async { complain("serve", served.await) })
+    });
+    let serves = {
+        let (log, notify, worker) =
+            (Arc::clone(&log), Arc::clone(&notify), server.name().to_owned());
+        move || {
+            log.serving(&address, &worker);
+            notify.ready();
+            tokio::spawn(async move { notify.keep_watchdog_content_by(alive()).await });
+        }
+    };
+    let result = server.stop_when(stop(stopped, serves)).serve(backend.clone()).await;
+    backend.end().await;
+    if let Some(scraped) = counted {
+        scraped.abort();
+    }
+    log.stopped();
+    result.map_err(|error| {
+        complain("serve", error);
+        exit::USAGE
+    })
+}
+
+/// The runtime's own pulse: a task that it does not get to does not count.
+fn alive() -> impl Fn() -> usize {
+    let beats = Arc::new(std::sync::atomic::AtomicUsize::new(0));
+    let counted = Arc::clone(&beats);
+    tokio::spawn(async move {
+        loop {
+            beats.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+            tokio::time::sleep(Duration::from_millis(500)).await;
+        }
+    });
+    move || counted.load(std::sync::atomic::Ordering::Relaxed)
+}
+
+/// What only a socket has.
+fn check(serve: &Serve) -> Result<(), u8> {
+    let given = [
+        (serve.replace, "--replace"),
+        (serve.threads.is_some(), "--threads"),
+        (serve.file.backlog.is_some(), "--backlog"),
+        (!serve.allowed.allow_uid.is_empty(), "--allow-uid"),
+        (!serve.allowed.allow_gid.is_empty(), "--allow-gid"),
+    ];
+    let flag = given.into_iter().find(|(given, _)| *given).map(|(_, flag)| flag);
+    match flag.or(serve.file.given()).or(serve.spoken.given()) {
+        Some(flag) => Err(misused(format_args!(
+            "got {flag} for a service behind NATS, which has no socket: give it to the door"
+        ))),
+        None => Ok(()),
+    }
+}
