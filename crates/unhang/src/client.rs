@@ -167,7 +167,9 @@ impl Client {
                 Ok(reply)
             }
             Ended::Failed(kind) => Err(kind),
-            Ended::Stale => Err(ErrorKind::Connect { source: rustix::io::Errno::PIPE.into() }),
+            Ended::Stale => Err(ErrorKind::Connect {
+                source: std::sync::Arc::new(rustix::io::Errno::PIPE.into()),
+            }),
         }
     }
 }

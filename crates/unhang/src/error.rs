@@ -7,19 +7,21 @@ mod shape;
 
 use std::fmt;
 use std::io;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// A call or a server that could not do its work.
 ///
 /// It prints as a sentence that says what was expected, what came, and what to do; also by `{:?}`, so that
 /// a `main` which returns it tells that to a person.
+#[derive(Clone)]
 pub struct Error {
     address: String,
     kind: ErrorKind,
 }
 
 /// What went wrong.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 #[non_exhaustive]
 pub enum ErrorKind {
     /// The address cannot be one: empty, too long, or with a NUL byte.
@@ -71,7 +73,7 @@ pub enum ErrorKind {
         /// What was being done, for people: "lock /run/app.sock.lock".
         step: String,
         /// What the kernel said.
-        source: io::Error,
+        source: Arc<io::Error>,
     },
 
     /// Calling: nothing has this name.
@@ -96,7 +98,7 @@ pub enum ErrorKind {
     /// Calling: `connect()` failed in another way.
     Connect {
         /// What the kernel said.
-        source: io::Error,
+        source: Arc<io::Error>,
     },
     /// Calling: the deadline passed before a byte of the reply came.
     TimedOut {
@@ -134,7 +136,7 @@ pub enum ErrorKind {
         /// What had come of the reply.
         partial: Vec<u8>,
         /// What the kernel said; nothing when the server just closed.
-        source: Option<io::Error>,
+        source: Option<Arc<io::Error>>,
     },
     /// Calling: the server has answered to a part of the request: it did not take the rest.
     RequestCut {
@@ -175,6 +177,7 @@ pub enum ErrorKind {
 
 /// What a call was doing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Phase {
     /// Finding or preparing the socket, on either side.
     Setup,
@@ -188,6 +191,7 @@ pub enum Phase {
 
 /// Which side has to act.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Whose {
     /// The caller of the client, or the operator that started the server: an argument, a path or a permission.
     Caller,
@@ -207,7 +211,7 @@ impl Error {
         step: impl Into<String>,
         source: impl Into<io::Error>,
     ) -> Self {
-        Self::new(address, ErrorKind::Setup { step: step.into(), source: source.into() })
+        Self::new(address, ErrorKind::Setup { step: step.into(), source: Arc::new(source.into()) })
     }
 
     /// What went wrong.
@@ -318,7 +322,7 @@ impl std::error::Error for Error {
         match &self.kind {
             ErrorKind::Setup { source, .. }
             | ErrorKind::Connect { source }
-            | ErrorKind::Lost { source: Some(source), .. } => Some(source),
+            | ErrorKind::Lost { source: Some(source), .. } => Some(&**source),
             _ => None,
         }
     }

@@ -78,6 +78,9 @@ pub struct Exchange {
     pub peer: Option<Peer>,
     /// Which exchange of its connection this was, from 1 on.
     pub nth: u64,
+    /// Ties it to the span `exchange` of its handler, which has the same `id`. None if no handler was asked.
+    #[cfg(feature = "tracing")]
+    pub id: Option<u64>,
     /// Bytes read, with those that were discarded.
     pub bytes_in: usize,
     /// Bytes written.

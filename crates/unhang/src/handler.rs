@@ -4,6 +4,8 @@ mod fault;
 mod object;
 mod reply;
 mod request;
+#[cfg(feature = "tower")]
+mod tower;
 mod waits_for;
 
 use std::future::Future;
@@ -16,6 +18,8 @@ pub(crate) use reply::{Body, Piece};
 pub use reply::{Gone, Reply, ReplySender};
 pub(crate) use request::{Caller, Connected};
 pub use request::{Peer, Request};
+#[cfg(feature = "tower")]
+pub use tower::TowerHandler;
 #[cfg(feature = "program")]
 pub(crate) use waits_for::Telling;
 pub(crate) use waits_for::{Held, WaitsFor};

@@ -19,6 +19,12 @@
 //! a connection reads the request, runs the [`Handler`], writes the [`Reply`] and closes, within
 //! [`Limits`]; [`Event`] tells an observer how it went. [`Client`] is the other end.
 
+#[cfg(not(target_os = "linux"))]
+compile_error!(
+    "unhang runs on Linux only: it keeps its promise by epoll, eventfd and /proc. For the code that needs it, \
+     write `cfg(target_os = \"linux\")`."
+);
+
 #[cfg(feature = "program")]
 pub mod backend;
 mod client;
@@ -52,6 +58,8 @@ pub use client::{Client, ClientWire, LengthPrefix, Predicate, ReplyEnds, call};
 pub use error::{Error, ErrorKind, Phase, Whose};
 pub use event::{Cause, Ended, Event, Exchange, Lost, Scarce, State};
 pub use gauges::Gauges;
+#[cfg(feature = "tower")]
+pub use handler::TowerHandler;
 pub use handler::{AnyHandler, Fault, Gone, Handler, Peer, Reply, ReplySender, Request};
 pub use limits::Limits;
 pub use listen::address::Address;

@@ -16,6 +16,8 @@ pub(crate) mod linux;
 pub(crate) mod parked;
 pub(crate) mod stream;
 pub(crate) mod system;
+#[cfg(feature = "tracing")]
+mod trace;
 pub(crate) mod watchdog;
 pub(crate) mod worker;
 
@@ -221,10 +223,17 @@ impl<H: Handler, Y: System> Service<H, Y> {
             return Some(connection);
         }
         let (handler, held) = (Arc::clone(&self.handler), request.held());
-        let mut answer: Answer = Box::pin(async move {
+        let answer = async move {
             let _held = held;
             handler.handle(request).await
-        });
+        };
+        #[cfg(feature = "tracing")]
+        let answer = {
+            let id = trace::next_id();
+            connection.id = Some(id);
+            tracing::Instrument::instrument(answer, trace::span(id))
+        };
+        let mut answer: Answer = Box::pin(answer);
         if let Some(worker) = seat {
             let slot = &self.parked[worker].slot;
             slot.enter(connection);

@@ -1,6 +1,7 @@
 //! Connecting, by a deadline: a full accept queue is tried again, and what the kernel answers is told
 //! apart.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use rustix::io::Errno;
@@ -47,7 +48,7 @@ pub(super) async fn connected(
 }
 
 fn attempt(address: &Address) -> Result<Socket, ErrorKind> {
-    let other = |error: Errno| ErrorKind::Connect { source: error.into() };
+    let other = |error: Errno| ErrorKind::Connect { source: Arc::new(error.into()) };
     // Non-blocking: a blocking connect would wait for room in the accept queue without any limit.
     let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
     let socket =
@@ -55,7 +56,9 @@ fn attempt(address: &Address) -> Result<Socket, ErrorKind> {
     let socket = Unregistered::new(socket);
     let name = address.to_kernel().map_err(other)?;
     match rustix::io::retry_on_intr(|| connect(socket.fd()?, &name)) {
-        Ok(()) => socket.registered().map_err(|source| ErrorKind::Connect { source }),
+        Ok(()) => {
+            socket.registered().map_err(|source| ErrorKind::Connect { source: Arc::new(source) })
+        }
         Err(Errno::AGAIN) => Err(ErrorKind::QueueFull { tried: Duration::ZERO }),
         Err(Errno::NOENT | Errno::NOTDIR) => Err(ErrorKind::NoSuchFile),
         Err(Errno::ACCESS | Errno::PERM) => Err(ErrorKind::PermissionDenied),

@@ -1,6 +1,7 @@
 //! One request and its reply on a connected socket.
 
 use std::io;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use tokio::time::{Instant, timeout_at};
@@ -330,7 +331,13 @@ impl<'a> Exchange<'a> {
         };
         let half_closed = self.half_closes() && phase == Phase::Receive;
         let (partial, source) = (self.reply(), receiving.or(sending));
-        ErrorKind::Lost { phase, request_may_have_run, half_closed, partial, source }
+        ErrorKind::Lost {
+            phase,
+            request_may_have_run,
+            half_closed,
+            partial,
+            source: source.map(Arc::new),
+        }
     }
 
     fn late(&mut self) -> ErrorKind {

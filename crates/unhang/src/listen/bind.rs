@@ -20,6 +20,7 @@ use crate::listen::replace::{self, ListenerParts};
 /// # Ok(()) }
 /// ```
 #[derive(Clone, Debug)]
+#[must_use = "nothing listens before `listen` is called"]
 pub struct Bind {
     name: PathBuf,
     mode: u32,
@@ -45,25 +46,21 @@ impl Bind {
     }
 
     /// The permission bits of the file; 0660 unless set. An abstract name has none.
-    #[must_use]
     pub fn mode(self, mode: u32) -> Self {
         Self { mode, ..self }
     }
 
     /// The user id that is to own the file.
-    #[must_use]
     pub fn owner(self, uid: u32) -> Self {
         Self { owner: Some(uid), ..self }
     }
 
     /// The group id that is to own the file.
-    #[must_use]
     pub fn group(self, gid: u32) -> Self {
         Self { group: Some(gid), ..self }
     }
 
     /// The length of the accept queue; 4096 unless set. The kernel lowers it to net.core.somaxconn.
-    #[must_use]
     pub fn backlog(self, backlog: i32) -> Self {
         Self { backlog: Some(backlog), ..self }
     }
@@ -75,7 +72,6 @@ impl Bind {
     /// The other server goes on until this one serves, and then finishes what it has under way. It
     /// must run as the same user. Between this and [`Server::serve`](crate::Server::serve) may be ten
     /// seconds: after that the other one goes on for good, and `serve` fails.
-    #[must_use]
     pub fn replace(self, replace: bool) -> Self {
         Self { replace, ..self }
     }
@@ -84,7 +80,6 @@ impl Bind {
     /// first one's with `.ctl` after it; for a socket that no [`Server`](crate::Server) serves, a
     /// process that asks there would get no answer. A name of more than 103 bytes has no room for these four, and
     /// something else may have that other name: then the server serves, and cannot be replaced.
-    #[must_use]
     pub fn replaceable(self, replaceable: bool) -> Self {
         Self { replaceable, ..self }
     }

@@ -57,6 +57,9 @@ pub(crate) struct Connection<S> {
     bytes_in: usize,
     bytes_out: usize,
     nth: u32,
+    /// Of the exchange, once its handler was asked.
+    #[cfg(feature = "tracing")]
+    pub(crate) id: Option<u64>,
     /// Where it is parked and watched, see [`Post`](crate::serve::parked::Post).
     pub(crate) home: u8,
     pub(crate) watched: bool,
@@ -141,6 +144,8 @@ impl<S: Stream> Connection<S> {
             bytes_in: 0,
             bytes_out: 0,
             nth: 1,
+            #[cfg(feature = "tracing")]
+            id: None,
             home: 0,
             watched: false,
             share: Share::default(),

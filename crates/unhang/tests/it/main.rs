@@ -4,6 +4,8 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod client;
+#[cfg(any(feature = "tower", feature = "tracing"))]
+mod ecosystem;
 mod fault;
 mod replace;
 mod server;

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
+use std::sync::Arc;
 use std::time::Duration;
 
 use rustix::io::Errno;
@@ -72,7 +73,7 @@ impl Unreachable<'_> {
                 ErrorKind::QueueFull { tried: self.timeout },
                 "The server accepts too slowly or not at all.",
             ),
-            error => (ErrorKind::Connect { source: error.into() }, ""),
+            error => (ErrorKind::Connect { source: Arc::new(error.into()) }, ""),
         }
     }
 
@@ -81,7 +82,7 @@ impl Unreachable<'_> {
             Errno::CONNREFUSED => {
                 (ErrorKind::NobodyListens, "Start the server, or correct the port.")
             }
-            error => (ErrorKind::Connect { source: error.into() }, ""),
+            error => (ErrorKind::Connect { source: Arc::new(error.into()) }, ""),
         }
     }
 }

@@ -45,6 +45,10 @@ impl<S: Stream> Connection<S> {
     /// The next request may begin.
     pub(super) fn await_request(&mut self, config: &Config, now: Instant) {
         self.nth += 1;
+        #[cfg(feature = "tracing")]
+        {
+            self.id = None;
+        }
         (self.begun, self.waited) = (now, false);
         (self.bytes_in, self.bytes_out) = (self.input.len(), 0);
         self.fresh = !self.input.is_empty();
@@ -142,6 +146,16 @@ impl<S: Stream> Connection<S> {
         let (bytes_in, bytes_out) = (self.bytes_in, self.bytes_out);
         let handled = self.outgoing.as_ref().and_then(|outgoing| outgoing.handled);
         let took = now.saturating_duration_since(self.begun);
-        Exchange { peer, nth: self.nth.into(), bytes_in, bytes_out, took, handled, ended }
+        Exchange {
+            peer,
+            nth: self.nth.into(),
+            #[cfg(feature = "tracing")]
+            id: self.id,
+            bytes_in,
+            bytes_out,
+            took,
+            handled,
+            ended,
+        }
     }
 }
