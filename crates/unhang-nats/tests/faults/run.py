@@ -164,7 +164,7 @@ def node_hangs(stage):
     for told in bad:
         expect(told.took < 4, f"told after {told.took:.1f} s: {told}")
     # Until the nodes themselves have given it up, they pass calls to it: by ping_interval and ping_max within 4 s, and
-    # one more for a busy machine. Before 2.11 they do not ask a node that they send to, and pass calls on all the while.
+    # one more for a busy machine. Nodes of 2.9.10 passed calls on for as long as the other hung.
     last = max((told.begun - hung[0] for told in bad), default=0)
     print(f"    {len(bad)} of {len(stage.told)} not answered, the last was asked {last:.1f} s after the hang")
     longer = [told for told in bad if hung[0] + 5 < told.begun < hung[0] + 8]
