@@ -2,6 +2,8 @@
 
 mod backend;
 mod clock;
+#[cfg(feature = "nats")]
+mod door;
 mod flags;
 mod log;
 mod metrics;
@@ -29,13 +31,13 @@ use crate::exit;
 use crate::shell::quoted;
 use crate::units;
 use backend::{Answers, Notices};
+#[cfg(feature = "nats")]
+use door::Flags as Nats;
 use flags::{Allowed, Bounds, File};
 use log::{Form, Log};
 use metrics::Metrics;
 use metrics::accept_queue::AcceptQueue;
 use metrics::endpoint::{self, Endpoint};
-#[cfg(feature = "nats")]
-use nats::Flags as Nats;
 use spoken::Spoken;
 use systemd::Inherited;
 

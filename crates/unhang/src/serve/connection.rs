@@ -52,6 +52,8 @@ pub(crate) struct Connection<S> {
     fresh: bool,
     /// Time has passed since the last read: more may have come.
     waited: bool,
+    /// This server stood still in the pause that is to end the request.
+    stalled: bool,
     /// No request is under way: the connection is kept for the next one.
     rests: bool,
     bytes_in: usize,
@@ -140,6 +142,7 @@ impl<S: Stream> Connection<S> {
             end: End::Open,
             fresh: false,
             waited: false,
+            stalled: false,
             rests,
             bytes_in: 0,
             bytes_out: 0,

@@ -189,7 +189,8 @@ impl Answers {
         match &self.to {
             #[cfg(feature = "nats")]
             Some(To::Nats(address)) => {
-                return super::nats::door(nats, address, limits, notices).await;
+                let door = super::door::door(nats, address, limits, notices.nats_listener());
+                return door.await.map(Backend::Nats);
             }
             Some(To::Server(target)) => {
                 say_that_nats_is_meant(nats, socket)?;

@@ -37,3 +37,23 @@ fn a_client_that_has_sent_nothing_whole_by_then_is_told() {
     assert_ended(&server, "refused", Some(why));
     assert_serves(&server, &place);
 }
+
+/// The soak found it: the server stood still for longer than the pause that ends a request, took the pause
+/// for the client's, and answered to a part.
+#[test]
+fn a_pause_in_which_the_server_stood_still_ends_no_request() {
+    let place = Place::new();
+    let server = serve(&place, &["--", "wc", "-c"]);
+    let mut peer = Peer::connect(&place.socket);
+    peer.write(&[b'x'; 100_000]);
+    // What is tested takes time: the server waits for more, and is stopped for longer than it would wait.
+    std::thread::sleep(Duration::from_millis(30));
+    server.freeze();
+    std::thread::sleep(Duration::from_millis(400));
+    server.thaw();
+    std::thread::sleep(Duration::from_millis(30));
+    peer.write(&[b'x'; 100_000]);
+    peer.half_close();
+    assert_eq!(String::from_utf8_lossy(&peer.read_to_end()).trim(), "200000");
+    assert_ended(&server, "answered", None);
+}

@@ -20,10 +20,7 @@ impl<S: Stream> Connection<S> {
             }
             Stage::Reply => return self.cut(stopping, config, now),
             Stage::Request if self.rests => return self.retire(),
-            Stage::Request if early => {
-                self.look = None;
-                return self.settle(config, now);
-            }
+            Stage::Request if early => return self.settle(config, now),
             Stage::Request | Stage::Handler if stopping => Cause::Stopping,
             Stage::Request => {
                 Cause::RequestLate { deadline: config.limits.read, advice: self.wire.advice() }

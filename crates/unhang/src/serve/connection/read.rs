@@ -2,7 +2,7 @@
 
 use std::cell::RefCell;
 use std::io;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use rustix::io::Errno;
 
@@ -22,6 +22,10 @@ const FULL_READS: u32 = 8;
 /// A long request's pause has to be this many times as long as the request took so far: a client that
 /// is slow, or on a crowded machine, is slow in its pauses as well.
 const PATIENCE: u32 = 4;
+
+/// A thread that wakes up so much too late was kept from running: an idle machine takes less than one
+/// millisecond.
+const STALL: Duration = Duration::from_millis(10);
 
 thread_local! {
     /// One buffer for all reads of a thread, so that an idle connection holds none. Larger than
@@ -87,8 +91,17 @@ impl<S: Stream> Connection<S> {
         }
     }
 
-    /// A pause was long enough to end the request.
+    /// A pause was long enough to end the request. If this is seen too late, the server stood still, and so
+    /// perhaps did the client: a machine that is suspended or has too much to do. It has another while then,
+    /// once for each pause.
     pub(super) fn settle(&mut self, config: &Config, now: Instant) -> Move {
+        let late =
+            self.look.take().map_or(Duration::ZERO, |look| now.saturating_duration_since(look));
+        if late > STALL && !self.stalled {
+            self.stalled = true;
+            self.look = Some(later(now, config.limits.settle));
+            return Move::On;
+        }
         self.decode(Seen::Settled, config, now)
     }
 
@@ -130,7 +143,7 @@ impl<S: Stream> Connection<S> {
             } else {
                 self.stream.read(chunk)?
             };
-            self.waited = false;
+            (self.waited, self.stalled) = (false, false);
             self.look = None;
             self.bytes_in += count;
             if self.input.is_empty() {
