@@ -51,11 +51,14 @@ fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
 }
 
-/// Serves until it has said so often that it is connected.
+/// Serves, and has said that it does and so often that it is connected, in whichever order.
 fn serve(arguments: &[&str], connections: usize) -> Daemon {
-    let daemon = Daemon::start(Command::new(UNHANG).arg("serve").args(arguments), "ing");
-    for _ in 0..connections {
-        daemon.await_line("nats-server 2");
+    let daemon = Daemon::spawn(Command::new(UNHANG).arg("serve").args(arguments));
+    let (mut serves, mut connected) = (false, 0);
+    while !serves || connected < connections {
+        let line = daemon.await_line("");
+        connected += usize::from(line.contains("nats-server 2"));
+        serves |= line.contains("listening") || line.contains("serving");
     }
     daemon
 }

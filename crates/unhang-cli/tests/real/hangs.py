@@ -243,7 +243,7 @@ subprocess.Popen(['sleep', '100000'], close_fds=False, stdin=-3, stdout=-3, stde
 
 @hang(
     "a program that was left over, and holds the listener of a server that has ended",
-    Expected("not_accepted", says="left it behind"),
+    Expected("not_accepted", says="inherited the listener of a server that has ended"),
     Expected("not_accepted", says="SOCK_CLOEXEC"),
 )
 def _(stage):

@@ -377,9 +377,14 @@ fn a_crowd_is_served_in_its_order_and_the_tail_is_told_in_time() {
         assert_eq!(told, format!("{nth} {nth}\n"));
     }
 
+    let address = free_address();
     let flags = ["--workers", "2", "--queue-deadline", "300ms", "--handler-deadline", "3s"];
+    let flags = [&flags[..], &["--metrics", &address]].concat();
     let served =
         python(&flags, "def answer(id, request): time.sleep(2); print(id, request, flush=True)");
+    await_some("both wait for their first request", || {
+        (scrape(&address)["unhang_workers{state=\"idle\"}"] > 1.0).then_some(())
+    });
     let (start, socket) = (Barrier::new(200), &served.place.socket);
     let told: Vec<_> = thread::scope(|scope| {
         let ask = || {

@@ -45,14 +45,14 @@ fn a_pause_in_which_the_server_stood_still_ends_no_request() {
     let place = Place::new();
     let server = serve(&place, &["--", "wc", "-c"]);
     let mut peer = Peer::connect(&place.socket);
-    peer.write(&[b'x'; 100_000]);
+    peer.write(&vec![b'x'; 100_000]);
     // What is tested takes time: the server waits for more, and is stopped for longer than it would wait.
     std::thread::sleep(Duration::from_millis(30));
     server.freeze();
     std::thread::sleep(Duration::from_millis(400));
     server.thaw();
     std::thread::sleep(Duration::from_millis(30));
-    peer.write(&[b'x'; 100_000]);
+    peer.write(&vec![b'x'; 100_000]);
     peer.half_close();
     assert_eq!(String::from_utf8_lossy(&peer.read_to_end()).trim(), "200000");
     assert_ended(&server, "answered", None);

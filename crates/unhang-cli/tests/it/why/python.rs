@@ -166,32 +166,3 @@ fn what_was_inherited_is_told_whichever_process_is_asked_about_and_can_be_releas
     assert_eq!(code, Some(0), "{text}");
     assert!(stage.player_mut(1).wait().success());
 }
-
-const LEFTOVER: &str = "import os, socket, subprocess, sys
-listener = socket.socket(socket.AF_UNIX)
-listener.bind(sys.argv[1])
-listener.listen()
-os.set_inheritable(listener.fileno(), True)
-child = subprocess.Popen(['sleep', '3600'], close_fds=False, stdin=-3, stdout=-3, stderr=-3)
-print('ready', child.pid, flush=True)
-";
-
-/// Regression: of a child that a dead server left with its listener, "accept in a loop of its own" was said.
-#[test]
-fn a_process_that_a_server_left_with_its_listener_is_told_to_be_ended() {
-    let Some(python) = find_for_all("python3", "python3") else { return };
-    let mut stage = Stage::new(User::Me);
-    let (script, socket) = (stage.path("leftover.py"), stage.place.socket.clone());
-    std::fs::write(&script, LEFTOVER).unwrap();
-    stage.run(&python, &[&script, &socket]);
-    assert!(stage.player_mut(0).wait().success());
-    stage.play("call", "ready");
-    let finding = finds(&stage, "not_accepted", "certain");
-    let owner = &finding["server"]["owners"][0];
-    let pid = i32::try_from(owner["pid"].as_i64().unwrap()).unwrap();
-    rustix::process::kill_process(rustix::process::Pid::from_raw(pid).unwrap(), Signal::KILL)
-        .unwrap();
-    assert_eq!(owner["comm"], "sleep", "{finding:#}");
-    assert!(finding["fix"][0].as_str().unwrap().contains(&format!("kill {pid}")), "{finding:#}");
-    assert!(finding["inferred"].to_string().contains("left it behind"), "{finding:#}");
-}
