@@ -14,6 +14,7 @@ use clap::{
     Arg, ArgAction, Command as Grammar, CommandFactory, FromArgMatches, Parser, Subcommand,
 };
 
+pub(crate) use crate::stdio::complain;
 use crate::{exit, stdio};
 
 /// No client of a Unix socket is ever left hanging
@@ -110,13 +111,6 @@ fn given(command: &str, written: &io::Result<()>, code: u8, lost: u8, complaint:
         }
         _ => code,
     }
-}
-
-/// Says on standard error what went wrong, and under which command.
-pub(crate) fn complain(command: &str, what: impl std::fmt::Display) {
-    // If it cannot be written, there is nobody to tell; `eprintln!` would panic. One write, so that no line
-    // of another process comes in between.
-    let _ = stdio::Stderr.write_all(format!("unhang {command}: {what}\n").as_bytes());
 }
 
 #[cfg(test)]

@@ -37,6 +37,13 @@ impl Write for Stderr {
     }
 }
 
+/// Says on standard error what went wrong, and under which command.
+pub(crate) fn complain(command: &str, what: impl std::fmt::Display) {
+    // If it cannot be written, there is nobody to tell; `eprintln!` would panic. One write, so that no line
+    // of another process comes in between.
+    let _ = Stderr.write_all(format!("unhang {command}: {what}\n").as_bytes());
+}
+
 /// Without its escape sequences, unless it goes to a terminal that shows colours.
 pub(crate) fn for_stdout(text: &str) -> Cow<'_, str> {
     match anstream::AutoStream::choice(&io::stdout()) {

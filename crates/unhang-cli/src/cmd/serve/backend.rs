@@ -13,12 +13,16 @@ use unhang::backend::{
 use unhang::{Fault, Handler, Limits, Reply, Request};
 
 use super::clock;
+#[cfg(feature = "nats")]
+use super::door::Flags as Nats;
 use super::log::Log;
 use super::metrics::Metrics;
 use super::metrics::behind::{Behind as Counts, Now};
 use super::rest::{Behind, Rest, behind};
-use crate::cmd::complain;
+#[cfg(not(feature = "nats"))]
+use crate::cmd::nats::Access as Nats;
 use crate::exit;
+use crate::stdio::complain;
 use crate::units::{self, Size};
 
 /// More processes than a machine has numbers for (`PID_MAX_LIMIT` in the kernel's threads.h).
@@ -183,7 +187,7 @@ impl Answers {
         &self,
         limits: &Limits,
         socket: Option<&Path>,
-        nats: &super::Nats,
+        nats: &Nats,
         notices: &Notices,
     ) -> Result<Backend, u8> {
         match &self.to {
@@ -412,10 +416,13 @@ impl Notices {
 }
 
 /// A flag that says nothing here would be believed to do something.
-fn say_that_nats_is_meant(nats: &super::Nats, socket: Option<&Path>) -> Result<(), u8> {
+fn say_that_nats_is_meant(nats: &Nats, socket: Option<&Path>) -> Result<(), u8> {
     // Without a socket it is a service behind NATS.
     match nats.given(socket.is_some()) {
-        Some(flag) => Err(super::misused(format_args!("{flag} goes with nats:// alone"))),
+        Some(flag) => {
+            complain("serve", format_args!("{flag} goes with nats:// alone"));
+            Err(exit::USAGE)
+        }
         None => Ok(()),
     }
 }

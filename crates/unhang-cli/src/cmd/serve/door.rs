@@ -4,10 +4,9 @@ use clap::Args;
 use unhang::Limits;
 use unhang_nats::{Address, Door, Notice};
 
-use super::misused;
-use crate::cmd::complain;
 use crate::cmd::nats::Access;
 use crate::exit;
+use crate::stdio::complain;
 use crate::units::{self, Span};
 
 /// More than any process holds.
@@ -51,9 +50,8 @@ pub(super) async fn door(
     notices: impl Fn(Notice) + Send + Sync + 'static,
 ) -> Result<Door, u8> {
     if flags.places.is_some() {
-        return Err(misused(
-            "--places is for serve nats://… alone: the socket has --max-connections",
-        ));
+        complain("serve", "--places is for serve nats://… alone: the socket has --max-connections");
+        return Err(exit::USAGE);
     }
     let mut door = Door::to(address.clone())
         .access(flags.access.access())

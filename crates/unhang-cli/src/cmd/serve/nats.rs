@@ -11,8 +11,8 @@ use super::log::Log;
 use super::metrics::Metrics;
 use super::metrics::endpoint::Endpoint;
 use super::{Serve, misused, stop, systemd};
-use crate::cmd::complain;
 use crate::exit;
+use crate::stdio::complain;
 
 /// Serves a subject in the place of a socket.
 pub(super) async fn serve(serve: Serve, address: Address) -> Result<(), u8> {
