@@ -132,8 +132,14 @@ impl<H: Handler, Y: System> Watchdog<H, Y> {
         if now < late {
             return Attended::Later(Some(late));
         }
-        let most = self.service.door.places.most;
-        let nobody = self.turn_all_away(|| Cause::Busy(Scarce::Places { most }));
+        let places = &self.service.door.places;
+        let busy = || Cause::Busy(Scarce::Places { most: places.most });
+        // A place that comes free meanwhile is for the next client: it may have come just now.
+        let nobody = self.turn_away_while(|| places.left() == 0, busy);
+        if places.left() > 0 {
+            self.waiting_since = None;
+            return Attended::Later(Some(now));
+        }
         if nobody {
             self.waiting_since = None;
             // One that is shut looks as if a client waited, for ever.
@@ -189,7 +195,14 @@ impl<H: Handler, Y: System> Watchdog<H, Y> {
     /// milliseconds: clients that come meanwhile have not waited yet, and are not to be told so. Whether
     /// nobody is left.
     pub(super) fn turn_all_away(&self, cause: impl Fn() -> Cause) -> bool {
+        self.turn_away_while(|| true, cause)
+    }
+
+    fn turn_away_while(&self, goes_on: impl Fn() -> bool, cause: impl Fn() -> Cause) -> bool {
         for _ in 0..=BACKLOG {
+            if !goes_on() {
+                return false;
+            }
             match self.service.door.next_to_refuse() {
                 Ok(Some(stream)) => self.service.turn_away(stream, cause()),
                 Ok(None) => return true,
