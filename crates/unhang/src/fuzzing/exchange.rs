@@ -63,7 +63,7 @@ impl Case {
             limits,
         };
         let client = Socket::new(None, 1 + usize::from(input.byte()) * 257, None);
-        let (begun, stream) = (clock::now(), client.accept(None));
+        let (begun, stream) = (clock::now(), client.accept(0, None));
         let connection = Connection::new(stream, &config, Client::default(), None, begun);
         Self {
             config,
