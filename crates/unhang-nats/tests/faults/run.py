@@ -51,14 +51,20 @@ def no_worker(stage):
     return [NO_WORKER]
 
 
+def calls_at_work(stage, count, millis):
+    """So many calls that run for so long, and have been accepted; gives the threads that wait for them."""
+    threads = [threading.Thread(target=stage.call, args=(millis,)) for _ in range(count)]
+    for thread in threads:
+        thread.start()
+    await_true("all calls run", lambda: len(stage.runs()) == count)
+    time.sleep(0.3)
+    return threads
+
+
 def worker_killed(stage):
     service = stage.service()
     stage.open_door()
-    threads = [threading.Thread(target=stage.call, args=(8000,)) for _ in range(8)]
-    for thread in threads:
-        thread.start()
-    await_true("all calls run", lambda: len(stage.runs()) == 8)
-    time.sleep(0.3)
+    threads = calls_at_work(stage, 8, 8000)
     killed = time.monotonic()
     service.end(KILL)
     for thread in threads:
@@ -72,11 +78,7 @@ def worker_killed(stage):
 def worker_stopped(stage):
     service = stage.service()
     stage.open_door()
-    threads = [threading.Thread(target=stage.call, args=(5000,)) for _ in range(4)]
-    for thread in threads:
-        thread.start()
-    await_true("all calls run", lambda: len(stage.runs()) == 4)
-    time.sleep(0.3)
+    threads = calls_at_work(stage, 4, 5000)
     stopped = time.monotonic()
     service.signal(STOP)
     for thread in threads:

@@ -66,12 +66,18 @@ pub(crate) enum Activity {
     Moving,
 }
 
-#[derive(Clone, Debug)]
-pub(crate) struct Connecting {
+/// A thread that is blocked in a call on a socket.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Blocked {
     pub(crate) pid: u32,
     pub(crate) fd: u32,
     pub(crate) inode: u32,
     pub(crate) since: Option<Duration>,
+}
+
+#[derive(Clone, Debug)]
+pub(crate) struct Connecting {
+    pub(crate) thread: Blocked,
     pub(crate) name: Vec<u8>,
     pub(crate) file: Option<FileId>,
 }
@@ -79,10 +85,7 @@ pub(crate) struct Connecting {
 /// A thread that is blocked in sending a datagram.
 #[derive(Clone, Debug)]
 pub(crate) struct Sending {
-    pub(crate) pid: u32,
-    pub(crate) fd: u32,
-    pub(crate) inode: u32,
-    pub(crate) since: Option<Duration>,
+    pub(crate) thread: Blocked,
     /// The receiver's socket, if it is seen.
     pub(crate) to: Option<u32>,
 }

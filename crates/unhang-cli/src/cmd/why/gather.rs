@@ -12,7 +12,7 @@ use rustix::process::{Resource, Rlimit};
 
 use crate::cmd::why::ask::server::CONTROL;
 use crate::cmd::why::facts::{
-    Activity, Connecting, Facts, Former, Sending, Visibility, activity, unchanged,
+    Activity, Blocked, Connecting, Facts, Former, Sending, Visibility, activity, unchanged,
 };
 use crate::cmd::why::helper::Helper;
 use crate::cmd::why::helper::question::Question;
@@ -335,10 +335,7 @@ fn find_connecting(facts: &mut Facts, helper: &Helper) {
             let descriptors = process.descriptors.as_ref();
             let Some(inode) = descriptors.and_then(|all| all.inode(*fd)) else { continue };
             connecting.push(Connecting {
-                pid: process.pid,
-                fd: *fd,
-                inode,
-                since: thread.since,
+                thread: Blocked { pid: process.pid, fd: *fd, inode, since: thread.since },
                 file: helper.file(process.pid, name),
                 name: name.clone(),
             });
@@ -373,7 +370,7 @@ fn find_sending(facts: &mut Facts, helper: &Helper) {
                 None => socket.peer_inode().filter(|peer| facts.sockets.contains_key(peer)),
             };
             let (pid, inode, since) = (process.pid, socket.inode, thread.since);
-            sending.push(Sending { pid, fd, inode, since, to });
+            sending.push(Sending { thread: Blocked { pid, fd, inode, since }, to });
         }
     }
     facts.sending = sending;

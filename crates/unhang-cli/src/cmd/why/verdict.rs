@@ -60,7 +60,7 @@ pub(crate) fn judge(facts: &Facts, target: &Target) -> Vec<Verdict> {
         }
     }
     let is_concerned = |sender: &&Sending| {
-        let socket = facts.sockets.get(&sender.inode);
+        let socket = facts.sockets.get(&sender.thread.inode);
         sender.to.is_none() && socket.is_some_and(|socket| target.concerns(facts, socket))
     };
     let senders = facts.sending.iter().filter(is_concerned);

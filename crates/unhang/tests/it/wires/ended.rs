@@ -167,22 +167,22 @@ fn by_the_idle_deadline_no_request_is_lost() {
 
 #[test]
 fn by_the_drain_no_request_is_lost() {
-    let directory = TempDir::new().unwrap();
-    let (path, race, ends) = (directory.path().join("s"), Race::default(), ends_asked_for());
-    let mut server = start(&path, None);
-    race.run(&path, short, || {
-        while !race.has(ends) {
-            let seen = race.asked.load(SeqCst) + 4 * CLIENTS;
-            wait_until(|| race.asked.load(SeqCst) >= seen, PATIENCE);
-            server.stop();
-            server = start(&path, None);
-        }
+    end_server_after_server(|path, server| {
+        server.stop();
+        *server = start(path, None);
     });
-    server.stop();
 }
 
 #[test]
 fn by_a_server_that_replaces_it_no_request_is_lost() {
+    end_server_after_server(|path, server| {
+        let next = start(path, None);
+        std::mem::replace(server, next).wait();
+    });
+}
+
+/// Has one server after the other serve, until as many connections as asked for have ended.
+fn end_server_after_server(mut next: impl FnMut(&Path, &mut Served)) {
     let directory = TempDir::new().unwrap();
     let (path, race, ends) = (directory.path().join("s"), Race::default(), ends_asked_for());
     let mut server = start(&path, None);
@@ -190,8 +190,7 @@ fn by_a_server_that_replaces_it_no_request_is_lost() {
         while !race.has(ends) {
             let seen = race.asked.load(SeqCst) + 4 * CLIENTS;
             wait_until(|| race.asked.load(SeqCst) >= seen, PATIENCE);
-            let next = start(&path, None);
-            std::mem::replace(&mut server, next).wait();
+            next(&path, &mut server);
         }
     });
     server.stop();

@@ -259,7 +259,7 @@ fn awaited_child<'a>(facts: &'a Facts, waiter: &WaitingThread<'_>) -> Option<&'a
 pub(super) fn at(facts: &Facts, inode: u32) -> String {
     let socket = facts.sockets.get(&inode);
     let peer = socket.and_then(Socket::peer_inode).and_then(|peer| facts.sockets.get(&peer));
-    let connecting = || facts.connecting.iter().find(|one| one.inode == inode);
+    let connecting = || facts.connecting.iter().find(|one| one.thread.inode == inode);
     match (peer, facts.queue_of(inode)) {
         (Some(peer), _) if !peer.name.is_empty() => name_of(&peer.name),
         (_, Some(listener)) => name_of(&listener.name),

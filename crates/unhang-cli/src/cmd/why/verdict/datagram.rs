@@ -2,10 +2,10 @@
 //! it full is blocked.
 
 use super::code::Code;
-use super::finding::{Certainty, End, Held, LONG, Verdict};
+use super::finding::{Certainty, LONG, Verdict};
 use super::pair;
 use super::unread_bytes::{stopped, why_unread};
-use super::words::{end, lasting, name_of, owners, source};
+use super::words::{blocked_end, end, name_of, owners, source};
 use crate::cmd::why::endpoint::Endpoint;
 use crate::cmd::why::facts::{Facts, Sending};
 use crate::sock_diag::{Kind, Socket};
@@ -23,7 +23,8 @@ pub(super) fn judge(facts: &Facts, receiver: &Socket) -> Option<Verdict> {
         0 => unread(facts, &endpoint)?,
         _ => full(&endpoint, &senders)?,
     };
-    verdict.clients = senders.iter().map(|sender| sending_end(facts, sender)).collect();
+    verdict.clients =
+        senders.iter().map(|sender| blocked_end(facts, sender.thread, "send", "write")).collect();
     verdict.server = Some(end(&endpoint));
     verdict.is_young = verdict.since().is_some_and(|since| since < LONG);
     Some(verdict)
@@ -31,7 +32,7 @@ pub(super) fn judge(facts: &Facts, receiver: &Socket) -> Option<Verdict> {
 
 /// A sender whose receiver is not to be seen.
 pub(super) fn judge_sender(facts: &Facts, sender: &Sending) -> Verdict {
-    let end = sending_end(facts, sender);
+    let end = blocked_end(facts, sender.thread, "send", "write");
     let name =
         end.owners.first().map_or(String::new(), |held| format!("{}[{}]", held.name, held.pid));
     let headline =
@@ -53,7 +54,7 @@ fn full(receiver: &Endpoint<'_>, senders: &[&Sending]) -> Option<Verdict> {
         verdict.headline = format!("{blocked}: {name}, which reads {}, is {how}", of(receiver));
         return Some(verdict);
     }
-    let waited = senders.iter().filter_map(|sender| sender.since).max();
+    let waited = senders.iter().filter_map(|sender| sender.thread.since).max();
     let is_still = receiver.is_still() && receiver.readers.is_empty();
     // One that reads takes the senders in turn, and this one's may come yet.
     if !is_still && !receiver.is_hidden && waited.is_none_or(|waited| waited < LONG) {
@@ -98,23 +99,5 @@ fn of(receiver: &Endpoint<'_>) -> String {
     match receiver.socket.name.is_empty() {
         true => "a datagram socket".to_owned(),
         false => name_of(&receiver.socket.name),
-    }
-}
-
-fn sending_end(facts: &Facts, one: &Sending) -> End {
-    let process = facts.processes.get(&one.pid);
-    End {
-        inode: one.inode,
-        cookie: facts.sockets.get(&one.inode).map_or(0, |socket| socket.cookie),
-        owners: vec![Held {
-            pid: one.pid,
-            fd: one.fd,
-            name: process.map_or(String::new(), |process| process.name.clone()),
-            uid: process.and_then(|process| process.uid),
-        }],
-        does: format!("blocked in send(){}", lasting(one.since)),
-        waits: Some("write"),
-        since: one.since,
-        ..End::default()
     }
 }

@@ -3,9 +3,9 @@
 use super::cause::{self, Cause};
 use super::code::Code;
 use super::fastcgi::is_worker;
-use super::finding::{Certainty, End, Evidence, Held, LONG, Verdict};
+use super::finding::{Certainty, End, Evidence, LONG, Verdict};
 use super::unread_bytes::stopped;
-use super::words::{self, end, lasting, name_of, source, thread_does, who};
+use super::words::{self, blocked_end, end, name_of, source, thread_does, who};
 use crate::cmd::why::endpoint::{Endpoint, WaitingThread};
 use crate::cmd::why::facts::{Activity, Connecting, Facts};
 use crate::cmd::why::see::path_state::PathState;
@@ -94,7 +94,7 @@ fn queue(facts: &Facts, endpoint: &Endpoint<'_>) -> Option<Verdict> {
     let pending = queued.iter().filter_map(|inode| facts.sockets.get(inode));
     let mut clients: Vec<End> = pending.map(|client| end(&Endpoint::of(facts, client))).collect();
     let blocked: Vec<_> = facts.connecting.iter().filter(|one| leads_to(one, listener)).collect();
-    clients.extend(blocked.iter().map(|one| connecting_end(facts, one)));
+    clients.extend(blocked.iter().map(|one| blocked_end(facts, one.thread, "connect", "connect")));
 
     let left = queued.iter().filter(|client| **client == LEFT).count();
     let inside = if is_told { queued.len() - left } else { first };
@@ -134,24 +134,6 @@ fn leads_to(connecting: &Connecting, listener: &Socket) -> bool {
     match listener.file {
         Some(file) => connecting.file == Some(file),
         None => connecting.name == listener.name,
-    }
-}
-
-fn connecting_end(facts: &Facts, one: &Connecting) -> End {
-    let process = facts.processes.get(&one.pid);
-    End {
-        inode: one.inode,
-        cookie: facts.sockets.get(&one.inode).map_or(0, |socket| socket.cookie),
-        owners: vec![Held {
-            pid: one.pid,
-            fd: one.fd,
-            name: process.map_or(String::new(), |process| process.name.clone()),
-            uid: process.and_then(|process| process.uid),
-        }],
-        does: format!("blocked in connect(){}", lasting(one.since)),
-        waits: Some("connect"),
-        since: one.since,
-        ..End::default()
     }
 }
 

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::finding::{End, Held};
 use crate::cmd::why::endpoint::{Endpoint, WaitingThread};
-use crate::cmd::why::facts::Activity;
+use crate::cmd::why::facts::{Activity, Blocked, Facts};
 use crate::cmd::why::see::process::Process;
 use crate::cmd::why::see::process::call::Call;
 use crate::cmd::why::see::process::thread::Thread;
@@ -177,5 +177,25 @@ pub(super) fn end(endpoint: &Endpoint<'_>) -> End {
         does,
         waits,
         since,
+    }
+}
+
+/// The end of a client that is blocked in `call`, before a server has the other one.
+pub(super) fn blocked_end(facts: &Facts, thread: Blocked, call: &str, waits: &'static str) -> End {
+    let Blocked { pid, fd, inode, since } = thread;
+    let process = facts.processes.get(&pid);
+    End {
+        inode,
+        cookie: facts.sockets.get(&inode).map_or(0, |socket| socket.cookie),
+        owners: vec![Held {
+            pid,
+            fd,
+            name: process.map_or(String::new(), |process| process.name.clone()),
+            uid: process.and_then(|process| process.uid),
+        }],
+        does: format!("blocked in {call}(){}", lasting(since)),
+        waits: Some(waits),
+        since,
+        ..End::default()
     }
 }
