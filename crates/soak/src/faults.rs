@@ -154,9 +154,14 @@ impl<'a> Faults<'a> {
                     ended => break ended,
                 }
             };
-            if ended != Some(true) {
-                let how = if ended.is_some() { "ended badly" } else { "did not end" };
-                self.tally.trouble(Trouble::Server, 1, &format!("after SIGTERM it {how}"));
+            let kind = self.target.kind;
+            let how = match ended {
+                Some(Ok(())) => None,
+                Some(Err(how)) => Some(format!("{kind:?}: after SIGTERM it ended badly: {how}")),
+                None => Some(format!("{kind:?}: after SIGTERM it did not end")),
+            };
+            if let Some(how) = how {
+                self.tally.trouble(Trouble::Server, 1, &how);
             }
             let over = begun.elapsed().saturating_sub(DRAIN);
             let mut figures = self.tally.figures();
@@ -257,12 +262,12 @@ impl<'a> Faults<'a> {
 
     /// Lets those go that have ended, and looks for those that should have.
     fn see_off(&mut self) {
-        let tally = self.tally;
-        let bad = |what| tally.trouble(Trouble::Server, 1, what);
+        let (tally, kind) = (self.tally, self.target.kind);
+        let bad = |what: &str| tally.trouble(Trouble::Server, 1, &format!("{kind:?}: {what}"));
         self.leaving.retain_mut(|old| match old.ended() {
-            Some(true) => false,
-            Some(false) => {
-                bad("a replaced server ended badly");
+            Some(Ok(())) => false,
+            Some(Err(how)) => {
+                bad(&format!("a replaced server ended badly: {how}"));
                 false
             }
             None if old.leaving.is_some_and(|since| since.elapsed() > DRAIN + GRACE) => {
@@ -271,8 +276,9 @@ impl<'a> Faults<'a> {
             }
             None => true,
         });
-        if self.server.ended().is_some() {
-            bad("the server ended by itself");
+        if let Some(ended) = self.server.ended() {
+            let how = ended.map_or_else(|how| how, |()| "as if it had been told to".to_owned());
+            bad(&format!("the server ended by itself: {how}"));
             match self.target.start(true) {
                 Ok(server) => self.server = server,
                 Err(_) => bad("and it could not be started again"),

@@ -20,8 +20,13 @@ const THREADS: usize = 64;
 
 /// Serves until it is told to stop; says when it listens, as `unhang serve` does.
 pub(crate) fn run(path: &Path, replace: bool) -> Result<(), String> {
-    // Panics are part of the test, and not news.
-    std::panic::set_hook(Box::new(|_| {}));
+    // A panic that a client asked for is part of the test, and not news.
+    let told = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        if panic.payload().downcast_ref() != Some(&AS_ASKED) {
+            told(panic);
+        }
+    }));
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(THREADS)
         .enable_all()
@@ -67,11 +72,14 @@ async fn answer(request: Request) -> Result<Vec<u8>, Fault> {
         b"big" => Ok(big(number)),
         b"err" => Err(Fault::new(format!("as asked: {number}"))),
         #[allow(clippy::panic, reason = "what the client asked for")]
-        b"panic" => panic!("as asked"),
+        b"panic" => std::panic::panic_any(AS_ASKED),
         b"never" => std::future::pending().await,
         _ => Err(Fault::new(UNKNOWN)),
     }
 }
+
+/// What a handler panics with if a client asks for it.
+const AS_ASKED: &str = "as asked";
 
 /// What is said to a request that is none.
 pub(crate) const UNKNOWN: &str = "no such request";

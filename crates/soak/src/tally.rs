@@ -12,7 +12,7 @@ use crate::target::{Kind, Moment};
 /// The shortest that can end a good client's exchange.
 const DEADLINE: Duration = if READ.as_nanos() < WRITE.as_nanos() { READ } else { WRITE };
 
-/// So many troubles are told in full; the rest only counted.
+/// So many troubles of a kind are told in full; the rest only counted.
 const TOLD: usize = 20;
 
 #[derive(Default)]
@@ -38,7 +38,7 @@ pub(crate) struct Figures {
     /// In percent.
     pub(crate) stolen: Option<u64>,
     pub(crate) memory: BTreeMap<&'static str, [u64; 3]>,
-    told: usize,
+    told: BTreeMap<Trouble, usize>,
 }
 
 /// What must not be.
@@ -71,8 +71,9 @@ impl Tally {
     pub(crate) fn trouble(&self, trouble: Trouble, count: u64, what: &str) {
         let mut figures = self.figures();
         *figures.bad.entry(trouble).or_default() += count;
-        figures.told += 1;
-        if figures.told <= TOLD {
+        let told = figures.told.entry(trouble).or_default();
+        *told += 1;
+        if *told <= TOLD {
             println!("{trouble:?}: {what}");
         }
     }

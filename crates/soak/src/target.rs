@@ -231,9 +231,14 @@ impl Process {
         let _ = self.child.wait();
     }
 
-    /// Whether it has ended, and well.
-    pub(crate) fn ended(&mut self) -> Option<bool> {
-        self.child.try_wait().map_or(Some(false), |status| status.map(|status| status.success()))
+    /// Whether it has ended: well, or how else.
+    pub(crate) fn ended(&mut self) -> Option<Result<(), String>> {
+        match self.child.try_wait() {
+            Ok(None) => None,
+            Ok(Some(status)) if status.success() => Some(Ok(())),
+            Ok(Some(status)) => Some(Err(status.to_string())),
+            Err(error) => Some(Err(format!("how is not known: {error}"))),
+        }
     }
 
     pub(crate) fn descriptors(&self) -> usize {

@@ -1,5 +1,7 @@
 //! The process at the other end.
 
+pub(crate) mod awake;
+
 use std::fs;
 use std::os::fd::BorrowedFd;
 

@@ -6,6 +6,7 @@ mod disk;
 mod flood;
 mod garbage;
 mod half_close;
+mod held_up;
 mod idle_crowd;
 mod kept;
 mod memory;

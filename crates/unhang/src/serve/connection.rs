@@ -54,6 +54,8 @@ pub(crate) struct Connection<S> {
     waited: bool,
     /// This server stood still in the pause that is to end the request.
     stalled: bool,
+    /// What the threads of the client that do not sleep had run in the pause that is to end the request.
+    peer_ran: Option<Duration>,
     /// No request is under way: the connection is kept for the next one.
     rests: bool,
     bytes_in: usize,
@@ -143,6 +145,7 @@ impl<S: Stream> Connection<S> {
             fresh: false,
             waited: false,
             stalled: false,
+            peer_ran: None,
             rests,
             bytes_in: 0,
             bytes_out: 0,

@@ -4,6 +4,7 @@ use std::io;
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::sync::Arc;
+use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::io::Errno;
@@ -43,7 +44,11 @@ pub(crate) trait Stream: Send + 'static {
     /// The process that connected.
     fn peer(&self) -> Option<Peer>;
 
-    /// The same, for a handler that may want to know.
+    /// How much processor time the threads of that process have had that do not sleep. None if all sleep,
+    /// or that cannot be seen.
+    fn peer_ran(&self) -> Option<Duration>;
+
+    /// The process that connected, for a handler that may want to know.
     fn caller(&self) -> Caller;
 
     /// The number of its descriptor, if it has one.
@@ -167,6 +172,10 @@ impl Stream for Socket {
 
     fn peer(&self) -> Option<Peer> {
         peer::of(self.fd())
+    }
+
+    fn peer_ran(&self) -> Option<Duration> {
+        peer::awake::ran(self.peer()?.pid)
     }
 
     fn caller(&self) -> Caller {

@@ -27,6 +27,10 @@ const PATIENCE: u32 = 4;
 /// millisecond.
 const STALL: Duration = Duration::from_millis(10);
 
+/// So much processor time is enough to hand the kernel hundreds of pieces: a client that had it and wrote
+/// nothing has something else to do.
+const MOVED: Duration = Duration::from_millis(4);
+
 thread_local! {
     /// One buffer for all reads of a thread, so that an idle connection holds none. Larger than
     /// what one `write` is handed over in, so that a read that does not fill it has emptied the
@@ -102,7 +106,19 @@ impl<S: Stream> Connection<S> {
             self.look = Some(later(now, config.limits.settle));
             return Move::On;
         }
+        if self.is_held_up() {
+            self.look = Some(later(now, config.limits.settle));
+            return Move::On;
+        }
         self.decode(Seen::Settled, config, now)
+    }
+
+    /// Whether the client would go on if it could: a thread of it does not sleep, and has had no processor
+    /// time since the last look. It is looked at twice: a client may compute while it waits.
+    fn is_held_up(&mut self) -> bool {
+        let ran = self.stream.peer_ran();
+        let before = std::mem::replace(&mut self.peer_ran, ran);
+        ran.is_some_and(|ran| before.is_none_or(|before| ran.abs_diff(before) < MOVED))
     }
 
     /// Lets nothing more in, and reads what is there.
@@ -143,7 +159,7 @@ impl<S: Stream> Connection<S> {
             } else {
                 self.stream.read(chunk)?
             };
-            (self.waited, self.stalled) = (false, false);
+            (self.waited, self.stalled, self.peer_ran) = (false, false, None);
             self.look = None;
             self.bytes_in += count;
             if self.input.is_empty() {

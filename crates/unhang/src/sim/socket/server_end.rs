@@ -2,6 +2,7 @@
 
 use std::io;
 use std::os::fd::RawFd;
+use std::time::Duration;
 
 use crate::handler::{Caller, Peer};
 use crate::serve::stream::Stream;
@@ -104,6 +105,10 @@ impl Stream for ServerEnd {
 
     fn peer(&self) -> Option<Peer> {
         self.0.facts().peer
+    }
+
+    fn peer_ran(&self) -> Option<Duration> {
+        None
     }
 
     fn caller(&self) -> Caller {
