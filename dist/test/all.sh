@@ -19,6 +19,13 @@ work=$(mktemp -d)
 trap 'rm -rf --one-file-system "$work"' EXIT
 export work
 
+# The README names them by a pattern, and people paste it.
+while read -r pattern; do
+    # shellcheck disable=SC2206 # a pattern
+    files=("$made"/${pattern#target/dist/})
+    [[ ${#files[@]} -eq 1 && -f ${files[0]} ]] || die "the README names $pattern, which is not one file: ${files[*]}"
+done < <(grep -o 'target/dist/[^ `]*' "$root/README.md")
+
 say chroot 'the file alone, in a directory without a C library'
 "$here/chroot.sh" "$made"/unhang-*-x86_64-linux
 say pages 'mandoc, bash, zsh and fish'
