@@ -15,6 +15,7 @@ mod log;
 mod metrics;
 #[cfg(feature = "nats")]
 mod nats;
+mod readme;
 mod regression;
 mod replace;
 mod serve;
