@@ -7,6 +7,7 @@
 
 declare(strict_types=1);
 
+use function Unhang\Demo\head;
 use function Unhang\Demo\shellWord;
 use function Unhang\Demo\text;
 
@@ -21,18 +22,9 @@ $behind = getenv('UNHANG_FORGETFUL_SOCKET') ?: '/tmp/unhang-forgetful.sock';
 header('Cache-Control: no-store');
 $origin = strtok($naive, '?') === 'naive.php' ? '' : ' ' . implode('/', array_slice(explode('/', $naive), 0, 3));
 header("Content-Security-Policy: default-src 'none'; style-src 'self'; img-src 'self'; frame-src 'self'$origin");
+
+echo head('unhang · the same page three times', 'wall.css');
 ?>
-<!doctype html>
-<html lang="en">
-<head>
-    <meta charset="utf-8">
-    <meta name="viewport" content="width=device-width, initial-scale=1">
-    <meta name="color-scheme" content="light dark">
-    <title>unhang · the same page three times</title>
-    <link rel="icon" href="icon.svg">
-    <link rel="stylesheet" href="page.css">
-    <link rel="stylesheet" href="wall.css">
-</head>
 <body class="wall">
 <header>
     <p class="name">unhang</p>
@@ -56,15 +48,15 @@ header("Content-Security-Policy: default-src 'none'; style-src 'self'; img-src '
     </section>
 
     <section class="late">
-        <h2>A client with a deadline</h2>
-        <p>The page changes one line: it has the reply, and the advice.</p>
+        <h2>With a deadline</h2>
+        <p>The page changes one line, and has the reply.</p>
         <iframe src="page.php?server=forgets&amp;pane=yes" title="The page with the client of unhang"></iframe>
         <pre><code>$reply = (new Unhang\Client($path, timeout: 2.0))-&gt;call($message);</code></pre>
     </section>
 
     <section class="good">
         <h2>Behind a front</h2>
-        <p>Neither page nor server change: the page asks the front.</p>
+        <p>Page and server stay as they are.</p>
         <iframe src="naive.php?server=front" title="The page behind the front"></iframe>
         <pre><code>unhang serve <?= text(shellWord($front)) ?> --to <?= text(shellWord($behind)) ?></code></pre>
     </section>

@@ -9,6 +9,8 @@ declare(strict_types=1);
 
 use function Unhang\Demo\asked;
 use function Unhang\Demo\duration;
+use function Unhang\Demo\head;
+use function Unhang\Demo\ring;
 use function Unhang\Demo\text;
 
 require __DIR__ . '/functions.php';
@@ -23,21 +25,13 @@ $message = 'Hello from PHP';
 
 header('Cache-Control: no-store');
 header("Content-Security-Policy: default-src 'none'; style-src 'self'; img-src 'self'");
+
+echo head('A page · unhang');
 ?>
-<!doctype html>
-<html lang="en">
-<head>
-    <meta charset="utf-8">
-    <meta name="viewport" content="width=device-width, initial-scale=1">
-    <meta name="color-scheme" content="light dark">
-    <title>A page · unhang</title>
-    <link rel="icon" href="icon.svg">
-    <link rel="stylesheet" href="page.css">
-</head>
 <body class="pane">
 <main data-outcome="waiting" class="naive">
     <section class="verdict waiting">
-        <svg class="ring" viewBox="0 0 48 48" aria-hidden="true"><circle cx="24" cy="24" r="18" pathLength="100"/></svg>
+        <?= ring() ?>
         <div>
             <h1>Still loading.</h1>
             <p>The reply has arrived. The page does not have it: it waits for the end.</p>
@@ -70,7 +64,7 @@ $is_there = $reply !== false && $reply !== '';
 ?>
     </dl>
     <section class="verdict done" data-outcome="<?= $is_there ? 'answered' : 'failed' ?>">
-        <svg class="ring" viewBox="0 0 48 48" aria-hidden="true"><circle cx="24" cy="24" r="18" pathLength="100"/></svg>
+        <?= ring() ?>
         <div>
             <h1><?= $is_there ? 'Answered, and closed.' : 'No answer.' ?></h1>
             <p><?= $is_there

@@ -1,7 +1,7 @@
 <?php
 
 /**
- * What page.php shows. Whatever comes from outside passes text() here.
+ * What page.php shows. Everything from outside passes text() here.
  *
  * @var array<string, array{string, string}> $servers
  * @var string $server    the key of the one that was asked
@@ -18,6 +18,8 @@
 declare(strict_types=1);
 
 use function Unhang\Demo\duration;
+use function Unhang\Demo\head;
+use function Unhang\Demo\ring;
 use function Unhang\Demo\shellWord;
 use function Unhang\Demo\text;
 
@@ -31,17 +33,9 @@ if (!isset($answer)) {
 $used = round(max(1.2, min(100, 100 * $answer->seconds / $timeout)), 1);
 // A message that begins with a dash would be taken for an option.
 $ahead = str_starts_with($message, '-') ? ' -- ' : ' ';
+
+echo head("$title · unhang");
 ?>
-<!doctype html>
-<html lang="en">
-<head>
-    <meta charset="utf-8">
-    <meta name="viewport" content="width=device-width, initial-scale=1">
-    <meta name="color-scheme" content="light dark">
-    <title><?= text($title) ?> · unhang</title>
-    <link rel="icon" href="icon.svg">
-    <link rel="stylesheet" href="page.css">
-</head>
 <body<?= $isPane ? ' class="pane"' : '' ?>>
 <?php if (!$isPane) : ?>
 <header>
@@ -61,7 +55,7 @@ $ahead = str_starts_with($message, '-') ? ' -- ' : ' ';
 
 <main data-outcome="<?= $answer->outcome() ?>">
     <section class="verdict">
-        <svg class="ring" viewBox="0 0 48 48" aria-hidden="true"><circle cx="24" cy="24" r="18" pathLength="100"/></svg>
+        <?= ring() ?>
         <div>
             <h1><?= $verdict ?></h1>
             <p><?= $meaning ?></p>

@@ -73,8 +73,9 @@ impl Page<'_> {
         let (tone, title) = self.title();
         writeln!(
             f,
-            "<title>{title} · unhang why {}</title>\n<style>\n{}</style></head>\n<body class=\"{tone}\">",
+            "<title>{title} · unhang why {}</title>\n<style>\n{}{}</style></head>\n<body class=\"{tone}\">",
             Escaped(self.asked),
+            include_str!("colours.css"),
             include_str!("page.css")
         )?;
         writeln!(
@@ -138,6 +139,8 @@ impl Page<'_> {
             let code = first.code.name();
             writeln!(f, "<p class=\"code\">{code}{between}{}</p>", Escaped(sure))?;
         }
+        // Before the evidence, as people look for it first: on a small screen the rest is below the fold.
+        cure(f, group, first)?;
         self.ends(f, group)?;
         writeln!(f, "<ul>")?;
         for evidence in &first.evidence {
@@ -147,9 +150,7 @@ impl Page<'_> {
                 None => inferred(f, &text)?,
             }
         }
-        writeln!(f, "</ul>")?;
-        cure(f, group, first)?;
-        writeln!(f, "</article>")
+        writeln!(f, "</ul></article>")
     }
 
     /// The two ends of the first connections, with the line of code where each is.
