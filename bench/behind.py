@@ -192,7 +192,7 @@ def turn(stage, name, pids, request="ping\\n", clients=8, load=()):
     said = json.loads(done.stdout)
     if wrong := {how: count for how, count in said["ended"].items() if count and how != "answered"}:
         sys.exit(f"{name}: {wrong}")
-    # What is reaped after the reply counts, too.
+    # A process reaped after the reply counts, too.
     time.sleep(0.05)
     return {"cpu": (used(pids) - before) / said["exchanges"] * 1e6, "rate": said["per_second"], "p99": said["latency_ns"]["p99"] / 1e3}
 

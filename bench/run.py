@@ -105,7 +105,7 @@ def measure(places, table, missing, quick, chance):
 def turn(places, table, row, server):
     if table.measure == "load":
         return load.turn(places.unhang, server, (*table.load, *row.load), table.reply_bytes)
-    # What a server's allocator keeps of the last crowd would hide the next one.
+    # The server's allocator keeps memory of the last crowd, which would hide the next one.
     server = Server(places, row, f"{table.name}-{row.key}")
     try:
         return stream.turn(server.ready(), GIB) if table.measure == "stream" else memory.turn(server.ready(), CROWD)

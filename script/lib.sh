@@ -1,7 +1,7 @@
 # shellcheck shell=bash
 # For the scripts beside this file to source: how they speak, and how they install what is missing.
 
-# Colour is for people: not for files and pipes, and not for those who said no (https://no-color.org).
+# Colour is for people: not for files and pipes, and not if NO_COLOR is set (https://no-color.org).
 if [[ -t 1 && -z ${NO_COLOR:-} ]]; then
     label_style=$'\e[1;36m' plain_style=$'\e[0m'
 else

@@ -173,7 +173,7 @@ def takes_a_part(peer, argument):
     """takes 1,000 bytes of the request, shuts its input, answers, closes"""
     peer.recv(1000, socket.MSG_WAITALL)
     peer.shutdown(socket.SHUT_RD)
-    # What the kernel already holds is taken and thrown away: unread bytes at the close would be a reset instead.
+    # Take and throw away the bytes that the kernel already holds: unread bytes at the close would be a reset instead.
     peer.setblocking(False)
     try:
         while peer.recv(65536):

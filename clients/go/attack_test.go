@@ -403,7 +403,7 @@ func TestIdleEndThatComesWithTheRequest(t *testing.T) {
 	if _, err := lines.Call(background, []byte("a")); err != nil {
 		t.Fatal(err)
 	}
-	// What the server's SHUT_RD looks like from here: the look finds nothing, and sends fail by EPIPE.
+	// The server's SHUT_RD as seen from here: the look finds nothing, and sends fail by EPIPE.
 	if err := lines.pool.idle[0].socket.CloseWrite(); err != nil {
 		t.Fatal(err)
 	}

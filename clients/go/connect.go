@@ -176,7 +176,7 @@ func (c *connection) isQuiet() bool {
 
 func (c *connection) close() {
 	if c.takesDescriptors && !c.drained {
-		// What lies unread may hold descriptors; closing them may block. Nobody waits for this goroutine.
+		// Unread bytes may hold descriptors; closing them may block. Nobody waits for this goroutine.
 		go c.socket.Close()
 		return
 	}

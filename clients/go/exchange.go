@@ -226,8 +226,8 @@ func (e *exchange) isClean() bool {
 	return e.found != nil && e.found.keep && e.found.used == len(e.reply) && e.sendErr == nil && !e.closed && e.resetErr == nil
 }
 
-// notDelivered: the server had ended an idle connection before it was sent a byte, so it cannot have run the request. What it
-// may have said meanwhile answers nobody.
+// notDelivered: the server had ended an idle connection before it was sent a byte, so it cannot have run the request. Its
+// words meanwhile answer nobody.
 func (e *exchange) notDelivered() bool {
 	return e.isReused && e.nothingTaken()
 }

@@ -9,7 +9,7 @@ import (
 	"strings"
 )
 
-// HTTP/1.1 for one client (RFC 9112): how a request is written, and where a reply ends. What two readers could read in two ways
+// HTTP/1.1 for one client (RFC 9112): how a request is written, and where a reply ends. Bytes that two readers could read in two ways
 // is refused: two lengths, length and chunks, folded headers, bare newlines.
 
 const (

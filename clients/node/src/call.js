@@ -154,7 +154,7 @@ export class Pool {
     this.#whenQuiet(call, connection, true);
   }
 
-  /** What was said before the request lies in the socket perhaps: it would be taken for the answer. */
+  /** Bytes from before the request may lie in the socket: they would be taken for the answer. */
   #whenQuiet(call, connection, isReused) {
     afterOneTurn(() => {
       if (call.isOver) {

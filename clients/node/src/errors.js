@@ -118,7 +118,7 @@ export class ServerError extends UnhangError {
   }
 }
 
-/** What the server sent cannot be read by the rule that the caller chose. */
+/** The rule that the caller chose cannot read the server's bytes. */
 export class MalformedReplyError extends UnhangError {
   constructor(message, advice, more) {
     super('malformed_reply', 'server', message, advice, more);

@@ -75,8 +75,8 @@ export class Exchange {
   }
 
   /**
-   * Whether the server had ended an idle connection before it was sent a byte: so it cannot have run the request. What it may
-   * have said meanwhile answers nobody.
+   * Whether the server had ended an idle connection before it was sent a byte: so it cannot have run the request. Its
+   * words meanwhile answer nobody.
    */
   get notDelivered() {
     return this.#isReused && this.#nothingTaken;

@@ -1,6 +1,6 @@
 // HTTP/1.1 for one client: how a request is written, and where a reply ends. Pure.
 //
-// RFC 9112. What two readers could read in two ways is refused: two lengths, length and chunks, folded headers, bare newlines.
+// RFC 9112. Bytes that two readers could read in two ways are refused: two lengths, length and chunks, folded headers, bare newlines.
 
 import { Malformed, TooLarge, beginsErrorLine, found } from './ends.js';
 import { InvalidArgumentError } from './errors.js';

@@ -268,7 +268,7 @@ fn stopped_in_mid_write(it: &mut Exchange, rng: &mut Rng) -> Outcome {
 /// answer it then.
 fn write_with_a_pause(it: &mut Exchange, rng: &mut Rng, pauses: bool) -> Outcome {
     const LENGTH: usize = 900_000;
-    // What is longer than one piece (32 KiB) is waited for.
+    // A reply longer than one piece (32 KiB) is waited for.
     let part = rng.usize(64 * 1024..LENGTH);
     let bytes = vec![b'x'; LENGTH];
     let mut is_cut = !it.write(&bytes[..part]);

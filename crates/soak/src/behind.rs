@@ -191,7 +191,7 @@ impl Served {
                 command.arg("--to").arg(&real)
             }
         };
-        // What programs complain of is asked for.
+        // The soak provokes the complaints of programs: nobody has to read them.
         let server = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
         let mut served = Self { kind, path, server: server.spawn()?, behind };
         let listens =

@@ -117,7 +117,7 @@ fn given(command: &str, written: &io::Result<()>, code: u8, lost: u8, complaint:
 mod tests {
     use super::*;
 
-    /// What would have been sent is the next flag.
+    /// The command would have sent the next flag as its data.
     #[test]
     fn a_flag_is_no_data_to_send_where_that_was_forgotten() {
         let read = |line: &[&str]| {

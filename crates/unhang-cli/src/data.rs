@@ -58,7 +58,7 @@ mod tests {
         assert_eq!(bytes(r"\x00\xfF\x41B"), b"\x00\xff\x41B");
         assert_eq!(bytes("gr\u{fc}n"), "gr\u{fc}n".as_bytes());
         assert_eq!(bytes(""), b"");
-        // What is no text stands for itself.
+        // A byte that is no text stands for itself.
         assert_eq!(parse(OsStr::from_bytes(b"\xff\\n")).unwrap().0, b"\xff\n");
     }
 

@@ -351,7 +351,7 @@ mod tests {
             self.comes(Input::Word(accepted()));
         }
 
-        /// Lets time go by until something is done, and tells what and when. What is sent is lost.
+        /// Lets time go by until something is done, and tells what and when. Messages sent meanwhile are lost.
         fn silence(&mut self) -> (Step, u128) {
             let mut step = self.comes(Input::Tick);
             for _ in 0..1000 {

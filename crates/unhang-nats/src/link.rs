@@ -1,6 +1,6 @@
 //! One connection to a node: which node it is on, whether that node lives, and when to leave it.
 //!
-//! async-nats connects again by itself. What it does not do is here: it hears a node's silence only after
+//! async-nats connects again by itself. The rest is done here: it hears a node's silence only after
 //! its pings (3 s at the shortest), and it stays with a node that says that it goes away.
 
 use std::fmt;
@@ -364,7 +364,7 @@ impl Link {
                 *self.shared.heard_at() = Instant::now();
                 continue;
             }
-            // What async-nats could not tell us, as its events were too many.
+            // async-nats could not tell us, as its events were too many.
             if self.client.connection_state() == async_nats::connection::State::Disconnected {
                 self.lost("it was closed");
                 continue;

@@ -38,7 +38,7 @@ pub fn refuse(socket: impl AsFd) -> bool {
     refused
 }
 
-/// Refuses what this peer passes from now on. What it has passed before [`peek`] shows.
+/// Refuses what this peer passes from now on. [`peek`] shows the earlier ones.
 pub(crate) fn refuse_more(socket: impl AsFd) {
     let _ = setsockopt(&socket, PassRights, &false);
     show_all(&socket);

@@ -127,7 +127,7 @@ impl World {
         if !over || clock::now() > self.begun + FOR_EVER {
             return self.violates("it does not end: somebody hangs");
         }
-        // What is left is a handler that was told to end, and what still wanted to stop the server.
+        // A handler that was told to end may be left, and tasks that still wanted to stop the server.
         clock::run_until(|| clock::tasks() == 0);
         oracle::after_all(self);
         if clock::tasks() > 0 {

@@ -5,7 +5,7 @@ declare(strict_types=1);
 namespace Unhang\Reader;
 
 /**
- * What comes cannot become a reply of the expected form.
+ * The bytes so far cannot become a reply of the expected form.
  *
  * @internal
  */

@@ -85,7 +85,7 @@ class Connection:
             except OSError:
                 pass  # the server has gone
         if self.takes_descriptors and not self.drained:
-            # What lies unread may hold descriptors; closing them may block. Nobody waits for this thread.
+            # Unread bytes may hold descriptors; closing them may block. Nobody waits for this thread.
             try:
                 threading.Thread(target=self.sock.close, daemon=True).start()
             except RuntimeError:  # no thread to be had: better a lost descriptor than a blocked caller

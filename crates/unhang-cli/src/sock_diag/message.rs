@@ -106,7 +106,7 @@ pub(crate) enum Progress {
     Refused(i32),
 }
 
-/// Takes the sockets out of one datagram of the kernel's. What does not fit the format is passed
+/// Takes the sockets out of one datagram of the kernel's. A row that does not fit the format is passed
 /// over: half a row is no fact.
 pub(crate) fn parse(mut datagram: &[u8], sockets: &mut Vec<Socket>) -> Progress {
     const ERROR: u16 = 2;

@@ -154,7 +154,7 @@ fn they_say_how_many_clients_wait_to_be_accepted() {
     assert_eq!(queue(), (0.0, 7.0));
 
     let mut first = Peer::connect(&place.socket);
-    // What it holds shows that it is in, and that the others have come after it.
+    // This part of a request shows that the client is in, and that the others have come after it.
     first.write(b"hel");
     await_some("it is let in", || (scrape(&address)["unhang_connections"] > 0.0).then_some(()));
     let mut waiting: Vec<_> = (0..5).map(|_| Peer::connect(&place.socket)).collect();

@@ -30,8 +30,8 @@ fn a_request_that_came_while_the_server_was_stopped_was_told_it_is_late() {
     assert!(reply.starts_with(b"OK+ at "), "{:?}", reply.escape_ascii().to_string());
 }
 
-/// What the first of them was told with was given to the second, and the third found nothing to be
-/// told with.
+/// The reserve descriptor that told the first client was left to the second, and the third client
+/// found none.
 #[test]
 fn of_those_that_came_out_of_descriptors_only_the_first_was_told() {
     let place = Place::new();

@@ -84,7 +84,7 @@ fn with_nobody_to_replace_it_just_starts() {
     assert!(serves(&server, &place));
     server.signal(Signal::KILL);
     server.wait();
-    // What it has left, the control socket too, is stale.
+    // Its leftovers, the control socket too, are stale.
     let server = Daemon::serve(&place.socket, &["--replace"]);
     assert!(serves(&server, &place));
     let next = Daemon::serve(&place.socket, &["--replace"]);

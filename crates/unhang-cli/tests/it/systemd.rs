@@ -94,7 +94,7 @@ fn a_server_without_descriptors_says_that_it_lives() {
     let server = Daemon::start(&mut command, "listening");
     await_word(&systemd, "READY=1");
     server.leave_no_descriptor();
-    // What was sent before may be all that there is.
+    // The message before may be the only one.
     systemd.set_nonblocking(true).unwrap();
     while systemd.recv(&mut [0; 256]).is_ok() {}
     systemd.set_nonblocking(false).unwrap();
@@ -255,7 +255,7 @@ fn the_unit_files_are_valid_and_leave_little_exposed() {
     let place = Place::new();
     let directory = place.directory.path();
     let dist = root().join("dist");
-    // Where the program is differs from machine to machine, and systemd looks for it.
+    // The program's directory differs from machine to machine, and systemd looks for it.
     let service = std::fs::read_to_string(dist.join("unhang.service")).unwrap();
     let service = service.replace("/usr/local/bin/unhang", UNHANG);
     std::fs::write(directory.join("unhang.service"), service).unwrap();

@@ -82,7 +82,7 @@ class Stage:
         self.start(*command, stdin=its, stdout=its, stderr=its, env=environment, **options)
         os.close(its)
         self.terminals.append(ours)
-        # What it writes has to go somewhere, or it would wait to write more.
+        # Its output has to go somewhere, or it would wait to write more.
         threading.Thread(target=drain, args=(ours,), daemon=True).start()
         return ours
 

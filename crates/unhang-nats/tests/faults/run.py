@@ -86,7 +86,7 @@ def worker_stopped(stage):
     for told in stage.told:
         expect(SILENT in told.reply, told)
         expect(told.begun + told.took - stopped < 3, told)
-    # What comes while it is stopped is not accepted, and does not run when it goes on.
+    # A call that comes while it is stopped is not accepted, and does not run when it goes on.
     late = [stage.call(0) for _ in range(3)]
     time.sleep(1)
     service.signal(CONT)
@@ -203,7 +203,7 @@ def drain(stage, calls):
     """Services come and go by SIGTERM, and no call is lost."""
     for _ in range(4):
         stage.service(workers=4)
-    # What is not accepted in this time is lost, and not only slow, as a machine is that starts services all the time.
+    # A call that is not accepted in this time is lost, and not only slow, as a machine is that starts services all the time.
     stage.open_door("--accept-deadline", "5s")
     over = threading.Event()
     threads = stage.load(16, lambda: over.is_set() or stage.next_call >= calls)

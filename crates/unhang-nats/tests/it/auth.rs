@@ -1,4 +1,4 @@
-//! Who may what: dist/nats-server.conf, keys, TLS.
+//! Permissions: dist/nats-server.conf, keys, TLS.
 
 mod conf;
 mod tls;

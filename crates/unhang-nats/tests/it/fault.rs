@@ -90,7 +90,7 @@ async fn a_deaf_worker_is_told_by_the_accept_time() {
     assert!(said.all().iter().any(once), "{}", said.text());
 }
 
-/// What may run twice is sent again, and each time another worker may get it.
+/// A call that may run twice is sent again, and each time another worker may get it.
 #[tokio::test]
 async fn an_idempotent_call_gets_past_a_deaf_worker() {
     needs_nats!();

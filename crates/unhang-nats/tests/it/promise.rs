@@ -301,7 +301,7 @@ async fn a_handler_that_blocks_has_accepted_its_call() {
     tokio::task::spawn_blocking(|| thread.join().unwrap()).await.unwrap();
 }
 
-/// What the drain's deadline cuts is told so.
+/// A client that the drain's deadline cuts is told so.
 #[tokio::test]
 async fn a_call_that_outlasts_the_drain_is_told_that_the_worker_stopped() {
     needs_nats!();

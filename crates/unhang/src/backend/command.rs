@@ -9,7 +9,7 @@ use std::time::Duration;
 use super::check::{self, CannotRun};
 use crate::Peer;
 
-/// What is for unhang alone. A program that told systemd READY, or kept its watchdog content, would
+/// Variables that are for unhang alone. A program that told systemd READY, or kept its watchdog content, would
 /// do so in our name; one that took the passed socket would serve our clients.
 const OURS: [&str; 6] = [
     "NOTIFY_SOCKET",

@@ -73,7 +73,7 @@ impl Process {
         self.pid
     }
 
-    /// Waits for its end. What it has left running in its group goes on.
+    /// Waits for its end. Processes that it left running in its group go on.
     pub(super) async fn wait(&mut self) -> io::Result<ExitStatus> {
         let status = self.child.wait().await?;
         self.forget();

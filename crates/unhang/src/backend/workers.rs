@@ -33,7 +33,7 @@ const LEARN: Duration = Duration::from_millis(500);
 /// Programs that are started once, and answer one request after another.
 ///
 /// A worker reads `ID request` and a newline on standard input, and writes `ID reply` and a newline on
-/// standard output; the id is new with each request. Whatever else it prints is told as a
+/// standard output; the id is new with each request. Any other output is told as a
 /// [`Notice`], and reaches no client. With [`Frames::Bytes`] it reads and writes `ID LENGTH`, a newline
 /// and so many bytes. It ends when its input ends.
 ///
@@ -222,7 +222,7 @@ impl Shared {
     }
 }
 
-/// A worker while a request has it. Whatever becomes of the request, its worker is given back or ended:
+/// A worker while a request has it. However the request ends, its worker is given back or ended:
 /// one that still answers an earlier request could be asked no other.
 struct Lease<'a> {
     shared: &'a Shared,

@@ -211,7 +211,7 @@ impl<'a> Exchange<'a> {
                 match taken {
                     Err(why) => Some(End::Broken(why)),
                     Ok(_) if length > self.client.max_reply => Some(End::TooLarge),
-                    // What nobody asked for would be taken for the answer to the next request.
+                    // Unasked bytes would be taken for the answer to the next request.
                     Ok(taken) if taken.is_whole => {
                         let is_last = taken.used < bytes.len() || !reader.stays_open();
                         Some(End::Whole { length, is_last })

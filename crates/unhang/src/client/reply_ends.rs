@@ -8,7 +8,7 @@ use crate::json::{Json, JsonEnd};
 
 /// Where a reply ends. A client that cannot tell waits for its deadline.
 ///
-/// What ends the reply (a newline, a delimiter) stays part of it. A length before it does not, and does not
+/// The mark that ends the reply (a newline, a delimiter) stays part of it. A length before it does not, and does not
 /// count towards the largest reply. Bytes behind the end are dropped with the connection.
 ///
 /// ```

@@ -167,7 +167,7 @@ impl Case {
             assert!(facts.sent.starts_with(request), "the request is what was sent");
             assert!(self.requests.len() == 1, "one shot");
         }
-        // What is cut is told: an error, and no clean end, if the request came in one piece.
+        // A cut reply is told: an error, and no clean end, if the request came in one piece.
         if facts.reset {
             assert!(matches!(ended, Ended::ReplyNotTaken | Ended::Cut(_)) || facts.is_left());
         }

@@ -68,7 +68,7 @@ pub(crate) fn within<T>(
     mut call: impl FnMut() -> io::Result<T>,
 ) -> io::Result<T> {
     loop {
-        // What can be done at once is done even when time is up: this process may have been stopped.
+        // Read what is there at once, even when time is up: this process may have been stopped.
         let left = deadline.saturating_duration_since(Instant::now()).max(SHORTEST);
         stream.set_read_timeout(Some(left))?;
         stream.set_write_timeout(Some(left))?;

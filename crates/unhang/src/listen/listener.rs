@@ -323,7 +323,7 @@ mod tests {
         assert!(!path.exists(), "nobody has it");
     }
 
-    /// What was passed before the listener refused descriptors is in the socket all the same.
+    /// Descriptors passed before the listener refused them are in the socket all the same.
     #[test]
     fn of_an_inherited_listener_the_clients_that_came_first_may_bring_descriptors() {
         let directory = tempfile::tempdir().unwrap();

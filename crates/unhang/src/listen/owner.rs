@@ -65,7 +65,7 @@ pub(crate) fn bound_inode(table: &[u8], address: &Address) -> Option<u64> {
             let row = std::str::from_utf8(row).ok()?;
             let columns: Vec<_> = row.split_ascii_whitespace().collect();
             match columns[..] {
-                // What follows the inode, and be it a space, begins a longer name.
+                // A byte after the inode, and be it a space, begins a longer name.
                 [_, _, _, flags, kind, state, inode] if row.ends_with(inode) => {
                     Some((flags, kind, state, inode.parse().ok()?))
                 }
@@ -127,7 +127,7 @@ mod tests {
         assert_eq!(inode("/run/datagram.sock"), Some(26));
     }
 
-    /// Whichever came first was: once the numbers had begun anew, a child that had just been forked.
+    /// The first in the table was named: once the numbers had begun anew, a child that had just been forked.
     #[test]
     fn of_several_that_have_it_the_oldest_is_named() {
         let mut child = Command::new("cat").stdin(Stdio::piped()).spawn().unwrap();

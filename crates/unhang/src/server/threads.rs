@@ -76,7 +76,7 @@ impl SignalThread {
                         _ = &mut ended => return,
                     }
                     stop();
-                    // What it has left to tasks, such as to await a second signal, goes on until then.
+                    // Its tasks, such as one that awaits a second signal, go on until then.
                     let _ = ended.await;
                 });
             });

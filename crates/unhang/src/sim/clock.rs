@@ -24,7 +24,7 @@ pub(crate) struct Clock(Mutex<State>);
 
 struct State {
     now: Instant,
-    /// What else comes at one moment comes in the order in which it was asked for.
+    /// Other events of one moment come in the order in which they were asked for.
     timers: BTreeMap<(Instant, u64), Waker>,
     tasks: BTreeMap<u64, Slot>,
     ready: Arc<Mutex<VecDeque<u64>>>,
@@ -74,7 +74,7 @@ pub(crate) fn live<T>(seed: u64, world: impl FnOnce() -> T) -> T {
     }));
     CLOCK.set(Some(Arc::new(clock)));
     let lived = world();
-    // What tasks leave as they are dropped may still ask for the time.
+    // Values of tasks may still ask for the time as they are dropped.
     let left = std::mem::take(&mut current().state().tasks);
     drop(left);
     CLOCK.set(None);

@@ -51,7 +51,7 @@ fn every_seed_keeps_the_promise() {
     });
     let count = next.into_inner().min(most);
     println!("{count} seeds from {first} in {:?}: {endings:#?}", begun.elapsed());
-    // What never comes about is not tested.
+    // A case that never comes about is not tested.
     if count >= SEEDS {
         for ending in oracle::ENDINGS {
             assert!(endings.contains_key(*ending), "no seed ends with {ending}");

@@ -34,9 +34,9 @@ pub(crate) enum Decoded {
 /// How long a pause has to be before it ends a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Patience {
-    /// What came may have been written by one call, which Linux hands over in one piece.
+    /// One call may have written these bytes, which Linux hands over in one piece.
     Short,
-    /// What came was surely handed over in several pieces. The client may lie between two of them,
+    /// The kernel surely handed these bytes over in several pieces. The client may lie between two of them,
     /// and a busy machine may let it lie there for long.
     Long,
 }

@@ -160,7 +160,7 @@ impl Goridge {
         }
     }
 
-    /// Whatever is said of this request from here on is an error.
+    /// Every answer to this request from here on is an error.
     pub(super) fn refused(&mut self) {
         if let Some(call) = &mut self.call {
             call.flags |= ERROR;

@@ -117,7 +117,7 @@ impl Http {
         }
     }
 
-    /// What was put into `out` for a reply that could not be said is not there any more.
+    /// `out` holds nothing any more of a reply that could not be said.
     pub(super) fn refusal(&mut self, refusal: Refusal<'_>, out: &mut Vec<u8>) {
         let (status, retry) = reply::status(refusal.kind);
         let text = ("Content-Type".into(), "text/plain; charset=utf-8".into());

@@ -351,7 +351,7 @@ struct Wake {
 }
 
 pub(super) fn timespec(span: Duration) -> Timespec {
-    // What does not fit is longer than any run.
+    // A time that does not fit is longer than any run.
     Timespec::try_from(span).unwrap_or(Timespec { tv_sec: i64::MAX, tv_nsec: 0 })
 }
 

@@ -83,7 +83,7 @@ impl<'a> Idle<'a> {
 
     fn look(&mut self, nth: usize) {
         let Some(socket) = &self.sockets[nth] else { return };
-        // What the server tells them they do not mind: that it closes, they do.
+        // They do not mind bytes from the server; they mind a close.
         match socket.read(&mut [0; 4096]) {
             // One with a descriptor cannot be read any further: closed, and another opened.
             Ok(Read::Bytes(0) | Read::Descriptor) => {}

@@ -70,7 +70,7 @@ impl Ended {
 
 /// To three digits, from a nanosecond: finer than any two runs agree.
 const DIGITS: u8 = 3;
-/// An hour: no deadline is sensibly longer. What is, counts as this.
+/// An hour: no deadline is sensibly longer. A longer one counts as this.
 const LONGEST: u64 = 3_600_000_000_000;
 
 /// The counts and times of one thread, or of all.

@@ -238,7 +238,7 @@ fn is_fault(ended: &Ended) -> bool {
     )
 }
 
-/// Whether the operator has something to do or to know. What goes as it should is counted only.
+/// Whether the operator has something to do or to know. Events that need nobody are counted only.
 pub(super) fn is_worth_a_line(notice: &Notice) -> bool {
     match notice {
         Notice::Started { .. } | Notice::ReplyEnded { .. } | Notice::Waited { .. } => false,

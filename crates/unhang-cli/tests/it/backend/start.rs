@@ -1,4 +1,4 @@
-//! What cannot run is refused at the start, with exit code 1 and the cure; flags that contradict
+//! A program that cannot run is refused at the start, with exit code 1 and the cure; flags that contradict
 //! each other with exit code 2.
 
 use std::fs;

@@ -202,7 +202,7 @@ fn a_worker_that_does_not_flush_is_found_long_before_its_deadline() {
     assert!(started.elapsed() < PATIENCE);
 }
 
-/// What we cannot see into is told at its deadline, like any other that is late: a loop of events, or one of
+/// A worker that we cannot see into is reported at its deadline, like any other that is late: a loop of events, or one of
 /// several threads, may yet answer.
 #[test]
 fn a_worker_with_several_threads_that_does_not_flush_is_told_at_its_deadline() {
@@ -218,7 +218,7 @@ def answer(id, request): pass";
     assert_eq!(served.text("hello"), told);
 }
 
-/// What it prints was read before its deadline was looked at, and each line of its complaints was a line of
+/// Its output was read before its deadline was looked at, and each line of its complaints was a line of
 /// the log: the processor was taken, and clients were told of nothing for seconds.
 #[test]
 fn a_worker_that_prints_for_ever_is_told_at_its_deadline_and_answers_beside_its_complaints() {

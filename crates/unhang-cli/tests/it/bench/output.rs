@@ -1,4 +1,4 @@
-//! What it found must be told, and that it cannot be is no reason to die.
+//! A finding must be told; a closed output is no reason to die.
 
 use std::fs::{File, OpenOptions};
 use std::os::fd::OwnedFd;

@@ -1,4 +1,4 @@
-//! What makes no sense is refused, with what was expected.
+//! Flags that make no sense are refused, with the flags that were expected.
 
 use super::{run, said};
 use crate::support::Place;

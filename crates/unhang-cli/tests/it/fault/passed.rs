@@ -73,7 +73,7 @@ fn a_stranger_that_passes_descriptors_to_an_abstract_control_socket_holds_up_nob
         let control = format!("@{name}.ctl");
         let strangers =
             [&["oob"][..], &[], &[]].map(|flags| passes(&python, &place, &control, flags));
-        // What they say does not matter: they may have been closed before they could pass any.
+        // Their words do not matter: the server may have closed them before they could pass any.
         for stranger in &strangers {
             stranger.await_line("");
         }

@@ -46,7 +46,7 @@ fn a_pause_in_which_the_server_stood_still_ends_no_request() {
     let server = serve(&place, &["--", "wc", "-c"]);
     let mut peer = Peer::connect(&place.socket);
     peer.write(&vec![b'x'; 100_000]);
-    // What is tested takes time: the server waits for more, and is stopped for longer than it would wait.
+    // The test takes time: the server waits for more, and is stopped for longer than it would wait.
     std::thread::sleep(Duration::from_millis(30));
     server.freeze();
     std::thread::sleep(Duration::from_millis(400));

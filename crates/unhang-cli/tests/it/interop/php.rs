@@ -23,7 +23,7 @@ fn php_socket_read_binary_reads_to_the_end() {
     assert_eq!(every_way(|path, half_close| sockets(BINARY, path, half_close)), SILENCE);
 }
 
-/// What such code sees at the end of every reply is no reset: the loop asks once more after the
+/// Such code sees no reset at the end of a reply: the loop asks once more after the
 /// last line, there is nothing, and PHP (8.2) calls `recv()` 200 times and then makes up an
 /// ECONNRESET with a warning. With `PHP_BINARY_READ`, above, the same end is clean. A last line
 /// without a newline it would drop: the answer has one.

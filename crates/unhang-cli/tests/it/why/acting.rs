@@ -258,7 +258,7 @@ fn a_probe_ends_with_the_client_to_use() {
     call.arg("call").arg(&keeps).args(["hello", "--reply-ends", "newline"]);
     assert!(call.output().unwrap().status.success());
 
-    // Where this one's reply ends, nobody sees.
+    // Nobody sees where this reply ends.
     let endless = stage.path("endless");
     keep(&endless, b"reply");
     assert_eq!(client_line(&stage, &endless), None);

@@ -47,7 +47,7 @@ fn it_reads_to_the_end() {
 
 #[test]
 fn it_reads_to_a_newline() {
-    // Whatever the client sends ends with one, so this one sends nothing.
+    // Every message ends with one, so this client sends nothing.
     class("to-line", "call-mute", "server_waits_delimiter", "likely", "bufio.(*Reader).ReadString");
 }
 

@@ -18,7 +18,7 @@ fn says(finding: &Value, waits_for: &str) -> bool {
     finding["server_says"]["waits_for"] == waits_for
 }
 
-/// What the server says is told as a fact, with its source, and when it ends the wait.
+/// The server's own report is told as a fact, with its source, and when it ends the wait.
 fn assert_told(finding: &Value, last_word: &str) {
     let said = &finding["server_says"];
     let seconds = ["for_s", "ends_in_s"].map(|key| said[key].as_f64().unwrap());

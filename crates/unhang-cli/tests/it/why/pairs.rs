@@ -151,7 +151,7 @@ fn one_end_of_a_pair_that_is_kept_is_no_fault() {
     assert_eq!((exit, codes(&object)), (0, vec![("ok", "certain")]), "{object:#}");
 }
 
-/// What is not judged is said not to be, and is not counted as well.
+/// A socket that is not judged is reported so, and not counted as well.
 #[test]
 fn a_pair_within_one_process_is_said_not_to_be_judged() {
     let mut stage = Stage::new(User::Me);

@@ -1,4 +1,4 @@
-//! The picture of who waits for whom: for Graphviz, and as a page.
+//! The picture of what waits for what: for Graphviz, and as a page.
 
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -1,4 +1,4 @@
-//! Where the system lets itself be seen only in part. `strace` stands in for such systems: it makes
+//! Systems that can be seen only in part. `strace` stands in for such systems: it makes
 //! the reads fail that would fail there.
 
 use std::os::unix::fs::PermissionsExt;

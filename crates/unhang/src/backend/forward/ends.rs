@@ -56,7 +56,7 @@ impl Scan {
     /// For the reply to this request.
     pub(super) fn new(ends: ReplyEnds, request: &[u8]) -> Self {
         match ends {
-            // What asks in HTTP/1.x is answered in it; what is not is seen by its first bytes.
+            // A request in HTTP/1.x is answered in it; its first bytes show whether it is one.
             ReplyEnds::Auto if is_http(request) => {
                 Self::Http(Http::new(request.starts_with(b"HEAD ")))
             }

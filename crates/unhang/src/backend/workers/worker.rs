@@ -165,7 +165,7 @@ impl Worker {
                     if sent == request.len() && look::is_silent(pid, &*stdin, &*stdout) {
                         return Err(Broken::Silent);
                     }
-                    // What is not to be seen after a while need not be looked for often.
+                    // A state that has not come after a while need not be looked for often.
                     patience = (2 * patience).min(Duration::from_secs(1));
                     look_at = (now + patience).min(deadline);
                     timer.as_mut().reset(look_at);

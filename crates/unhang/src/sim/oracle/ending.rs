@@ -163,7 +163,7 @@ impl Case<'_> {
                 let late =
                     facts.answered.map(|_| self.or_drained(self.last_written() + limits.write));
                 let full = facts.written.len() - facts.taken == facts.room;
-                // What is taken in the last moment may come too late to be seen.
+                // A byte taken in the last moment may come too late to be seen.
                 let just_taken = facts.last_taken == Some(self.ended);
                 let no_time = facts.answered == Some(self.ended);
                 // A client that writes on before it reads would wait for us as we wait for it.

@@ -70,7 +70,7 @@ pub(super) fn is_whole_before(world: &World, facts: &Facts, then: Instant) -> bo
         Until::Dry => {
             let times = || facts.arrivals.iter().map(|&(at, _)| seen(facts, at));
             let Some(first) = times().next().filter(|&at| at < then) else { return false };
-            // What comes in one moment may be seen as one piece, or as several.
+            // Bytes of one moment may be seen as one piece, or as several.
             let together = times().take_while(|&at| at == first).count();
             if facts.arrivals[together - 1].1 <= ONE_PIECE {
                 return true;
@@ -93,7 +93,7 @@ fn came(facts: &Facts, length: usize) -> Instant {
     seen(facts, arrival.map_or(facts.connected, |&(at, _)| at))
 }
 
-/// What came while the connection waited in the accept queue is seen when it is accepted.
+/// Bytes that came while the connection waited in the accept queue are seen when it is accepted.
 fn seen(facts: &Facts, at: Instant) -> Instant {
     facts.accepted.map_or(at, |accepted| at.max(accepted))
 }

@@ -86,7 +86,7 @@ impl Stream for ServerEnd {
     fn unread(&self) -> usize {
         let mut facts = self.0.facts();
         let unread = facts.unread();
-        // What happens now, happens right after it looked.
+        // This happens right after the server looked.
         let _ = facts.enter();
         unread
     }

@@ -1,4 +1,4 @@
-//! What handlers leave behind (errors, panics, what they held) takes long or panics as it is dropped.
+//! Leftovers of handlers (errors, panics, values that they held) that take long or panic as they are dropped.
 
 use std::fmt;
 use std::future::pending;

@@ -31,7 +31,7 @@ fn an_observer_that_blocks_holds_up_no_client_and_no_stop() {
     drop(release);
 }
 
-/// Regression: it waited for the last of the references by which handlers ask who the client is.
+/// Regression: it waited for the last of the references by which handlers ask for the client's user.
 #[test]
 fn handlers_that_ask_for_the_peer_all_the_time_hold_up_no_deadline() {
     let mut limits = Limits::default();
@@ -261,7 +261,7 @@ fn a_long_request_whose_writer_is_held_up_is_handled_whole() {
     let server = Running::start(|server| server, answer);
     let mut client = connect(&server.path);
     client.write_all(&vec![b'x'; 400_000]).unwrap();
-    // What is tested is that it waits: a writer that gets no processor for so long.
+    // The test is that it waits: a writer that gets no processor for so long.
     std::thread::sleep(Duration::from_millis(60));
     client.write_all(&vec![b'x'; 400_000]).unwrap();
     assert_eq!(read_to_end(client), "800000\n");

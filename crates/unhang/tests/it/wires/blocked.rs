@@ -28,8 +28,8 @@ fn serve_blocking(workers: usize) -> (Blocking, Sender<()>) {
             Ok::<_, Fault>(text)
         }
     };
-    let folder = TempDir::new().unwrap();
-    let path = folder.path().join("s");
+    let directory = TempDir::new().unwrap();
+    let path = directory.path().join("s");
     let server = Server::bind(&path).unwrap().threads(workers);
     let server = server.lines(Delimiter::Newline, Errors::Text);
     let handle = server.handle();
@@ -40,13 +40,13 @@ fn serve_blocking(workers: usize) -> (Blocking, Sender<()>) {
         runtime.block_on(server.serve(handler)).unwrap();
         runtime.shutdown_background();
     });
-    (Blocking { path, handle, _folder: folder }, release)
+    (Blocking { path, handle, _directory: directory }, release)
 }
 
 struct Blocking {
     path: PathBuf,
     handle: ServerHandle,
-    _folder: TempDir,
+    _directory: TempDir,
 }
 
 impl Drop for Blocking {

@@ -10,7 +10,7 @@ use unhang::{Address, Cause, Ended};
 
 use crate::shell::quoted;
 
-/// Long enough to be no noise if every client does it, and short enough that an operator who looks
+/// Long enough to be no noise if every client does it, and short enough that an operator that looks
 /// for what is wrong finds it near the end of the log.
 const AGAIN: Duration = Duration::from_secs(60 * 60);
 
