@@ -41,6 +41,12 @@ debootstrap --variant=minbase stable "$work/debian" > "$work/debootstrap.log" 2>
 "$root/script/package" --arch x86_64 --revision 2 --out "$work/next" > "$work/next.log"
 "$here/deb.sh" "$work/debian" "$made"/unhang_*_amd64.deb "$work"/next/unhang_*_amd64.deb
 
+say units 'in a systemd that runs'
+chroot "$work/debian" sh -ec 'apt-get -qq update
+    DEBIAN_FRONTEND=noninteractive apt-get -qq -y --no-install-recommends install systemd-sysv dbus' \
+    > "$work/systemd-install.log" 2>&1 || die "apt-get install systemd-sysv failed: $(tail -n 3 "$work/systemd-install.log")"
+"$here/systemd.sh" "$work/debian" "$made"/unhang_*_amd64.deb "$work"/next/unhang_*_amd64.deb
+
 say rpm 'what is in it, and that it runs'
 "$here/rpm.sh" "$made"/unhang-*.x86_64.rpm
 
