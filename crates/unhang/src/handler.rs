@@ -2,6 +2,8 @@
 
 mod fault;
 mod object;
+#[cfg(feature = "forward")]
+mod piped;
 mod reply;
 mod request;
 #[cfg(feature = "tower")]
@@ -14,6 +16,8 @@ use std::sync::Arc;
 pub use fault::Fault;
 pub(crate) use fault::{FaultKind, Says};
 pub use object::AnyHandler;
+#[cfg(feature = "forward")]
+pub(crate) use piped::{Pipe, Piped};
 pub(crate) use reply::{Body, Piece};
 pub use reply::{Gone, Reply, ReplySender};
 pub(crate) use request::{Caller, Connected};

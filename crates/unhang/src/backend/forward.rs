@@ -3,7 +3,8 @@
 
 mod ends;
 mod exchange;
-mod socket;
+mod link;
+mod prompt;
 mod target;
 mod watch;
 mod writer;
@@ -16,7 +17,8 @@ use tokio::time::{Instant, sleep};
 
 pub use ends::ReplyEnds;
 use exchange::Exchange;
-use target::Connected;
+use link::Link;
+use prompt::Prompt;
 pub use target::{BadTarget, Target};
 pub use watch::{Seen, Times, Watch};
 use writer::Writers;
@@ -57,8 +59,10 @@ struct Shared {
     terms: Terms,
     watch: Option<Arc<dyn Watch>>,
     writers: Writers,
+    prompt: Prompt,
     advised: AtomicBool,
     told_of_unseen: AtomicBool,
+    told_of_needs: AtomicBool,
 }
 
 /// Whether the server is told that the request is whole, by the end of the sending direction.
@@ -84,8 +88,10 @@ impl Forward {
             terms: Terms::default(),
             watch: None,
             writers: Writers::default(),
+            prompt: Prompt::default(),
             advised: AtomicBool::new(false),
             told_of_unseen: AtomicBool::new(false),
+            told_of_needs: AtomicBool::new(false),
         };
         Self { shared: Arc::new(shared) }
     }
@@ -114,20 +120,13 @@ terms!(Forward);
 impl Handler for Forward {
     async fn handle(&self, request: Request) -> Result<Reply, Fault> {
         let begun = Instant::now();
-        match self.shared.connect().await? {
-            Connected::Unix(stream) => {
-                socket::learn_writers(&stream);
-                Exchange::new(&self.shared, stream, request, begun).run().await
-            }
-            Connected::Tcp(stream) => {
-                Exchange::new(&self.shared, stream, request, begun).run().await
-            }
-        }
+        let link = self.shared.connect().await?;
+        Exchange::new(&self.shared, link, request, begun).run().await
     }
 }
 
 impl Shared {
-    async fn connect(&self) -> Result<Connected, Fault> {
+    async fn connect(&self) -> Result<Link, Fault> {
         let until = Instant::now() + self.terms.queue;
         let mut pause = PAUSE;
         loop {
@@ -155,6 +154,13 @@ impl Shared {
     fn tell_of_unseen_ends(&self) {
         if !self.told_of_unseen.swap(true, Ordering::Relaxed) {
             self.terms.notices.tell(Notice::EndUnseen);
+        }
+    }
+
+    /// Says once that a server which is silent may wait for the end of the request.
+    fn tell_of_unseen_needs(&self) {
+        if !self.told_of_needs.swap(true, Ordering::Relaxed) {
+            self.terms.notices.tell(Notice::EndKept);
         }
     }
 

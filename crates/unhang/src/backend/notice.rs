@@ -66,6 +66,9 @@ pub enum Notice {
     /// A process of the server behind closed its connection by ending, and it could not be seen how it ended:
     /// if one dies in the middle of a reply, the half may look whole. Told once.
     EndUnseen,
+    /// The server behind was silent until the deadline, and was not told that its request is whole: it was not
+    /// seen to wait for more. Told once.
+    EndKept,
     /// A reply that was ended by silence went on.
     CutEarly {
         /// How long after the cut.
@@ -252,6 +255,10 @@ impl fmt::Display for Notice {
                 "the server behind has a process for each client, which ends behind the reply: if one is \
                  killed in the middle of a reply, that cannot always be seen, and the half looks whole. FIX \
                  give --reply-ends newline, json or http, which tell a half from a whole",
+            ),
+            Self::EndKept => f.write_str(
+                "the server behind said nothing, and was not told that the request is whole, as it was not seen \
+                 to wait for more. FIX if it waits for the end of a request, give --half-close always",
             ),
             Self::CutEarly { after } => write!(
                 f,

@@ -7,6 +7,8 @@ use bytes::Bytes;
 use tokio::sync::mpsc;
 
 use super::Fault;
+#[cfg(feature = "forward")]
+use super::Piped;
 use crate::parts::{Header, ReplyHead};
 
 /// What goes back to the client. Its end is the close of the connection, so an empty reply cannot
@@ -45,6 +47,8 @@ pub(crate) type Pieces = mpsc::Receiver<Piece>;
 #[derive(Debug)]
 pub(crate) enum Piece {
     Bytes(Bytes),
+    #[cfg(feature = "forward")]
+    Piped(Piped),
     /// The reply is whole. Without it the reply is cut.
     End,
     Failed(Fault),
@@ -132,11 +136,18 @@ impl Reply {
         };
         let mut all = Vec::new();
         loop {
-            match pieces.recv().await {
+            let piece = match pieces.recv().await {
+                #[cfg(feature = "forward")]
+                Some(Piece::Piped(piped)) => Some(Piece::Bytes(piped.into_bytes()?)),
+                other => other,
+            };
+            match piece {
                 Some(Piece::Bytes(bytes)) if all.len() + bytes.len() > most => {
                     return Err(too_long());
                 }
                 Some(Piece::Bytes(bytes)) => all.extend_from_slice(&bytes),
+                #[cfg(feature = "forward")]
+                Some(Piece::Piped(_)) => {}
                 Some(Piece::End) => return Ok(all.into()),
                 Some(Piece::Failed(fault)) => return Err(fault),
                 None => return Err(Fault::new("the reply was cut")),
@@ -174,6 +185,19 @@ impl ReplySender {
             return Ok(());
         }
         self.0.send(Piece::Bytes(piece)).await.map_err(|_| Gone)
+    }
+
+    /// The same with bytes that lie in a pipe, which is free again once there is room for the next piece but
+    /// one.
+    #[cfg(feature = "forward")]
+    pub(crate) async fn send_piped(&mut self, piped: Piped) -> Result<(), Gone> {
+        self.0.send(Piece::Piped(piped)).await.map_err(|_| Gone)
+    }
+
+    /// Waits until there is room for the next piece.
+    #[cfg(feature = "forward")]
+    pub(crate) async fn has_room(&self) -> Result<(), Gone> {
+        self.0.reserve().await.map(drop).map_err(|_| Gone)
     }
 
     /// The reply is whole.

@@ -26,6 +26,12 @@ pub(crate) trait Stream: Send + 'static {
     /// Writes at least one byte.
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize>;
 
+    /// Moves at least one byte out of a pipe, and up to so many. `Unsupported` where bytes can only be written.
+    #[cfg(feature = "forward")]
+    fn move_from(&mut self, _pipe: BorrowedFd<'_>, _most: usize) -> io::Result<usize> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
+
     /// Tells the peer that nothing will follow. False if it could not be told.
     fn half_close(&mut self) -> bool;
 
@@ -145,6 +151,18 @@ impl Stream for Socket {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         // Without NOSIGNAL a vanished client would kill the process that has not ignored SIGPIPE.
         again(|| rustix::net::send(self.fd(), bytes, SendFlags::NOSIGNAL))
+    }
+
+    #[cfg(feature = "forward")]
+    fn move_from(&mut self, pipe: BorrowedFd<'_>, most: usize) -> io::Result<usize> {
+        use rustix::pipe::{SpliceFlags, splice};
+        match again(|| splice(pipe, None, self.fd(), None, most, SpliceFlags::NONBLOCK)) {
+            // A kernel without it (gVisor's, say).
+            Err(error) if error.kind() == io::ErrorKind::InvalidInput => {
+                Err(io::ErrorKind::Unsupported.into())
+            }
+            moved => moved,
+        }
     }
 
     fn half_close(&mut self) -> bool {

@@ -451,6 +451,98 @@ fn a_long_reply_streams_through_in_bounded_memory() {
     assert!(peak < 48 << 20, "{peak}");
 }
 
+/// The rule was not named: a reply that was held back for longer than a person notices had no bytes left to
+/// advise by.
+#[test]
+fn a_server_that_ticks_is_told_the_rule_that_fits() {
+    if missing("python3", "python3") {
+        return;
+    }
+    let fronted = Fronted::kind("ticks", &["--handler-deadline", "500ms"]);
+    assert_eq!(fronted.served.text("hello\n"), "HELLO\n");
+    let line = fronted.served.daemon.await_line("its replies end at the deadline");
+    assert!(line.contains("--reply-ends newline fits"), "{line}");
+}
+
+/// As `socat EXEC:tr` does: it was told as late, and nothing said why.
+#[test]
+fn a_silent_server_that_is_never_at_rest_may_need_the_end_of_the_request() {
+    if missing("python3", "python3") {
+        return;
+    }
+    let kind = "ticks-and-needs-eof";
+    let fronted = Fronted::kind(kind, &["--handler-deadline", "500ms"]);
+    assert!(fronted.served.text("x\n").starts_with("ERR the server behind took longer"));
+    fronted.served.daemon.await_line("give --half-close always");
+    let fronted = Fronted::kind(kind, &["--half-close", "always"]);
+    assert_eq!(fronted.served.text("x\n"), "X\n");
+}
+
+/// Moved from socket to socket, a reply has no bytes to look at: it is whole, or a reset, all the same.
+#[test]
+fn a_long_reply_whose_server_dies_is_a_reset_and_never_a_clean_end() {
+    if missing("python3", "python3") {
+        return;
+    }
+    for fronted in [
+        Fronted::kind("dies-after-a-mebibyte", &[]),
+        Fronted::forking("dies-after-a-mebibyte", &["--reply-ends", "close"]),
+    ] {
+        let mut client = Peer::connect(&fronted.served.place.socket);
+        client.write(b"x\n");
+        let (bytes, end) = client.try_read_to_end();
+        assert!(bytes.chunks(8).all(|line| b"0123456\n".starts_with(line)), "{}", bytes.len());
+        assert_eq!(end.unwrap_err().kind(), ErrorKind::ConnectionReset, "{} bytes", bytes.len());
+    }
+}
+
+/// A write that moves bytes out of a pipe cannot be told to raise no SIGPIPE.
+#[test]
+fn clients_that_leave_in_the_middle_of_a_long_reply_harm_nobody() {
+    if missing("python3", "python3") {
+        return;
+    }
+    let fronted = Fronted::kind("bursts", &[]);
+    let socket = &fronted.served.place.socket;
+    for most in [0, 1, 70_000, 300_000, 3_000_000] {
+        let mut client = UnixStream::connect(socket).unwrap();
+        client.write_all(b"x\n").unwrap();
+        client.set_read_timeout(Some(PATIENCE)).unwrap();
+        let mut read = vec![0; most];
+        client.read_exact(&mut read).unwrap();
+    }
+    let fds = || fronted.served.daemon.descriptors();
+    assert_eq!(fronted.served.ask(b"x\n").len(), 10 << 20);
+    let some = fds();
+    assert_eq!(fronted.served.ask(b"x\n").len(), 10 << 20);
+    crate::support::await_some("its descriptors are closed", || (fds() <= some).then_some(()));
+}
+
+/// Behind a wire that frames, the bytes have to be looked at again.
+#[test]
+fn a_long_reply_is_whole_on_a_wire_that_frames() {
+    if missing("python3", "python3") {
+        return;
+    }
+    let fronted = Fronted::kind("bursts", &["--wire", "http"]);
+    let told = fronted
+        .served
+        .ask(b"POST / HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: 2\r\n\r\nx\n");
+    let body = told.windows(4).position(|four| four == b"\r\n\r\n").unwrap() + 4;
+    let (mut rest, mut whole) = (&told[body..], Vec::new());
+    loop {
+        let line = rest.iter().position(|byte| *byte == b'\n').unwrap();
+        let size = std::str::from_utf8(&rest[..line]).unwrap().trim_end();
+        let size = usize::from_str_radix(size, 16).unwrap();
+        if size == 0 {
+            break;
+        }
+        whole.extend_from_slice(&rest[line + 1..][..size]);
+        rest = &rest[line + 1 + size + 2..];
+    }
+    assert!(whole == b"0123456\n".repeat(10 << 17), "{} bytes", whole.len());
+}
+
 #[test]
 fn why_does_not_call_a_fronted_server_dead() {
     if missing("python3", "python3") {

@@ -1,6 +1,8 @@
 //! The servers in `examples/servers` hang nobody, and `unhang why` finds nothing wrong with them.
 
+use std::path::Path;
 use std::process::Command;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
 use crate::support::daemon::Daemon;
@@ -50,6 +52,7 @@ fn servers_to_copy_answer_and_close_whatever_their_clients_do() {
                 });
             }
         });
+        assert_well_under_load(program, socket);
         // One that leaves without a word, and one that said nothing, harm nobody.
         drop(Peer::connect(socket));
         let mut silent = silent;
@@ -61,4 +64,29 @@ fn servers_to_copy_answer_and_close_whatever_their_clients_do() {
         let told = String::from_utf8_lossy(&why.stdout);
         assert!(told.contains("OK"), "{program}: {told}");
     }
+}
+
+/// `unhang why` finds nothing wrong while four clients ask as fast as they can.
+fn assert_well_under_load(program: &str, socket: &Path) {
+    let done = AtomicBool::new(false);
+    thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(|| {
+                while !done.load(Ordering::Relaxed) {
+                    assert_eq!(Peer::ask(socket, b"x\n"), b"X\n", "{program}");
+                }
+            });
+        }
+        let told: Vec<_> = (0..3)
+            .map(|_| {
+                let why = Command::new(UNHANG).arg("why").arg(socket).output().unwrap();
+                String::from_utf8_lossy(&why.stdout).into_owned()
+            })
+            .collect();
+        // Before anything can fail: the load would go on for ever.
+        done.store(true, Ordering::Relaxed);
+        for told in told {
+            assert!(told.contains("OK"), "{program}: {told}");
+        }
+    });
 }

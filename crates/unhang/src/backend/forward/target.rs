@@ -4,7 +4,7 @@ use std::fmt;
 use std::io;
 use std::path::PathBuf;
 
-use tokio::net::{TcpStream, UnixStream};
+use super::link::Link;
 
 /// Where a server listens: the path of a Unix socket, or a host and port.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -50,22 +50,12 @@ impl Target {
         }
     }
 
-    pub(super) async fn connect(&self) -> io::Result<Connected> {
+    pub(super) async fn connect(&self) -> io::Result<Link> {
         match self {
-            // Tokio takes a path that begins with NUL for an abstract name.
-            Self::Unix(path) => {
-                let name = path.to_str().and_then(|path| path.strip_prefix('@'));
-                let path = name.map_or_else(|| path.clone(), |name| format!("\0{name}").into());
-                UnixStream::connect(path).await.map(Connected::Unix)
-            }
-            Self::Tcp(place) => TcpStream::connect(place).await.map(Connected::Tcp),
+            Self::Unix(path) => Link::unix(path),
+            Self::Tcp(place) => Link::tcp(place).await,
         }
     }
-}
-
-pub(super) enum Connected {
-    Unix(UnixStream),
-    Tcp(TcpStream),
 }
 
 /// Whether a failed connect may succeed a moment later: the server is being started again, or its queue

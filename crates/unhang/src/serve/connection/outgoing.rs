@@ -11,6 +11,8 @@ use bytes::Bytes;
 use tokio::sync::mpsc::Receiver;
 
 use crate::event::{Cause, Exchange};
+#[cfg(feature = "forward")]
+use crate::handler::Piped;
 use crate::handler::{Body, Held, Piece, Reply};
 use crate::serve::stream::Stream;
 use crate::serve::system::Abort;
@@ -30,6 +32,9 @@ pub(super) struct Outgoing {
     /// What goes out first: earlier replies, and what stands before the body.
     pub(super) head: Vec<u8>,
     pub(super) body: Bytes,
+    /// More of the body, where the wire frames nothing.
+    #[cfg(feature = "forward")]
+    pub(super) piped: Option<Piped>,
     pub(super) tail: Vec<u8>,
     /// How much of the first of these that is not empty is written.
     pub(super) sent: usize,
@@ -120,6 +125,10 @@ impl Outgoing {
             (self.head, self.sent) = (Vec::new(), 0);
         }
         (self.body, self.tail, self.streamed) = (Bytes::new(), Vec::new(), None);
+        #[cfg(feature = "forward")]
+        {
+            self.piped = None;
+        }
         (self.waits_for_piece, self.head_is_said, self.begun) = (false, false, false);
         (self.broken, self.refused, self.flush_only) = (None, None, false);
     }
@@ -158,6 +167,46 @@ impl Outgoing {
         Ok(())
     }
 
+    #[cfg(feature = "forward")]
+    pub(super) fn put_piped(&mut self, piped: Piped, wire: &mut Wire) -> Result<(), Unspeakable> {
+        if wire.ends_by_close() {
+            self.piped = Some(piped);
+            return Ok(());
+        }
+        let lost = |_| Unspeakable("bytes of the reply were lost in a pipe".to_owned());
+        self.put(piped.into_bytes().map_err(lost)?, wire)
+    }
+
+    /// Moves some of what lies in a pipe to the client; nothing, if that is nothing.
+    #[cfg(feature = "forward")]
+    fn move_piped(&mut self, stream: &mut impl Stream) -> Option<io::Result<usize>> {
+        let piped = self.piped.as_mut()?;
+        match stream.move_from(piped.output(), piped.length()) {
+            Err(error) if error.kind() == io::ErrorKind::Unsupported => {
+                let bytes = self.piped.take()?.into_bytes();
+                Some(bytes.map(|bytes| {
+                    self.body = bytes;
+                    0
+                }))
+            }
+            Ok(count) => {
+                piped.moved(count);
+                self.begun = true;
+                if piped.length() == 0 {
+                    self.piped = None;
+                }
+                Some(Ok(count))
+            }
+            failed => Some(failed),
+        }
+    }
+
+    #[cfg(not(feature = "forward"))]
+    #[expect(clippy::unused_self, reason = "with the feature it has pipes")]
+    fn move_piped(&mut self, _: &mut impl Stream) -> Option<io::Result<usize>> {
+        None
+    }
+
     /// The next piece; nothing, if its sender is gone without having finished the reply.
     pub(super) fn poll_piece(&mut self, cx: &mut Context<'_>) -> Poll<Option<Piece>> {
         self.pieces().map_or(Poll::Ready(None), |pieces| pieces.poll_recv(cx))
@@ -171,7 +220,16 @@ impl Outgoing {
     }
 
     fn is_written(&self) -> bool {
+        #[cfg(feature = "forward")]
+        if self.piped.is_some() {
+            return false;
+        }
         self.head.is_empty() && self.body.is_empty() && self.tail.is_empty()
+    }
+
+    fn stuck(&mut self, error: io::Error) -> Flush {
+        self.is_stuck = error.kind() == io::ErrorKind::WouldBlock;
+        Flush::Failed(error)
     }
 
     pub(super) fn flush(&mut self, stream: &mut impl Stream) -> (usize, Flush) {
@@ -181,6 +239,14 @@ impl Outgoing {
                 &self.head[..]
             } else if !self.body.is_empty() {
                 &self.body[..]
+            } else if let Some(moved) = self.move_piped(stream) {
+                match moved {
+                    Ok(count) => {
+                        written += count;
+                        continue;
+                    }
+                    Err(error) => return (written, self.stuck(error)),
+                }
             } else if !self.tail.is_empty() {
                 &self.tail[..]
             } else {
@@ -194,10 +260,7 @@ impl Outgoing {
                     self.sent += count;
                     self.begun |= self.head.is_empty() || self.sent > self.earlier;
                 }
-                Err(error) => {
-                    self.is_stuck = error.kind() == io::ErrorKind::WouldBlock;
-                    return (written, Flush::Failed(error));
-                }
+                Err(error) => return (written, self.stuck(error)),
             }
             if self.sent == length {
                 self.sent = 0;

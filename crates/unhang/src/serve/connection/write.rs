@@ -53,7 +53,7 @@ impl<S: Stream> Connection<S> {
         let outgoing = outgoing.get_or_insert_with(Outgoing::begin);
         outgoing.waits_for_piece = false;
         let mut said = Ok(());
-        if matches!(piece, Some(Piece::Bytes(_) | Piece::End)) {
+        if !matches!(piece, Some(Piece::Failed(_)) | None) {
             if let Some(reply) = outgoing.streamed.as_mut().filter(|_| !outgoing.head_is_said) {
                 said = wire.head(reply.head(), None, &mut outgoing.head);
                 outgoing.head_is_said = true;
@@ -65,6 +65,12 @@ impl<S: Stream> Connection<S> {
             }
             (Ok(()), Some(Piece::Bytes(bytes))) => {
                 if let Err(Unspeakable(reason)) = outgoing.put(bytes, wire) {
+                    outgoing.broken = Some(Cause::HandlerFailed(Fault::new(reason)));
+                }
+            }
+            #[cfg(feature = "forward")]
+            (Ok(()), Some(Piece::Piped(piped))) => {
+                if let Err(Unspeakable(reason)) = outgoing.put_piped(piped, wire) {
                     outgoing.broken = Some(Cause::HandlerFailed(Fault::new(reason)));
                 }
             }

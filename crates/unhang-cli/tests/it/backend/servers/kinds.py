@@ -11,8 +11,15 @@ def rows(connection, pause, count=5):
         time.sleep(pause)
 
 
+def tick():
+    while True:
+        time.sleep(0.003)
+
+
 def serve(connection):
-    if kind == "needs-eof":
+    if kind == "ticks-and-needs-eof":
+        threading.Thread(target=tick, daemon=True).start()
+    if kind in ("needs-eof", "ticks-and-needs-eof"):
         request = b""
         while piece := connection.recv(65536):
             request += piece
@@ -64,9 +71,17 @@ def serve(connection):
         if kind != "dies-half-way-at-once":
             time.sleep(0.05)
         os.kill(os.getpid(), 11 if kind == "crashes-half-way" else 9)
+    elif kind == "dies-after-a-mebibyte":
+        connection.sendall(b"0123456\n" * (1 << 17))
+        # By then all of it lies in pipes and sockets, or was read.
+        time.sleep(0.05)
+        os.kill(os.getpid(), 9)
     elif kind == "ends":
         connection.sendall(request.upper())
         os._exit(1)
+    elif kind == "ticks":
+        connection.sendall(request.upper())
+        tick()
     elif kind == "closes":
         connection.sendall(request.upper())
         connection.close()
