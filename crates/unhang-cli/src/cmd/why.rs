@@ -6,6 +6,7 @@ mod endpoint;
 mod facts;
 mod gather;
 mod helper;
+mod memory_limit;
 mod probe;
 pub(crate) mod see;
 mod show;
@@ -121,6 +122,8 @@ impl Why {
             // Its parent notices that it ended, and has nobody to tell why.
             return answers::serve().map_or(exit::FAILED, |()| exit::DONE).into();
         }
+        // The kernel refuses only to raise a limit.
+        let _ = memory_limit::set(memory_limit::OF_A_LOOK);
         if let Some(action) = self.action {
             return self.attempt(action);
         }

@@ -153,7 +153,11 @@ def _(stage):
 # --- other languages --------------------------------------------------------------------------------------------------
 
 
-@hang("Node · a handler that never answers", Expected("both_waiting", fault=False, says="still at the answer"))
+@hang(
+    "Node · a handler that never answers",
+    Expected("both_waiting", fault=False, says="still at the answer"),
+    Expected("both_waiting", fault=False, says="node inspect"),
+)
 def _(stage):
     return asks(stage, node(stage), "/never")
 
@@ -172,7 +176,11 @@ def _(stage):
     return asks(stage, before(stage, stage.await_socket(path)), "/never")
 
 
-@hang("OpenJDK · a handler that never answers", Expected("handler_blocked", fault=None, says="jstack"))
+@hang(
+    "OpenJDK · a handler that never answers",
+    Expected("handler_blocked", fault=None, says="jstack"),
+    Expected("handler_blocked", fault=None, says="pool-1-thread-1"),
+)
 def _(stage):
     path = stage.path("java")
     stage.start("java", "-Xmx64m", stage.write("Serve.java", JAVA.replace("Thread.sleep(250)", "Thread.sleep(1L << 40)")), path)

@@ -13,12 +13,13 @@ import time
 
 from hangs import HANGS
 from programs import SITUATIONS, is_alive
-from stage import Missing, Stage
+from stage import PATIENCE, Missing, Stage
 
 # What a look may take with all of the matrix running, and how often it is tried.
 MOST_SECONDS, TOGETHER = 1.5, 10
 # The machine is at work while it is looked at: what is not reached in three seconds is no fault of a verdict.
 GENEROUS = ["--deadline", "20s"]
+UNSEEN = "owner_not_visible"
 
 
 def look(unhang, *arguments):
@@ -48,6 +49,7 @@ def play(name, unhang, looks):
                 code, seen, took = look(unhang, *GENEROUS, path)
                 longest = max(longest, took)
                 faults += code != 0
+                said.update(f"not looked at: {one['why']}" for one in seen.get("not_looked_at", []))
                 for finding in seen["findings"]:
                     said[key_of(finding)] += 1
                     headlines.setdefault(key_of(finding), finding)
@@ -87,17 +89,20 @@ def play_hang(name, unhang, looks):
     missed, headlines, longest = collections.Counter(), {}, 0.0
     with Stage() as stage:
         paths = make(stage)
-        time.sleep(3)
-        for _ in range(looks):
+        began, done, is_there = time.monotonic(), 0, False
+        while done < looks:
             found = []
             for path in paths:
                 code, seen, took = look(unhang, *GENEROUS, path)
                 found += seen["findings"]
                 longest = max(longest, took)
-            for expected in wanted:
-                if not any(fits(expected, finding) for finding in found):
-                    missed[str(expected)] += 1
-            headlines.update({key_of(finding): finding for finding in found})
+            absent = [one for one in wanted if not any(fits(one, finding) for finding in found)]
+            # On a loaded machine its clients take a while to come to where they hang.
+            is_there = is_there or not absent or time.monotonic() > began + PATIENCE
+            if is_there:
+                done += 1
+                missed.update(map(str, absent))
+                headlines.update({key_of(finding): finding for finding in found})
     text = "".join(f"missed ×{count}: {expected}; " for expected, count in missed.items())
     return "MISSED" if missed else "green", f"{text}{looks} looks; {longest:.2f} s at most", headlines
 
@@ -112,7 +117,11 @@ def safely(run, *arguments):
 
 
 def together(unhang, names):
-    """All situations in which nothing hangs at once, and a look at every socket of the machine."""
+    """All situations in which nothing hangs at once, and a look at every socket of the machine. What the machine hides
+    before, as a sandbox its first process, it hides then."""
+    usual, seen, _ = look(unhang, *GENEROUS)
+    hidden = {finding["id"] for finding in seen["findings"] if finding["code"] == UNSEEN}
+    print(f"before: exit {usual}, {len(hidden)} connections of processes that may not be looked into", flush=True)
     with contextlib.ExitStack() as stack:
         count = 0
         for name in names:
@@ -123,15 +132,17 @@ def together(unhang, names):
             else:
                 count += 1
         time.sleep(5)
-        worst, codes = 0.0, collections.Counter()
+        worst, codes, amiss = 0.0, collections.Counter(), 0
         for _ in range(TOGETHER):
             code, seen, took = look(unhang)
             worst = max(worst, took)
             codes[code] += 1
-            faults = [key_of(finding) + ": " + finding["headline"] for finding in seen["findings"] if finding["fault"]]
+            is_amiss = lambda one: one["fault"] or one["code"] == UNSEEN and one["id"] not in hidden
+            faults = [key_of(finding) + ": " + finding["headline"] for finding in seen["findings"] if is_amiss(finding)]
             passed = len(seen.get("not_looked_at", []))
+            amiss += len(faults) + passed
             print(f"exit {code}, {took:.2f} s, {seen.get('visibility', {}).get('sockets')} sockets, {passed} not looked at", *faults, sep="\n         ", flush=True)
-    is_green = set(codes) == {0} and worst <= MOST_SECONDS
+    is_green = set(codes) == {3 if hidden else 0} and worst <= MOST_SECONDS and not amiss
     print(f"{'green' if is_green else 'FAULT'}: {count} situations at once, {worst:.2f} s at most (wanted: {MOST_SECONDS} s, exit 0)")
     return 0 if is_green else 1
 

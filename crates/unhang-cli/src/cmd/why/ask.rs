@@ -17,3 +17,4 @@ pub(crate) mod scripts;
 pub(crate) mod server;
 #[cfg(test)]
 mod test_support;
+mod thread_names;

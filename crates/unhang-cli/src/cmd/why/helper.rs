@@ -22,9 +22,9 @@ use crate::cmd::why::deadline::Deadline;
 use crate::sock_diag::FileId;
 use question::{LARGEST, Question};
 
-/// An honest process is read in milliseconds; a machine on which everybody waits for a CPU takes
-/// longer to say so.
-const PATIENCE: Duration = Duration::from_secs(1);
+/// One process may take this part of what the whole look may. An honest one is read in milliseconds; a machine on
+/// which everybody waits for a CPU takes longer to say so.
+const PART: u32 = 3;
 /// For further processes of a user, one of whose kept us waiting: the others are not to pay for it.
 const PATIENCE_WITH_THE_SLOW: Duration = Duration::from_millis(100);
 /// So many helpers may be left behind in one look.
@@ -135,7 +135,7 @@ impl State {
         let user = user_of(pid).ok_or("it has ended")?;
         let patience = match self.slow_users.contains(&user) {
             true => PATIENCE_WITH_THE_SLOW,
-            false => PATIENCE,
+            false => deadline.whole() / PART,
         };
         let patience = patience.min(deadline.left());
         if patience.is_zero() {

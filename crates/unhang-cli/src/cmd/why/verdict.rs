@@ -33,11 +33,11 @@ use crate::sock_diag::Socket;
 
 pub(crate) use code::Code;
 pub(crate) use finding::{Certainty, End, Evidence, Held, Hop, LONG, Verdict};
-pub(crate) use links::{behind, socket_name};
+pub(crate) use links::{behind, server_name, socket_name};
 pub(crate) use words::{age, name_of};
 
 /// Everything there is to say about what the user asked for; the faults first, of them those nearest to the
-/// cause, and of these the surest.
+/// cause, and of these the surest. Then what could not be seen: somebody may hang there.
 pub(crate) fn judge(facts: &Facts, target: &Target) -> Vec<Verdict> {
     let mut verdicts = file::judge(facts, target);
     for socket in facts.listeners().filter(|socket| target.concerns(facts, socket)) {
@@ -70,6 +70,7 @@ pub(crate) fn judge(facts: &Facts, target: &Target) -> Vec<Verdict> {
         let order = |end: &End| end.cookie;
         (
             !verdict.is_fault,
+            verdict.code != Code::OwnerNotVisible,
             distance(verdict, &causes),
             std::cmp::Reverse(verdict.certainty),
             verdict.code,

@@ -13,7 +13,7 @@ use crate::support::await_some;
 use crate::support::hang::{Stage, User, shared, users};
 use crate::support::programs::{find_for_all, missing};
 
-const LONG: [&str; 2] = ["--handler-deadline", "10m"];
+pub(super) const LONG: [&str; 2] = ["--handler-deadline", "10m"];
 
 /// The last process of the chain, if it is at this line of this file.
 fn is_at(finding: &Value, file: &str, line: u64) -> bool {
@@ -25,7 +25,7 @@ fn is_at(finding: &Value, file: &str, line: u64) -> bool {
 }
 
 /// A file that every user may read, and run.
-fn script(stage: &Stage, name: &str, text: &str) -> PathBuf {
+pub(super) fn script(stage: &Stage, name: &str, text: &str) -> PathBuf {
     let path = stage.path(name);
     fs::write(&path, text).unwrap();
     fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
@@ -46,7 +46,7 @@ fn hangs_at(stage: &mut Stage, flags: &[&str], command: &[&str], file: &str, lin
     finding
 }
 
-fn text(path: &Path) -> &str {
+pub(super) fn text(path: &Path) -> &str {
     path.to_str().unwrap()
 }
 

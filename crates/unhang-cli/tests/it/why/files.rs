@@ -14,10 +14,10 @@ use rustix::net::{
 
 use super::python::play;
 use super::{codes, look};
-use crate::support::UNHANG;
 use crate::support::daemon::Daemon;
-use crate::support::hang::{Stage, User, users};
+use crate::support::hang::{Stage, User, fixture, users};
 use crate::support::programs::find_for_all;
+use crate::support::{UNHANG, await_some};
 
 #[track_caller]
 fn found(stage: &Stage, path: &Path, code: &str) {
@@ -178,6 +178,50 @@ fn a_name_is_looked_for_where_its_server_means_it() {
     }
     for nth in 0..=usize::from(is_root) {
         let (exit, object) = look(&stage, &[stage.player(nth).pid().to_string()]);
+        assert_eq!((exit, codes(&object)), (0, vec![("ok", "certain")]), "{object:#}");
+    }
+}
+
+/// It was said to be deleted, and that the server should be started again.
+#[test]
+fn a_socket_that_was_linked_into_another_directory_is_reached_there() {
+    let Some(python) = find_for_all("python3", "python3") else { return };
+    let mut stage = Stage::new(User::Me);
+    play(&mut stage, &python, "serve-linked");
+    stage.player(0).await_line("linked");
+    let (exit, object) = look(&stage, &[stage.player(0).pid().to_string()]);
+    assert_eq!((exit, codes(&object)), (0, vec![("no_such_file", "certain")]), "{object:#}");
+    let finding = &object["findings"][0];
+    assert!(finding["headline"].to_string().contains("may have another elsewhere"), "{finding:#}");
+    let other = stage.path("elsewhere/s");
+    let (exit, object) = look(&stage, &[&other]);
+    assert_eq!((exit, codes(&object)), (0, vec![("ok", "certain")]), "{object:#}");
+    // Who asks about the name that is gone is told so.
+    let (exit, object) = look(&stage, &[&stage.place.socket]);
+    assert_eq!((exit, codes(&object)), (1, vec![("no_such_file", "certain")]), "{object:#}");
+    // By the other name a client is found to wait.
+    let client = Daemon::start(Command::new(fixture()).arg("call").arg(&other), "ready");
+    await_some("it waits", || {
+        let (exit, object) = look(&stage, &[&other]);
+        (exit == 1 && codes(&object) == [("request_unread", "certain")]).then_some(())
+    });
+    drop(client);
+}
+
+/// As a service that systemd gives a view of its own after the socket was bound: it was said to be deleted.
+#[test]
+fn a_server_that_has_another_view_of_the_files_since_it_was_bound_has_its_name() {
+    let Some(python) = find_for_all("python3", "python3") else { return };
+    if !rustix::process::getuid().is_root() {
+        eprintln!("skipped: only root can mount");
+        return;
+    }
+    let mut stage = Stage::new(User::Me);
+    play(&mut stage, &python, "serve-mounted-over");
+    stage.player(0).await_line("mounted");
+    let pid = stage.player(0).pid().to_string();
+    for asked in [pid.as_ref(), stage.place.socket.as_os_str()] {
+        let (exit, object) = look(&stage, &[asked]);
         assert_eq!((exit, codes(&object)), (0, vec![("ok", "certain")]), "{object:#}");
     }
 }

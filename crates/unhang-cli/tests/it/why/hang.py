@@ -1,5 +1,6 @@
 """The classes of hang as a Python program makes them: hang.py ROLE PATH. The roles are those of
 tests/programs/hang.rs, with one thread each; all end when they are killed, and those they forked with them."""
+import ctypes
 import os
 import select
 import signal
@@ -92,6 +93,88 @@ def bind_below_a_root(path):
     listen("/link/s").accept()
 
 
+def bind_and_link(path):
+    """Its first name goes, and another in another directory stays."""
+    listener = listen(path)
+    directory = os.path.dirname(path) + "/elsewhere"
+    os.mkdir(directory)
+    os.link(path, directory + "/s")
+    os.unlink(path)
+    print("linked")
+    kept = listener.accept()
+    sleep()
+
+
+def mounts_above(path):
+    """A view of the files of its own, made after bind(), in which something else lies over its directory."""
+    listener = listen(path)
+    unshare(NEW_MOUNTS)
+    mount("tmpfs", os.path.dirname(path), "tmpfs", 0)
+    print("mounted")
+    kept = listener.accept()
+    sleep()
+
+
+def many_mounts(path):
+    """A view of the files of its own with three thousand mounts."""
+    unshare(NEW_MOUNTS)
+    directory = os.path.dirname(path) + "/mounts"
+    os.mkdir(directory)
+    mount("tmpfs", directory, "tmpfs", 0)
+    for number in range(3000):
+        place = f"{directory}/{number}"
+        os.mkdir(place)
+        mount(directory, place, None, BIND)
+    listener = listen(path)
+    stream = listener.accept()[0]
+    stream.recv(100)
+    sleep()
+
+
+# CLONE_NEWNS of sched.h, MS_BIND, MS_REC and MS_PRIVATE of sys/mount.h.
+NEW_MOUNTS, BIND, RECURSIVE, PRIVATE = 0x20000, 4096, 1 << 14, 1 << 18
+
+
+def unshare(what):
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.unshare(what) != 0:
+        raise OSError(ctypes.get_errno(), "unshare")
+    # What is mounted here is to be seen by nobody else.
+    mount("none", "/", None, RECURSIVE | PRIVATE)
+
+
+def mount(source, target, kind, flags):
+    libc = ctypes.CDLL(None, use_errno=True)
+    encoded = [text and text.encode() for text in (source, target, kind)]
+    if libc.mount(*encoded, ctypes.c_ulong(flags), None) != 0:
+        raise OSError(ctypes.get_errno(), target)
+
+
+def pool(path):
+    """Two processes that accept, each for itself, and read without a deadline."""
+    listener = listen(path)
+    parent = os.getpid()
+    for _ in range(2):
+        if os.fork() == 0:
+            ctypes.CDLL(None).prctl(1, signal.SIGKILL)
+            if os.getppid() != parent:
+                os._exit(0)
+            stream = listener.accept()[0]
+            print("held")
+            drain(stream)
+            os._exit(0)
+    sleep()
+
+
+def spin(stream):
+    """It never takes EPOLLOUT away."""
+    stream.recv(100)
+    loop = select.epoll()
+    loop.register(stream, select.EPOLLIN | select.EPOLLOUT)
+    while True:
+        loop.poll()
+
+
 def fork(listener, stream, child):
     """A child of the same program inherits the connection; this one answers and closes it."""
     read, write = os.pipe()
@@ -155,6 +238,7 @@ AFTER_A_REQUEST = {
 AFTER_AN_ACCEPT = {
     "serve-unread": lambda _: sleep(),
     "serve-read": drain,
+    "serve-spin": spin,
     "serve-oneshot": lambda stream: event_loop(stream, select.EPOLLIN | select.EPOLLONESHOT, 64),
     "serve-edge": lambda stream: event_loop(stream, select.EPOLLIN | select.EPOLLET, 1),
     "serve-paused": lambda stream: event_loop(stream, select.EPOLLIN, 64),
@@ -167,18 +251,24 @@ CLIENTS = {
     "call-leave": lambda _: None,
 }
 
+ALONE = {
+    "serve-long-queue": queue,
+    "serve-relative": bind_and_leave,
+    "serve-chroot": bind_below_a_root,
+    "serve-linked": bind_and_link,
+    "serve-mounted-over": mounts_above,
+    "serve-many-mounts": many_mounts,
+    "serve-pool": pool,
+}
+
 
 def main(role, path):
     if role in CLIENTS:
         CLIENTS[role](connect(path))
     elif role == "call-crowd":
         crowd(path)
-    elif role == "serve-long-queue":
-        queue(path)
-    elif role == "serve-relative":
-        bind_and_leave(path)
-    elif role == "serve-chroot":
-        bind_below_a_root(path)
+    elif role in ALONE:
+        ALONE[role](path)
     elif role == "call-mute":
         drain(connect(path, b""))
     else:

@@ -6,9 +6,11 @@ use std::path::PathBuf;
 use std::process::Command;
 use std::time::Instant;
 
+use super::python::play;
 use super::restraint::may_have;
-use super::{codes, finds, look, suspects_where};
-use crate::support::hang::{Stage, User};
+use super::{codes, finds, finds_where, look, suspects_where};
+use crate::interop::go::build;
+use crate::support::hang::{Stage, User, shared};
 use crate::support::programs::{find_for_all, missing};
 use crate::support::{UNHANG, await_some, passing, root};
 
@@ -129,6 +131,101 @@ ready(); time.sleep(1000)";
     assert!(found.iter().all(|one| *one == ("no_such_file", "certain")));
 }
 
+/// 28 seconds, as the table of mounts was read for each name.
+#[test]
+fn three_thousand_mounts_are_no_trouble() {
+    let Some(python) = find_for_all("python3", "python3") else { return };
+    if !rustix::process::getuid().is_root() {
+        eprintln!("skipped: only root can mount");
+        return;
+    }
+    let mut stage = Stage::new(User::Me);
+    play(&mut stage, &python, "serve-many-mounts");
+    play(&mut stage, &python, "call");
+    finds(&stage, "handler_blocked", "certain");
+    let (_, object) = look(&stage, &[stage.player(0).pid().to_string()]);
+    assert_eq!(object["not_looked_at"], serde_json::json!([]), "{object:#}");
+}
+
+const LOOKS_LIKE_GO: &str = "package main
+
+import (
+\t\"bytes\"
+\t\"fmt\"
+\t\"net\"
+\t\"os\"
+\t\"strings\"
+)
+
+// Before Go's own table of the module, as it is not empty and has no pointers. Each four look like its beginning.
+var fakes = [4 << 20]uint64{0: 1}
+
+func main() {
+\theader := header()
+\tfor n := range fakes {
+\t\tfakes[n] = [4]uint64{header, header + 0x60, 16, 16}[n%4]
+\t}
+\tlistener, err := net.Listen(\"unix\", os.Args[1])
+\tif err != nil {
+\t\tpanic(err)
+\t}
+\tfmt.Println(\"ready\")
+\tfor {
+\t\tclient, _ := listener.Accept()
+\t\tclient.Read(make([]byte, 100))
+\t\tkept = append(kept, client)
+\t}
+}
+
+var kept []net.Conn
+
+// The table of functions begins with a magic word, and the sizes of an instruction and of a pointer.
+func header() uint64 {
+\tmaps, _ := os.ReadFile(\"/proc/self/maps\")
+\tmemory, _ := os.Open(\"/proc/self/mem\")
+\tfor _, line := range strings.Split(string(maps), \"\\n\") {
+\t\tvar start, end uint64
+\t\tif _, err := fmt.Sscanf(line, \"%x-%x r--p\", &start, &end); err != nil {
+\t\t\tcontinue
+\t\t}
+\t\tpart := make([]byte, end-start)
+\t\tmemory.ReadAt(part, int64(start))
+\t\tfor _, magic := range []byte{0xf0, 0xf1} {
+\t\t\tat := bytes.Index(part, []byte{magic, 0xff, 0xff, 0xff, 0, 0, 1, 8})
+\t\t\tif at >= 0 && at%8 == 0 {
+\t\t\t\treturn start + uint64(at)
+\t\t\t}
+\t\t}
+\t}
+\tpanic(\"no table\")
+}
+";
+
+/// More than 90 seconds: a million places had to be tried.
+#[test]
+fn a_program_full_of_what_looks_like_gos_tables_keeps_nobody() {
+    if missing("go", "golang-go") {
+        return;
+    }
+    let mut stage = Stage::new(User::Me);
+    let source = stage.path("like.go");
+    std::fs::write(&source, LOOKS_LIKE_GO).unwrap();
+    let program = shared(&build(&source, "looks-like-go"));
+    let pid = stage.run(&program, &[&stage.place.socket.clone()]).pid();
+    stage.play("call", "ready");
+    // Either it is seen through, or it is named as not looked at.
+    await_some("the client is told of", || {
+        let output = stage.why(&["--json".as_ref(), stage.place.socket.as_os_str()]);
+        let object: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+        let is_named = object["not_looked_at"].as_array()?.iter().any(|one| one["pid"] == pid);
+        let code = output.status.code();
+        (is_named && code == Some(3)
+            || code == Some(1)
+            || code == Some(0) && !codes(&object).is_empty())
+        .then_some(())
+    });
+}
+
 /// "Too many open files", and no answer.
 #[test]
 fn three_hundred_network_namespaces_are_looked_into_with_256_descriptors() {
@@ -236,6 +333,34 @@ while True:
     // Its forks, too, hold both ends for as long as they live.
     let (code, object) = look(&stage, &[&stage.place.socket]);
     assert!([0, 1, 3].contains(&code), "{object:#}");
+}
+
+/// Children that have both ends for a moment, and become another program and end in the middle of a look: one that ends
+/// gives up its memory before its descriptors, and was taken for one that hides what it does.
+#[test]
+fn processes_that_exec_and_end_all_the_time_hide_nothing() {
+    let mut stage = Stage::new(User::Me);
+    let script = "
+def storm():
+    while True:
+        children = []
+        for _ in range(4):
+            child = os.fork()
+            if child == 0: os.execv('/bin/true', ['true'])
+            children.append(child)
+        for child in children: os.waitpid(child, 0)
+hang()
+for one in keep:
+    os.set_inheritable(one.fileno(), True)
+ready(); storm()";
+    if run(&mut stage, script).is_none() {
+        return;
+    }
+    finds_where(&stage, "request_unread", "likely", |_| true);
+    for _ in 0..5 {
+        let (_, object) = look(&stage, &[&stage.place.socket]);
+        assert!(codes(&object).iter().all(|one| one.0 != "owner_not_visible"), "{object:#}");
+    }
 }
 
 /// A process that is stopped in the middle of a look, and goes on, again and again.

@@ -4,11 +4,12 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
+use super::behind::{LONG, script, text};
 use super::finds;
 use crate::support::await_some;
 use crate::support::daemon::Daemon;
 use crate::support::hang::{Stage, User, copy_program, fixture, users};
-use crate::support::programs::{find, missing};
+use crate::support::programs::{find, find_for_all, missing};
 
 /// The picture that Graphviz takes.
 fn dot(stage: &Stage) -> String {
@@ -102,6 +103,68 @@ fn the_picture_leads_from_the_client_to_the_server_and_on_to_the_one_that_it_wai
         assert!(page.contains("<h1>Somebody is left hanging</h1>"), "{page}");
         assert!(page.contains("<b>Fix</b>") && page.contains("handler_waits_backend"), "{page}");
     }
+}
+
+/// Regression: it ended at `unhang serve`, though the screen names who has the request.
+#[test]
+fn behind_unhang_the_worker_and_the_server_that_it_waits_for_are_in_the_picture() {
+    let Some(python) = find_for_all("python3", "python3") else { return };
+    let mut stage = Stage::new(User::Me);
+    let behind = stage.path("behind");
+    let sleeper = stage.play_at("serve-sleep", &[&behind], "listening").pid();
+    let worker = script(
+        &stage,
+        "worker.py",
+        "import socket, sys\nfor line in sys.stdin:\n    server = socket.socket(socket.AF_UNIX)\n    \
+         server.connect(sys.argv[1])\n    server.sendall(b'ask\\n')\n    server.recv(100)\n",
+    );
+    let command = ["--workers", "1", "--", text(&python), text(&worker), text(&behind)];
+    let server = stage.serve(&[&LONG[..], &command].concat()).pid();
+    let client = stage.play("call", "ready").pid();
+    let (dot, worker) = await_some("the way to the last server is drawn", || {
+        let dot = dot(&stage);
+        let worker = child_of(server)?;
+        let way = [(client, server), (server, worker), (worker, sleeper)];
+        way.iter().all(|(from, to)| arrow(&dot, *from, *to).is_some()).then_some((dot, worker))
+    });
+    assert_parses(&dot);
+    assert_eq!(dot.matches(" -> ").count(), 3, "each wait once: {dot}");
+    assert!(dot.contains("worker.py:6"), "{dot}");
+    let line = arrow(&dot, worker, sleeper).unwrap();
+    assert!(line.contains(text(&behind)), "{line}");
+    let page = page(&stage, &stage.path("why.html")).0;
+    for pid in [client, server, worker, sleeper] {
+        assert!(page.contains(&format!("[{pid}]</text>")), "{pid} in {page}");
+    }
+    assert!(page.contains("<dt>behind</dt>") && page.contains("worker.py:6"), "{page}");
+}
+
+#[test]
+fn behind_unhang_a_program_and_its_child_are_in_the_picture() {
+    let Some(python) = find_for_all("python3", "python3") else { return };
+    let mut stage = Stage::new(User::Me);
+    let child = script(&stage, "child.py", "import time\n\ntime.sleep(3600)\n");
+    let lines = format!("#!/bin/sh\nread line\n{} {}\necho done\n", text(&python), text(&child));
+    let program = script(&stage, "answer.sh", &lines);
+    let server = stage.serve(&[&LONG[..], &["--", text(&program)]].concat()).pid();
+    let client = stage.play("call", "ready").pid();
+    let dot = await_some("the way to the child is drawn", || {
+        let dot = dot(&stage);
+        let program = child_of(server)?;
+        let way = [(client, server), (server, program), (program, child_of(program)?)];
+        way.iter().all(|(from, to)| arrow(&dot, *from, *to).is_some()).then_some(dot)
+    });
+    assert_parses(&dot);
+    assert!(dot.contains("child.py:3") && dot.contains("a process that it started"), "{dot}");
+}
+
+fn child_of(pid: u32) -> Option<u32> {
+    let tasks = fs::read_dir(format!("/proc/{pid}/task")).ok()?;
+    let mut children = tasks.filter_map(|task| {
+        let children = fs::read_to_string(task.ok()?.path().join("children")).ok()?;
+        children.split_whitespace().next()?.parse().ok()
+    });
+    children.next()
 }
 
 #[test]

@@ -67,6 +67,45 @@ fn a_server_that_does_something_else() {
     class("serve-read", "call-mute", "both_waiting", "possible");
 }
 
+/// It was told to bound the work of one request.
+#[test]
+fn a_loop_that_never_takes_epollout_away_is_told_to() {
+    let Some(python) = find_for_all("python3", "python3") else { return };
+    let mut stage = Stage::new(User::Me);
+    play(&mut stage, &python, "serve-spin");
+    play(&mut stage, &python, "call");
+    let finding = finds(&stage, "handler_cpu", "certain");
+    assert!(finding["fix"].to_string().contains("take EPOLLOUT away"), "{finding:#}");
+    assert!(finding["headline"].to_string().contains("room to write"), "{finding:#}");
+}
+
+/// The server was told to accept in a loop, and the two clients were not named.
+#[test]
+fn workers_that_silent_clients_keep_are_followed_to_those() {
+    let Some(python) = find_for_all("python3", "python3") else { return };
+    for user in users() {
+        let mut stage = Stage::new(*user);
+        play(&mut stage, &python, "serve-pool");
+        for _ in 0..2 {
+            play(&mut stage, &python, "call-mute");
+            stage.player(0).await_line("held");
+        }
+        play(&mut stage, &python, "call");
+        let found = await_some("the queue is explained", || {
+            let (_, object) = super::look(&stage, &[&stage.place.socket]);
+            let all = object["findings"].as_array()?.iter();
+            let queue = all.clone().find(|one| one["code"] == "not_accepted")?;
+            queue["because"].to_string().contains("is silent").then(|| queue.clone())
+        });
+        for nth in [1, 2] {
+            let client = format!("[{}] is silent", stage.player(nth).pid());
+            assert!(found["because"].to_string().contains(&client), "{client}: {found:#}");
+        }
+        assert!(found["fix"].to_string().contains("a deadline for reading"), "{found:#}");
+        assert_eq!(found["fault"], true, "{found:#}");
+    }
+}
+
 #[test]
 fn the_line_of_each_end_is_named() {
     let Some(python) = find_for_all("python3", "python3") else { return };

@@ -7,10 +7,10 @@ use std::process::{Command, Output};
 
 use serde_json::Value;
 
-use super::{codes, finds, suspects_where};
-use crate::support::UNHANG;
+use super::{codes, finds, look, suspects_where};
 use crate::support::hang::{Stage, User, unhang};
 use crate::support::programs::missing;
+use crate::support::{UNHANG, await_some};
 
 /// `unhang why --json` with these arguments, where calls fail as `expressions` say.
 fn look_where(expressions: &[String], arguments: &[&str]) -> Output {
@@ -162,3 +162,31 @@ fn without_proc_nothing_is_said_to_be_well_and_serve_names_the_cure() {
     }
     assert!(!stage.place.socket.exists(), "the socket is removed again");
 }
+
+/// A leak, at which nobody waits, stood above it.
+#[test]
+fn what_may_not_be_seen_comes_before_what_hangs_nobody() {
+    if !rustix::process::getuid().is_root() {
+        eprintln!("skipped: only root can look as another user");
+        return;
+    }
+    let (mut of_root, mut stage) = (Stage::new(User::Me), Stage::new(User::Nobody));
+    of_root.play("serve-sleep", "listening");
+    of_root.play("call", "ready");
+    // The client leaves, and its server keeps the connection.
+    stage.play("serve-forget", "listening");
+    stage.play("call", "ready");
+    finds(&stage, "forgotten", "likely");
+    stage.player(1).signal(rustix::process::Signal::KILL);
+    let found = await_some("both are told", || {
+        let (_, object) = look(&stage, NOTHING);
+        let found: Vec<_> = object["findings"].as_array()?.clone();
+        let has = |code: &str| found.iter().any(|one| one["code"] == code);
+        (has("client_gone") && has("owner_not_visible")).then_some(found)
+    });
+    let no_faults = found.iter().filter(|one| one["fault"] == false);
+    let mut rest = no_faults.skip_while(|one| one["code"] == "owner_not_visible");
+    assert!(rest.all(|one| one["code"] != "owner_not_visible"), "{found:#?}");
+}
+
+const NOTHING: &[&str] = &[];

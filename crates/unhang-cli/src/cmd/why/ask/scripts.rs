@@ -7,7 +7,7 @@ use super::elf::Image;
 use super::location::Location;
 use super::memory::{Address, Memory, refused};
 use super::reader::Reader;
-use super::{go, php, program, python};
+use super::{go, php, program, python, thread_names};
 
 /// More threads than run scripts anywhere.
 const MOST_THREADS: usize = 4_096;
@@ -75,7 +75,8 @@ fn other_means(pid: u32) -> Option<String> {
     let program = fs::read_link(format!("/proc/{pid}/exe")).ok()?;
     let name = program.file_name()?.to_str()?;
     if name == "java" {
-        Some(format!("{RUNS}Java: `jstack {pid}` tells the line of each thread"))
+        let threads = thread_names::of_java(pid);
+        Some(format!("{RUNS}Java: `jstack {pid}` tells the line of each thread{threads}"))
     } else if name == "node" {
         Some(format!(
             "{RUNS}Node: `kill -USR1 {pid}` opens its inspector, for `node inspect -p {pid}`"

@@ -8,27 +8,23 @@ use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use rustix::process::{Resource, Rlimit, Signal, setrlimit};
+use rustix::process::{Resource, Signal};
 use serde::Serialize;
 
 use super::question::{LARGEST, Program, Question, length};
 use crate::cmd::why::ask::scripts;
 use crate::cmd::why::ask::server::client;
+use crate::cmd::why::memory_limit;
 use crate::cmd::why::see::file::SocketFile;
 use crate::cmd::why::see::file_id;
 use crate::cmd::why::see::other_name::OtherNames;
 use crate::cmd::why::see::path_state::PathState;
 
-/// All that a helper may have in its memory. A program's symbols, the largest thing that is read, take
-/// some 20 MiB.
-const MOST_MEMORY: u64 = 512 << 20;
-
 /// Answers on standard output what comes on standard input.
 pub(crate) fn serve() -> io::Result<()> {
-    let most = |limit| Rlimit { current: Some(limit), maximum: Some(limit) };
-    setrlimit(Resource::As, most(MOST_MEMORY))?;
+    memory_limit::set(memory_limit::OF_A_HELPER)?;
     // What it has read of others is not to lie around in a file.
-    setrlimit(Resource::Core, most(0))?;
+    memory_limit::lower(Resource::Core, 0)?;
     rustix::process::set_parent_process_death_signal(Some(Signal::KILL))?;
     let mut names = OtherNames::default();
     let (mut questions, mut answers) = (io::stdin().lock(), io::stdout().lock());

@@ -160,6 +160,9 @@ pub(crate) fn read(pid: u32, clock: &mut Clock, helper: &Helper) -> Option<Proce
         Err(_) => None,
     };
     let program: Option<Program> = helper.ask(pid, &Question::Program { pid }).flatten();
+    if program.is_none() && is_ending(pid, stat.state) {
+        return None;
+    }
     let (limit, hard_limit) =
         limits(&fs::read_to_string(directory.join("limits")).unwrap_or_default());
     Some(Process {
@@ -175,6 +178,13 @@ pub(crate) fn read(pid: u32, clock: &mut Clock, helper: &Helper) -> Option<Proce
         hard_limit,
         frozen: frozen::frozen(pid),
     })
+}
+
+/// It has given up its memory, and so its program, and closes its descriptors next: what it does is not hidden, but
+/// over. Of a process that is left by its first thread alone (Z), others may still be at work.
+fn is_ending(pid: u32, state: char) -> bool {
+    let program = fs::read_link(format!("/proc/{pid}/exe"));
+    state != 'Z' && program.is_err_and(|error| error.kind() == io::ErrorKind::NotFound)
 }
 
 /// What its event loops watch. Each descriptor of one of them tells all that it watches, so a process

@@ -137,6 +137,45 @@ impl Builder<'_> {
             let to = link.server.as_ref().map_or(Vec::new(), |end| self.owners(end, OWNERS));
             self.wait(&from, &to, &link.client, link.client.since, Tone::of(verdict), false);
         }
+        self.chain(verdict);
+    }
+
+    /// The processes that the finding itself names, as the worker that has the request, and what that waits for.
+    fn chain(&mut self, verdict: &Verdict) {
+        for hop in &verdict.chain {
+            let waiters: Vec<usize> = match (hop.waiter, &verdict.server) {
+                (Some(pid), _) => self.nodes.get(&Key::Process(pid)).copied().into_iter().collect(),
+                (None, Some(server)) => self.owners(server, 1),
+                (None, None) => Vec::new(),
+            };
+            let held = Held { pid: hop.pid, fd: 0, name: hop.name.clone(), uid: None };
+            let Some(node) = self.process(&held, &hop.does, hop.inode) else { return };
+            let socket = match hop.inode {
+                Some(inode) => verdict::server_name(self.facts, inode),
+                None => "a process that it started".to_owned(),
+            };
+            for from in waiters.into_iter().filter(|from| *from != node) {
+                self.chained(from, node, &socket, Tone::of(verdict));
+            }
+        }
+    }
+
+    /// One line between two is enough, if it was drawn as a connection already.
+    fn chained(&mut self, from: usize, to: usize, socket: &str, tone: Tone) {
+        let drawn = self.graph.waits.iter_mut().find(|one| (one.from, one.to) == (from, to));
+        if let Some(wait) = drawn {
+            wait.tone = wait.tone.max(tone);
+            return;
+        }
+        self.graph.waits.push(Wait {
+            from,
+            to,
+            socket: socket.to_owned(),
+            since: None,
+            connections: HashSet::new(),
+            tone,
+            is_mutual: false,
+        });
     }
 
     fn connect(&mut self, verdict: &Verdict, client: &End, clients: &[usize], servers: &[usize]) {
@@ -186,7 +225,7 @@ impl Builder<'_> {
     fn owners(&mut self, end: &End, most: usize) -> Vec<usize> {
         let mut nodes = Vec::new();
         for (held, _) in words::once_each(&end.owners).into_iter().take(most) {
-            nodes.extend(self.process(held, end));
+            nodes.extend(self.process(held, &end.does, Some(end.inode)));
         }
         if end.owners.is_empty() {
             let lines = vec![end.does.clone()];
@@ -195,17 +234,18 @@ impl Builder<'_> {
         nodes
     }
 
-    fn process(&mut self, held: &Held, end: &End) -> Option<usize> {
-        let mut lines = vec![end.does.clone()];
+    fn process(&mut self, held: &Held, does: &str, inode: Option<u32>) -> Option<usize> {
+        let mut lines = vec![does.to_owned()];
         if let Some(Ok(places)) = self.facts.details.places.get(&held.pid) {
             lines.extend(own_places(places).first().map(|place| short(place)));
         }
-        lines.extend(words::goroutine(self.facts, end.inode).map(short));
+        lines.extend(inode.and_then(|inode| words::goroutine(self.facts, inode)).map(short));
         let index = self.node(Key::Process(held.pid), who(held), Vec::new())?;
         let node = self.graph.nodes.get_mut(index)?;
         for line in lines {
             // A process with many connections says much the same of each.
-            if node.lines.len() < words::SHOWN && !node.lines.contains(&line) {
+            let is_new = !line.is_empty() && !node.lines.contains(&line);
+            if is_new && node.lines.len() < words::SHOWN {
                 node.lines.push(line);
             }
         }

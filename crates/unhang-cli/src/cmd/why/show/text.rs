@@ -31,6 +31,9 @@ const DIM: Style = Style::new().dimmed();
 /// So many kinds are shown; the rest are counted.
 const KINDS: usize = 20;
 
+const HIDDEN: &str =
+    "Even root may not look here into these processes, which may have what was not seen";
+
 impl Display for Text<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let groups = groups(self.verdicts);
@@ -202,6 +205,8 @@ impl Text<'_> {
                     "Here the same user is not enough: kernel.yama.ptrace_scope is above 0"
                 )?;
             }
+        } else if self.verdicts.iter().any(is_unseen) {
+            self.hidden(f)?;
         }
         if self.verbose {
             writeln!(
@@ -217,6 +222,21 @@ impl Text<'_> {
             )?;
         }
         Ok(())
+    }
+
+    /// This user lacks nothing, and these do not let themselves be looked into all the same: a sandbox, or a
+    /// security module, keeps them.
+    fn hidden(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let hidden =
+            self.facts.hidden.iter().filter(|pid| !self.facts.passed_over.contains_key(pid));
+        let mut hidden: Vec<u32> = hidden.copied().collect();
+        hidden.sort_unstable();
+        let names: Vec<String> = hidden.iter().take(SHOWN).map(u32::to_string).collect();
+        match (names.is_empty(), hidden.len() - names.len()) {
+            (true, _) => Ok(()),
+            (false, 0) => writeln!(f, "\n{HIDDEN}: {}", names.join(", ")),
+            (false, more) => writeln!(f, "\n{HIDDEN}: {}, and {more} more", names.join(", ")),
+        }
     }
 }
 
@@ -237,5 +257,29 @@ fn headline(f: &mut fmt::Formatter<'_>, group: &[&Verdict], first: &Verdict) -> 
         (Code::Ok, _) => writeln!(f, "{line}"),
         (_, "") => writeln!(f, "{line}   {DIM}{code}{DIM:#}"),
         (_, sure) => writeln!(f, "{line}   {DIM}{code} · {sure}{DIM:#}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+    use crate::cmd::why::target::Target;
+    use crate::cmd::why::verdict::all_is_well;
+
+    /// As a sandbox hides its first process: root was told that something may not be seen, and not what.
+    #[test]
+    fn processes_that_even_root_may_not_look_into_are_named() {
+        let mut facts = Facts::default();
+        facts.hidden.extend([1, 9]);
+        facts.passed_over = BTreeMap::from([(9, "there was no time left".to_owned())]);
+        let verdicts: Vec<_> = all_is_well(&facts, &Target::All, &[]).into_iter().collect();
+        let text = |facts: &Facts| Text { facts, verdicts: &verdicts, verbose: false }.to_string();
+        assert!(text(&facts).contains(&format!("{HIDDEN}: 1\n")), "{}", text(&facts));
+        // A user that could become root is told that instead.
+        facts.visibility.uid = 1000;
+        let text = text(&facts);
+        assert!(text.contains("run it as root") && !text.contains(HIDDEN), "{text}");
     }
 }

@@ -27,6 +27,8 @@ pub(super) struct Chain {
     pub(super) is_held_up: bool,
     /// The threads passed.
     passed: Vec<(u32, String)>,
+    /// The process whose waiting is followed; None: the one that it began at.
+    waiter: Option<u32>,
 }
 
 /// Where a process's waiting leads.
@@ -61,6 +63,7 @@ impl Chain {
     fn followed<'a>(mut self, facts: &'a Facts, first: Next<'a>) -> Self {
         let mut next = Some(first);
         while let Some(one) = next.filter(|_| self.links.len() < LONGEST) {
+            self.waiter = self.links.last().map(|link| link.pid);
             next = match one {
                 Next::Far(inode) => self.far(facts, inode),
                 Next::Child(process) => self.child(facts, process),
@@ -80,7 +83,8 @@ impl Chain {
     }
 
     fn link(&mut self, process: &Process, inode: Option<u32>, does: String) {
-        self.links.push(Hop { pid: process.pid, name: process.name.clone(), inode, does });
+        let (pid, name, waiter) = (process.pid, process.name.clone(), self.waiter);
+        self.links.push(Hop { pid, name, inode, waiter, does });
     }
 
     /// The far end of a socket, whose processes somebody waits for.

@@ -73,6 +73,8 @@ pub(crate) struct Hop {
     /// Its end of the connection on which the one before it waits; None if that waits in another way, as for
     /// a child process.
     pub(crate) inode: Option<u32>,
+    /// The process before it, which waits for it; None: the server of the finding.
+    pub(crate) waiter: Option<u32>,
     /// What it is at.
     pub(crate) does: String,
 }

@@ -6,7 +6,7 @@ use super::cause::{self, Cause};
 use super::chain::at;
 use super::finding::End;
 use super::upstream;
-use super::words::end;
+use super::words::{end, name_of};
 use crate::cmd::why::endpoint::Endpoint;
 use crate::cmd::why::facts::Facts;
 use crate::sock_diag::Socket;
@@ -65,4 +65,9 @@ fn far_end<'a>(facts: &'a Facts, client: &Socket) -> Option<&'a Socket> {
 /// The name of the socket at which a client's end waits.
 pub(crate) fn socket_name(facts: &Facts, client: &End) -> String {
     at(facts, client.inode)
+}
+
+/// The name of the socket that a server's end, or a listener, has.
+pub(crate) fn server_name(facts: &Facts, server: u32) -> String {
+    facts.sockets.get(&server).map_or_else(String::new, |socket| name_of(&socket.name))
 }

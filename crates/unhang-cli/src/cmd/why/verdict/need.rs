@@ -18,6 +18,16 @@ pub(super) enum Need {
     Direct,
 }
 
+/// The same, knowing the server. A client that wakes once a second, as curl does to see whether its time is up, goes
+/// back to wait for the same; and while no thread of the server has run, it got no answer between.
+pub(super) fn need_of(facts: &Facts, client: &Endpoint<'_>, server: &Endpoint<'_>) -> Need {
+    let ticks = client.readers.first().is_some_and(|one| one.activity == Activity::Ticking);
+    match need(facts, client) {
+        Need::None if ticks && server.is_still() => Need::Sole,
+        need => need,
+    }
+}
+
 pub(super) fn need(facts: &Facts, client: &Endpoint<'_>) -> Need {
     if let Some(reader) = client.readers.first() {
         return if reader.activity == Activity::Still { Need::Direct } else { Need::None };

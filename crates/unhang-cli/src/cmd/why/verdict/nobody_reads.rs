@@ -97,6 +97,16 @@ pub(super) fn by_cause(
                 .fact(source::DIAG, "the client has half-closed, and nothing lies unread")
                 .fix("server: read to the end (an empty read), then answer and close")
         }
+        Cause::Computing(waiter) if waits_for_room(server) => {
+            let headline = format!(
+                "{name} spins: its event loop is woken as there is room to write, again and again"
+            );
+            Verdict::new(Code::HandlerCpu, certainty, headline)
+                .evidence([doing(waiter)])
+                .fact(source::EPOLL, "registered for EPOLLOUT without EPOLLET, and there is room")
+                .inferred("or it computes something for this client, and comes back to its loop later")
+                .fix("server: take EPOLLOUT away once all is written (EPOLL_CTL_MOD), and ask for it again only after EAGAIN")
+        }
         Cause::Computing(waiter) => blocked(Code::HandlerCpu, &thread_does(&waiter))
             .evidence([doing(waiter)])
             .fix("server: bound the work of one request, or do it apart from the reading"),
@@ -127,14 +137,24 @@ fn ignores_half_close(server: &Endpoint<'_>) -> bool {
     server.socket.shut_read && server.socket.unread == 0 && server.loops.iter().any(tells)
 }
 
+/// A loop that is not edge-triggered is told for ever that there is room for more.
+fn waits_for_room(server: &Endpoint<'_>) -> bool {
+    let tells = |one: &Loop<'_>| one.registration.writes() && !one.registration.is_edge_triggered();
+    !server.socket.shut_write && server.loops.iter().any(tells)
+}
+
 /// One program with one connection left for long is told of; of many, most will be idle.
 fn at_work(server: &Endpoint<'_>, need: Need) -> bool {
     need == Need::Direct && server.sleeping_loops().next().is_none()
 }
 
 pub(super) fn doing(waiter: WaitingThread<'_>) -> Evidence {
-    let text =
-        format!("{} thread {} {}", who(waiter.process), waiter.thread.tid, thread_does(&waiter));
+    let WaitingThread { process, thread, .. } = waiter;
+    let name = match thread.name.is_empty() || thread.name == process.name {
+        true => String::new(),
+        false => format!(" ({})", thread.name),
+    };
+    let text = format!("{} thread {}{name} {}", who(process), thread.tid, thread_does(&waiter));
     Evidence { text, source: Some(source::CALL) }
 }
 

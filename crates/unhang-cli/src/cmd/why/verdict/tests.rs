@@ -211,6 +211,22 @@ fn while_both_ends_run_nothing_is_said_of_their_connection() {
 }
 
 /// Regression: a client that had just come was counted among those that nobody let in.
+/// On a loaded machine curl wakes late, and was not seen to wait: one look in three missed the hang.
+#[test]
+fn a_client_that_wakes_once_a_second_waits_for_a_server_that_stands_still() {
+    let ticks =
+        || World::new().moving(CLIENT_PID, Call::Poll(Some(vec![reads(3)])), Activity::Ticking);
+    let asleep = ticks().thread(SERVER_PID, Call::Sleep);
+    says(&asleep, Code::HandlerBlocked, Certainty::Likely, true);
+    // It may have answered between.
+    says_nothing(&ticks().moving(SERVER_PID, Call::Sleep, Activity::Ticking));
+    says_nothing(&ticks().moving(SERVER_PID, Call::Epoll(9), Activity::Moving));
+}
+
+fn reads(fd: u32) -> Watch {
+    Watch { fd, reads: true, writes: false }
+}
+
 #[test]
 fn clients_that_came_after_the_first_sample_are_not_left_waiting() {
     let queued = |first| {

@@ -2,7 +2,7 @@
 
 use super::code::Code;
 use super::finding::{Certainty, Verdict};
-use super::need::{Need, need};
+use super::need::{Need, need_of};
 use super::unread_bytes::stopped;
 use super::words::{lasting, owners, source};
 use super::{front, nobody_reads};
@@ -15,7 +15,7 @@ pub(super) fn judge(
     server: &Endpoint<'_>,
     client: &Endpoint<'_>,
 ) -> Option<Verdict> {
-    let need = need(facts, client);
+    let need = need_of(facts, client, server);
     match need {
         Need::Hidden => {
             let text = format!("whether {} waits for a reply may not be seen", owners(client));

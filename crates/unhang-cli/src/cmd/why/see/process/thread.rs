@@ -14,6 +14,8 @@ use crate::shell::is_hidden;
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Thread {
     pub(crate) tid: u32,
+    /// The first 15 bytes of the name that the program gave it.
+    pub(crate) name: String,
     /// As `ps` shows it: R runs, S sleeps, D sleeps for a device, T is stopped, Z has ended.
     pub(crate) state: char,
     pub(crate) call: Call,
@@ -137,6 +139,7 @@ fn read(
         tid,
         state: stat.state,
         on: target(&call, &process.directory, descriptors),
+        name: stat.name,
         call,
         to,
         timeout,

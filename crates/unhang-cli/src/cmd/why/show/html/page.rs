@@ -17,6 +17,8 @@ use crate::cmd::why::verdict::{self, Code, End, Verdict};
 
 /// So many findings are shown; the rest are counted.
 const KINDS: usize = 100;
+/// So many processes behind a server are shown with their lines: a pool may have hundreds of workers.
+const BEHIND: usize = 8;
 /// Seconds after which a browser loads a page again that is written again and again.
 const AGAIN: u32 = 2;
 
@@ -176,15 +178,43 @@ impl Page<'_> {
                 writeln!(f, "<dt></dt><dd>and {} more</dd>", ends.len() - SHOWN)?;
             }
         }
+        self.behind(f, group)?;
         writeln!(f, "</dl>")
     }
 
+    /// The processes that the server waits for, each once.
+    fn behind(&self, f: &mut fmt::Formatter<'_>, group: &[&Verdict]) -> fmt::Result {
+        let mut seen = HashSet::new();
+        let hops = group.iter().flat_map(|verdict| &verdict.chain);
+        for hop in hops.filter(|hop| seen.insert(hop.pid)).take(BEHIND) {
+            let (dash, does) = if hop.does.is_empty() { ("", "") } else { (" · ", &*hop.does) };
+            let what = format!("{}[{}]{dash}{does}", hop.name, hop.pid);
+            write!(f, "<dt>behind</dt><dd>{}", Escaped(&what))?;
+            self.lines(f, &[hop.pid], hop.inode)?;
+            writeln!(f, "</dd>")?;
+        }
+        Ok(())
+    }
+
     fn places(&self, f: &mut fmt::Formatter<'_>, end: &End) -> fmt::Result {
-        let places = |pid: u32| self.facts.details.places.get(&pid)?.as_ref().ok();
         let held = words::once_each(&end.owners);
-        let of_processes = held.iter().filter_map(|(held, _)| places(held.pid));
+        let pids: Vec<u32> = held.iter().map(|(held, _)| held.pid).collect();
+        self.lines(f, &pids, Some(end.inode))?;
+        let unread = self.facts.details.unread.get(&end.inode);
+        if let Some(bytes) = unread {
+            let bytes = bytes.escape_ascii().to_string();
+            write!(f, "<br>unread: <code>{}</code>", Escaped(&bytes))?;
+        }
+        Ok(())
+    }
+
+    /// The lines of code that these processes are at, and that of the goroutine that has the end.
+    fn lines(&self, f: &mut fmt::Formatter<'_>, pids: &[u32], end: Option<u32>) -> fmt::Result {
+        let places = |pid: &u32| self.facts.details.places.get(pid)?.as_ref().ok();
+        let of_processes = pids.iter().filter_map(places);
         let all: Vec<&Location> = of_processes.flat_map(|places| own_places(places)).collect();
-        for place in all.into_iter().chain(words::goroutine(self.facts, end.inode)).take(SHOWN) {
+        let goroutine = end.and_then(|inode| words::goroutine(self.facts, inode));
+        for place in all.into_iter().chain(goroutine).take(SHOWN) {
             write!(f, "<br>at <code>{}</code>", Escaped(&words::at(place)))?;
             if let Some(request) = &place.request {
                 write!(f, " for <code>{}</code>", Escaped(request))?;
@@ -193,11 +223,6 @@ impl Page<'_> {
                 let variable = format!("{name} = \"{value}\"");
                 write!(f, "<br><code>{}</code>", Escaped(&variable))?;
             }
-        }
-        let unread = self.facts.details.unread.get(&end.inode);
-        if let Some(bytes) = unread {
-            let bytes = bytes.escape_ascii().to_string();
-            write!(f, "<br>unread: <code>{}</code>", Escaped(&bytes))?;
         }
         Ok(())
     }
