@@ -322,7 +322,8 @@ fn close_again(path: &str) -> Outcome {
         let mut client = UnixStream::connect(path)?;
         client.write_all(b"unread")?;
         let (server, _) = listener.accept()?;
-        thread::sleep(Duration::from_secs(2));
+        // Long enough for two looks, also on a loaded machine.
+        thread::sleep(Duration::from_secs(5));
         let closed = Instant::now();
         drop(server);
         // A reset, as the request was not read; either way an end.
