@@ -175,6 +175,9 @@ fn check_target(method: &str, target: &str) -> Result<(), Violation> {
 
 /// What follows the scheme and the host, if the target is a whole URL, as for a proxy.
 fn path(target: &str) -> &str {
+    if target.starts_with('/') {
+        return target;
+    }
     let Some((scheme, rest)) = target.split_once("://") else { return target };
     let end = rest.find('/').unwrap_or(rest.len());
     let (host, path) = rest.split_at(end);
