@@ -1,13 +1,14 @@
 //! What a server holds just now.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+
+use crate::serve::admission::taken_and_lent;
 
 /// Reads a server's gauges, from any thread and after it has ended.
 #[derive(Clone, Debug, Default)]
 pub struct Gauges {
-    taken: Arc<AtomicUsize>,
-    lent: Arc<AtomicUsize>,
+    places: Arc<AtomicU64>,
     request_bytes: Arc<AtomicUsize>,
     handlers: Arc<AtomicUsize>,
     pulse: Arc<AtomicUsize>,
@@ -17,12 +18,12 @@ impl Gauges {
     /// Connections under way: each has one of the places, see
     /// [`Limits::max_connections`](crate::Limits::max_connections).
     pub fn connections(&self) -> usize {
-        self.taken.load(Ordering::Relaxed)
+        taken_and_lent(&self.places).0
     }
 
     /// Connections that are kept for a next request, and ask nothing just now.
     pub fn idle(&self) -> usize {
-        self.lent.load(Ordering::Relaxed)
+        taken_and_lent(&self.places).1
     }
 
     /// Bytes that the requests under way hold together.
@@ -49,12 +50,8 @@ impl Gauges {
         Arc::clone(&self.handlers)
     }
 
-    pub(crate) fn taken(&self) -> Arc<AtomicUsize> {
-        Arc::clone(&self.taken)
-    }
-
-    pub(crate) fn lent(&self) -> Arc<AtomicUsize> {
-        Arc::clone(&self.lent)
+    pub(crate) fn places(&self) -> Arc<AtomicU64> {
+        Arc::clone(&self.places)
     }
 
     pub(crate) fn held(&self) -> Arc<AtomicUsize> {

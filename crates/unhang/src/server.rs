@@ -1,16 +1,16 @@
 //! A service as it is put together, its threads, and its end.
 
 mod handle;
+mod start;
 mod threads;
 
-use std::any::Any;
 use std::fmt;
 use std::future::Future;
 use std::io;
 use std::num::NonZero;
-use std::sync::{Arc, Weak};
+use std::sync::Arc;
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use tokio::runtime::{Builder, Handle as Runtime};
 use tokio::sync::{oneshot, watch};
@@ -18,32 +18,20 @@ use tokio::sync::{oneshot, watch};
 use crate::error::Error;
 use crate::event::{Cause, Event};
 use crate::gauges::Gauges;
-use crate::handler::{Handler, Peer, Reply};
+use crate::handler::{Handler, Reply};
 use crate::limits::Limits;
-use crate::listen::control::Asked;
-use crate::listen::watcher::Watcher;
 use crate::listen::{Bind, Listener};
-use crate::serve::Service;
-use crate::serve::admission::{Admission, Places};
-use crate::serve::alarm::Alarm;
-use crate::serve::budget::{Budget, Handlers};
+use crate::serve::admission::Admission;
 use crate::serve::caught::caught;
-use crate::serve::config::{Config, Stop};
-use crate::serve::door::{Acceptor, Door};
-use crate::serve::events::{Events, Filter, Observer};
-use crate::serve::linux::Linux;
-use crate::serve::parked::{Parked, TABLES};
-use crate::serve::watchdog::Watchdog;
+use crate::serve::config::Stop;
+use crate::serve::events::{Filter, Observer};
 use crate::signal::termination;
 use crate::wire::lines::{Delimiter, Errors};
 use crate::wire::oneshot::{OneShot, Until};
 use crate::wire::{Goridge, Http, Lines, Wire};
 use handle::Abort;
 pub use handle::ServerHandle;
-use threads::{Signal, SignalThread, Workers};
-
-/// How long a server that has ended waits for its observer to be told the rest.
-const LAST_WORDS: Duration = Duration::from_secs(1);
+use threads::Signal;
 
 /// A service behind a Unix socket.
 ///
@@ -276,121 +264,6 @@ impl Server {
             let error = io::Error::other("the thread that serves panicked");
             Err(Error::setup(&address, "serve", error))
         })
-    }
-
-    /// Serves on this thread, which keeps the deadlines.
-    fn serve_here(self, handler: impl Handler, handlers: Runtime) -> Result<(), Error> {
-        let address = self.listener.address().clone();
-        let failed = |step: &'static str| {
-            let address = &address;
-            move |error: io::Error| Error::setup(address, step, error)
-        };
-        let filter = self.filter;
-        let events = self.observer.is_some().then(|| Events::new(filter));
-        let (told, all_told) = std::sync::mpsc::channel::<()>();
-        if let (Some(observer), Some(events)) = (self.observer, &events) {
-            let started = events.start(observer, told);
-            started.map_err(failed("start the thread of the observer"))?;
-        }
-        // Each worker needs a place of its own, and somewhere to go on with what waits.
-        let threads = self.threads.min(self.limits.max_connections / 2).min(TABLES - 1);
-        let listener = Arc::new(self.listener);
-        let system = Linux { handlers };
-        let places =
-            Places::new(self.limits.max_connections, self.gauges.taken(), self.gauges.lent());
-        let handlers_most = self.limits.most_handlers();
-        let parked = (0..=threads)
-            .map(|index| Parked::new(&system, u8::try_from(index).unwrap_or(u8::MAX)))
-            .collect::<io::Result<Vec<_>>>()
-            .map_err(failed("watch connections"))?;
-        let service = Arc::new(Service {
-            door: Door::new(&listener, places).map_err(failed("keep a reserve descriptor"))?,
-            config: Config {
-                budget: Budget::new(self.limits.max_held, self.gauges.held()),
-                handlers: Handlers::new(handlers_most, self.gauges.running()),
-                wire: self.wire,
-                refusal: self.refusal,
-                names_peers: self.names_peers,
-                stop: Arc::clone(&self.stop),
-                limits: self.limits,
-            },
-            admission: self.admission,
-            handler: Arc::new(handler),
-            parked,
-            events: events.clone(),
-            alarm: Alarm::new(Instant::now()),
-            system,
-        });
-        let waker = Arc::downgrade(&service);
-        self.stop.wakes(move || wake(&waker));
-        let waker = Arc::downgrade(&service);
-        service.door.places.wakes(move || wake(&waker));
-        // All that needs a descriptor or a thread comes before the take-over: if it is missing, the old
-        // server goes on.
-        let signal = self
-            .stop_when
-            .map(SignalThread::new)
-            .transpose()
-            .map_err(failed("wait for the signal to stop"))?;
-        let file_watcher =
-            watch_file(&listener, &service).map_err(failed("watch the socket file"))?;
-        let workers = Workers::start(threads, &service).map_err(failed("start the threads"))?;
-        listener.serve_instead()?;
-        let asked: Arc<dyn Asked> = Arc::clone(&service) as Arc<dyn Asked>;
-        // Without it the server cannot be replaced, but serves.
-        let _answers = listener.answer(Arc::downgrade(&asked));
-        drop(asked);
-        if threads > 0 {
-            service.door.give_to(Acceptor::Workers);
-            service.wake_workers();
-        }
-        let _signal = signal.map(|signal| signal.start(&service));
-        Watchdog::new(Arc::clone(&service), listener, file_watcher, self.gauges.beat()).run();
-        drop(workers);
-        self.ended.send_replace(true);
-        if let Some(events) = &events {
-            events.end();
-            let _ = all_told.recv_timeout(LAST_WORDS);
-        }
-        Ok(())
-    }
-}
-
-fn wake<H: Handler>(service: &Weak<Service<H, Linux>>) {
-    if let Some(service) = service.upgrade() {
-        service.wake_watchdog();
-    }
-}
-
-fn watch_file<H: Handler>(
-    listener: &Arc<Listener>,
-    service: &Arc<Service<H, Linux>>,
-) -> io::Result<Option<Box<dyn Any + Send>>> {
-    let Some(file) = listener.file() else { return Ok(None) };
-    let service = Arc::downgrade(service);
-    let tell = move |lost| {
-        if let Some(service) = service.upgrade() {
-            service.tell(Event::SocketLost(lost));
-        }
-    };
-    let watcher = Watcher::keep(file.path.clone(), file.identity, tell)?;
-    Ok(Some(Box::new(watcher)))
-}
-
-/// What the control socket asks of a server.
-impl<H: Handler> Asked for Service<H, Linux> {
-    fn waits(&self) -> Option<String> {
-        Some(format!("{}\n{}", self.config.wire.name(), self.lines()))
-    }
-
-    fn replaced(&self, by: Option<Peer>) {
-        self.tell(Event::Replaced { by });
-        self.config.stop.begin(Instant::now(), self.config.limits.drain);
-    }
-
-    fn not_replaced(&self, by: Option<Peer>, error: &io::Error) {
-        let error = Arc::new(io::Error::new(error.kind(), error.to_string()));
-        self.tell(Event::NotReplaced { by, error });
     }
 }
 

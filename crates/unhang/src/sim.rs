@@ -20,6 +20,7 @@ pub(crate) mod socket;
 mod story;
 
 use std::collections::BTreeMap;
+use std::iter::repeat_n;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, Weak};
 use std::time::{Duration, Instant};
@@ -30,7 +31,8 @@ use crate::handler::Reply;
 use crate::serve::Service;
 use crate::serve::admission::{Admission, Places};
 use crate::serve::alarm::Alarm;
-use crate::serve::budget::{Budget, Handlers, Share};
+use crate::serve::apart::Apart;
+use crate::serve::bounds::{Bounds, Share};
 use crate::serve::config::{Config, Stop};
 use crate::serve::door::{Acceptor, Door};
 use crate::serve::events::Events;
@@ -63,7 +65,7 @@ struct World {
 /// What one server has of its own.
 struct Server {
     listener: Arc<Listener>,
-    budget: Arc<Budget>,
+    bounds: Arc<Apart<Bounds>>,
     gauges: Gauges,
     stop: Arc<Stop>,
 }
@@ -92,8 +94,9 @@ impl World {
         });
         let server = |listener| {
             let gauges = Gauges::default();
-            let budget = Budget::new(plan.limits.max_held, gauges.held());
-            Server { listener, budget, gauges, stop: Stop::new(begun) }
+            let bytes = (plan.limits.max_held, gauges.held());
+            let bounds = Bounds::new(bytes, (plan.limits.most_handlers(), gauges.running()));
+            Server { listener, bounds, gauges, stop: Stop::new(begun) }
         };
         Self {
             begun,
@@ -231,9 +234,8 @@ impl World {
             false
         };
         let world = Arc::clone(self);
-        let places =
-            Places::new(limits.max_connections, server.gauges.taken(), server.gauges.lent());
-        let most = limits.most_handlers();
+        let handler = move |request| handler::answer(Arc::clone(&world), request);
+        let places = Places::new(limits.max_connections, server.gauges.places());
         let parked = (0..=self.plan.workers)
             .map(|index| Parked::new(&Machine, u8::try_from(index).unwrap()).unwrap());
         Service {
@@ -242,13 +244,12 @@ impl World {
                 wire: Wire::OneShot(OneShot::new(self.plan.until)),
                 refusal: Some(Box::new(refusal)),
                 names_peers: true,
-                budget: Arc::clone(&server.budget),
-                handlers: Handlers::new(most, server.gauges.running()),
+                bounds: vec![Arc::clone(&server.bounds)],
                 stop: Arc::clone(&server.stop),
                 limits,
             },
             admission,
-            handler: Arc::new(move |request| handler::answer(Arc::clone(&world), request)),
+            handlers: repeat_n(Arc::new(Apart(Arc::new(handler))), self.plan.workers + 1).collect(),
             door: Door::new(&server.listener, places).unwrap(),
             parked: parked.collect(),
             events: Some(match self.plan.observer_blocks {
@@ -266,7 +267,7 @@ impl World {
         let until = self.begun + FOR_EVER / 2;
         clock::spawn(async move {
             let event = || Event::Draining { open: 0, within: Duration::ZERO };
-            while blocked.tell(event()).is_none() {}
+            while blocked.keep(event()).is_none() {}
             clock::block_until(until);
         });
         events
@@ -298,6 +299,6 @@ impl World {
 impl Server {
     /// Whether bytes are held by nobody.
     fn holds_nothing(&self) -> bool {
-        Share::default().grow_to(self.budget.most, &self.budget)
+        Share::default().grow_to(self.bounds.0.most_held, &self.bounds)
     }
 }

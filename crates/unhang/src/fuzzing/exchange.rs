@@ -10,7 +10,7 @@ use crate::event::Ended;
 use crate::handler::{Fault, Reply, Request};
 use crate::limits::Limits;
 use crate::serve::admission::Client;
-use crate::serve::budget::{Budget, Handlers};
+use crate::serve::bounds::Bounds;
 use crate::serve::config::{Config, Stop};
 use crate::serve::connection::{Connection, Next};
 use crate::sim::clock;
@@ -57,8 +57,10 @@ impl Case {
             wire,
             refusal: None,
             names_peers: false,
-            budget: Budget::new(limits.max_held, Arc::clone(&held)),
-            handlers: Handlers::new(2, Arc::clone(&running)),
+            bounds: vec![Bounds::new(
+                (limits.max_held, Arc::clone(&held)),
+                (2, Arc::clone(&running)),
+            )],
             stop: Stop::new(clock::now()),
             limits,
         };

@@ -36,6 +36,7 @@ pub(crate) struct Accepted {
 /// A listening socket. Dropping it removes its file, if that is still its own and no other process has the
 /// socket.
 #[derive(Debug)]
+#[must_use = "a listener that is dropped closes its socket and removes its file"]
 pub struct Listener {
     address: Address,
     /// Serves until this one does.

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::fmt;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use crate::event::{Cause, Scarce};
@@ -13,9 +13,9 @@ use crate::peer;
 /// Room for the connections that are served at once.
 pub(crate) struct Places {
     pub(crate) most: usize,
-    taken: Arc<AtomicUsize>,
-    /// Connections that are kept, and have lent their places.
-    lent: Arc<AtomicUsize>,
+    /// So many are taken; and in units of [`LENT`], so many connections are kept that have lent their places.
+    /// In one number, as each exchange on a kept connection changes both.
+    counts: Arc<AtomicU64>,
     /// Whether anybody waits for one that comes free.
     wanted: AtomicBool,
     wake: OnceLock<Box<dyn Fn() + Send + Sync>>,
@@ -28,11 +28,22 @@ pub(crate) struct Place {
     is_lent: bool,
 }
 
+const LENT: u64 = 1 << 32;
+
+/// How many places are taken, and how many are lent.
+pub(crate) fn taken_and_lent(counts: &AtomicU64) -> (usize, usize) {
+    let counts = counts.load(Ordering::SeqCst);
+    let number = |of: u64| usize::try_from(of).unwrap_or(usize::MAX);
+    (number(counts % LENT), number(counts / LENT))
+}
+
 impl Places {
-    /// `taken` and `lent` count them, for gauges to read.
-    pub(crate) fn new(most: usize, taken: Arc<AtomicUsize>, lent: Arc<AtomicUsize>) -> Arc<Self> {
+    /// `counts` tells gauges [how many](taken_and_lent).
+    pub(crate) fn new(most: usize, counts: Arc<AtomicU64>) -> Arc<Self> {
         let (wanted, wake) = (AtomicBool::new(false), OnceLock::new());
-        Arc::new(Self { most: most.max(1), taken, lent, wanted, wake })
+        // Descriptors are numbered by an i32, so there are never more.
+        let most = most.clamp(1, i32::MAX as usize);
+        Arc::new(Self { most, counts, wanted, wake })
     }
 
     /// Calls `wake` when a place comes free that is [wanted](Self::want).
@@ -41,17 +52,14 @@ impl Places {
     }
 
     pub(crate) fn take(self: &Arc<Self>) -> Option<Place> {
-        self.take_one().then(|| Place { places: Arc::clone(self), is_lent: false })
+        self.take_one(1).then(|| Place { places: Arc::clone(self), is_lent: false })
     }
 
-    fn take_one(&self) -> bool {
-        let more = |taken: usize| (taken < self.most).then_some(taken + 1);
-        self.taken.fetch_update(Ordering::SeqCst, Ordering::Relaxed, more).is_ok()
-    }
-
-    fn give_back(&self) {
-        self.taken.fetch_sub(1, Ordering::SeqCst);
-        self.has_changed();
+    /// Takes one, if one is free, by this change.
+    fn take_one(&self, change: u64) -> bool {
+        let most = self.most as u64;
+        let more = |counts: u64| (counts % LENT < most).then(|| counts.wrapping_add(change));
+        self.counts.fetch_update(Ordering::SeqCst, Ordering::Relaxed, more).is_ok()
     }
 
     fn has_changed(&self) {
@@ -63,7 +71,7 @@ impl Places {
     }
 
     pub(crate) fn taken(&self) -> usize {
-        self.taken.load(Ordering::SeqCst)
+        taken_and_lent(&self.counts).0
     }
 
     pub(crate) fn left(&self) -> usize {
@@ -72,8 +80,7 @@ impl Places {
 
     /// Whether no connection is left, kept ones included.
     pub(crate) fn all_left(&self) -> bool {
-        // A connection that takes its place back counts twice for a moment, and never not at all.
-        self.lent.load(Ordering::SeqCst) == 0 && self.taken() == 0
+        taken_and_lent(&self.counts) == (0, 0)
     }
 
     /// Asks to be woken when a place comes free, or a connection ends. To be called before the look that
@@ -87,16 +94,15 @@ impl Place {
     /// Lets others have it for a while.
     pub(crate) fn lend(&mut self) {
         if !std::mem::replace(&mut self.is_lent, true) {
-            self.places.lent.fetch_add(1, Ordering::SeqCst);
-            self.places.give_back();
+            self.places.counts.fetch_add(LENT - 1, Ordering::SeqCst);
+            self.places.has_changed();
         }
     }
 
     /// Ends that. False if no place is free.
     pub(crate) fn take_back(&mut self) -> bool {
-        if self.is_lent && self.places.take_one() {
+        if self.is_lent && self.places.take_one(1_u64.wrapping_sub(LENT)) {
             self.is_lent = false;
-            self.places.lent.fetch_sub(1, Ordering::SeqCst);
         }
         !self.is_lent
     }
@@ -104,12 +110,8 @@ impl Place {
 
 impl Drop for Place {
     fn drop(&mut self) {
-        if self.is_lent {
-            self.places.lent.fetch_sub(1, Ordering::SeqCst);
-            self.places.has_changed();
-        } else {
-            self.places.give_back();
-        }
+        self.places.counts.fetch_sub(if self.is_lent { LENT } else { 1 }, Ordering::SeqCst);
+        self.places.has_changed();
     }
 }
 
@@ -257,8 +259,8 @@ mod tests {
 
     #[test]
     fn a_place_that_comes_free_wakes_once_if_it_is_wanted() {
-        let places = Places::new(1, Arc::default(), Arc::default());
-        let woken = Arc::new(AtomicUsize::new(0));
+        let places = Places::new(1, Arc::default());
+        let woken = Arc::new(AtomicU64::new(0));
         let count = Arc::clone(&woken);
         places.wakes(move || {
             count.fetch_add(1, Ordering::Relaxed);
@@ -274,7 +276,7 @@ mod tests {
 
     #[test]
     fn a_place_that_is_lent_is_there_for_others_and_taken_back_if_it_is_free() {
-        let places = Places::new(1, Arc::default(), Arc::default());
+        let places = Places::new(1, Arc::default());
         let mut kept = places.take().unwrap();
         kept.lend();
         let other = places.take().unwrap();

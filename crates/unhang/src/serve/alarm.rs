@@ -50,6 +50,7 @@ impl Alarm {
     /// Whether the watchdog would look too late for this; then it is to be woken, once.
     pub(crate) fn is_later_than(&self, due: Instant) -> bool {
         let due = self.stamp(due);
-        self.next.fetch_min(due, Ordering::SeqCst) > due
+        // Most often it would not, and all workers can read that at once.
+        self.next.load(Ordering::SeqCst) > due && self.next.fetch_min(due, Ordering::SeqCst) > due
     }
 }

@@ -8,7 +8,8 @@ use std::time::{Duration, Instant};
 use crate::event::Cause;
 use crate::handler::Reply;
 use crate::limits::Limits;
-use crate::serve::budget::{Budget, Handlers};
+use crate::serve::apart::Apart;
+use crate::serve::bounds::Bounds;
 use crate::wire::Wire;
 
 /// What every connection keeps to.
@@ -20,13 +21,17 @@ pub(crate) struct Config {
     pub(crate) refusal: Option<Refusal>,
     /// Whether every exchange names the client's process, and not only one without an answer.
     pub(crate) names_peers: bool,
-    /// What all requests may hold together.
-    pub(crate) budget: Arc<Budget>,
-    pub(crate) handlers: Arc<Handlers>,
+    /// What all requests may hold together, and how many handlers may run: one for each worker, at least one.
+    pub(crate) bounds: Vec<Arc<Apart<Bounds>>>,
     pub(crate) stop: Arc<Stop>,
 }
 
 impl Config {
+    /// Of the connections of this worker.
+    pub(crate) fn bounds(&self, worker: u8) -> &Arc<Apart<Bounds>> {
+        self.bounds.get(usize::from(worker)).unwrap_or(&self.bounds[0])
+    }
+
     /// How long a connection may be kept without a request.
     pub(crate) fn idle(&self) -> Duration {
         self.limits.idle.unwrap_or_else(|| match self.wire {
@@ -39,6 +44,8 @@ impl Config {
 
     /// When a connection that rests ends, once the server stops. A client whose wire can announce the
     /// end has a while to ask once more and hear of it.
+    // Inlined, it is computed for each step, and needed for none but the last.
+    #[inline(never)]
     pub(crate) fn rest_ends(&self) -> Option<Instant> {
         let begun = self.stop.begun()?;
         let grace = if self.wire.announces_end() { self.limits.drain / 4 } else { Duration::ZERO };
@@ -115,6 +122,8 @@ impl fmt::Debug for Stop {
 }
 
 /// That much later than then. A duration that no clock can hold counts as thirty years.
+// Inlined, all deadlines that a step may set are computed before it begins: 400 instructions for each step.
+#[inline(never)]
 pub(crate) fn later(then: Instant, duration: Duration) -> Instant {
     const FAR: Duration = Duration::from_secs(30 * 365 * 24 * 60 * 60);
     then + duration.min(FAR)

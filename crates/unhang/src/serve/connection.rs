@@ -9,6 +9,7 @@ mod close;
 mod late;
 mod outgoing;
 mod read;
+mod under_way;
 mod write;
 
 use std::os::fd::RawFd;
@@ -17,14 +18,14 @@ use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use crate::event::{Cause, Ended, Exchange, Scarce, State};
-use crate::handler::{Request, WaitsFor};
+use crate::handler::{Held, Request, WaitsFor};
 use crate::serve::admission::{Client, Place};
-use crate::serve::budget::Share;
 use crate::serve::config::{Config, later};
 use crate::serve::stream::{Interest, Stream};
 use crate::serve::system::Abort;
 use crate::wire::Wire;
 use outgoing::Outgoing;
+use under_way::UnderWay;
 
 #[expect(
     clippy::struct_excessive_bools,
@@ -36,41 +37,25 @@ pub(crate) struct Connection<S> {
     stage: Stage,
     /// When this stage is late.
     due: Instant,
-    /// When to look again before that: a pause until then ends the request, or shows that the client
-    /// still writes as it should read.
-    look: Option<Instant>,
     /// When this exchange began.
     begun: Instant,
-    /// Bytes that came and are not done with.
-    input: Vec<u8>,
-    /// So many bytes at the end of `input` were only looked at: they still lie in the receive queue, so
-    /// that a close would reset the client. That is how a cut reply is told.
-    unread: usize,
     /// What is known of the client's side of the stream.
     end: End,
-    /// `input` has not been decoded since it last changed.
+    /// Its input has not been decoded since it last changed.
     fresh: bool,
     /// Time has passed since the last read: more may have come.
     waited: bool,
     /// This server stood still in the pause that is to end the request.
     stalled: bool,
-    /// What the threads of the client that do not sleep had run in the pause that is to end the request.
-    peer_ran: Option<Duration>,
     /// No request is under way: the connection is kept for the next one.
     rests: bool,
-    bytes_in: usize,
-    bytes_out: usize,
     nth: u32,
-    /// Of the exchange, once its handler was asked.
-    #[cfg(feature = "tracing")]
-    pub(crate) id: Option<u64>,
-    /// Where it is parked and watched, see [`Post`](crate::serve::parked::Post).
+    /// The worker that it belongs to: in whose table it is parked, and whose poller knows it if it is `watched`.
     pub(crate) home: u8,
     pub(crate) watched: bool,
-    share: Share,
     client: Option<Box<Client>>,
     place: Option<Place>,
-    outgoing: Option<Box<Outgoing>>,
+    under_way: Option<Box<UnderWay>>,
 }
 
 /// What is known of the client's side of the stream.
@@ -137,46 +122,34 @@ impl<S: Stream> Connection<S> {
             wire: config.wire.clone(),
             stage: Stage::Request,
             due: later(now, within),
-            look: None,
             begun: now,
-            input: Vec::new(),
-            unread: 0,
             end: End::Open,
             fresh: false,
             waited: false,
             stalled: false,
-            peer_ran: None,
             rests,
-            bytes_in: 0,
-            bytes_out: 0,
             nth: 1,
-            #[cfg(feature = "tracing")]
-            id: None,
             home: 0,
             watched: false,
-            share: Share::default(),
             client,
             place,
-            outgoing: None,
+            under_way: None,
         }
     }
 
     /// Does all that can be done at once.
     pub(crate) fn step(&mut self, config: &Config, now: Instant) -> Next {
         loop {
-            let moved = match self.stage {
+            let mut moved = match self.stage {
                 Stage::Request => self.read(config, now),
                 Stage::Handler => Move::Wait(Interest::Nothing),
                 Stage::Reply => self.write(config, now),
                 Stage::Close => self.discard(),
             };
-            let moved = match moved {
-                Move::Wait(_) | Move::Piece if now >= self.due(config) => {
-                    self.waited = true;
-                    self.late(config, now)
-                }
-                moved => moved,
-            };
+            if matches!(moved, Move::Wait(_) | Move::Piece) && now >= self.due(config) {
+                self.waited = true;
+                moved = self.late(config, now);
+            }
             match moved {
                 Move::On => {}
                 Move::Wait(interest) => {
@@ -201,7 +174,7 @@ impl<S: Stream> Connection<S> {
                     return Next::Done(Some(self.over(ended, now)));
                 }
                 Move::Gone => {
-                    self.bytes_in += self.stream.shut();
+                    self.stream.shut();
                     return Next::Done(None);
                 }
             }
@@ -210,12 +183,24 @@ impl<S: Stream> Connection<S> {
 
     /// Its handler goes on elsewhere; dropped, this ends it.
     pub(crate) fn handled_by(&mut self, handler: Box<dyn Abort>) {
-        self.outgoing().handler = Some(handler);
+        self.under_way().handler = Some(handler);
+    }
+
+    /// Its handler goes on elsewhere with this request, and may say there what it waits for.
+    pub(crate) fn handler_holds(&mut self, held: Option<&Arc<Held>>) {
+        self.under_way().held = held.map(Arc::downgrade);
+    }
+
+    /// Its handler runs in the span with this id.
+    #[cfg(feature = "tracing")]
+    pub(crate) fn runs_in_span(&mut self, id: u64) {
+        self.under_way().id = Some(id);
     }
 
     /// When it has to be stepped, whatever comes.
     pub(crate) fn due(&self, config: &Config) -> Instant {
-        let first = self.look.map_or(self.due, |look| look.min(self.due));
+        let look = self.under_way.as_ref().and_then(|under_way| under_way.look);
+        let first = look.map_or(self.due, |look| look.min(self.due));
         let rest = self.rests.then(|| config.rest_ends()).flatten();
         [config.stop.end(), rest].into_iter().flatten().fold(first, Instant::min)
     }
@@ -266,7 +251,8 @@ impl<S: Stream> Connection<S> {
             return self.refuse(Cause::Busy(Scarce::Kernel), config, now);
         }
         // It ends with what can be done at once.
-        (self.due, self.look) = (now, None);
+        self.due = now;
+        self.looks_no_more();
     }
 
     /// Ends it as it stands.
@@ -277,16 +263,14 @@ impl<S: Stream> Connection<S> {
 
     /// Its descriptor, what it waits for, since when, and until when: what `unhang why` is told.
     pub(crate) fn state(&self, config: &Config) -> Option<(RawFd, &'static str, Instant, Instant)> {
-        let outgoing = self.outgoing.as_deref();
+        let under_way = self.under_way.as_deref();
         let (word, since) = match self.stage {
             Stage::Request if self.rests => ("idle", self.begun),
             Stage::Request => ("request", self.begun),
-            Stage::Reply if outgoing.is_some_and(Outgoing::waits_for_piece) => {
+            Stage::Reply if under_way.is_some_and(|of| of.outgoing.waits_for_piece) => {
                 ("handler", self.begun)
             }
-            Stage::Handler => {
-                ("handler", outgoing.and_then(|outgoing| outgoing.asked).unwrap_or(self.begun))
-            }
+            Stage::Handler => ("handler", under_way.and_then(|of| of.asked).unwrap_or(self.begun)),
             Stage::Reply => ("reader", self.begun),
             Stage::Close => ("close", self.begun),
         };
@@ -295,9 +279,9 @@ impl<S: Stream> Connection<S> {
 
     /// What its handler has said that it waits for.
     pub(crate) fn waits_for(&self) -> Option<WaitsFor> {
-        let outgoing = self.outgoing.as_deref()?;
-        let is_handled = self.stage == Stage::Handler || outgoing.waits_for_piece();
-        outgoing.held.as_ref()?.upgrade()?.waits_for().filter(|_| is_handled)
+        let under_way = self.under_way.as_deref()?;
+        let is_handled = self.stage == Stage::Handler || under_way.outgoing.waits_for_piece;
+        under_way.held.as_ref()?.upgrade()?.waits_for().filter(|_| is_handled)
     }
 
     /// Polls for the next piece of its reply.
@@ -312,12 +296,33 @@ impl<S: Stream> Connection<S> {
         Poll::Ready(())
     }
 
+    fn under_way(&mut self) -> &mut UnderWay {
+        self.under_way.get_or_insert_with(UnderWay::begin)
+    }
+
     fn outgoing(&mut self) -> &mut Outgoing {
-        self.outgoing.get_or_insert_with(Outgoing::begin)
+        &mut self.under_way().outgoing
+    }
+
+    /// Bytes that came and are not done with.
+    fn input(&self) -> &[u8] {
+        self.under_way.as_deref().map_or(&[], UnderWay::input)
+    }
+
+    /// So many of them were only looked at.
+    fn unread(&self) -> usize {
+        self.under_way.as_ref().map_or(0, |under_way| under_way.unread)
+    }
+
+    fn looks_no_more(&mut self) {
+        if let Some(under_way) = &mut self.under_way {
+            under_way.look = None;
+        }
     }
 
     fn enter(&mut self, stage: Stage, within: Duration, now: Instant) {
-        (self.stage, self.due, self.look) = (stage, later(now, within), None);
+        (self.stage, self.due) = (stage, later(now, within));
+        self.looks_no_more();
     }
 }
 

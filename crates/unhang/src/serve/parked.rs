@@ -15,6 +15,8 @@ use crate::serve::connection::Connection;
 use crate::serve::stream::Interest;
 use crate::serve::system::{Poller, Ready, System};
 
+/// On cache lines of its own: each worker writes to its own all the time.
+#[repr(align(128))]
 pub(crate) struct Parked<Y: System> {
     /// Its place among all tables.
     index: u8,
@@ -111,9 +113,8 @@ impl<Y: System> Parked<Y> {
         &self,
         mut connection: Box<Connection<Y::Stream>>,
         interest: Interest,
-        config: &Config,
+        due: Instant,
     ) -> Result<u64, Box<Connection<Y::Stream>>> {
-        let due = connection.due(config);
         connection.home = self.index;
         let mut table = self.table();
         let (at, number) = table.next(self.index);
@@ -381,5 +382,19 @@ impl<S> Slot<S> {
                 None
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::serve::stream::Socket;
+
+    /// Beside the connection, an idle one costs its entry, its deadline in the tree and its descriptor.
+    #[test]
+    fn an_idle_connection_is_small() {
+        assert!(size_of::<Entry<Socket>>() <= 24, "{}", size_of::<Entry<Socket>>());
+        let connection = size_of::<Connection<Socket>>();
+        assert!(connection <= 120, "{connection} bytes: box what an idle connection does not need");
     }
 }

@@ -165,7 +165,7 @@ fn a_successor_of_a_server_that_cannot_be_replaced_is_told_why() {
     }
     let path = directory.path().join(named(103));
     let (_stop, _served) = serve(Server::bind(&path).unwrap());
-    Bind::new(&path).replace(true).listen().unwrap();
+    drop(Bind::new(&path).replace(true).listen().unwrap());
 }
 
 /// Regression: a successor that made the listener blocking hung its old server in the next accept, deaf to

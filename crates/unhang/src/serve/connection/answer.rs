@@ -3,11 +3,11 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::outgoing::Outgoing;
+use super::under_way::UnderWay;
 use super::{Connection, End, Stage};
 use crate::event::{Cause, Scarce};
 use crate::handler::{Caller, Fault, Held, Reply, Request, Says};
-use crate::serve::budget::Share;
+use crate::serve::bounds::{Bounds, Share};
 use crate::serve::config::Config;
 use crate::serve::stream::Stream;
 use crate::wire::{Kind, Refusal};
@@ -21,8 +21,10 @@ impl<S: Stream> Connection<S> {
         now: Instant,
     ) -> Option<Request> {
         let parts = self.wire.parts(&mut body);
-        let Ok(running) = config.handlers.begin(std::mem::take(&mut self.share)) else {
-            let most = config.handlers.most;
+        let share = std::mem::take(&mut self.under_way().share);
+        let bounds = config.bounds(self.home);
+        let Ok(running) = Bounds::begin(bounds, share) else {
+            let most = bounds.0.most_running;
             self.refuse(Cause::Busy(Scarce::Handlers { most }), config, now);
             return None;
         };
@@ -30,15 +32,13 @@ impl<S: Stream> Connection<S> {
         let caller = peer.map_or_else(|| self.stream.caller(), Caller::Known);
         self.waited = false;
         self.enter(Stage::Handler, config.limits.handler, now);
-        let held: Arc<Held> = Arc::new(Held::new(running));
-        let outgoing = self.outgoing();
-        (outgoing.asked, outgoing.held) = (Some(now), Some(Arc::downgrade(&held)));
-        Some(Request::from(body, caller, parts, Some(held)))
+        self.under_way().asked = Some(now);
+        Some(Request::from(body, caller, parts, Some(Arc::new(Held::new(running)))))
     }
 
     /// What the handler has come to.
     pub(crate) fn answer(&mut self, answer: Result<Reply, Fault>, config: &Config, now: Instant) {
-        let handled = self.outgoing().answered(now);
+        let handled = self.under_way().answered(now);
         if self.went_on(handled) {
             return self.refuse(Cause::RequestWentOn, config, now);
         }
@@ -61,7 +61,7 @@ impl<S: Stream> Connection<S> {
         self.wire.ends_by_pause()
             && self.end == End::Open
             && may_have
-            && self.stream.unread() > self.unread
+            && self.stream.unread() > self.unread()
     }
 
     /// Tells the client why it gets no answer: the only place that does. Nothing of a reply may have been
@@ -71,10 +71,13 @@ impl<S: Stream> Connection<S> {
     }
 
     pub(super) fn refuse_as(&mut self, kind: Kind, cause: Cause, config: &Config, now: Instant) {
+        let Self { under_way, wire, .. } = self;
+        let under_way = under_way.get_or_insert_with(UnderWay::begin);
         // Its bytes are not needed any more, and others may need the room.
-        (self.share, self.look) = (Share::default(), None);
-        if !self.wire.stays_open() {
-            (self.input, self.fresh) = (Vec::new(), false);
+        (under_way.share, under_way.look) = (Share::default(), None);
+        if !wire.stays_open() {
+            under_way.forget_input();
+            self.fresh = false;
         }
         let own = match (&cause, &config.refusal) {
             (Cause::HandlerFailed(fault), _) if fault.reply().is_some() => {
@@ -83,9 +86,8 @@ impl<S: Stream> Connection<S> {
             (_, Some(refusal)) => Some(refusal(&cause).unwrap_or_else(|| Reply::copied(&[]))),
             _ => None,
         };
-        let Self { outgoing, wire, .. } = self;
-        let outgoing = outgoing.get_or_insert_with(Outgoing::begin);
-        outgoing.forget_reply();
+        under_way.forget_reply();
+        let outgoing = &mut under_way.outgoing;
         if let Some(reply) = own {
             wire.refused(kind);
             if reply.whole().is_some() {
@@ -94,7 +96,7 @@ impl<S: Stream> Connection<S> {
             }
         } else {
             let reason = cause.to_string();
-            wire.refusal(Refusal { kind, reason: &reason }, outgoing.head());
+            wire.refusal(Refusal { kind, reason: &reason }, &mut outgoing.head);
         }
         outgoing.refused = Some(cause);
         self.enter(Stage::Reply, config.limits.write, now);

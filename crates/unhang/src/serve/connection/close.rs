@@ -45,21 +45,15 @@ impl<S: Stream> Connection<S> {
     /// The next request may begin.
     pub(super) fn await_request(&mut self, config: &Config, now: Instant) {
         self.nth += 1;
-        #[cfg(feature = "tracing")]
-        {
-            self.id = None;
-        }
         (self.begun, self.waited) = (now, false);
-        (self.bytes_in, self.bytes_out) = (self.input.len(), 0);
-        self.fresh = !self.input.is_empty();
-        self.rests = !self.wire.in_request(&self.input);
+        self.fresh = !self.input().is_empty();
+        self.rests = !self.wire.in_request(self.input());
         let within = if self.rests { config.idle() } else { config.limits.read };
-        if self.rests && self.input.is_empty() {
+        if self.rests && !self.fresh {
             // An idle connection is small.
-            self.input = Vec::new();
-            self.end_outgoing();
-        } else if let Some(outgoing) = &mut self.outgoing {
-            outgoing.forget_reply();
+            self.end_under_way();
+        } else if let Some(under_way) = &mut self.under_way {
+            under_way.go_on();
         }
         self.enter(Stage::Request, within, now);
     }
@@ -67,13 +61,13 @@ impl<S: Stream> Connection<S> {
     /// A client that is still writing would have its next write fail, and might never come to read its
     /// answer. So it is given the end first (half-close), and its input discarded until it closes.
     pub(super) fn input_follows(&self) -> bool {
-        let refused = self.outgoing.as_ref().is_some_and(|outgoing| outgoing.refused.is_some());
+        let refused = self.under_way.as_ref().is_some_and(|of| of.outgoing.refused.is_some());
         match self.end {
             End::Closed | End::Shut => false,
             End::Open => {
-                refused || !self.input.is_empty() && self.fresh || {
+                refused || !self.input().is_empty() && self.fresh || {
                     // In a single step no time has passed since the last look.
-                    self.waited && self.stream.unread() > self.unread
+                    self.waited && self.stream.unread() > self.unread()
                 }
             }
         }
@@ -85,8 +79,9 @@ impl<S: Stream> Connection<S> {
             Ok(0) => Move::Over(self.outcome()),
             Ok(count) => {
                 // The bytes that were only looked at were counted then.
-                self.bytes_in += count - self.unread.min(count);
-                self.unread -= self.unread.min(count);
+                let under_way = self.under_way();
+                under_way.bytes_in += count - under_way.unread.min(count);
+                under_way.unread -= under_way.unread.min(count);
                 // A fast writer may not keep the thread from the other connections.
                 Move::Wait(Interest::Read)
             }
@@ -97,9 +92,9 @@ impl<S: Stream> Connection<S> {
         }
     }
 
-    fn end_outgoing(&mut self) {
-        if let Some(outgoing) = self.outgoing.take() {
-            outgoing.end();
+    fn end_under_way(&mut self) {
+        if let Some(under_way) = self.under_way.take() {
+            under_way.end();
         }
     }
 
@@ -118,21 +113,23 @@ impl<S: Stream> Connection<S> {
         if let Some(client) = &mut self.client {
             client.leave();
         }
-        if let Some(handler) = self.outgoing().handler.take() {
+        if let Some(handler) = self.under_way().handler.take() {
             handler.abort();
         }
         let cut = matches!(ended, Ended::Cut(_) | Ended::ReplyNotTaken);
-        if cut && self.wire.ends_by_close() && self.unread > 0 {
+        if cut && self.wire.ends_by_close() && self.unread() > 0 {
             // Closed as it is, with bytes unread: the client sees an error and no clean end.
-        } else if self.end == End::Closed && self.unread == 0 {
+        } else if self.end == End::Closed && self.unread() == 0 {
             // Not by the close alone: a process that the handler has forked may hold a copy.
             self.stream.half_close();
         } else {
             // More may have come since the last look.
-            self.bytes_in += self.stream.shut().saturating_sub(self.unread);
+            let thrown_away = self.stream.shut();
+            let under_way = self.under_way();
+            under_way.bytes_in += thrown_away.saturating_sub(under_way.unread);
         }
         let exchange = self.exchange(ended, peer, now);
-        self.end_outgoing();
+        self.end_under_way();
         exchange
     }
 
@@ -143,18 +140,17 @@ impl<S: Stream> Connection<S> {
     }
 
     pub(super) fn exchange(&mut self, ended: Ended, peer: Option<Peer>, now: Instant) -> Exchange {
-        let (bytes_in, bytes_out) = (self.bytes_in, self.bytes_out);
-        let handled = self.outgoing.as_ref().and_then(|outgoing| outgoing.handled);
-        let took = now.saturating_duration_since(self.begun);
+        let (nth, took) = (self.nth.into(), now.saturating_duration_since(self.begun));
+        let under_way = self.under_way();
         Exchange {
             peer,
-            nth: self.nth.into(),
+            nth,
             #[cfg(feature = "tracing")]
-            id: self.id,
-            bytes_in,
-            bytes_out,
+            id: under_way.id,
+            bytes_in: under_way.bytes_in,
+            bytes_out: under_way.bytes_out,
             took,
-            handled,
+            handled: under_way.handled,
             ended,
         }
     }

@@ -15,7 +15,7 @@ impl<S: Stream> Connection<S> {
         let cause = match self.stage {
             Stage::Close => return Move::Over(self.outcome()),
             Stage::Reply if early => {
-                self.look = None;
+                self.looks_no_more();
                 return Move::On;
             }
             Stage::Reply => return self.cut(stopping, config, now),
@@ -37,7 +37,7 @@ impl<S: Stream> Connection<S> {
         if outgoing.refused.is_some() {
             return Move::Over(self.outcome());
         }
-        if !outgoing.waits_for_piece() {
+        if !outgoing.waits_for_piece {
             return Move::Over(Ended::ReplyNotTaken);
         }
         let cause = match stopping {
@@ -49,7 +49,7 @@ impl<S: Stream> Connection<S> {
 
     /// The reply that has perhaps begun ends here.
     pub(super) fn fail(&mut self, cause: Cause, config: &Config, now: Instant) -> Move {
-        if self.outgoing().has_begun() {
+        if self.outgoing().begun {
             return Move::Over(Ended::Cut(cause));
         }
         self.refuse(cause, config, now);

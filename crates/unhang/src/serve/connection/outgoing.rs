@@ -1,11 +1,8 @@
 //! A reply on its way.
 
-use std::cell::Cell;
 use std::collections::VecDeque;
 use std::io;
-use std::sync::Weak;
 use std::task::{Context, Poll};
-use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use tokio::sync::mpsc::Receiver;
@@ -13,9 +10,8 @@ use tokio::sync::mpsc::Receiver;
 use crate::event::{Cause, Exchange};
 #[cfg(feature = "forward")]
 use crate::handler::Piped;
-use crate::handler::{Body, Held, Piece, Reply};
+use crate::handler::{Body, Piece, Reply};
 use crate::serve::stream::Stream;
-use crate::serve::system::Abort;
 use crate::wire::{Unspeakable, Wire};
 
 /// So many writes in a row before other connections have their turn: a fast reader may take each at once.
@@ -24,6 +20,10 @@ const WRITES: u32 = 16;
 /// A body up to this many bytes is copied behind its head, so that both go out in one write. A longer one
 /// costs more to copy than to write by itself.
 pub(super) const TOGETHER: usize = 16 * 1024;
+
+/// So many bytes of room are kept for the next reply. More would add up if many clients began a request and left
+/// it at that.
+const ROOM: usize = 4 * 1024;
 
 /// A reply on its way, and what it will have been.
 #[derive(Default)]
@@ -57,11 +57,6 @@ pub(super) struct Outgoing {
     pub(super) flush_only: bool,
     /// Why the client gets no answer, if so.
     pub(super) refused: Option<Cause>,
-    pub(super) handler: Option<Box<dyn Abort>>,
-    pub(super) asked: Option<Instant>,
-    /// The request's, which is the handler's to keep.
-    pub(super) held: Option<Weak<Held>>,
-    pub(super) handled: Option<Duration>,
 }
 
 /// What a round of writes has come to.
@@ -72,43 +67,12 @@ pub(super) enum Flush {
     Failed(io::Error),
 }
 
-thread_local! {
-    /// One that is over, for the next exchange: to find room for each anew is felt.
-    static SPARE: Cell<Option<Box<Outgoing>>> = const { Cell::new(None) };
-}
-
 impl Outgoing {
-    /// For a new exchange.
-    pub(super) fn begin() -> Box<Self> {
-        SPARE.try_with(Cell::take).ok().flatten().unwrap_or_default()
-    }
-
-    /// Its exchange is over.
-    pub(super) fn end(mut self: Box<Self>) {
-        *self = Self::default();
-        // A thread that ends has no next exchange.
-        let _ = SPARE.try_with(|spare| spare.set(Some(self)));
-    }
-
-    /// How long the handler took.
-    pub(super) fn answered(&mut self, now: Instant) -> Duration {
-        self.handler = None;
-        let handled =
-            self.asked.map_or(Duration::ZERO, |asked| now.saturating_duration_since(asked));
-        *self.handled.insert(handled)
-    }
-
-    pub(super) fn waits_for_piece(&self) -> bool {
-        self.waits_for_piece
-    }
-
-    pub(super) fn has_begun(&self) -> bool {
-        self.begun
-    }
-
-    /// What is said before the body.
-    pub(super) fn head(&mut self) -> &mut Vec<u8> {
-        &mut self.head
+    /// For another connection.
+    pub(super) fn empty(&mut self) {
+        self.gathered.clear();
+        (self.earlier, self.is_stuck) = (0, false);
+        self.forget();
     }
 
     pub(super) fn next_gathered(&mut self) -> Option<Exchange> {
@@ -116,15 +80,17 @@ impl Outgoing {
     }
 
     /// What is not written yet of the exchange's own reply is not to be. Gathered replies are.
-    pub(super) fn forget_reply(&mut self) {
-        if let Some(handler) = self.handler.take() {
-            handler.abort();
-        }
+    pub(super) fn forget(&mut self) {
         self.head.truncate(self.earlier);
         if self.head.is_empty() {
-            (self.head, self.sent) = (Vec::new(), 0);
+            self.sent = 0;
+            if self.head.capacity() > ROOM {
+                self.head = Vec::new();
+            }
         }
-        (self.body, self.tail, self.streamed) = (Bytes::new(), Vec::new(), None);
+        self.body = Bytes::new();
+        self.tail.clear();
+        self.streamed = None;
         #[cfg(feature = "forward")]
         {
             self.piped = None;

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use rustix::io::Errno;
 
+use super::under_way::UnderWay;
 use super::{Connection, End, Move, Stage, failed};
 use crate::event::{Cause, Ended, Scarce, State};
 use crate::serve::config::{Config, later};
@@ -66,14 +67,15 @@ impl<S: Stream> Connection<S> {
                 Ok(seen) => seen,
                 Err(error) => return self.read_failed(error, config, now),
             };
-            if self.rests && !self.input.is_empty() {
+            if self.rests && !self.input().is_empty() {
                 self.begins(config, now);
             }
-            if seen == Seen::End && self.input.is_empty() && self.asks_nothing() {
+            if seen == Seen::End && self.input().is_empty() && self.asks_nothing() {
                 return Move::Over(Ended::NoRequest);
             }
-            if !self.share.grow_to(self.input.len(), &config.budget) {
-                let most = config.budget.most;
+            let bounds = config.bounds(self.home);
+            if self.under_way.as_mut().is_some_and(|of| !of.is_within(bounds)) {
+                let most = bounds.0.most_held;
                 self.refuse(Cause::Busy(Scarce::Memory { most }), config, now);
                 return Move::On;
             }
@@ -99,15 +101,15 @@ impl<S: Stream> Connection<S> {
     /// perhaps did the client: a machine that is suspended or has too much to do. It has another while then,
     /// once for each pause.
     pub(super) fn settle(&mut self, config: &Config, now: Instant) -> Move {
-        let late =
-            self.look.take().map_or(Duration::ZERO, |look| now.saturating_duration_since(look));
+        let look = self.under_way().look.take();
+        let late = look.map_or(Duration::ZERO, |look| now.saturating_duration_since(look));
         if late > STALL && !self.stalled {
             self.stalled = true;
-            self.look = Some(later(now, config.limits.settle));
+            self.under_way().look = Some(later(now, config.limits.settle));
             return Move::On;
         }
         if self.is_held_up() {
-            self.look = Some(later(now, config.limits.settle));
+            self.under_way().look = Some(later(now, config.limits.settle));
             return Move::On;
         }
         self.decode(Seen::Settled, config, now)
@@ -117,7 +119,7 @@ impl<S: Stream> Connection<S> {
     /// time since the last look. It is looked at twice: a client may compute while it waits.
     fn is_held_up(&mut self) -> bool {
         let ran = self.stream.peer_ran();
-        let before = std::mem::replace(&mut self.peer_ran, ran);
+        let before = std::mem::replace(&mut self.under_way().peer_ran, ran);
         ran.is_some_and(|ran| before.is_none_or(|before| ran.abs_diff(before) < MOVED))
     }
 
@@ -125,15 +127,12 @@ impl<S: Stream> Connection<S> {
     pub(super) fn shut_input(&mut self) {
         self.stream.shut_input();
         self.end = End::Shut;
-        let input = &mut self.input;
-        let before = input.len();
         chunk(|chunk| {
             while let Ok(count @ 1..) = self.stream.read(chunk) {
-                input.extend_from_slice(&chunk[..count]);
+                self.under_way().put_in(&chunk[..count]);
+                self.fresh = true;
             }
         });
-        self.bytes_in += input.len() - before;
-        self.fresh |= input.len() > before;
     }
 
     /// The first bytes of a request on a connection that was kept.
@@ -154,19 +153,17 @@ impl<S: Stream> Connection<S> {
                 self.consume(chunk)?;
                 // Asked first: what came before the end is then seen with it.
                 ended = self.wire.needs_half_close() && self.stream.input_ended();
-                self.unread = self.stream.peek(chunk)?;
-                self.unread
+                self.stream.peek(chunk)?
             } else {
                 self.stream.read(chunk)?
             };
-            (self.waited, self.stalled, self.peer_ran) = (false, false, None);
-            self.look = None;
-            self.bytes_in += count;
-            if self.input.is_empty() {
-                // Most requests come at once, and need no room to grow.
-                self.input = chunk[..count].to_vec();
-            } else {
-                self.input.extend_from_slice(&chunk[..count]);
+            (self.waited, self.stalled) = (false, false);
+            self.looks_no_more();
+            if count > 0 {
+                let unread = if self.wire.ends_by_close() { count } else { 0 };
+                let under_way = self.under_way();
+                under_way.unread = unread;
+                under_way.put_in(&chunk[..count]);
             }
             if count == chunk.len() {
                 return Ok(Seen::More);
@@ -181,11 +178,12 @@ impl<S: Stream> Connection<S> {
 
     /// Reads what was only looked at.
     fn consume(&mut self, chunk: &mut [u8]) -> io::Result<()> {
-        while self.unread > 0 {
-            let most = self.unread.min(chunk.len());
-            match self.stream.read(&mut chunk[..most])? {
-                0 => self.unread = 0,
-                count => self.unread -= count,
+        let Self { under_way: Some(under_way), stream, .. } = self else { return Ok(()) };
+        while under_way.unread > 0 {
+            let most = under_way.unread.min(chunk.len());
+            match stream.read(&mut chunk[..most])? {
+                0 => under_way.unread = 0,
+                count => under_way.unread -= count,
             }
         }
         Ok(())
@@ -193,28 +191,29 @@ impl<S: Stream> Connection<S> {
 
     fn decode(&mut self, seen: Seen, config: &Config, now: Instant) -> Move {
         self.fresh = false;
-        match self.wire.decode(&self.input, seen, config.limits.max_request) {
+        let Self { under_way, wire, .. } = self;
+        let input = under_way.as_deref().map_or(&[][..], UnderWay::input);
+        match wire.decode(input, seen, config.limits.max_request) {
             Ok(Decoded::Request { body, used }) => {
-                (self.rests, self.look) = (false, None);
-                let rest = self.input.split_off(used);
-                let mut bytes = std::mem::replace(&mut self.input, rest);
-                bytes.truncate(body.end);
-                bytes.drain(..body.start);
-                self.fresh = !self.input.is_empty();
-                if !self.wire.ends_by_close() {
-                    self.bytes_in = used;
+                let is_alone = wire.ends_by_close();
+                let under_way = under_way.get_or_insert_with(UnderWay::begin);
+                under_way.look = None;
+                let bytes = under_way.take_out(body, used);
+                if !is_alone {
+                    under_way.bytes_in = used;
                 }
+                (self.rests, self.fresh) = (false, !under_way.input().is_empty());
                 return Move::Ask(bytes);
             }
             Ok(Decoded::Over) => return Move::Gone,
-            Ok(Decoded::More) => self.look = None,
+            Ok(Decoded::More) => self.looks_no_more(),
             Ok(Decoded::Settle(patience)) => {
                 let settle = config.limits.settle;
                 let pause = match patience {
                     Patience::Short => settle,
                     Patience::Long => settle.max((now - self.begun) * PATIENCE),
                 };
-                self.look = Some(later(now, pause));
+                self.under_way().look = Some(later(now, pause));
             }
             Err(violation) => self.violated(violation, config, now),
         }
@@ -227,8 +226,8 @@ impl<S: Stream> Connection<S> {
 
     fn violated(&mut self, violation: Violation, config: &Config, now: Instant) {
         let Violation { kind, reason, used } = violation;
-        self.input.drain(..used.min(self.input.len()));
-        self.fresh = !self.input.is_empty();
+        self.under_way().skip(used);
+        self.fresh = !self.input().is_empty();
         let cause = match kind {
             Kind::TooLong => Cause::RequestTooLong { limit: config.limits.max_request },
             _ => Cause::Malformed(reason),

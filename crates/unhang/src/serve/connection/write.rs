@@ -7,7 +7,8 @@ use std::time::Instant;
 use tokio::sync::mpsc::Receiver;
 use tokio::sync::mpsc::error::TryRecvError;
 
-use super::outgoing::{Flush, Outgoing, TOGETHER};
+use super::outgoing::{Flush, TOGETHER};
+use super::under_way::UnderWay;
 use super::{Connection, End, Move, Stage, failed, read};
 use crate::event::{Cause, Ended, Exchange, State};
 use crate::handler::{Fault, Piece, Reply};
@@ -32,11 +33,11 @@ impl<S: Stream> Connection<S> {
             // What the client has sent by now is answered; what it sends later fails, and it knows.
             self.shut_input();
         }
-        if self.end == End::Shut && self.input.is_empty() {
+        if self.end == End::Shut && self.input().is_empty() {
             self.wire.last();
         }
-        let Self { outgoing, wire, .. } = self;
-        let outgoing = outgoing.get_or_insert_with(Outgoing::begin);
+        let Self { under_way, wire, .. } = self;
+        let outgoing = &mut under_way.get_or_insert_with(UnderWay::begin).outgoing;
         if reply.whole().is_some() {
             outgoing.whole(reply, wire)?;
         } else {
@@ -49,8 +50,8 @@ impl<S: Stream> Connection<S> {
 
     /// The next piece of a reply; nothing, if its sender is gone without having finished it.
     pub(super) fn put_piece(&mut self, piece: Option<Piece>, config: &Config, now: Instant) {
-        let Self { outgoing, wire, .. } = self;
-        let outgoing = outgoing.get_or_insert_with(Outgoing::begin);
+        let Self { under_way, wire, .. } = self;
+        let outgoing = &mut under_way.get_or_insert_with(UnderWay::begin).outgoing;
         outgoing.waits_for_piece = false;
         let mut said = Ok(());
         if !matches!(piece, Some(Piece::Failed(_)) | None) {
@@ -117,12 +118,13 @@ impl<S: Stream> Connection<S> {
 
     /// None once all is written that there is.
     fn flush_once(&mut self, config: &Config, now: Instant) -> Option<Move> {
-        let Self { outgoing, stream, .. } = self;
-        let outgoing = outgoing.get_or_insert_with(Outgoing::begin);
+        let Self { under_way, stream, .. } = self;
+        let under_way = under_way.get_or_insert_with(UnderWay::begin);
+        let outgoing = &mut under_way.outgoing;
         // What is left of earlier replies was counted with them.
         let others = outgoing.earlier.saturating_sub(outgoing.sent);
         let (written, flush) = outgoing.flush(stream);
-        self.bytes_out += written.saturating_sub(others);
+        under_way.bytes_out += written.saturating_sub(others);
         if written > 0 {
             // Each piece that the client takes gives it the time for another.
             self.due = later(now, config.limits.write);
@@ -147,26 +149,28 @@ impl<S: Stream> Connection<S> {
         if !self.wire.ends_by_close() || self.end != End::Open {
             return;
         }
-        self.look = Some(now + READER_CHECK);
-        let unread = self.stream.unread();
-        if unread <= self.unread {
+        let Self { under_way, stream, .. } = self;
+        let under_way = under_way.get_or_insert_with(UnderWay::begin);
+        under_way.look = Some(later(now, READER_CHECK));
+        let unread = stream.unread();
+        if unread <= under_way.unread {
             return;
         }
         // All but one byte, which tells a cut reply.
-        let keep = self.unread.min(1);
+        let keep = under_way.unread.min(1);
         let mut left = unread - keep;
         read::chunk(|chunk| {
             while left > 0 {
                 let most = left.min(chunk.len());
-                let Ok(count @ 1..) = self.stream.read(&mut chunk[..most]) else { return };
+                let Ok(count @ 1..) = stream.read(&mut chunk[..most]) else { return };
                 left -= count;
                 // Bytes that were only looked at were counted then.
-                let known = self.unread.min(count);
-                self.unread -= known;
-                self.bytes_in += count - known;
+                let known = under_way.unread.min(count);
+                under_way.unread -= known;
+                under_way.bytes_in += count - known;
             }
-            self.unread = keep;
-            self.bytes_in += keep;
+            under_way.unread = keep;
+            under_way.bytes_in += keep;
         });
     }
 
@@ -191,14 +195,15 @@ impl<S: Stream> Connection<S> {
         outgoing.head.extend_from_slice(&body);
         outgoing.head.extend_from_slice(&tail);
         let length = outgoing.head.len();
-        self.bytes_out = length - std::mem::replace(&mut outgoing.earlier, length);
+        let earlier = std::mem::replace(&mut outgoing.earlier, length);
+        self.under_way().bytes_out = length - earlier;
         let exchange = self.end_exchange(config, now);
         self.outgoing().gathered.push_back(exchange);
         true
     }
 
     pub(super) fn has_gathered(&self) -> bool {
-        self.outgoing.as_ref().is_some_and(|outgoing| !outgoing.gathered.is_empty())
+        self.under_way.as_ref().is_some_and(|of| !of.outgoing.gathered.is_empty())
     }
 
     /// The gathered replies are written, and then the rest of the next request is waited for.
@@ -216,8 +221,8 @@ impl<S: Stream> Connection<S> {
     /// that.
     pub(crate) fn awaits_handler(&mut self) -> VecDeque<Exchange> {
         self.waited = true;
-        let Self { outgoing, stream, .. } = self;
-        let Some(outgoing) = outgoing else { return VecDeque::new() };
+        let Self { under_way, stream, .. } = self;
+        let outgoing = &mut under_way.get_or_insert_with(UnderWay::begin).outgoing;
         if outgoing.gathered.is_empty() {
             return VecDeque::new();
         }
