@@ -4,7 +4,6 @@ use std::io;
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::sync::Arc;
-use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::io::Errno;
@@ -12,7 +11,7 @@ use rustix::net::{RecvFlags, SendFlags, Shutdown};
 
 use crate::handler::{Caller, Connected, Peer};
 use crate::passed_descriptors::{self, Peeked};
-use crate::peer;
+use crate::peer::{self, awake::Awake};
 
 /// What a connection needs of its stream. A simulated one stands in where time matters.
 pub(crate) trait Stream: Send + 'static {
@@ -50,9 +49,8 @@ pub(crate) trait Stream: Send + 'static {
     /// The process that connected.
     fn peer(&self) -> Option<Peer>;
 
-    /// How much processor time the threads of that process have had that do not sleep. None if all sleep,
-    /// or that cannot be seen.
-    fn peer_ran(&self) -> Option<Duration>;
+    /// The threads of that process that do not sleep.
+    fn peer_awake(&self) -> Option<Awake>;
 
     /// The process that connected, for a handler that may want to know.
     fn caller(&self) -> Caller;
@@ -192,8 +190,8 @@ impl Stream for Socket {
         peer::of(self.fd())
     }
 
-    fn peer_ran(&self) -> Option<Duration> {
-        peer::awake::ran(self.peer()?.pid)
+    fn peer_awake(&self) -> Option<Awake> {
+        Awake::of(self.peer()?.pid)
     }
 
     fn caller(&self) -> Caller {

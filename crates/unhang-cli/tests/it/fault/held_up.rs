@@ -9,9 +9,11 @@ use rustix::process::{Pid, Signal, kill_process};
 use super::{assert_ended, next_exchange, serve};
 use crate::support::Place;
 
-/// Half a request, then what the test is about, then the other half; at last the reply.
+/// With thirty threads that sleep: half a request, then what the test is about, then the other half; at last the reply.
 const CLIENT: &str = r#"
-import os, signal, socket, sys, time
+import os, signal, socket, sys, threading, time
+for _ in range(30):
+    threading.Thread(target=threading.Event().wait, daemon=True).start()
 client = socket.socket(socket.AF_UNIX)
 client.connect(sys.argv[1])
 client.sendall(b"x" * 100_000)

@@ -28,10 +28,6 @@ const PATIENCE: u32 = 4;
 /// millisecond.
 const STALL: Duration = Duration::from_millis(10);
 
-/// So much processor time is enough to hand the kernel hundreds of pieces: a client that had it and wrote
-/// nothing has something else to do.
-const MOVED: Duration = Duration::from_millis(4);
-
 thread_local! {
     /// One buffer for all reads of a thread, so that an idle connection holds none. Larger than
     /// what one `write` is handed over in, so that a read that does not fill it has emptied the
@@ -118,9 +114,11 @@ impl<S: Stream> Connection<S> {
     /// Whether the client would go on if it could: a thread of it does not sleep, and has had no processor
     /// time since the last look. It is looked at twice: a client may compute while it waits.
     fn is_held_up(&mut self) -> bool {
-        let ran = self.stream.peer_ran();
-        let before = std::mem::replace(&mut self.under_way().peer_ran, ran);
-        ran.is_some_and(|ran| before.is_none_or(|before| ran.abs_diff(before) < MOVED))
+        let Some(awake) = self.stream.peer_awake() else { return false };
+        let last = &mut self.under_way().peer_awake;
+        let is_held_up = last.as_ref().is_none_or(|last| awake.is_held_up_since(last));
+        *last = Some(awake);
+        is_held_up
     }
 
     /// Lets nothing more in, and reads what is there.

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use super::outgoing::Outgoing;
 use crate::handler::Held;
+use crate::peer::awake::Awake;
 use crate::serve::apart::Apart;
 use crate::serve::bounds::{Bounds, Share};
 use crate::serve::system::Abort;
@@ -25,8 +26,8 @@ pub(super) struct UnderWay {
     /// When to look again before the stage is late: a pause until then ends the request, or shows that the
     /// client still writes as it should read.
     pub(super) look: Option<Instant>,
-    /// What the threads of the client that do not sleep had run in the pause that is to end the request.
-    pub(super) peer_ran: Option<Duration>,
+    /// The threads of the client that did not sleep in the pause that is to end the request.
+    pub(super) peer_awake: Option<Awake>,
     pub(super) bytes_in: usize,
     pub(super) bytes_out: usize,
     /// Of the exchange, once its handler was asked.
@@ -57,7 +58,7 @@ impl UnderWay {
         self.go_on();
         self.outgoing.empty();
         (self.unread, self.bytes_in) = (0, 0);
-        (self.look, self.peer_ran) = (None, None);
+        (self.look, self.peer_awake) = (None, None);
         self.share = Share::default();
         if !self.input.is_empty() {
             self.forget_input();
@@ -84,7 +85,7 @@ impl UnderWay {
 
     pub(super) fn put_in(&mut self, bytes: &[u8]) {
         self.bytes_in += bytes.len();
-        self.peer_ran = None;
+        self.peer_awake = None;
         if self.taken > 0 {
             self.input.drain(..self.taken);
             self.taken = 0;

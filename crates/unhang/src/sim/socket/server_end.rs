@@ -2,9 +2,9 @@
 
 use std::io;
 use std::os::fd::RawFd;
-use std::time::Duration;
 
 use crate::handler::{Caller, Peer};
+use crate::peer::awake::Awake;
 use crate::serve::stream::Stream;
 use crate::sim::clock;
 
@@ -107,7 +107,7 @@ impl Stream for ServerEnd {
         self.0.facts().peer
     }
 
-    fn peer_ran(&self) -> Option<Duration> {
+    fn peer_awake(&self) -> Option<Awake> {
         None
     }
 
