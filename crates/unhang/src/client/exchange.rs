@@ -208,9 +208,14 @@ impl<'a> Exchange<'a> {
             Framing::Frame(reader) => {
                 let taken = reader.take(bytes, &mut |body| self.reply.extend_from_slice(body));
                 let length = self.reply.len();
+                // It need not come before it is refused.
+                let announced = (length as u64).saturating_add(reader.left());
                 match taken {
-                    Err(why) => Some(End::Broken(why)),
-                    Ok(_) if length > self.client.max_reply => Some(End::TooLarge),
+                    Err(why) => {
+                        self.reply.extend_from_slice(reader.no_reply());
+                        Some(End::Broken(why))
+                    }
+                    Ok(_) if announced > self.client.max_reply as u64 => Some(End::TooLarge),
                     // Unasked bytes would be taken for the answer to the next request.
                     Ok(taken) if taken.is_whole => {
                         let is_last = taken.used < bytes.len() || !reader.stays_open();
@@ -254,8 +259,9 @@ impl<'a> Exchange<'a> {
             End::Quiet => {}
             End::Closed if self.is_whole_at_close() => {}
             End::Closed | End::Stale => return Err(self.lost(None)),
-            // A server that refuses a long request in the middle resets the connection behind its reason.
-            End::Failed(_) if error_reason(&self.reply).is_some() => {}
+            // A server that refuses a long request in the middle resets the connection behind its reason; and
+            // one that speaks another wire has its reason as well.
+            End::Failed(_) | End::Broken(_) if error_reason(&self.reply).is_some() => {}
             End::Failed(error) => return Err(self.lost(Some(error))),
             End::TooLarge => {
                 return Err(ErrorKind::ReplyTooLarge { limit: self.client.max_reply });
@@ -376,7 +382,8 @@ impl Framing {
                 let reason = || String::from_utf8_lossy(reply).trim_end().to_owned();
                 return reader.is_refusal().then(reason);
             }
-            Self::Frame(reader) => reader.status(),
+            // 0 is that of no response.
+            Self::Frame(reader) => reader.status().filter(|&status| status > 0),
         };
         match status {
             Some(status @ 400..) => {

@@ -117,6 +117,23 @@ impl FrameReader {
         }
     }
 
+    /// How many bytes of the body are still to come, as far as the reply has said.
+    pub(super) fn left(&self) -> u64 {
+        match &self.0 {
+            Kind::Lines(_) => 0,
+            Kind::Http(reader) => reader.left(),
+            Kind::Goridge(reader) => reader.left(),
+        }
+    }
+
+    /// What came in place of a reply that this wire could have.
+    pub(super) fn no_reply(&self) -> &[u8] {
+        match &self.0 {
+            Kind::Lines(_) | Kind::Goridge(_) => &[],
+            Kind::Http(reader) => reader.no_head(),
+        }
+    }
+
     /// Whether a body can say nothing of whether it is an answer.
     pub(super) fn is_goridge(&self) -> bool {
         matches!(self.0, Kind::Goridge(_))

@@ -76,6 +76,11 @@ impl GoridgeReader {
         self.is_error
     }
 
+    /// How much of the body is still to come.
+    pub(super) fn left(&self) -> u64 {
+        self.left as u64
+    }
+
     pub(super) fn take(
         &mut self,
         input: &[u8],

@@ -83,7 +83,14 @@ impl HttpReader {
                     if self.text.len() > LONGEST {
                         return Err(TOO_LONG);
                     }
-                    line.is_some() && self.line()?
+                    match line.map(|_| self.line()) {
+                        Some(Err(why)) => {
+                            self.text.extend_from_slice(&input[used..]);
+                            return Err(why);
+                        }
+                        Some(Ok(is_whole)) => is_whole,
+                        None => false,
+                    }
                 }
             };
             if is_whole {
@@ -106,6 +113,16 @@ impl HttpReader {
 
     pub(super) fn status(&self) -> u16 {
         self.status
+    }
+
+    /// How much of the body is still to come, if its head has said so.
+    pub(super) fn left(&self) -> u64 {
+        if let Place::Body(left) = self.at { left } else { 0 }
+    }
+
+    /// What came in place of a head.
+    pub(super) fn no_head(&self) -> &[u8] {
+        if self.status == 0 { &self.text } else { &[] }
     }
 
     /// A body of no bytes ends with its head.
@@ -150,7 +167,10 @@ impl HttpReader {
                 self.text = text;
                 return Ok(());
             }
-            Err(_) => return Err(NO_HEAD),
+            Err(_) => {
+                self.text = text;
+                return Err(NO_HEAD);
+            }
         }
         self.status = response.code.unwrap_or_default();
         self.stays_open = response.version == Some(1);
