@@ -26,6 +26,7 @@ pub use request::{Peer, Request};
 pub use tower::TowerHandler;
 #[cfg(feature = "program")]
 pub(crate) use waits_for::Telling;
+pub use waits_for::WaitReport;
 pub(crate) use waits_for::{Held, WaitsFor};
 
 /// Answers requests. Implemented for every

@@ -60,7 +60,9 @@ pub use event::{Cause, Ended, Event, Exchange, Lost, Scarce, State};
 pub use gauges::Gauges;
 #[cfg(feature = "tower")]
 pub use handler::TowerHandler;
-pub use handler::{AnyHandler, Fault, Gone, Handler, Peer, Reply, ReplySender, Request};
+pub use handler::{
+    AnyHandler, Fault, Gone, Handler, Peer, Reply, ReplySender, Request, WaitReport,
+};
 pub use limits::Limits;
 pub use listen::address::Address;
 pub use listen::{Bind, Listener};

@@ -10,7 +10,7 @@ use std::io;
 use std::num::NonZero;
 use std::sync::Arc;
 use std::thread;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use tokio::runtime::{Builder, Handle as Runtime};
 use tokio::sync::{oneshot, watch};
@@ -55,6 +55,7 @@ pub struct Server {
     limits: Limits,
     wire: Wire,
     refusal: Option<crate::serve::config::Refusal>,
+    calls: Option<crate::serve::config::Calls>,
     admission: Admission,
     gauges: Gauges,
     observer: Option<Observer>,
@@ -82,6 +83,7 @@ impl Server {
             limits: Limits::default(),
             wire: Wire::OneShot(OneShot::new(Until::default())),
             refusal: None,
+            calls: None,
             admission: Admission::default(),
             gauges: Gauges::default(),
             observer: None,
@@ -175,6 +177,17 @@ impl Server {
     /// handler that asks its [`Request`](crate::Request) always learns it.
     pub fn name_peers(mut self) -> Self {
         self.names_peers = true;
+        self
+    }
+
+    /// Says, within that time, what is known of a call on another machine, in lines; `None` if it is over. Its
+    /// number is the one that the handler gave to [`Request::waits_for_call`](crate::Request::waits_for_call).
+    /// `unhang why` asks, at the control socket. It may block: no client waits for it.
+    pub fn tell_of_calls(
+        mut self,
+        teller: impl Fn(u32, Duration) -> Option<String> + Send + Sync + 'static,
+    ) -> Self {
+        self.calls = Some(Box::new(teller));
         self
     }
 

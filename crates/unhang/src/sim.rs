@@ -241,6 +241,7 @@ impl World {
         Service {
             system: Machine,
             config: Config {
+                calls: None,
                 wire: Wire::OneShot(OneShot::new(self.plan.until)),
                 refusal: Some(Box::new(refusal)),
                 names_peers: true,

@@ -6,7 +6,7 @@ use std::os::unix::net::UnixStream;
 use std::time::{Duration, Instant};
 
 use super::input::Input;
-use crate::listen::control::{Question, REPLACE, WAITS, question};
+use crate::listen::control::{Question, REPLACE, WAITS, call, question};
 use crate::listen::control_line::read_line;
 
 /// The longest line that is read.
@@ -47,7 +47,7 @@ fn read(pieces: &[&[u8]]) -> Vec<u8> {
     line
 }
 
-/// Only exactly the two questions are answered. Any other asker is told in one line what was expected.
+/// Only exactly the three questions are answered. Any other asker is told in one line what was expected.
 fn ask(said: &[u8]) {
     let Ok((server, mut asker)) = UnixStream::pair() else { return };
     assert!(asker.write_all(said).and_then(|()| asker.shutdown(Shutdown::Write)).is_ok());
@@ -55,7 +55,7 @@ fn ask(said: &[u8]) {
     let expected = match line(said) {
         line if line == REPLACE.as_bytes() => Some(Question::Replace),
         line if line == WAITS.as_bytes() => Some(Question::Waits),
-        _ => None,
+        line => call(line),
     };
     assert_eq!(understood.as_ref().ok(), expected.as_ref(), "{}", said.escape_ascii());
     drop(server);

@@ -56,6 +56,7 @@ impl Case {
         let config = Config {
             wire,
             refusal: None,
+            calls: None,
             names_peers: false,
             bounds: vec![Bounds::new(
                 (limits.max_held, Arc::clone(&held)),

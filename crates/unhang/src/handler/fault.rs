@@ -39,6 +39,7 @@ pub(crate) enum Says {
     Failed,
     Busy,
     Late,
+    TooLarge,
 }
 
 /// Kept apart because the client is told different things.
@@ -64,6 +65,11 @@ impl Fault {
     /// The same for an answer that something behind the handler did not give in time: a 504 in HTTP.
     pub fn late(reason: impl Into<String>) -> Self {
         Self { says: Says::Late, ..Self::new(reason) }
+    }
+
+    /// The same for a request that is larger than what answers takes: a 413 in HTTP.
+    pub fn too_large(reason: impl Into<String>) -> Self {
+        Self { says: Says::TooLarge, ..Self::new(reason) }
     }
 
     fn with_kind(kind: FaultKind) -> Self {

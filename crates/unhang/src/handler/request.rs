@@ -4,9 +4,9 @@ use std::borrow::Cow;
 use std::fmt;
 use std::sync::{Arc, Weak};
 
-use super::waits_for::Held;
 #[cfg(feature = "program")]
 use super::waits_for::Telling;
+use super::waits_for::{Held, WaitReport, WaitsFor};
 use crate::parts::RequestParts;
 
 /// What a client sent, and which process it is.
@@ -85,6 +85,22 @@ impl Request {
         );
         self.parts = Some(Arc::new(parts));
         self
+    }
+
+    /// Says that its handler waits for a call on another machine: `unhang why` then asks the server what
+    /// [`Server::tell_of_calls`](crate::Server::tell_of_calls) knows of that number.
+    pub fn waits_for_call(&self, number: u32) {
+        if let Some(held) = &self.held {
+            held.tell(WaitsFor::Call(number));
+        }
+    }
+
+    /// The same with a report of what its handler waits for: for a service whose requests come by other means
+    /// than its socket, and a request that has no server's bounds yet.
+    #[must_use]
+    pub fn with_wait_report(self) -> (Self, WaitReport) {
+        let (report, held) = WaitReport::new();
+        (Self { held: Some(held), ..self }, report)
     }
 
     /// Its share of the server's bounds, for its handler to hold as well.

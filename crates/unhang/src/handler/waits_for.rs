@@ -2,7 +2,6 @@
 
 use std::any::Any;
 use std::fmt;
-#[cfg(any(feature = "program", test))]
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -15,6 +14,8 @@ pub(crate) enum WaitsFor {
     Descriptor(u32),
     /// Until another request gives back what this one needs: all workers or processes are busy.
     Place,
+    /// A call on another machine, which [`Server::tell_of_calls`](crate::Server::tell_of_calls) can tell of.
+    Call(u32),
 }
 
 /// What a request holds of its server's bounds, and what its handler waits for. The bounds are given back
@@ -46,6 +47,7 @@ impl<T: ?Sized> Held<T> {
             1 => Some(WaitsFor::Process(number)),
             2 => Some(WaitsFor::Descriptor(number)),
             3 => Some(WaitsFor::Place),
+            4 => Some(WaitsFor::Call(number)),
             _ => None,
         }
     }
@@ -57,6 +59,18 @@ impl<T: ?Sized> fmt::Debug for Held<T> {
     }
 }
 
+impl<T: ?Sized> Held<T> {
+    pub(crate) fn tell(&self, what: WaitsFor) {
+        let (kind, number) = match what {
+            WaitsFor::Process(pid) => (1, pid),
+            WaitsFor::Descriptor(fd) => (2, fd),
+            WaitsFor::Place => (3, 0),
+            WaitsFor::Call(number) => (4, number),
+        };
+        self.waits_for.store(kind << KIND | u64::from(number), Ordering::Relaxed);
+    }
+}
+
 #[cfg(any(feature = "program", test))]
 impl Telling {
     pub(super) fn new(held: Option<Arc<Held>>) -> Self {
@@ -64,14 +78,42 @@ impl Telling {
     }
 
     pub(crate) fn waits_for(&self, what: WaitsFor) {
-        let (kind, number) = match what {
-            WaitsFor::Process(pid) => (1, pid),
-            WaitsFor::Descriptor(fd) => (2, fd),
-            WaitsFor::Place => (3, 0),
-        };
         if let Some(held) = &self.0 {
-            held.waits_for.store(kind << KIND | u64::from(number), Ordering::Relaxed);
+            held.tell(what);
         }
+    }
+}
+
+/// What the handler of a request waits for, for a service whose requests come by other means than its socket
+/// ([`Request::with_wait_report`](crate::Request::with_wait_report)).
+#[derive(Clone, Debug)]
+pub struct WaitReport(Arc<Held>);
+
+impl WaitReport {
+    pub(super) fn new() -> (Self, Arc<Held>) {
+        let held: Arc<Held> = Arc::new(Held::new(()));
+        (Self(Arc::clone(&held)), held)
+    }
+
+    /// The process that has the request, if its handler has said so: a program, or a worker.
+    pub fn process(&self) -> Option<u32> {
+        match self.0.waits_for() {
+            Some(WaitsFor::Process(pid)) => Some(pid),
+            _ => None,
+        }
+    }
+
+    /// The descriptor of this process at whose far end a server has the request, if its handler has said so.
+    pub fn descriptor(&self) -> Option<u32> {
+        match self.0.waits_for() {
+            Some(WaitsFor::Descriptor(fd)) => Some(fd),
+            _ => None,
+        }
+    }
+
+    /// Whether it waits until a program or a worker is free.
+    pub fn is_queued(&self) -> bool {
+        self.0.waits_for() == Some(WaitsFor::Place)
     }
 }
 
@@ -82,6 +124,7 @@ impl fmt::Display for WaitsFor {
             Self::Process(pid) => write!(f, "process {pid}"),
             Self::Descriptor(fd) => write!(f, "descriptor {fd}"),
             Self::Place => f.write_str("place"),
+            Self::Call(number) => write!(f, "call {number}"),
         }
     }
 }
@@ -99,6 +142,7 @@ mod tests {
             WaitsFor::Process(u32::MAX),
             WaitsFor::Descriptor(0),
             WaitsFor::Place,
+            WaitsFor::Call(u32::MAX),
             WaitsFor::Descriptor(7),
         ] {
             telling.waits_for(what);

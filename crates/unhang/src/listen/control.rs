@@ -1,7 +1,8 @@
 //! The control socket `PATH.ctl`: which users may ask there, the questions, and the answers.
 //!
 //! An asker sends one line. `unhang replace 1` asks for the listener, and begins the conversation that
-//! replace.rs leads. `unhang in-flight 1` asks for what the server waits for.
+//! replace.rs leads. `unhang in-flight 1` asks for what the server waits for, and `unhang call 1 NUMBER MILLIS`
+//! what is known of one call on another machine, within that time.
 
 use std::fs;
 use std::io;
@@ -39,6 +40,13 @@ pub(crate) const YOURS: &str = "yours\n";
 /// [`Asked::waits`] gives.
 pub(crate) const WAITS: &str = "unhang in-flight 1\n";
 
+/// What is known of a call on another machine, by its number, within so many milliseconds. The number behind the
+/// word is the version.
+const CALL: &str = "unhang call 1 ";
+
+/// Whatever an asker says, another one waits behind it no longer.
+const LONGEST_CALL: Duration = Duration::from_secs(30);
+
 /// How long an asker may take for its question. Each asks at once; one that does not holds up the askers
 /// behind it for this long.
 const TO_ASK: Duration = Duration::from_secs(1);
@@ -55,6 +63,9 @@ pub(crate) trait Asked: Send + Sync {
     /// Where a request ends (`until newline`), and a line for each connection that waits; `None` if the
     /// server is stopping.
     fn waits(&self) -> Option<String>;
+
+    /// What is known of a call on another machine, in lines, within that time. Blocks.
+    fn call(&self, number: u32, within: Duration) -> String;
 
     /// A successor serves from now on.
     fn replaced(&self, by: Option<Peer>);
@@ -219,7 +230,7 @@ pub(crate) fn answer(
             close_elsewhere(asker.into());
             let Some(asked) = asked.upgrade() else { return };
             match answered {
-                Ok(Question::Waits) => {}
+                Ok(Question::Waits | Question::Call { .. }) => {}
                 Ok(Question::Replace) => return asked.replaced(by),
                 Err(error) => asked.not_replaced(by, &error),
             }
@@ -236,6 +247,10 @@ fn answer_one(
     let question = question(asker)?;
     match question {
         Question::Replace => give(asker)?,
+        Question::Call { number, within } => {
+            let answer = asked.upgrade().map(|asked| asked.call(number, within));
+            let _ = line::write(asker, &answer.ok_or_else(stopping)?, Instant::now() + TO_ASK);
+        }
         Question::Waits => {
             let answer = asked.upgrade().and_then(|asked| asked.waits()).ok_or_else(stopping)?;
             // An asker that leaves before it has read the answer does not want it.
@@ -243,6 +258,18 @@ fn answer_one(
         }
     }
     Ok(question)
+}
+
+/// Digits alone behind the word: `parse` would take a sign.
+pub(crate) fn call(line: &[u8]) -> Option<Question> {
+    let text = std::str::from_utf8(line).ok()?.strip_prefix(CALL)?.strip_suffix('\n')?;
+    let (number, millis) = text.split_once(' ')?;
+    let is_digits = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit());
+    if !is_digits(number) || !is_digits(millis) {
+        return None;
+    }
+    let within = Duration::from_millis(millis.parse().ok()?).min(LONGEST_CALL);
+    Some(Question::Call { number: number.parse().ok()?, within })
 }
 
 pub(crate) fn stopping() -> io::Error {
@@ -254,6 +281,7 @@ pub(crate) fn stopping() -> io::Error {
 pub(crate) enum Question {
     Replace,
     Waits,
+    Call { number: u32, within: Duration },
 }
 
 /// Reads the question, if the asker may ask. Not a byte is read of one that may not.
@@ -264,9 +292,15 @@ pub(crate) fn question(asker: &UnixStream) -> io::Result<Question> {
         let _ = rustix::net::send(asker, complaint.as_bytes(), flags);
         return Err(error);
     }
-    match line::expect(asker, &[REPLACE, WAITS], Instant::now() + TO_ASK) {
-        Ok(0) => Ok(Question::Replace),
-        Ok(_) => Ok(Question::Waits),
+    let deadline = Instant::now() + TO_ASK;
+    let asked = line::read_line(asker, deadline).and_then(|got| match call(&got) {
+        Some(call) => Ok(Err(call)),
+        None => line::one_of(asker, &got, &[REPLACE, WAITS], deadline).map(Ok),
+    });
+    match asked {
+        Ok(Err(call)) => Ok(call),
+        Ok(Ok(0)) => Ok(Question::Replace),
+        Ok(Ok(_)) => Ok(Question::Waits),
         Err(error) => Err(in_words(error, || format!("it did not ask within {TO_ASK:?}"))),
     }
 }

@@ -19,11 +19,21 @@ const SHORTEST: Duration = Duration::from_micros(1);
 /// Reads a line that must be one of these; gives which.
 pub(crate) fn expect(stream: &UnixStream, lines: &[&str], deadline: Instant) -> io::Result<usize> {
     let got = read_line(stream, deadline)?;
+    one_of(stream, &got, lines, deadline)
+}
+
+/// Which of these a line is; if it is none, the other side is told what was expected.
+pub(crate) fn one_of(
+    stream: &UnixStream,
+    got: &[u8],
+    lines: &[&str],
+    deadline: Instant,
+) -> io::Result<usize> {
     if let Some(which) = lines.iter().position(|line| got == line.as_bytes()) {
         return Ok(which);
     }
     let expected = lines.iter().map(|line| format!("{line:?}")).collect::<Vec<_>>().join(" or ");
-    let complaint = format!("expected {expected}, got {:?}", String::from_utf8_lossy(&got));
+    let complaint = format!("expected {expected}, got {:?}", String::from_utf8_lossy(got));
     let _ = write(stream, &format!("{complaint}\n"), deadline);
     Err(io::Error::other(complaint))
 }

@@ -19,6 +19,8 @@ pub(crate) struct Config {
     pub(crate) wire: Wire,
     /// The service's own words for a client that gets no answer.
     pub(crate) refusal: Option<Refusal>,
+    /// What is known of a call on another machine, by its number, within that time.
+    pub(crate) calls: Option<Calls>,
     /// Whether every exchange names the client's process, and not only one without an answer.
     pub(crate) names_peers: bool,
     /// What all requests may hold together, and how many handlers may run: one for each worker, at least one.
@@ -55,6 +57,8 @@ impl Config {
 
 /// `None` closes without a word.
 pub(crate) type Refusal = Box<dyn Fn(&Cause) -> Option<Reply> + Send + Sync>;
+
+pub(crate) type Calls = Box<dyn Fn(u32, Duration) -> Option<String> + Send + Sync>;
 
 /// The end of a server, as its connections see it: a moment by which they must be done.
 pub(crate) struct Stop {

@@ -22,6 +22,7 @@ use crate::serve::admission::Places;
 use crate::serve::alarm::Alarm;
 use crate::serve::apart::Apart;
 use crate::serve::bounds::Bounds;
+use crate::serve::caught::caught;
 use crate::serve::config::Config;
 use crate::serve::door::{Acceptor, Door};
 use crate::serve::events::Events;
@@ -63,6 +64,7 @@ impl Server {
                 bounds: (0..=threads).map(|_| bounds(&self.limits, &self.gauges)).collect(),
                 wire: self.wire,
                 refusal: self.refusal,
+                calls: self.calls,
                 names_peers: self.names_peers,
                 stop: Arc::clone(&self.stop),
                 limits: self.limits,
@@ -139,6 +141,12 @@ fn watch_file<H: Handler>(
 impl<H: Handler> Asked for Service<H, Linux> {
     fn waits(&self) -> Option<String> {
         Some(format!("{}\n{}", self.config.wire.name(), self.lines()))
+    }
+
+    fn call(&self, number: u32, within: Duration) -> String {
+        let tells = self.config.calls.as_ref();
+        let told = tells.and_then(|tell| caught(|| tell(number, within)).ok().flatten());
+        told.unwrap_or_else(|| "there is no such call\n".to_owned())
     }
 
     fn replaced(&self, by: Option<Peer>) {

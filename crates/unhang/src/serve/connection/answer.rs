@@ -114,6 +114,7 @@ fn kind(cause: &Cause) -> Kind {
             Says::Failed => Kind::HandlerFailed,
             Says::Busy => Kind::Busy,
             Says::Late => Kind::HandlerLate,
+            Says::TooLarge => Kind::TooLong,
         },
         Cause::Stopping => Kind::Stopping,
         Cause::Busy(_) => Kind::Busy,
