@@ -2,6 +2,9 @@
 //! clock: moments are given.
 //!
 //! Its rule: a call is sent again only if it is certain that it has not run, unless it may run twice.
+//!
+//! A *wary* call asks first which worker is free, and is then sent to that one alone. To ask runs nothing, so it
+//! may be asked again and again: a worker or a node that swallows messages costs such a call some milliseconds.
 
 use std::time::{Duration, Instant};
 
@@ -20,6 +23,10 @@ pub(crate) struct Times {
     pub(crate) silence: Duration,
     /// How long that worker has for its answer. Three of these are missed by a process that is stopped.
     pub(crate) probe: Duration,
+    /// How long a wary call waits for a worker to say that it is free before it asks another.
+    pub(crate) seek: Duration,
+    /// How long it asks at most. If two of three workers swallow messages, one call of 3,000 finds none.
+    pub(crate) offer: Duration,
 }
 
 impl Default for Times {
@@ -29,6 +36,8 @@ impl Default for Times {
             grace: Duration::from_millis(100),
             silence: Duration::from_millis(100),
             probe: Duration::from_millis(130),
+            seek: Duration::from_millis(50),
+            offer: Duration::from_secs(1),
         }
     }
 }
@@ -66,8 +75,11 @@ pub(crate) enum Input {
 pub(crate) enum Step {
     /// Wait for what comes, until then.
     Wait(Instant),
-    /// Send it after that time, on another connection if there is one.
+    /// Send it after that time, on another connection if there is one; to the [`Call::chosen`] worker, if
+    /// one is.
     Send(Instant),
+    /// Ask after that time which worker is free, on another connection if there is one.
+    Seek(Instant),
     /// Ask this worker whether it is at it, then wait until then.
     Probe(String, Instant),
     Done(Outcome),
@@ -93,6 +105,8 @@ pub enum Outcome {
     Late,
     /// The workers that were asked stop. It did not run.
     Stopping,
+    /// No worker said that it is free. It did not run.
+    NotOffered,
     /// No worker said that it has it. It may have run.
     NotAccepted,
     /// The worker that had it is gone, or has lost it. It may have run.
@@ -106,6 +120,12 @@ pub enum Outcome {
 }
 
 impl Outcome {
+    /// It is certain that it has not run.
+    fn has_not_run(&self) -> bool {
+        use Outcome::{Busy, Late, NoWorker, NotConnected, NotOffered, Stopping, TooLarge};
+        matches!(self, NotConnected | TooLarge | NoWorker | Busy | Late | Stopping | NotOffered)
+    }
+
     /// One stable word, for logs and counters.
     pub fn code(&self) -> &'static str {
         match self {
@@ -117,6 +137,7 @@ impl Outcome {
             Self::Busy => "busy",
             Self::Late => "late",
             Self::Stopping => "stopping",
+            Self::NotOffered => "not_offered",
             Self::NotAccepted => "not_accepted",
             Self::Lost => "lost",
             Self::Silent => "silent",
@@ -130,6 +151,8 @@ impl Outcome {
 enum Stage {
     /// To be sent.
     Due,
+    /// It was asked which worker is free.
+    Seeking,
     /// Sent, and nothing has come.
     Sent,
     /// A worker has it, and was asked at that moment whether it still has.
@@ -141,13 +164,22 @@ enum Stage {
 pub(crate) struct Call {
     times: Times,
     is_idempotent: bool,
+    is_wary: bool,
     begun: Instant,
     until: Instant,
     stage: Stage,
     /// When the stage began.
     since: Instant,
     pub(crate) resends: u32,
+    /// How often it was asked which worker is free, without an answer.
+    pub(crate) unanswered: u32,
+    /// Until when that is asked.
+    offers: Instant,
+    /// What became of an earlier sending that may have run.
+    before: Option<Outcome>,
     worker: Option<String>,
+    /// Where the worker listens that said that it is free.
+    chosen: Option<String>,
     unknowns: u32,
     silences: u32,
 }
@@ -155,17 +187,32 @@ pub(crate) struct Call {
 impl Call {
     pub(crate) fn new(times: Times, now: Instant, budget: Duration, is_idempotent: bool) -> Self {
         Self {
-            times,
             is_idempotent,
+            is_wary: false,
+            offers: now + times.offer.max(times.accept + times.grace),
+            times,
             begun: now,
             until: now + budget,
             stage: Stage::Due,
             since: now,
             resends: 0,
+            unanswered: 0,
+            before: None,
             worker: None,
+            chosen: None,
             unknowns: 0,
             silences: 0,
         }
+    }
+
+    /// It asks first which worker is free.
+    pub(crate) fn wary(self) -> Self {
+        Self { is_wary: true, ..self }
+    }
+
+    /// Where the worker listens that it is sent to; none if any may have it.
+    pub(crate) fn chosen(&self) -> Option<&str> {
+        self.chosen.as_deref()
     }
 
     /// The worker that has said a word last.
@@ -183,17 +230,54 @@ impl Call {
         self.due()
     }
 
+    /// It is asked now which worker is free; wait until then.
+    pub(crate) fn sought(&mut self, now: Instant) -> Instant {
+        self.enter(Stage::Seeking, now);
+        self.due()
+    }
+
     pub(crate) fn on(&mut self, now: Instant, input: Input) -> Step {
         if let Input::Word(word) = &input {
             self.note(word);
         }
+        match self.step(now, input) {
+            Step::Done(outcome) => Step::Done(self.in_truth(outcome)),
+            step => step,
+        }
+    }
+
+    /// A call that was sent again may have run before, also if this time it has not.
+    pub(crate) fn in_truth(&self, outcome: Outcome) -> Outcome {
+        match &self.before {
+            Some(before) if outcome.has_not_run() => before.clone(),
+            _ => outcome,
+        }
+    }
+
+    fn step(&mut self, now: Instant, input: Input) -> Step {
         match (self.stage, input) {
+            (Stage::Seeking, Input::Word(Word::Free { direct, .. })) => {
+                self.chosen = Some(direct);
+                self.enter(Stage::Due, now);
+                Step::Send(now)
+            }
+            (Stage::Seeking, Input::LinkLost) => Step::Seek(now),
+            // Nothing was sent that could be answered.
+            (Stage::Seeking, Input::Word(Word::Answer | Word::Failed { .. })) => self.tick(now),
             (_, Input::Word(Word::Answer)) => Step::Done(Outcome::Answered),
             (_, Input::Word(Word::Failed { code, .. })) => Step::Done(Outcome::Failed(code)),
-            (Stage::Sent, Input::NoWorker) => self.again(now, Outcome::NoWorker),
-            (Stage::Sent, Input::Word(Word::Busy { .. })) => self.again(now, Outcome::Busy),
-            (Stage::Sent, Input::Word(Word::Late { .. })) => self.again(now, Outcome::Late),
-            (_, Input::Word(Word::Stopping { .. })) if self.stage == Stage::Sent => {
+            // The chosen worker has gone. Others may be there.
+            (Stage::Sent, Input::NoWorker) if self.chosen.is_some() => {
+                self.again(now, Outcome::Stopping)
+            }
+            (Stage::Sent | Stage::Seeking, Input::NoWorker) => self.again(now, Outcome::NoWorker),
+            (Stage::Sent | Stage::Seeking, Input::Word(Word::Busy { .. })) => {
+                self.again(now, Outcome::Busy)
+            }
+            (Stage::Sent | Stage::Seeking, Input::Word(Word::Late { .. })) => {
+                self.again(now, Outcome::Late)
+            }
+            (Stage::Sent | Stage::Seeking, Input::Word(Word::Stopping { .. })) => {
                 self.again(now, Outcome::Stopping)
             }
             (Stage::Sent, Input::Word(Word::Accepted { .. })) => {
@@ -228,6 +312,7 @@ impl Call {
         if now >= self.until {
             return Step::Done(match self.stage {
                 Stage::Due => Outcome::NotConnected,
+                Stage::Seeking => Outcome::NotOffered,
                 Stage::Sent => Outcome::NotAccepted,
                 Stage::Accepted | Stage::Probed => Outcome::Deadline,
             });
@@ -236,7 +321,14 @@ impl Call {
             return Step::Wait(self.due());
         }
         match (self.stage, self.worker.clone()) {
-            (Stage::Due, _) => Step::Send(now),
+            (Stage::Due, _) => self.go(now),
+            (Stage::Seeking, _) => {
+                self.unanswered += 1;
+                match now >= self.offers {
+                    true => Step::Done(Outcome::NotOffered),
+                    false => Step::Seek(now),
+                }
+            }
             (Stage::Sent, _) | (_, None) => self.perhaps_again(now, Outcome::NotAccepted),
             (Stage::Accepted, Some(worker)) => self.probe(now, worker),
             (Stage::Probed, Some(worker)) => {
@@ -282,14 +374,23 @@ impl Call {
         if !self.is_idempotent || self.resends >= RESENDS || now >= self.until {
             return Step::Done(otherwise);
         }
+        self.before = Some(otherwise);
+        // Something swallows messages: another worker is to be found.
+        self.is_wary = true;
+        self.offers = now + self.times.offer;
         self.resend(now, now)
     }
 
     fn resend(&mut self, now: Instant, at: Instant) -> Step {
         self.resends += 1;
         (self.unknowns, self.silences) = (0, 0);
+        self.chosen = None;
         self.enter(Stage::Due, now);
-        Step::Send(at)
+        self.go(at)
+    }
+
+    fn go(&self, at: Instant) -> Step {
+        if self.is_wary && self.chosen.is_none() { Step::Seek(at) } else { Step::Send(at) }
     }
 
     fn enter(&mut self, stage: Stage, now: Instant) {
@@ -302,6 +403,7 @@ impl Call {
         let taken = self.since.saturating_duration_since(self.begun);
         let wait = match self.stage {
             Stage::Due => Duration::ZERO,
+            Stage::Seeking => times.seek,
             Stage::Sent => times.accept + times.grace,
             Stage::Accepted => times.silence.max(taken / PART_FOR_PROBES),
             Stage::Probed => times.probe,
@@ -315,6 +417,7 @@ impl Call {
             | Word::Busy { worker }
             | Word::Late { worker, .. }
             | Word::Stopping { worker }
+            | Word::Free { worker, .. }
             | Word::Failed { worker, .. } => self.worker = Some(worker.clone()),
             Word::Answer | Word::Running | Word::Unknown => {}
         }
@@ -322,252 +425,4 @@ impl Call {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const BUDGET: Duration = Duration::from_secs(10);
-
-    /// A call on a clock that is turned by hand.
-    struct Story {
-        call: Call,
-        begun: Instant,
-        now: Instant,
-    }
-
-    impl Story {
-        fn new(is_idempotent: bool) -> Self {
-            let now = Instant::now();
-            let mut call = Call::new(Times::default(), now, BUDGET, is_idempotent);
-            assert_eq!(call.on(now, Input::Tick), Step::Send(now));
-            call.sent(now);
-            Self { call, begun: now, now }
-        }
-
-        fn comes(&mut self, input: Input) -> Step {
-            self.call.on(self.now, input)
-        }
-
-        fn accepted(&mut self) {
-            self.comes(Input::Word(accepted()));
-        }
-
-        /// Lets time go by until something is done, and tells what and when. Messages sent meanwhile are lost.
-        fn silence(&mut self) -> (Step, u128) {
-            let mut step = self.comes(Input::Tick);
-            for _ in 0..1000 {
-                match step {
-                    Step::Wait(until) | Step::Probe(_, until) => self.now = until,
-                    Step::Send(at) => {
-                        self.now = at;
-                        self.call.sent(at);
-                    }
-                    Step::Done(_) => {
-                        return (step, self.now.duration_since(self.begun).as_millis());
-                    }
-                }
-                step = self.comes(Input::Tick);
-            }
-            panic!("it never ends: {:?}", self.call)
-        }
-    }
-
-    fn accepted() -> Word {
-        Word::Accepted { worker: "w".into(), at: 1 }
-    }
-
-    fn busy() -> Input {
-        Input::Word(Word::Busy { worker: "w".into() })
-    }
-
-    #[test]
-    fn nobody_accepts_and_the_client_is_told_long_before_the_deadline() {
-        let (step, took) = Story::new(false).silence();
-        assert_eq!((step, took), (Step::Done(Outcome::NotAccepted), 350));
-    }
-
-    #[test]
-    fn a_call_that_may_run_twice_is_sent_three_times_more_into_the_silence() {
-        let mut story = Story::new(true);
-        let (step, took) = story.silence();
-        assert_eq!((step, took), (Step::Done(Outcome::NotAccepted), 4 * 350));
-        assert_eq!(story.call.resends, 3);
-    }
-
-    #[test]
-    fn a_stopped_worker_is_told_after_half_a_second_and_never_sent_again() {
-        for is_idempotent in [false, true] {
-            let mut story = Story::new(is_idempotent);
-            story.accepted();
-            let (step, took) = story.silence();
-            assert_eq!((step, took), (Step::Done(Outcome::Silent), 100 + 3 * 130));
-        }
-    }
-
-    #[test]
-    fn a_dead_worker_is_told_with_the_first_probe() {
-        let mut story = Story::new(false);
-        story.accepted();
-        story.now += Duration::from_millis(100);
-        assert!(matches!(story.comes(Input::Tick), Step::Probe(worker, _) if worker == "w"));
-        assert_eq!(story.comes(Input::WorkerGone), Step::Done(Outcome::Lost));
-    }
-
-    #[test]
-    fn a_worker_that_does_not_know_the_call_is_asked_once_more() {
-        let mut story = Story::new(false);
-        story.accepted();
-        for nth in 1..=2 {
-            story.now += Duration::from_millis(100);
-            assert!(matches!(story.comes(Input::Tick), Step::Probe(..)), "{nth}");
-            let step = story.comes(Input::Word(Word::Unknown));
-            match nth {
-                1 => assert!(matches!(step, Step::Wait(_))),
-                _ => assert_eq!(step, Step::Done(Outcome::Lost)),
-            }
-        }
-    }
-
-    #[test]
-    fn a_long_call_is_asked_after_less_and_less_often_and_ends_at_the_deadline() {
-        let mut story = Story::new(false);
-        story.accepted();
-        let mut probes = 0;
-        let outcome = loop {
-            match story.comes(Input::Tick) {
-                Step::Wait(until) => story.now = until,
-                Step::Probe(..) => {
-                    probes += 1;
-                    assert!(matches!(story.comes(Input::Word(Word::Running)), Step::Wait(_)));
-                }
-                Step::Done(outcome) => break outcome,
-                Step::Send(_) => panic!("sent again"),
-            }
-        };
-        assert_eq!(outcome, Outcome::Deadline);
-        assert_eq!(story.now, story.begun + BUDGET);
-        assert!((8..40).contains(&probes), "{probes}");
-    }
-
-    #[test]
-    fn words_of_workers_that_have_not_run_it_send_it_again_three_times() {
-        for (input, outcome) in [
-            (busy(), Outcome::Busy),
-            (Input::Word(Word::Late { worker: "w".into(), at: 1 }), Outcome::Late),
-            (Input::Word(Word::Stopping { worker: "w".into() }), Outcome::Stopping),
-        ] {
-            let mut story = Story::new(false);
-            for _ in 0..3 {
-                let Step::Send(at) = story.comes(input.clone()) else { panic!("{outcome:?}") };
-                story.now = at;
-                story.call.sent(at);
-            }
-            assert_eq!(story.comes(input), Step::Done(outcome));
-        }
-    }
-
-    #[test]
-    fn without_a_worker_it_is_sent_once_more_and_told_at_once() {
-        let mut story = Story::new(false);
-        assert_eq!(story.comes(Input::NoWorker), Step::Send(story.now));
-        story.call.sent(story.now);
-        assert_eq!(story.comes(Input::NoWorker), Step::Done(Outcome::NoWorker));
-    }
-
-    #[test]
-    fn all_busy_takes_a_fifth_of_the_time_at_most() {
-        let mut story = Story::new(false);
-        story.now += BUDGET / 5;
-        assert_eq!(story.comes(busy()), Step::Done(Outcome::Busy));
-    }
-
-    #[test]
-    fn a_lost_connection_is_told_at_once_and_sends_again_only_what_may_run_twice() {
-        for is_accepted in [false, true] {
-            for is_idempotent in [false, true] {
-                let mut story = Story::new(is_idempotent);
-                if is_accepted {
-                    story.accepted();
-                }
-                let now = story.now;
-                let expected = if is_idempotent {
-                    Step::Send(now)
-                } else {
-                    Step::Done(Outcome::ConnectionLost)
-                };
-                assert_eq!(story.comes(Input::LinkLost), expected);
-            }
-        }
-    }
-
-    /// A worker that has said `accepted` and then says `busy`, `late` or `stopping` is wrong or hostile:
-    /// to believe it would run the call twice.
-    #[test]
-    fn after_accepted_no_word_sends_a_call_again() {
-        for input in [
-            busy(),
-            Input::NoWorker,
-            Input::Word(Word::Late { worker: "w".into(), at: 1 }),
-            Input::Word(Word::Stopping { worker: "w".into() }),
-            Input::Word(accepted()),
-        ] {
-            let mut story = Story::new(true);
-            story.accepted();
-            let step = story.comes(input.clone());
-            assert!(matches!(step, Step::Wait(_)), "{input:?}: {step:?}");
-        }
-    }
-
-    /// Every order of every input, with time passing between: it ends by its deadline, and without leave to
-    /// run twice it is sent again only behind a word that says that it has not run.
-    #[test]
-    fn no_story_sends_twice_what_may_have_run() {
-        for seed in 0..20_000 {
-            let mut random = fastrand::Rng::with_seed(seed);
-            let mut story = Story::new(false);
-            let mut is_accepted = false;
-            let mut told = false;
-            for _ in 0..200 {
-                let worker = || "w".to_owned();
-                let input = match random.u8(0..10) {
-                    0 => Input::Word(accepted()),
-                    1 => busy(),
-                    2 => Input::Word(Word::Late { worker: worker(), at: 1 }),
-                    3 => Input::Word(Word::Stopping { worker: worker() }),
-                    4 => Input::NoWorker,
-                    5 => Input::Word(Word::Running),
-                    6 => Input::Word(Word::Unknown),
-                    7 if random.u8(0..20) == 0 => Input::WorkerGone,
-                    _ => {
-                        story.now += Duration::from_millis(random.u64(0..200));
-                        Input::Tick
-                    }
-                };
-                let has_not_run = matches!(
-                    input,
-                    Input::NoWorker
-                        | Input::Word(
-                            Word::Busy { .. } | Word::Late { .. } | Word::Stopping { .. }
-                        )
-                );
-                let is_word_of_start = matches!(input, Input::Word(Word::Accepted { .. }));
-                match story.comes(input.clone()) {
-                    Step::Send(at) => {
-                        assert!(has_not_run && !is_accepted, "seed {seed}: {input:?}");
-                        story.now = at;
-                        story.call.sent(at);
-                    }
-                    Step::Done(_) => {
-                        told = true;
-                        break;
-                    }
-                    Step::Wait(until) | Step::Probe(_, until) => {
-                        assert!(until <= story.begun + BUDGET, "seed {seed}");
-                        is_accepted |= is_word_of_start;
-                    }
-                }
-            }
-            let (_, took) = if told { (Step::Done(Outcome::Busy), 0) } else { story.silence() };
-            assert!(took <= BUDGET.as_millis(), "seed {seed}: {took}");
-        }
-    }
-}
+mod tests;

@@ -12,6 +12,7 @@
 mod access;
 mod address;
 mod call;
+mod clock;
 mod door;
 mod link;
 mod nodes;

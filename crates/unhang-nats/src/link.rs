@@ -3,6 +3,9 @@
 //! async-nats connects again by itself. The rest is done here: it hears a node's silence only after
 //! its pings (3 s at the shortest), and it stays with a node that says that it goes away.
 
+mod standing;
+mod words;
+
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -17,6 +20,8 @@ use tokio::time::{sleep, timeout};
 use crate::address::Address;
 use crate::nodes::Nodes;
 use crate::notice::{Notice, Notices, advice};
+pub(crate) use standing::Standing;
+use words::{explained, failure, named};
 
 /// The connection hears itself so often: each time a few dozen bytes.
 const BEAT: Duration = Duration::from_millis(250);
@@ -31,7 +36,9 @@ const DEAD: Duration = Duration::from_secs(2);
 /// async-nats's own ping, the second line of defence: a node that takes no bytes either.
 const PING: Duration = Duration::from_secs(1);
 
-const CONNECT: Duration = Duration::from_millis(500);
+/// TLS and a key take several round trips, and a busy machine half a second for them. The other connection serves
+/// meanwhile.
+const CONNECT: Duration = Duration::from_secs(2);
 
 /// Messages that wait to be read, of one subscription: async-nats drops those above it. Calls under way are
 /// bounded far below it.
@@ -44,29 +51,6 @@ const ROOM: Duration = Duration::from_millis(50);
 /// How long calls under way may take to end on a node that goes away; its own grace period is 10 s unless
 /// it is configured otherwise.
 pub(crate) const LEAVE: Duration = Duration::from_secs(8);
-
-/// How it stands with a connection.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Standing {
-    /// Connected, and all that was subscribed is in force.
-    pub(crate) is_up: bool,
-    /// The node goes away.
-    pub(crate) is_leaving: bool,
-    /// The node has been silent for a moment.
-    pub(crate) is_silent: bool,
-    /// Counts the losses: what was sent in another one is lost.
-    pub(crate) epoch: u64,
-    /// What it is connected to.
-    pub(crate) node: String,
-    /// Why it is not connected.
-    pub(crate) why: String,
-}
-
-impl Standing {
-    pub(crate) fn is_usable(&self) -> bool {
-        self.is_up && !self.is_leaving && !self.is_silent
-    }
-}
 
 #[derive(Clone)]
 pub(crate) struct Link {
@@ -164,6 +148,11 @@ impl Link {
 
     pub(crate) fn standing(&self) -> Standing {
         self.shared.standing.borrow().clone()
+    }
+
+    /// Without a copy of its words: each call asks.
+    pub(crate) fn is(&self, test: &dyn Fn(&Standing) -> bool) -> bool {
+        test(&self.shared.standing.borrow())
     }
 
     pub(crate) fn standings(&self) -> watch::Receiver<Standing> {
@@ -399,41 +388,11 @@ impl Shared {
     }
 }
 
-/// A server that was given no name has its key for one, 56 letters that tell nobody anything.
-fn named(node: &str, name: &str) -> String {
-    let is_key = name.len() == 56 && name.starts_with('N');
-    if name.is_empty() || is_key { node.to_owned() } else { format!("{node} ({name})") }
-}
-
 /// What async-nats tells.
 enum Told {
     Event(Event),
     /// Why it could not connect: its event for that says no more than "IO error".
     Failed(String),
-}
-
-/// Why a node could not be reached, if it was tried in vain. Without user and password, which are in none of
-/// our nodes' addresses.
-fn failure(node: &async_nats::Server) -> Option<String> {
-    let why = node.last_error.as_ref()?;
-    Some(format!("{}:{}: {why}", node.addr.host(), node.addr.port()))
-}
-
-/// With what to do, if that can be told.
-fn explained(what: &str) -> String {
-    let lower = what.to_lowercase();
-    let next = if lower.contains("authorization") || lower.contains("authentication") {
-        "FIX give the user that the cluster's configuration has for this role: USER:PASSWORD@ in the address, \
-         or --nats-creds FILE"
-    } else if lower.contains("permissions violation") {
-        "FIX permit what dist/nats-server.conf has for this role"
-    } else if lower.contains("tls") || lower.contains("certificate") {
-        "FIX name the authority of the cluster's certificates with --nats-ca FILE, and each node by the name \
-         in its certificate"
-    } else {
-        return what.to_owned();
-    };
-    format!("{what}. {next}")
 }
 
 impl fmt::Debug for Link {

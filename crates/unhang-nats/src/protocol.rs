@@ -26,6 +26,14 @@ pub(crate) const WORKER: &str = "Unhang-Worker";
 pub(crate) const AT: &str = "Unhang-At";
 /// With `error`: the word for logs and counters.
 pub(crate) const CODE: &str = "Unhang-Code";
+/// Not the call itself, but the question which worker is free to take it.
+pub(crate) const SEEK: &str = "Unhang-Seek";
+/// Where a worker that is free listens for the call: the last token of that subject.
+pub(crate) const DIRECT: &str = "Unhang-Direct";
+/// With the question after a call: for so many milliseconds a person waits to be told what the worker does.
+pub(crate) const TELL: &str = "Unhang-Tell";
+/// How long a worker has had a call, in milliseconds.
+pub(crate) const HAD: &str = "Unhang-Had";
 /// Passed through: W3C Trace Context.
 pub(crate) const TRACE: &str = "traceparent";
 
@@ -49,6 +57,19 @@ const LONGEST_TRACE: usize = 256;
 
 pub(crate) fn service_subject(service: &str) -> String {
     format!("unhang.v1.{service}")
+}
+
+/// Where one worker takes calls that asked first. Below the service's subject, so that a door which may ask one
+/// service alone cannot ask the workers of another.
+pub(crate) fn direct_subject(service_subject: &str, direct: &str) -> String {
+    format!("{service_subject}.{direct}")
+}
+
+/// The last token of that. Another one for each connection that is made: a node that hangs may still be taken for
+/// the way to the one before, and swallow half of what is sent there.
+pub(crate) fn direct_token(worker: &str) -> String {
+    let tail: String = (0..8).map(|_| fastrand::lowercase()).collect();
+    format!("{worker}-{tail}")
 }
 
 pub(crate) fn worker_subject(worker: &str) -> String {
@@ -97,6 +118,8 @@ pub(crate) struct Question {
     pub(crate) by: u64,
     pub(crate) peer: Option<u32>,
     pub(crate) is_idempotent: bool,
+    /// It runs nothing, and asks whether the worker is free.
+    pub(crate) is_seek: bool,
     pub(crate) trace: Option<String>,
 }
 
@@ -109,6 +132,7 @@ impl Question {
         ];
         headers.extend(self.peer.map(|uid| (PEER, uid.to_string())));
         headers.extend(self.is_idempotent.then(|| (IDEMPOTENT, "1".to_owned())));
+        headers.extend(self.is_seek.then(|| (SEEK, "1".to_owned())));
         headers.extend(self.trace.clone().map(|trace| (TRACE, trace)));
         headers
     }
@@ -132,6 +156,7 @@ impl Question {
             by: number(BY)?,
             peer: peer.transpose()?,
             is_idempotent: header(IDEMPOTENT) == Some("1"),
+            is_seek: header(SEEK).is_some(),
             trace: header(TRACE).filter(|trace| is_trace(trace)).map(str::to_owned),
         })
     }
@@ -144,8 +169,14 @@ pub(crate) fn is_trace(text: &str) -> bool {
         && text.bytes().all(|byte| byte.is_ascii_graphic())
 }
 
+/// Whether NATS takes it: headers count, as "NATS/1.0", a line for each, and an empty line.
+pub(crate) fn fits(headers: &[(&'static str, String)], payload: usize, most: usize) -> bool {
+    let lines: usize = headers.iter().map(|(name, value)| name.len() + value.len() + 4).sum();
+    payload + lines + 12 <= most
+}
+
 /// Digits alone: `parse` would take a sign.
-fn whole(text: &str) -> Option<u64> {
+pub(crate) fn whole(text: &str) -> Option<u64> {
     text.bytes().all(|byte| byte.is_ascii_digit()).then(|| text.parse().ok()).flatten()
 }
 
@@ -158,6 +189,8 @@ fn short(text: &str) -> String {
 pub(crate) enum Word {
     /// The bytes are the answer.
     Answer,
+    /// It has a place free, and listens there for the call.
+    Free { worker: String, direct: String },
     /// It is at work.
     Accepted { worker: String, at: u64 },
     /// All its places are taken. It has not run.
@@ -183,6 +216,9 @@ impl Word {
             Self::Accepted { worker, at } => {
                 vec![word("accepted"), by(worker), (AT, at.to_string())]
             }
+            Self::Free { worker, direct } => {
+                vec![word("free"), by(worker), (DIRECT, direct.clone())]
+            }
             Self::Busy { worker } => vec![word("busy"), by(worker)],
             Self::Late { worker, at } => vec![word("late"), by(worker), (AT, at.to_string())],
             Self::Stopping { worker } => vec![word("stopping"), by(worker)],
@@ -197,10 +233,14 @@ impl Word {
     /// None if it is no word that a worker says: then it is as if nothing had come.
     pub(crate) fn read<'a>(header: impl Fn(&str) -> Option<&'a str>) -> Option<Self> {
         let Some(word) = header(WORD) else { return Some(Self::Answer) };
-        let worker = || header(WORKER).filter(|worker| is_worker(worker)).map(str::to_owned);
+        let worker = || header(WORKER).filter(|worker| is_token(worker)).map(str::to_owned);
         let at = || header(AT).and_then(whole);
         Some(match word {
             "accepted" => Self::Accepted { worker: worker()?, at: at()? },
+            "free" => Self::Free {
+                worker: worker()?,
+                direct: header(DIRECT).filter(|direct| is_token(direct))?.to_owned(),
+            },
             "busy" => Self::Busy { worker: worker()? },
             "late" => Self::Late { worker: worker()?, at: at()? },
             "stopping" => Self::Stopping { worker: worker()? },
@@ -215,8 +255,8 @@ impl Word {
     }
 }
 
-/// A name becomes part of a subject that the door asks, so it must be one token.
-fn is_worker(name: &str) -> bool {
+/// A worker's name becomes part of a subject that the door asks, so it must be one token.
+fn is_token(name: &str) -> bool {
     let fits = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
     !name.is_empty() && name.len() <= 128 && name.bytes().all(fits)
 }
@@ -243,6 +283,7 @@ mod tests {
             by: 1_700_000_000_000,
             peer: Some(33),
             is_idempotent: true,
+            is_seek: true,
             trace: Some("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01".into()),
         }
     }
@@ -297,6 +338,7 @@ mod tests {
         for word in [
             Word::Answer,
             Word::Accepted { worker: worker(), at: 5 },
+            Word::Free { worker: worker(), direct: "host-7-abcd-qwertyui".into() },
             Word::Busy { worker: worker() },
             Word::Late { worker: worker(), at: 9 },
             Word::Stopping { worker: worker() },
@@ -307,6 +349,11 @@ mod tests {
             assert_eq!(Word::read(lookup(&word.headers())), Some(word));
         }
         // The door would ask this subject.
+        for direct in ["a.b", "*", ">", ""] {
+            let forged =
+                [(WORD, "free".to_owned()), (WORKER, worker()), (DIRECT, direct.to_owned())];
+            assert_eq!(Word::read(lookup(&forged)), None, "{direct}");
+        }
         let forged =
             [(WORD, "accepted".to_owned()), (WORKER, ">".to_owned()), (AT, "1".to_owned())];
         assert_eq!(Word::read(lookup(&forged)), None);
@@ -325,7 +372,7 @@ mod tests {
 
     #[test]
     fn a_worker_s_name_is_one_token_of_a_subject() {
-        assert!(is_worker(&worker_name("web.example.org > *", 12)));
-        assert!(is_worker(&worker_name("", 12)));
+        assert!(is_token(&worker_name("web.example.org > *", 12)));
+        assert!(is_token(&worker_name("", 12)));
     }
 }

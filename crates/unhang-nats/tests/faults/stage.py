@@ -65,7 +65,7 @@ Told = collections.namedtuple("Told", "call begun took reply")
 
 
 class Stage:
-    def __init__(self, unhang, server, payload=1 << 20):
+    def __init__(self, unhang, server, payload=1 << 20, nodes=3):
         self.unhang, self.server = unhang, server
         said = subprocess.run([server, "--version"], capture_output=True, text=True, check=True).stdout
         self.version = tuple(int(part) for part in said.strip().rsplit("v", 1)[1].split(".")[:2])
@@ -74,7 +74,7 @@ class Stage:
         self.notes.touch()
         self.next_call, self.lock = 0, threading.Lock()
         self.told, self.processes, self.services = [], [], []
-        ports, routes = free_ports(3), free_ports(3)
+        ports, routes = free_ports(nodes), free_ports(nodes)
         peers = ", ".join(f'"nats://127.0.0.1:{port}"' for port in routes)
         self.address = "nats://" + ",".join(f"127.0.0.1:{port}" for port in ports) + "/app"
         self.nodes = []
@@ -89,7 +89,7 @@ class Stage:
             self.nodes.append(self.process([server, "-c", str(config)], f"node{at}"))
         for node in self.nodes:
             await_true("a node is ready", lambda: node.said("Server is ready"))
-        await_true("the nodes know each other", lambda: all(n.said("Route connection created") >= 2 for n in self.nodes))
+        await_true("the nodes know each other", lambda: all(n.said("Route connection created") >= nodes - 1 for n in self.nodes))
 
     def process(self, command, name):
         process = Process(command, self.directory / f"{name}.log")
@@ -105,6 +105,22 @@ class Stage:
         await_true("a service is connected", lambda: service.said('"nats_connected"') >= 2)
         self.services.append(service)
         return service
+
+    def time_service(self):
+        """One whose answer is the time of day, and costs next to nothing."""
+        service = self.process([self.unhang, "serve", self.address, "--quiet"], "service")
+        self.services.append(service)
+
+    def answers(self, path):
+        try:
+            with socket.socket(socket.AF_UNIX) as client:
+                client.settimeout(PATIENCE)
+                client.connect(path)
+                client.sendall(b"x")
+                client.shutdown(socket.SHUT_WR)
+                return client.recv(1 << 16).startswith(b"OK")
+        except OSError:
+            return False
 
     def open_door(self, *flags):
         self.socket = str(self.directory / "door.sock")

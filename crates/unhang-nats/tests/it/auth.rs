@@ -1,4 +1,5 @@
 //! Permissions: dist/nats-server.conf, keys, TLS.
 
 mod conf;
+mod jwt;
 mod tls;

@@ -5,5 +5,8 @@
 mod auth;
 mod fault;
 mod hostile;
+mod http;
+mod lying;
+mod network;
 mod promise;
 mod support;

@@ -210,7 +210,10 @@ async fn when_all_places_are_taken_the_client_is_told_busy() {
 async fn clocks_that_differ_fail_safe_and_are_logged() {
     needs_nats!();
     let node = Node::start("");
-    for (ahead, is_answered) in [(60_000, false), (-60_000, true)] {
+    // A worker that is an hour behind takes the moment for one that no honest door would name.
+    for (ahead, is_answered) in
+        [(60_000, false), (-60_000, true), (3_600_000, false), (-3_600_000, false)]
+    {
         let change = |server: unhang_nats::Server| server.clock_ahead(ahead);
         let service = Service::start(&node.address(), change, AnyHandler::new(hello)).await;
         let (door, said) = door(&node.address()).await;
@@ -337,4 +340,36 @@ async fn the_reason_s_word_is_passed_on() {
         assert_eq!(Cause::HandlerFailed(fault).code(), code);
     }
     service.stop().await;
+}
+
+/// What `unhang why` at the door is told: the worker is asked, and a look at its machine comes with its answer.
+#[tokio::test]
+async fn a_worker_says_what_it_does_with_a_call() {
+    needs_nats!();
+    let node = Node::start("");
+    let change = |server: unhang_nats::Server| {
+        server.tell_of_waits(|report, within| {
+            assert!(report.process().is_none() && within > Duration::from_secs(1));
+            "process 7 has it\n".to_owned()
+        })
+    };
+    let service = Service::start(&node.address(), change, AnyHandler::new(hello)).await;
+    let (door, said) = door(&node.address()).await;
+    assert_eq!(door.tell_of(0, PATIENCE).await, None, "there is no call yet");
+    let call = tokio::spawn({
+        let door = door.clone();
+        async move { ask(&door, "sleep 50000").await }
+    });
+    let waiting = loop {
+        match door.waiting().first() {
+            Some(call) if call.worker.is_some() => break call.clone(),
+            _ => tokio::time::sleep(Duration::from_millis(5)).await,
+        }
+    };
+    let told = door.tell_of(waiting.number, PATIENCE).await.unwrap();
+    let worker = waiting.worker.unwrap();
+    assert!(told.starts_with(&format!("worker {worker} has had it for ")), "{told}");
+    assert!(told.ends_with("\nprocess 7 has it\n"), "{told} {}", said.text());
+    call.abort();
+    drop(service);
 }

@@ -18,7 +18,7 @@ use unhang_nats::{Door, Notice, Server};
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Long enough for a worker on a machine with six busy programs for each processor.
-pub(crate) const ACCEPT: Duration = Duration::from_secs(5);
+pub(crate) const ACCEPT: Duration = Duration::from_secs(15);
 
 /// nats-server: the one that `UNHANG_NATS_SERVER` names, or Debian's, which lies where not every user's path
 /// leads.
@@ -78,6 +78,13 @@ impl Node {
     pub(crate) fn kill(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
+    }
+
+    /// With another configuration from now on.
+    pub(crate) fn again_with(&mut self, config: &str) {
+        self.kill();
+        config.clone_into(&mut self.config);
+        self.again();
     }
 
     pub(crate) fn again(&mut self) {

@@ -78,12 +78,12 @@ async fn each_role_is_refused_what_is_the_other_s() {
     }
     let (worker, mut told) = client(&node, "worker").await;
     // Not beside the queue group (it would get every call), not on inboxes of doors.
-    for subject in ["unhang.v1.app", "_INBOX_door.>", ">"] {
+    for subject in ["unhang.v1.app", "unhang.v1.app.*", "unhang.v1.>", "_INBOX_door.>", ">"] {
         let _held = worker.subscribe(subject).await.unwrap();
         is_refused(&mut told, &format!("worker subscribes to {subject}")).await;
     }
     // Not to ask a service, not to forge an answer.
-    for subject in ["unhang.v1.app", "unhang.w.other", "_INBOX_door.a.1.b"] {
+    for subject in ["unhang.v1.app", "unhang.v1.app.w-1", "unhang.w.other", "_INBOX_door.a.1.b"] {
         worker.publish(subject, "x".into()).await.unwrap();
         is_refused(&mut told, &format!("worker publishes to {subject}")).await;
     }
@@ -107,6 +107,22 @@ async fn without_credentials_nobody_is_let_in_and_it_is_said_what_to_do() {
         let error = ask(&door, "world").await.unwrap_err();
         assert!(error.contains("not connected to NATS"), "{error}");
     }
+}
+
+/// A wary call is sent to one worker's own subject: it has to be permitted, too.
+#[tokio::test]
+async fn a_wary_call_goes_through_with_the_shipped_permissions() {
+    needs_nats!();
+    let node = shipped();
+    let service = Service::hello(&address(&node, "worker")).await;
+    let (door, said) = crate::support::door(&address(&node, "door")).await;
+    door.be_wary();
+    assert_eq!(ask(&door, "sleep 400").await, Ok("hello, sleep 400\n".into()), "{}", said.text());
+    for told in [&said, &service.told] {
+        let complained = told.all().iter().any(|notice| matches!(notice, Notice::Complaint { .. }));
+        assert!(!complained, "{}", told.text());
+    }
+    service.stop().await;
 }
 
 /// A worker that comes with the door's user cannot serve: it is told, and no call hangs.
