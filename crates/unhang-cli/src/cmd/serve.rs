@@ -176,6 +176,10 @@ impl Serve {
             }
         };
         server = server.stop_when(stop(stopped, serves));
+        #[cfg(feature = "nats")]
+        {
+            server = backend.tell_of_calls(server);
+        }
         if let Some((uids, gids)) = self.allowed.lists() {
             server = server.allow(uids, gids);
         }

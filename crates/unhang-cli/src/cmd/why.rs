@@ -99,6 +99,9 @@ pub(crate) struct Why {
     /// Send this on connections of its own, and see how the server ends its replies
     #[arg(long, value_name = "DATA", conflicts_with_all = ["watch", "json", "dot", "html"], requires = "target")]
     probe: Option<OsString>,
+    /// Say what one process waits for that has a request: for another machine, where that is waited for
+    #[arg(long, hide = true, requires = "target", conflicts_with_all = ["watch", "json", "dot", "html", "probe", "action"])]
+    chain: bool,
     /// Read for another `unhang why` what might not answer
     #[arg(long, hide = true, exclusive = true)]
     helper: bool,
@@ -124,6 +127,9 @@ impl Why {
         }
         // The kernel refuses only to raise a limit.
         let _ = memory_limit::set(memory_limit::OF_A_LOOK);
+        if self.chain {
+            return self.follow();
+        }
         if let Some(action) = self.action {
             return self.attempt(action);
         }
@@ -219,6 +225,24 @@ impl Why {
         details::look(&mut facts, &verdicts, self.show_data, &helper);
         facts.passed_over = helper.passed_over();
         Ok((facts, verdicts))
+    }
+
+    /// Follows one process to what it waits for in the end.
+    fn follow(&self) -> ExitCode {
+        let helper = Helper::new(Deadline::after(self.window.0 + self.deadline.0));
+        let looked = Target::look(self.target.as_ref(), &helper).map_err(Unseen::Nothing);
+        let followed = looked.and_then(|target| {
+            let mut facts =
+                gather::gather(&target, self.window.0, &helper).map_err(Unseen::System)?;
+            let verdict = target.process().and_then(|pid| verdict::of_process(&facts, pid));
+            let verdicts: Vec<_> = verdict.into_iter().collect();
+            details::look(&mut facts, &verdicts, self.show_data, &helper);
+            Ok(self.text(&facts, &verdicts))
+        });
+        match followed {
+            Ok(text) => output::code(&output::print(&text), exit::DONE).into(),
+            Err(unseen) => unseen.tell().into(),
+        }
     }
 
     /// One connection after the other: the first that is refused ends it.

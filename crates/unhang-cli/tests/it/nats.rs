@@ -218,3 +218,40 @@ fn what_makes_no_sense_is_refused_with_advice() {
     }
     assert!(!place.socket.exists());
 }
+
+/// Regression: `unhang why` said of a door that it waits for something itself, and not which machine's worker that is,
+/// nor what that does.
+#[test]
+fn why_at_a_door_names_the_worker_and_says_what_it_does_there() {
+    let (node, place) = (Node::start(), Place::new());
+    let long = ["--handler-deadline", "10m"];
+    let worker = ["--workers", "1", "--", "sh", "-c", "while read line; do sleep 3600; done"];
+    let service = serve(&[&[&*node.service, "--log", "json"], &long[..], &worker[..]].concat(), 2);
+    let socket = place.socket.to_str().unwrap();
+    let accept = ["--accept-deadline", "10s"];
+    let door = serve(&[&[socket, "--to", &node.service], &long[..], &accept[..]].concat(), 2);
+    let mut caller = Command::new(UNHANG)
+        .args(["call", socket, "hello", "--deadline", "10m"])
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let said = await_some("why names the worker, and what it waits for", || {
+        let mut why = Command::new(UNHANG);
+        let output = why.args(["why", "--deadline", "20s", socket]).output().unwrap();
+        let said = text(&output.stdout);
+        (said.contains("has had it for") && said.contains("sleep[")).then_some(said)
+    });
+    let _ = caller.kill();
+    let _ = caller.wait();
+    assert!(said.starts_with("HUNG"), "{said}");
+    let pid = service.pid();
+    assert!(
+        said.contains(&format!("-{pid}-")),
+        "the worker's name has the service's process: {said}"
+    );
+    assert!(said.contains("there process ") && said.contains("sh["), "{said}");
+    door.stop();
+    drop(service);
+}

@@ -329,6 +329,15 @@ impl Answers {
 }
 
 impl Backend {
+    /// Has the server say what it knows of calls on other machines.
+    #[cfg(feature = "nats")]
+    pub(super) fn tell_of_calls(&self, server: unhang::Server) -> unhang::Server {
+        match self {
+            Self::Nats(door) => server.tell_of_calls(super::door::tell_of_calls(door)),
+            _ => server,
+        }
+    }
+
     /// Adds what is behind to the counters.
     pub(super) fn tell_in(&self, metrics: &mut Metrics, notices: &Notices) {
         let counts = Arc::clone(&notices.counts);

@@ -1,6 +1,9 @@
 //! `unhang serve --to nats://…`: the door to a service on other machines, and the flags of both sides.
 
+use std::time::Duration;
+
 use clap::Args;
+use tokio::runtime::Handle;
 use unhang::Limits;
 use unhang_nats::{Address, Door, Notice};
 
@@ -39,6 +42,23 @@ impl Flags {
             true => self.access.given(),
             false => None,
         }
+    }
+}
+
+/// What a door says at its control socket of a call: the worker is asked, over NATS.
+pub(super) fn tell_of_calls(
+    door: &Door,
+) -> impl Fn(u32, Duration) -> Option<String> + Send + Sync + 'static {
+    let (door, runtime) = (door.clone(), Handle::current());
+    move |number, within| {
+        let (told, tells) = std::sync::mpsc::sync_channel(1);
+        let door = door.clone();
+        runtime.spawn(async move {
+            // The asker has gone if it did not wait so long.
+            let _ = told.send(door.tell_of(number, within).await);
+        });
+        // It keeps the time itself, unless the runtime is held up.
+        tells.recv_timeout(within).ok().flatten()
     }
 }
 

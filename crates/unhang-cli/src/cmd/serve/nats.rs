@@ -1,5 +1,7 @@
 //! `unhang serve nats://…`: a service on other machines' behalf.
 
+mod look;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -43,7 +45,8 @@ pub(super) async fn serve(serve: Serve, address: Address) -> Result<(), u8> {
         .access(serve.nats.access.access())
         .deadline(limits.handler + limits.queue + MARGIN)
         .drain(limits.drain)
-        .notices(notices.nats_listener());
+        .notices(notices.nats_listener())
+        .tell_of_waits(look::at);
     if let Some(places) = serve.nats.places {
         server = server.places(places);
     }

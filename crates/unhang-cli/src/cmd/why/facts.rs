@@ -103,6 +103,8 @@ pub(crate) struct Details {
     pub(crate) readers: HashMap<u32, Result<Option<Reader>, String>>,
     /// What a server of ours says of its own ends.
     pub(crate) reports: HashMap<u32, ServerReport>,
+    /// What a server of ours has learnt of the calls on other machines that its ends wait for, in lines.
+    pub(crate) calls: HashMap<u32, String>,
     /// Where a process's scripts are: one for each thread that runs one.
     pub(crate) places: HashMap<u32, Result<Vec<Location>, String>>,
 }

@@ -181,7 +181,7 @@ fn involved(
     let mut clock = Clock::new();
     let mut seen = BTreeSet::new();
     let family = OnceCell::new();
-    let mut next: Vec<u32> = Vec::new();
+    let mut next: Vec<u32> = target.process().into_iter().collect();
     loop {
         while let Some(pid) = next.pop() {
             if !seen.insert(pid) {

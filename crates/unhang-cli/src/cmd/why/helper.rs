@@ -137,6 +137,11 @@ impl State {
             true => PATIENCE_WITH_THE_SLOW,
             false => deadline.whole() / PART,
         };
+        // Another machine is asked in between: the question says for how long.
+        let patience = match question {
+            Question::Call { millis, .. } => Duration::from_millis(*millis).max(patience),
+            _ => patience,
+        };
         let patience = patience.min(deadline.left());
         if patience.is_zero() {
             return Err("there was no time left".to_owned());

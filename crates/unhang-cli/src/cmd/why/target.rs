@@ -100,6 +100,14 @@ impl Target {
         })
     }
 
+    /// The process that the user asks about, which need not have a socket.
+    pub(crate) fn process(&self) -> Option<u32> {
+        match self {
+            Self::Process { pid, .. } => Some(*pid),
+            _ => None,
+        }
+    }
+
     /// That the descriptor asked about is no Unix socket, as far as that can be seen.
     pub(crate) fn is_amiss(&self, facts: &Facts) -> Option<String> {
         let Self::Process { pid, fd: Some(fd) } = self else { return None };

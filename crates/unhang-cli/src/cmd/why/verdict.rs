@@ -31,6 +31,7 @@ use crate::cmd::why::facts::{Facts, Sending};
 use crate::cmd::why::target::Target;
 use crate::sock_diag::Socket;
 
+pub(crate) use behind::of_process;
 pub(crate) use code::Code;
 pub(crate) use finding::{Certainty, End, Evidence, Held, Hop, LONG, Verdict};
 pub(crate) use links::{behind, server_name, socket_name};

@@ -15,7 +15,7 @@ use crate::cmd::why::helper::question::{Control, Question};
 use crate::cmd::why::see::process;
 use crate::cmd::why::target::Target;
 use crate::sock_diag::Socket;
-use waits::{ServerReport, Wait};
+use waits::{Behind, ServerReport, Wait};
 
 /// What the name of a control socket has more than the server's.
 pub(crate) const CONTROL: &[u8] = b".ctl";
@@ -24,10 +24,14 @@ const PATIENCE: Duration = Duration::from_millis(300);
 /// For all of them together.
 const PATIENCE_FOR_ALL: Duration = Duration::from_secs(1);
 
+/// So many calls on other machines are asked after.
+const MOST_CALLS: usize = 4;
+
 /// Asks the servers of those connections that are going to be judged.
 pub(crate) fn ask_servers(facts: &mut Facts, target: &Target, helper: &Helper) {
     let until = Instant::now() + PATIENCE_FOR_ALL;
-    let mut reports = HashMap::new();
+    let mut reports: HashMap<u32, ServerReport> = HashMap::new();
+    let mut calls = HashMap::new();
     let is_control = |socket: &&Socket| socket.name.ends_with(CONTROL);
     let controls: Vec<&Socket> = facts.listeners().filter(is_control).collect();
     if controls.is_empty() {
@@ -38,10 +42,49 @@ pub(crate) fn ask_servers(facts: &mut Facts, target: &Target, helper: &Helper) {
         let ends = ends(facts, target, listener, pid);
         if !ends.is_empty() {
             let patience = until.saturating_duration_since(Instant::now()).min(PATIENCE);
-            reports.extend(ask(helper, control, pid, &ends, patience));
+            let told = ask(helper, control, pid, &ends, patience);
+            if calls.is_empty() {
+                calls = ask_after_calls(helper, control, pid, &told);
+            }
+            reports.extend(told);
         }
     }
     facts.details.reports = reports;
+    facts.details.calls = calls;
+}
+
+/// What the workers on other machines say, that the longest waiting of these have reached. That machine is looked at
+/// there, which takes as long as a look here: half of the time that is left.
+fn ask_after_calls(
+    helper: &Helper,
+    control: &Socket,
+    pid: u32,
+    told: &HashMap<u32, ServerReport>,
+) -> HashMap<u32, String> {
+    let mut waits: Vec<_> = told
+        .iter()
+        .filter_map(|(inode, report)| match report.behind {
+            Some(Behind::Call(number)) => Some((report.waited, *inode, number)),
+            _ => None,
+        })
+        .collect();
+    waits.sort_unstable_by(|one, other| other.cmp(one));
+    let mut calls = HashMap::new();
+    for (_, inode, number) in waits.into_iter().take(MOST_CALLS) {
+        let millis = u64::try_from(helper.deadline().left().as_millis() / 2).unwrap_or(0);
+        let control = question_of(control);
+        let question = Question::Call { pid, control, number, millis };
+        let said: Option<Option<Vec<u8>>> = helper.ask(pid, &question);
+        let text = said.flatten().map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
+        calls.insert(inode, text.unwrap_or_else(|| NO_WORD.to_owned()));
+    }
+    calls
+}
+
+const NO_WORD: &str = "its server did not say in time which worker has the call\n";
+
+fn question_of(control: &Socket) -> Control {
+    Control { name: control.name.clone(), inode: control.inode, file: control.file }
 }
 
 /// The socket that a server may be asked at, and the process that holds both. None if there is
@@ -86,7 +129,7 @@ fn ask(
     ends: &HashMap<u32, u32>,
     patience: Duration,
 ) -> HashMap<u32, ServerReport> {
-    let control = Control { name: control.name.clone(), inode: control.inode, file: control.file };
+    let control = question_of(control);
     let millis = u64::try_from(patience.as_millis()).unwrap_or(0);
     let said: Option<Option<Vec<u8>>> =
         helper.ask(pid, &Question::Control { pid, control, millis });

@@ -62,7 +62,11 @@ pub(super) fn answer(question: &Question, names: &mut OtherNames) -> io::Result<
             json(&scripts::readers(*pid, registered, in_millis(*millis)))
         }
         Question::Control { pid, control, millis } => {
-            json(&client::ask(control, *pid, in_millis(*millis)))
+            json(&client::ask(control, *pid, client::WAITS, in_millis(*millis)))
+        }
+        Question::Call { pid, control, number, millis } => {
+            let question = client::call(*number, *millis);
+            json(&client::ask(control, *pid, question.as_bytes(), in_millis(*millis)))
         }
     }
 }

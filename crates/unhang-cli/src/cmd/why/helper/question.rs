@@ -31,6 +31,8 @@ pub(crate) enum Question {
     Readers { pid: u32, registered: Vec<(u32, u64)>, millis: u64 },
     /// What a server of ours answers at its control socket: `Option<Vec<u8>>`.
     Control { pid: u32, control: Control, millis: u64 },
+    /// What it knows of a call on another machine, and may ask for: the same.
+    Call { pid: u32, control: Control, number: u32, millis: u64 },
 }
 
 /// A control socket: its name, its number, and its file's number and device.

@@ -150,6 +150,7 @@ fn says(report: ServerReport) -> Value {
             Some(Behind::Process(pid)) => json!({ "pid": pid }),
             Some(Behind::Descriptor(fd)) => json!({ "fd": fd }),
             Some(Behind::Place) => json!("place"),
+            Some(Behind::Call(number)) => json!({ "call": number }),
         },
     })
 }

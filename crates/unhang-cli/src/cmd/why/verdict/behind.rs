@@ -3,9 +3,9 @@
 
 use super::chain::{self, Chain, at};
 use super::code::Code;
-use super::finding::{Certainty, Hop, Verdict};
+use super::finding::{Certainty, Evidence, Hop, Verdict};
 use super::need::Need;
-use super::words::{owners, who};
+use super::words::{owners, source, who};
 use crate::cmd::why::ask::server::waits::{Behind, ServerReport};
 use crate::cmd::why::endpoint::Endpoint;
 use crate::cmd::why::facts::Facts;
@@ -36,6 +36,7 @@ pub(super) fn judge(
             Some(verdict(server, need, &waits, chain::behind(facts, server, inode)))
         }
         Behind::Place => busy(facts, report, server, need),
+        Behind::Call(_) => Some(elsewhere(facts, server, need)),
     }
 }
 
@@ -64,6 +65,48 @@ fn network(server: &Endpoint<'_>, need: Need) -> Verdict {
     Verdict::new(Code::HandlerWaitsBackend, Certainty::Certain, headline)
         .fault(need >= Need::Sole)
         .fix("look at the server behind; `unhang serve --handler-deadline` bounds the wait")
+}
+
+/// The call is on another machine, and the worker there was asked.
+fn elsewhere(facts: &Facts, server: &Endpoint<'_>, need: Need) -> Verdict {
+    /// What comes from another machine is not ours to trust.
+    const MOST_LINES: usize = 40;
+    let said = facts.details.calls.get(&server.socket.inode);
+    let mut lines = said.map_or("", |said| said).lines().take(MOST_LINES).map(printable);
+    let first = lines.next().unwrap_or_else(|| "it waits for a call on another machine".to_owned());
+    let headline = format!("{} has left the client waiting: {first}", owners(server));
+    let there =
+        lines.map(|text| Evidence { text: text.trim().to_owned(), source: Some(source::WORKER) });
+    Verdict::new(Code::HandlerWaitsBackend, Certainty::Certain, headline)
+        .fault(need >= Need::Sole)
+        .evidence(there)
+        .fix("look at the worker on its machine; `unhang serve --handler-deadline` bounds the wait")
+}
+
+fn printable(line: &str) -> String {
+    /// Longer, and nobody reads it.
+    const LONGEST: usize = 300;
+    line.chars().take(LONGEST).map(|one| if one.is_control() { '?' } else { one }).collect()
+}
+
+/// Of a process that has a request of another machine's: what it is at, followed to its end. For the
+/// machine that waits.
+pub(crate) fn of_process(facts: &Facts, pid: u32) -> Option<Verdict> {
+    let process = facts.processes.get(&pid)?;
+    let chain = chain::of_process(facts, process);
+    let last = chain.links.last().filter(|link| !link.does.is_empty());
+    let does = match (chain.links.len(), last) {
+        (1, Some(last)) => format!(", and {}", last.does),
+        (_, Some(last)) => format!("; at the end {}[{}] {}", last.name, last.pid, last.does),
+        (_, None) => String::new(),
+    };
+    let headline = format!("{} has the request{does}", who(process));
+    let certainty = if chain.is_held_up { Certainty::Certain } else { Certainty::Possible };
+    let mut verdict =
+        Verdict::new(Code::HandlerWaitsBackend, certainty, headline).evidence(chain.hops);
+    verdict.now = chain.now;
+    verdict.chain = chain.links;
+    Some(verdict)
 }
 
 /// All that could answer are at other requests.

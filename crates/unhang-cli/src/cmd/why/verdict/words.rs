@@ -25,6 +25,8 @@ pub(super) mod source {
     pub(crate) const LISTENED: &str = "SO_PEERCRED on a duplicate of its descriptor";
     /// Where a server of ours tells what it waits for.
     pub(crate) const CONTROL: &str = "PATH.ctl";
+    /// A worker on another machine, asked by the server here.
+    pub(crate) const WORKER: &str = "its own word, over NATS";
     pub(crate) const GO: &str = "/proc/PID/mem (Go)";
 }
 

@@ -18,19 +18,29 @@ use crate::cmd::why::see::file_id;
 use crate::sock_diag::Diag;
 
 /// With the version of the answer.
-const ASK: &[u8] = b"unhang in-flight 1\n";
+pub(crate) const WAITS: &[u8] = b"unhang in-flight 1\n";
+
+/// About one call on another machine. The server is to answer a little before it is given up.
+pub(crate) fn call(number: u32, millis: u64) -> String {
+    format!("unhang call 1 {number} {}\n", millis * 9 / 10)
+}
 
 /// More than the lines of some ten thousand connections.
 const LONGEST: usize = 1 << 20;
 
 /// The bytes that come until the end. None: no answer came in time, or the process that answers may not
 /// be told.
-pub(crate) fn ask(control: &Control, server: u32, until: Instant) -> Option<Vec<u8>> {
+pub(crate) fn ask(
+    control: &Control,
+    server: u32,
+    question: &[u8],
+    until: Instant,
+) -> Option<Vec<u8>> {
     let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
     let socket = net::socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None).ok()?;
     connect(&socket, control, server)?;
     // A socket that nothing was written to yet has room for it.
-    if net::send(&socket, ASK, SendFlags::NOSIGNAL).ok()? != ASK.len() {
+    if net::send(&socket, question, SendFlags::NOSIGNAL).ok()? != question.len() {
         return None;
     }
     let mut answer = Vec::new();

@@ -48,6 +48,8 @@ pub(crate) enum Behind {
     Descriptor(u32),
     /// Until one of its workers or processes is free.
     Place,
+    /// A call on another machine, of which the server can be asked.
+    Call(u32),
 }
 
 /// What a server says of one connection.
@@ -121,7 +123,7 @@ impl Stage {
 }
 
 /// `until WORD`, or `wire WORD` if connections are kept, and a line `FD WORD MS MS` for each connection; behind that, if its handler has said so,
-/// `process PID`, `descriptor FD` or `place`.
+/// `process PID`, `descriptor FD`, `call NUMBER` or `place`.
 pub(crate) fn parse(answer: &[u8]) -> Option<WaitTable> {
     let text = std::str::from_utf8(answer).ok()?;
     // A last line without its end was cut off.
@@ -142,6 +144,7 @@ fn wait(line: &str) -> Option<Wait> {
         behind: match behind {
             [] => None,
             ["place"] => Some(Behind::Place),
+            ["call", call] => Some(Behind::Call(number(call)?.try_into().ok()?)),
             ["process", pid] => Some(Behind::Process(number(pid)?.try_into().ok()?)),
             ["descriptor", fd] => Some(Behind::Descriptor(number(fd)?.try_into().ok()?)),
             _ => return None,
@@ -183,7 +186,17 @@ mod tests {
         assert_eq!(behind(" place"), Some(Some(Behind::Place)));
         assert_eq!(behind(" process 812"), Some(Some(Behind::Process(812))));
         assert_eq!(behind(" descriptor 9"), Some(Some(Behind::Descriptor(9))));
-        for odd in [" process", " process -1", " process 4294967296", " place 1", " moon 1", " "] {
+        assert_eq!(behind(" call 0"), Some(Some(Behind::Call(0))));
+        for odd in [
+            " call",
+            " call x",
+            " process",
+            " process -1",
+            " process 4294967296",
+            " place 1",
+            " moon 1",
+            " ",
+        ] {
             assert_eq!(behind(odd), None, "{odd}");
         }
     }
