@@ -4,24 +4,26 @@ use std::fs;
 use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::os::unix::net::UnixStream;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use super::missing;
 use crate::metrics::free_address;
 use crate::support::daemon::Daemon;
 use crate::support::{PATIENCE, Place, await_some, root};
 
-struct Nginx(Child);
+/// nginx or haproxy.
+struct Proxy(Child);
 
-impl Drop for Nginx {
+impl Drop for Proxy {
     fn drop(&mut self) {
         let _ = self.0.kill();
         let _ = self.0.wait();
     }
 }
 
-fn nginx(directory: &Path, name: &str, servers: &str) -> Nginx {
+fn nginx(directory: &Path, name: &str, servers: &str) -> Proxy {
     let configuration = directory.join(format!("{name}.conf"));
     let at = directory.display();
     let text = format!(
@@ -33,7 +35,20 @@ fn nginx(directory: &Path, name: &str, servers: &str) -> Nginx {
     fs::write(&configuration, text).unwrap();
     let mut command = Command::new("nginx");
     command.arg("-p").arg(directory).arg("-c").arg(&configuration).stdin(Stdio::null());
-    Nginx(command.spawn().unwrap())
+    Proxy(command.spawn().unwrap())
+}
+
+fn haproxy(directory: &Path, name: &str, configuration: &str) -> Proxy {
+    let file = directory.join(format!("{name}.cfg"));
+    fs::write(&file, configuration).unwrap();
+    let mut command = Command::new("haproxy");
+    command.arg("-db").arg("-f").arg(&file).stdin(Stdio::null());
+    Proxy(command.spawn().unwrap())
+}
+
+fn change(text: &str, from: &str, to: &str) -> String {
+    assert!(text.contains(from), "the guide has no {from}");
+    text.replace(from, to)
 }
 
 /// The blocks of a language in the guide.
@@ -65,10 +80,6 @@ fn the_guide_s_nginx_serves_with_one_machine_down() {
     let (up, down) = (free_address(), free_address());
     let front = place.socket.with_file_name("front");
     let [back, web] = <[String; 2]>::try_from(blocks("nginx")).unwrap();
-    let change = |text: &str, from: &str, to: &str| {
-        assert!(text.contains(from), "the guide has no {from}");
-        text.replace(from, to)
-    };
     let back = change(&back, "listen 8080", &format!("listen {up}"));
     let back = change(&back, "/run/app.sock", place.socket.to_str().unwrap());
     let web = change(&web, "10.0.0.1:8080", &down);
@@ -83,4 +94,103 @@ fn the_guide_s_nginx_serves_with_one_machine_down() {
         assert!(reply.starts_with("HTTP/1.1 200 "), "{reply}");
         assert!(reply.ends_with(&format!("call {nth}")), "{reply}");
     }
+}
+
+/// Two machines, and what is needed of each.
+struct Machines {
+    place: Place,
+    services: Vec<Option<Daemon>>,
+    _proxies: Vec<Proxy>,
+    front: PathBuf,
+}
+
+impl Machines {
+    fn start() -> Self {
+        let place = Place::new();
+        let at = place.directory.path().to_owned();
+        let [back, web] = <[String; 2]>::try_from(blocks("haproxy")).unwrap();
+        let mut web = change(&web, "/run/web/app.sock", at.join("front").to_str().unwrap());
+        let (mut services, mut proxies) = (Vec::new(), Vec::new());
+        for nth in ["1", "2"] {
+            let socket = at.join(nth);
+            services.push(Some(serve(&socket)));
+            let address = free_address();
+            let back = change(&back, "bind :8080", &format!("bind {address}"));
+            let back = change(&back, "/run/app.sock", socket.to_str().unwrap());
+            proxies.push(haproxy(&at, &format!("back{nth}"), &back));
+            await_some("a service's haproxy listens", || TcpStream::connect(&address).ok());
+            web = change(&web, &format!("10.0.0.{nth}:8080"), &address);
+        }
+        proxies.push(haproxy(&at, "web", &web));
+        let front = at.join("front");
+        await_some("the web machine's haproxy listens", || UnixStream::connect(&front).ok());
+        Self { place, services, _proxies: proxies, front }
+    }
+
+    /// Four clients call all the while; gives what they were told, but for right answers, and how many calls there
+    /// were.
+    fn under_load(
+        &mut self,
+        change: impl FnOnce(&mut Vec<Option<Daemon>>, &Path),
+    ) -> (Vec<String>, usize) {
+        let (over, calls) = (AtomicBool::new(false), AtomicUsize::new(0));
+        let front = &self.front;
+        let at = self.place.directory.path();
+        let client = || {
+            let mut bad = Vec::new();
+            while !over.load(Ordering::Relaxed) {
+                let body = format!("call {}", calls.fetch_add(1, Ordering::Relaxed));
+                let reply = post(front, &body);
+                if !reply.starts_with("HTTP/1.1 200 ") || !reply.ends_with(&body) {
+                    bad.push(reply);
+                }
+            }
+            bad
+        };
+        let reached = |count: usize| {
+            await_some("calls", || (calls.load(Ordering::Relaxed) >= count).then_some(()));
+        };
+        let bad = std::thread::scope(|scope| {
+            let clients: Vec<_> = (0..4).map(|_| scope.spawn(client)).collect();
+            reached(20);
+            change(&mut self.services, at);
+            reached(calls.load(Ordering::Relaxed) + 40);
+            over.store(true, Ordering::Relaxed);
+            clients.into_iter().flat_map(|client| client.join().unwrap()).collect()
+        });
+        (bad, calls.into_inner())
+    }
+}
+
+fn serve(socket: &Path) -> Daemon {
+    Daemon::serve(socket, &["--wire", "http", "--", "cat"])
+}
+
+/// One of the two machines is stopped, and comes back, while clients call: no call is lost.
+#[test]
+fn the_guide_s_haproxy_loses_no_call_of_a_service_that_stops() {
+    if missing("haproxy", "haproxy") {
+        return;
+    }
+    let mut machines = Machines::start();
+    let (bad, calls) = machines.under_load(|services, at| {
+        for (nth, service) in services.iter_mut().enumerate() {
+            let (status, lines) = service.take().unwrap().stop();
+            assert!(status.success(), "{lines:?}");
+            *service = Some(serve(&at.join((nth + 1).to_string())));
+        }
+    });
+    assert!(bad.is_empty(), "{} of {calls}: {bad:?}", bad.len());
+}
+
+/// One is killed: the calls that it has are told of a failure, as they may have run, and no other is.
+#[test]
+fn the_guide_s_haproxy_loses_of_a_killed_service_what_it_had() {
+    if missing("haproxy", "haproxy") {
+        return;
+    }
+    let mut machines = Machines::start();
+    let (bad, calls) = machines.under_load(|services, _| drop(services[0].take()));
+    assert!(bad.len() <= 4, "{} of {calls}: {bad:?}", bad.len());
+    assert!(bad.iter().all(|reply| reply.starts_with("HTTP/1.1 502 ")), "{bad:?}");
 }
