@@ -141,7 +141,10 @@ impl<'a> Ask<'a> {
             // From here on only its own answer counts.
             self.tries.clear();
         }
-        sleep_until(at.into()).await;
+        // A timer that is due already fires with the next millisecond all the same.
+        if at > Instant::now() {
+            sleep_until(at.into()).await;
+        }
         let (at, token) = self.begin().await?;
         let now = Instant::now();
         let left = self.call.until().saturating_duration_since(now).saturating_sub(MARGIN);

@@ -10,11 +10,16 @@ use tokio::time::{sleep, sleep_until};
 use unhang::{Cause, Fault, Handler, Peer, Reply, Request};
 
 use super::shared::{Running, Shared, lock};
+use crate::clock::millis;
 use crate::link::Link;
 use crate::protocol::{self, Id, Question, Word, fits};
 
 /// A worker that has not answered by then says that it is at it. A shorter call costs one message less.
 const MOMENT: Duration = Duration::from_millis(20);
+
+/// A call that comes so near to the last moment for its start was long on its way: its door gives it up soon, and is
+/// told at once that it was accepted.
+const NEAR: Duration = Duration::from_millis(200);
 
 impl<H: Handler> Shared<H> {
     pub(super) async fn serve(
@@ -94,7 +99,8 @@ impl<H: Handler> Shared<H> {
         let over = async move { over.wait_for(|over| *over).await.is_ok() };
         tokio::pin!(over);
         let mut is_told = false;
-        let accepted = sleep(MOMENT);
+        let near = question.by.saturating_sub(self.wall()) < millis(NEAR);
+        let accepted = sleep(if near { Duration::ZERO } else { MOMENT });
         tokio::pin!(accepted);
         loop {
             tokio::select! {
