@@ -17,9 +17,13 @@ const MOVED: Duration = Duration::from_millis(4);
 
 impl Awake {
     /// Looks at a process. None if all its threads sleep, and if that cannot be seen: it has ended, has too
-    /// many threads, or is hidden (another process-id namespace, `hidepid`), or the kernel keeps no times.
+    /// many threads, or is hidden (another process-id namespace, `hidepid`), or the kernel keeps no times. Nor
+    /// of our own process: the thread that looks is awake itself.
     /// From `/proc/PID/task/TID/stat` and `schedstat`, `proc(5)` and Documentation/scheduler/sched-stats.rst.
     pub(crate) fn of(pid: u32) -> Option<Self> {
+        if pid == std::process::id() {
+            return None;
+        }
         let threads = fs::read_dir(format!("/proc/{pid}/task")).ok()?.flatten();
         let threads: Vec<_> = threads.map(|thread| thread.path()).take(THREADS + 1).collect();
         let mut allowance = ALLOWANCE.lock().unwrap_or_else(PoisonError::into_inner);
@@ -161,6 +165,11 @@ mod tests {
         let pid = asleep.0.id();
         drop(asleep);
         assert_eq!(Awake::of(pid), None);
+    }
+
+    #[test]
+    fn the_process_that_looks_is_not_looked_at() {
+        assert_eq!(Awake::of(std::process::id()), None);
     }
 
     #[test]
