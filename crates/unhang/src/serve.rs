@@ -145,6 +145,8 @@ impl<H: Handler, Y: System> Service<H, Y> {
         let now = self.system.now();
         let mut connection =
             Box::new(Connection::new(stream, &self.config, Client::default(), None, now));
+        // It gets no second turn without a place.
+        connection.says_last();
         connection.refuse(cause, &self.config, now);
         let exchange = match connection.step(&self.config, now) {
             Next::Done(exchange) => exchange,

@@ -1,6 +1,7 @@
 //! A world of seeds: the serving core as it is, on a machine that a seed makes. Every client, handler and
 //! trouble is drawn beforehand, with every byte and every pause; [`oracle`] knows what must never happen. As
-//! no step takes time, every deadline is asked for to the millisecond.
+//! no step takes time, every deadline is asked for to the millisecond. Connections that are kept for several
+//! exchanges have worlds of their own: [`kept`].
 //!
 //! A seed that fails prints its story, and is told again with
 //! `UNHANG_SEED=123 cargo test -p unhang --lib sim -- --nocapture`. `UNHANG_SEEDS=N` runs the
@@ -9,6 +10,7 @@
 mod client;
 pub(crate) mod clock;
 mod handler;
+mod kept;
 mod machine;
 mod oracle;
 mod plan;
@@ -16,33 +18,27 @@ mod plan;
 mod regression;
 #[cfg(test)]
 mod seeds;
+mod server;
 pub(crate) mod socket;
 mod story;
 
 use std::collections::BTreeMap;
-use std::iter::repeat_n;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, Weak};
 use std::time::{Duration, Instant};
 
 use crate::event::{Cause, Event};
-use crate::gauges::Gauges;
 use crate::handler::Reply;
 use crate::serve::Service;
-use crate::serve::admission::{Admission, Places};
+use crate::serve::admission::Admission;
 use crate::serve::alarm::Alarm;
-use crate::serve::apart::Apart;
-use crate::serve::bounds::{Bounds, Share};
-use crate::serve::config::{Config, Stop};
-use crate::serve::door::{Acceptor, Door};
+use crate::serve::config::Config;
 use crate::serve::events::Events;
-use crate::serve::parked::Parked;
-use crate::serve::watchdog::Watchdog;
-use crate::serve::worker::Worker;
 use crate::wire::{OneShot, Wire};
 use clock::sleep;
 use machine::{Listener, Machine};
 use plan::Plan;
+use server::Server;
 use socket::{Facts, Socket};
 
 /// A world as its clients and its server see it.
@@ -60,14 +56,6 @@ struct World {
     lost: Mutex<u32>,
     /// How often it ended how.
     endings: Mutex<BTreeMap<String, usize>>,
-}
-
-/// What one server has of its own.
-struct Server {
-    listener: Arc<Listener>,
-    bounds: Arc<Apart<Bounds>>,
-    gauges: Gauges,
-    stop: Arc<Stop>,
 }
 
 /// Longer than all deadlines of a world together: what is not over then, never will be.
@@ -92,15 +80,9 @@ impl World {
             0 => Arc::clone(&first),
             _ => first.share(nth),
         });
-        let server = |listener| {
-            let gauges = Gauges::default();
-            let bytes = (plan.limits.max_held, gauges.held());
-            let bounds = Bounds::new(bytes, (plan.limits.most_handlers(), gauges.running()));
-            Server { listener, bounds, gauges, stop: Stop::new(begun) }
-        };
         Self {
             begun,
-            servers: listeners.map(server).collect(),
+            servers: listeners.map(|listener| Server::new(listener, &plan.limits)).collect(),
             sockets: Mutex::new(vec![None; plan.clients.len()]),
             violations: Mutex::default(),
             lost: Mutex::default(),
@@ -124,7 +106,8 @@ impl World {
             .collect();
         let all_left = move || clients.iter().all(|client: &Weak<()>| client.strong_count() == 0);
         self.stop_when(all_left.clone());
-        let served: Vec<_> = (0..self.servers.len()).map(|nth| self.serve(nth)).collect();
+        let served: Vec<_> =
+            (0..self.servers.len()).map(|nth| self.servers[nth].serve(self.service(nth))).collect();
         let ended = || served.iter().all(|served| served.strong_count() == 0);
         let over = clock::run_until(|| ended() && all_left());
         if !over || clock::now() > self.begun + FOR_EVER {
@@ -171,48 +154,6 @@ impl World {
         }
     }
 
-    /// Has the server's threads live, each as a task. It is over when nobody has the result any more.
-    fn serve(self: &Arc<Self>, nth: usize) -> Weak<()> {
-        let server = &self.servers[nth];
-        let service = Arc::new(self.service(nth));
-        let waker = Arc::downgrade(&service);
-        let wake = move || {
-            if let Some(service) = waker.upgrade() {
-                service.wake_watchdog();
-            }
-        };
-        server.stop.wakes(wake.clone());
-        service.door.places.wakes(wake);
-        let alive = Arc::new(());
-        for index in 0..self.plan.workers {
-            let (service, alive) = (Arc::clone(&service), Arc::clone(&alive));
-            clock::spawn(async move {
-                let mut worker = Worker::new(Arc::clone(&service), index);
-                while worker.prepare() {
-                    let (ready, waited) = service.parked[index].poller.report(None).await;
-                    worker.turn(&ready, waited, clock::now());
-                }
-                drop(alive);
-            });
-        }
-        if self.plan.workers > 0 {
-            service.door.give_to(Acceptor::Workers);
-        }
-        let watched = Arc::downgrade(&alive);
-        let listener = Arc::clone(&server.listener);
-        let pulse = server.gauges.beat();
-        clock::spawn(async move {
-            let mut watchdog = Watchdog::new(Arc::clone(&service), listener, None, pulse);
-            let mut ready = Vec::new();
-            let own = service.parked.len() - 1;
-            while let Some(within) = watchdog.turn(&ready) {
-                ready = service.parked[own].poller.report(Some(within)).await.0;
-            }
-            drop(alive);
-        });
-        watched
-    }
-
     fn service(self: &Arc<Self>, nth: usize) -> Service<impl crate::Handler + use<>, Machine> {
         let server = &self.servers[nth];
         let limits = self.plan.limits.clone();
@@ -235,24 +176,17 @@ impl World {
         };
         let world = Arc::clone(self);
         let handler = move |request| handler::answer(Arc::clone(&world), request);
-        let places = Places::new(limits.max_connections, server.gauges.places());
-        let parked = (0..=self.plan.workers)
-            .map(|index| Parked::new(&Machine, u8::try_from(index).unwrap()).unwrap());
         Service {
             system: Machine,
             config: Config {
-                calls: None,
                 wire: Wire::OneShot(OneShot::new(self.plan.until)),
                 refusal: Some(Box::new(refusal)),
-                names_peers: true,
-                bounds: vec![Arc::clone(&server.bounds)],
-                stop: Arc::clone(&server.stop),
-                limits,
+                ..server.config(limits.clone())
             },
             admission,
-            handlers: repeat_n(Arc::new(Apart(Arc::new(handler))), self.plan.workers + 1).collect(),
-            door: Door::new(&server.listener, places).unwrap(),
-            parked: parked.collect(),
+            handlers: server::handlers(handler, self.plan.workers),
+            door: server.door(&limits),
+            parked: server::parked(self.plan.workers),
             events: Some(match self.plan.observer_blocks {
                 true => self.blocked_observer(),
                 false => Events::new(Some(Box::new(observer))),
@@ -294,12 +228,5 @@ impl World {
         let sockets = self.sockets.lock().unwrap();
         let is_its = |facts: &Facts| facts.is_open() && facts.server == server;
         sockets.iter().flatten().filter(|socket| is_its(&socket.facts())).cloned().collect()
-    }
-}
-
-impl Server {
-    /// Whether bytes are held by nobody.
-    fn holds_nothing(&self) -> bool {
-        Share::default().grow_to(self.bounds.0.most_held, &self.bounds)
     }
 }

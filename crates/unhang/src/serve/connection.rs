@@ -238,6 +238,11 @@ impl<S: Stream> Connection<S> {
         self.place.as_mut().is_none_or(Place::take_back)
     }
 
+    /// It ends with its next reply, and tells the client so if its wire can.
+    pub(crate) fn says_last(&mut self) {
+        self.wire.last();
+    }
+
     /// Ends it, if it rests, with its next step.
     pub(crate) fn retires(&mut self, now: Instant) {
         if self.rests {
@@ -248,7 +253,7 @@ impl<S: Stream> Connection<S> {
     /// The kernel has no room to watch it.
     pub(crate) fn no_room(&mut self, config: &Config, now: Instant) {
         if self.stage == Stage::Request && !self.rests {
-            return self.refuse(Cause::Busy(Scarce::Kernel), config, now);
+            return self.refuse_in_part(Cause::Busy(Scarce::Kernel), config, now);
         }
         // It ends with what can be done at once.
         self.due = now;

@@ -152,8 +152,11 @@ impl<H: Handler, Y: System> Watchdog<H, Y> {
     fn leave_to_another(&self, number: u64) {
         let Some(connection) = self.service.take(number) else { return };
         let workers = &self.service.parked[..self.workers.len()];
-        let free = || workers.iter().position(|parked| !parked.slot.is_blocked());
-        match self.service.idle_worker().or_else(free) {
+        // One that is back, and still looked after by this thread, would have it reported here once more.
+        let able = |worker: &usize| !self.workers[*worker].adopted;
+        let is_free = |&worker: &usize| !workers[worker].slot.is_blocked();
+        let free = || (0..workers.len()).filter(able).find(is_free);
+        match self.service.idle_worker().filter(able).or_else(free) {
             Some(worker) if connection.is_idle() => self.service.hand_over(connection, worker),
             _ => self.service.serve(connection, None, self.service.system.now()),
         }

@@ -12,7 +12,8 @@ use super::socket::{Socket, Taken};
 pub(super) async fn live(world: Arc<World>, id: usize) {
     let plan = &world.plan.clients[id];
     sleep(plan.arrives).await;
-    let Some(socket) = world.servers[0].listener.connect(plan).await else { return };
+    let client = || Socket::new(plan.peer, plan.room, plan.trap);
+    let Some(socket) = world.servers[0].listener.connect(client).await else { return };
     world.sockets.lock().unwrap()[id] = Some(socket.clone());
     let leaves = async {
         match plan.leaves {

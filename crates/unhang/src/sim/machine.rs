@@ -14,7 +14,7 @@ use crate::serve::stream::Interest;
 use crate::serve::system::{Abort, Poller, Queue, Ready, System, Task};
 
 use super::clock::{self, TaskId};
-use super::plan::{ClientPlan, Trouble};
+use super::plan::Trouble;
 use super::socket::{ServerEnd, Socket};
 
 #[derive(Clone, Copy)]
@@ -103,7 +103,7 @@ impl Listener {
     }
 
     /// Waits for room in the queue; nothing when no client can connect any more.
-    pub(super) async fn connect(&self, plan: &ClientPlan) -> Option<Socket> {
+    pub(super) async fn connect(&self, client: impl Fn() -> Socket) -> Option<Socket> {
         poll_fn(|cx| {
             let mut line = self.line();
             if line.shut {
@@ -113,7 +113,7 @@ impl Listener {
                 line.waiting.push(cx.waker().clone());
                 return Poll::Pending;
             }
-            let socket = Socket::new(plan.peer, plan.room, plan.trap);
+            let socket = client();
             line.inside.push_back(socket.clone());
             line.busy_since.get_or_insert_with(clock::now);
             line.report(false);

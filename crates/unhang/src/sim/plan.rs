@@ -103,7 +103,7 @@ impl Plan {
     }
 }
 
-fn draw_limits(rng: &mut Rng) -> Limits {
+pub(super) fn draw_limits(rng: &mut Rng) -> Limits {
     let mut up_to =
         |most| Duration::from_millis(if rng.u8(..20) == 0 { 0 } else { rng.u64(..most) });
     let (read, handler, write) = (up_to(200), up_to(200), up_to(200));
@@ -128,7 +128,7 @@ fn draw_limits(rng: &mut Rng) -> Limits {
 }
 
 impl Trouble {
-    fn draw(rng: &mut Rng, limits: &Limits) -> Self {
+    pub(super) fn draw(rng: &mut Rng, limits: &Limits) -> Self {
         let begins = moment(rng, limits);
         let errors = [Errno::MFILE, Errno::NFILE, Errno::NOMEM, Errno::CONNABORTED, Errno::INTR];
         Self {
@@ -142,7 +142,7 @@ impl Trouble {
 
 /// A time: at one of the deadlines, just beside it, or anywhere. In whole milliseconds, as the
 /// runtime's timers are.
-fn moment(rng: &mut Rng, limits: &Limits) -> Duration {
+pub(super) fn moment(rng: &mut Rng, limits: &Limits) -> Duration {
     let Limits { read, handler, write, linger, drain, settle, queue, .. } = *limits;
     let deadlines = [read, handler, write, linger, drain, settle, queue, Duration::ZERO];
     let millisecond = Duration::from_millis(1);
@@ -156,10 +156,10 @@ fn moment(rng: &mut Rng, limits: &Limits) -> Duration {
 }
 
 /// A quarter of it, in whole milliseconds.
-fn short(moment: Duration) -> Duration {
+pub(super) fn short(moment: Duration) -> Duration {
     Duration::from_millis(u64::try_from(moment.as_millis()).unwrap_or(0) / 4)
 }
 
-fn pick<'a, T>(rng: &mut Rng, choice: &'a [T]) -> &'a T {
+pub(super) fn pick<'a, T>(rng: &mut Rng, choice: &'a [T]) -> &'a T {
     &choice[rng.usize(..choice.len())]
 }

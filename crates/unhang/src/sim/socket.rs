@@ -10,6 +10,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Poll, Waker};
 use std::time::Instant;
 
+use bytes::Bytes;
+
 use crate::handler::Peer;
 use crate::serve::stream::Interest;
 
@@ -34,10 +36,13 @@ pub(crate) struct Facts {
     pub(crate) seen: usize,
     pub(crate) client: Side,
     pub(crate) left: Option<Instant>,
-    /// What the server wrote, and how much of it the client has taken.
+    /// When it half-closed, or left.
+    pub(crate) finished: Option<Instant>,
+    /// All that the client will have sent, on a connection that is kept.
+    pub(crate) ahead: Bytes,
+    /// What the server wrote, when it had written how much, and how much of it the client has taken.
     pub(crate) written: Vec<u8>,
-    pub(crate) first_written: Option<Instant>,
-    pub(crate) last_written: Option<Instant>,
+    pub(crate) writes: Vec<(Instant, usize)>,
     pub(crate) taken: usize,
     pub(crate) last_taken: Option<Instant>,
     pub(crate) connected: Instant,
@@ -52,6 +57,8 @@ pub(crate) struct Facts {
     pub(crate) half_closed: Option<Instant>,
     /// Its input was shut: the client's next write fails.
     pub(crate) input_shut: bool,
+    /// So many bytes lay unread in that moment.
+    pub(crate) shut_over: usize,
     pub(crate) closed: Option<Instant>,
     /// It was closed over unread bytes: the client gets an error for its end.
     pub(crate) reset: bool,
@@ -85,6 +92,8 @@ pub(crate) enum Trap {
     Vanish,
     /// The client sends another byte.
     Send,
+    /// The client sends so much more of what it will have sent.
+    Ahead(usize),
     /// The call fails as no call should.
     Fail,
 }
@@ -107,9 +116,10 @@ impl Socket {
             seen: 0,
             client: Side::Open,
             left: None,
+            finished: None,
+            ahead: Bytes::new(),
             written: Vec::new(),
-            first_written: None,
-            last_written: None,
+            writes: Vec::new(),
             taken: 0,
             last_taken: None,
             connected: clock::now(),
@@ -120,6 +130,7 @@ impl Socket {
             answered: None,
             half_closed: None,
             input_shut: false,
+            shut_over: 0,
             closed: None,
             reset: false,
             thrown_away: 0,
@@ -191,6 +202,35 @@ impl Socket {
         .await
     }
 
+    /// Sends what it will have sent, up to here; false when the server does not take it any more.
+    pub(crate) async fn send_up_to(&self, end: usize) -> bool {
+        self.until(|facts| {
+            if facts.client != Side::Open || facts.closed.is_some() || facts.input_shut {
+                return ControlFlow::Break(facts.sent.len() >= end);
+            }
+            facts.send_ahead(end.saturating_sub(facts.sent.len()));
+            match facts.sent.len() >= end {
+                true => ControlFlow::Break(true),
+                false => ControlFlow::Continue(()),
+            }
+        })
+        .await
+    }
+
+    /// Waits until `done` with what the client has taken, or until it can take no more.
+    pub(crate) async fn until_taken(&self, mut done: impl FnMut(&[u8]) -> bool) {
+        self.until(|facts| {
+            let is_over = facts.closed.is_some()
+                || facts.is_left()
+                || facts.has_ended() && facts.taken == facts.written.len();
+            match is_over || done(&facts.written[..facts.taken]) {
+                true => ControlFlow::Break(()),
+                false => ControlFlow::Continue(()),
+            }
+        })
+        .await;
+    }
+
     /// Sends what there is room for.
     #[cfg(fuzzing)]
     pub(crate) fn send_now(&self, bytes: &[u8]) -> usize {
@@ -256,6 +296,7 @@ impl Socket {
         let mut facts = self.facts();
         if facts.client == Side::Open {
             facts.client = Side::HalfClosed(clock::now());
+            facts.finished = Some(clock::now());
             facts.wake();
         }
     }
@@ -288,6 +329,24 @@ impl Facts {
         self.sent.len() - self.read
     }
 
+    pub(crate) fn first_written(&self) -> Option<Instant> {
+        self.writes.first().map(|&(at, _)| at)
+    }
+
+    pub(crate) fn last_written(&self) -> Option<Instant> {
+        self.writes.last().map(|&(at, _)| at)
+    }
+
+    /// So much of what it will have sent, if there is room.
+    fn send_ahead(&mut self, count: usize) {
+        if self.closed.is_some() || self.input_shut {
+            return;
+        }
+        let ahead = self.ahead.slice(self.sent.len().min(self.ahead.len())..);
+        let room = self.room.saturating_sub(self.unread());
+        self.receive(&ahead[..count.min(room).min(ahead.len())]);
+    }
+
     fn receive(&mut self, bytes: &[u8]) {
         if !bytes.is_empty() {
             self.sent.extend_from_slice(bytes);
@@ -299,6 +358,7 @@ impl Facts {
     fn leave(&mut self) {
         if !self.is_left() {
             self.left = Some(clock::now());
+            self.finished.get_or_insert_with(clock::now);
             let unread = self.taken < self.written.len();
             self.client = if unread { Side::Reset } else { Side::Gone };
             self.wake();
@@ -331,7 +391,8 @@ impl Facts {
                 match trap {
                     Trap::Vanish => self.leave(),
                     Trap::Send if self.client == Side::Open => self.receive(b"!"),
-                    Trap::Send => {}
+                    Trap::Ahead(count) if self.client == Side::Open => self.send_ahead(count),
+                    Trap::Send | Trap::Ahead(_) => {}
                     Trap::Fail => return Err(io::ErrorKind::OutOfMemory.into()),
                 }
             }

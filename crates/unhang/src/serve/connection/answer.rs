@@ -70,11 +70,20 @@ impl<S: Stream> Connection<S> {
         self.refuse_as(kind(&cause), cause, config, now);
     }
 
+    /// The same for a request of which a part may have come. Kept, the rest of it would be read as the next
+    /// request, and answered once more.
+    pub(super) fn refuse_in_part(&mut self, cause: Cause, config: &Config, now: Instant) {
+        self.wire.last();
+        self.refuse(cause, config, now);
+    }
+
     pub(super) fn refuse_as(&mut self, kind: Kind, cause: Cause, config: &Config, now: Instant) {
         let Self { under_way, wire, .. } = self;
         let under_way = under_way.get_or_insert_with(UnderWay::begin);
         // Its bytes are not needed any more, and others may need the room.
         (under_way.share, under_way.look) = (Share::default(), None);
+        // Else the end of its rest, which may be long past, would end each wait of this reply at once.
+        self.rests = false;
         if !wire.stays_open() {
             under_way.forget_input();
             self.fresh = false;

@@ -19,7 +19,7 @@ impl<S: Stream> Connection<S> {
                 return Move::On;
             }
             Stage::Reply => return self.cut(stopping, config, now),
-            Stage::Request if self.rests => return self.retire(),
+            Stage::Request if self.rests => return self.retire(config, now),
             Stage::Request if early => return self.settle(config, now),
             Stage::Request | Stage::Handler if stopping => Cause::Stopping,
             Stage::Request => {
@@ -33,11 +33,10 @@ impl<S: Stream> Connection<S> {
 
     /// The reply cannot be made whole.
     pub(super) fn cut(&mut self, stopping: bool, config: &Config, now: Instant) -> Move {
-        let outgoing = self.outgoing();
-        if outgoing.refused.is_some() {
+        if self.is_all_refusal() {
             return Move::Over(self.outcome());
         }
-        if !outgoing.waits_for_piece {
+        if !self.outgoing().waits_for_piece {
             return Move::Over(Ended::ReplyNotTaken);
         }
         let cause = match stopping {
@@ -58,11 +57,14 @@ impl<S: Stream> Connection<S> {
 
     /// Ends a connection that rests, and loses no request: what came before the client could know is
     /// answered; what it sends from now on fails, and it knows that nothing of it arrived.
-    pub(super) fn retire(&mut self) -> Move {
+    pub(super) fn retire(&mut self, config: &Config, now: Instant) -> Move {
         if self.end != End::Open {
             return Move::Gone;
         }
         self.shut_input();
+        if !self.input().is_empty() {
+            self.begins(config, now);
+        }
         Move::On
     }
 }

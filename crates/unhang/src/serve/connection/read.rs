@@ -72,7 +72,7 @@ impl<S: Stream> Connection<S> {
             let bounds = config.bounds(self.home);
             if self.under_way.as_mut().is_some_and(|of| !of.is_within(bounds)) {
                 let most = bounds.0.most_held;
-                self.refuse(Cause::Busy(Scarce::Memory { most }), config, now);
+                self.refuse_in_part(Cause::Busy(Scarce::Memory { most }), config, now);
                 return Move::On;
             }
             match self.decode(seen, config, now) {
@@ -134,7 +134,7 @@ impl<S: Stream> Connection<S> {
     }
 
     /// The first bytes of a request on a connection that was kept.
-    fn begins(&mut self, config: &Config, now: Instant) {
+    pub(super) fn begins(&mut self, config: &Config, now: Instant) {
         (self.rests, self.begun) = (false, now);
         self.enter(Stage::Request, config.limits.read, now);
     }
@@ -241,7 +241,7 @@ impl<S: Stream> Connection<S> {
             _ if Errno::from_io_error(&error) == Some(PASSED) => Cause::DescriptorPassed,
             _ => return failed(error, State::Reading, Interest::Read),
         };
-        self.refuse(cause, config, now);
+        self.refuse_in_part(cause, config, now);
         Move::On
     }
 }

@@ -137,9 +137,7 @@ impl<S: Stream> Connection<S> {
                 Some(Move::Wait(Interest::Write))
             }
             // The client has the whole refusal or it has left: either way it was refused.
-            Flush::Failed(_) if self.outgoing().refused.is_some() => {
-                Some(Move::Over(self.outcome()))
-            }
+            Flush::Failed(_) if self.is_all_refusal() => Some(Move::Over(self.outcome())),
             Flush::Failed(error) => Some(failed(error, State::Writing, Interest::Write)),
         }
     }
@@ -231,6 +229,12 @@ impl<S: Stream> Connection<S> {
             Flush::All => std::mem::take(&mut outgoing.gathered),
             _ => VecDeque::new(),
         }
+    }
+
+    /// Whether all that is to be written says why there is no answer.
+    pub(super) fn is_all_refusal(&mut self) -> bool {
+        let outgoing = self.outgoing();
+        outgoing.refused.is_some() && outgoing.earlier == 0
     }
 
     /// A gathered exchange whose reply could not be written.

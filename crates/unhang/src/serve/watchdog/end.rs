@@ -7,7 +7,7 @@ use crate::event::{Cause, Event};
 use crate::handler::Handler;
 use crate::limits::{ACCEPT_PAUSE, BACKLOG, LAST_CALLS};
 use crate::serve::door::{Acceptor, Entry};
-use crate::serve::system::{Queue, System};
+use crate::serve::system::{Poller, Queue, System};
 
 impl<H: Handler, Y: System> Watchdog<H, Y> {
     pub(super) fn begin_end(&mut self) {
@@ -45,6 +45,13 @@ impl<H: Handler, Y: System> Watchdog<H, Y> {
         if !ours {
             // Clients for which the kernel has woken a worker of this server, and nobody else.
             self.take_along();
+            // A worker that a handler blocks cannot do so itself, and its poller would report the other
+            // server's clients to this thread without end.
+            if let Some(listener) = &self.listener {
+                for parked in &self.service.parked[..self.workers.len()] {
+                    parked.poller.forget_clients(listener);
+                }
+            }
             // It is another's alone now. Kept open until the drain is over, it would outlive that
             // other if it is killed: clients would enter a queue that nobody serves, and the lock
             // would keep the next start out.

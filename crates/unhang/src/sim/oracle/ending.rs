@@ -125,13 +125,13 @@ impl Case<'_> {
     /// latest moment.
     fn writes(&self) -> Instant {
         let late = self.handler_late().unwrap_or(self.read_late());
-        self.facts.first_written.or(self.facts.answered).map_or(late, |begun| begun.min(late))
+        self.facts.first_written().or(self.facts.answered).map_or(late, |begun| begun.min(late))
     }
 
     /// When the client took something for the last time, or could have begun to: from then on it is given the
     /// write deadline once more.
     fn last_written(&self) -> Instant {
-        self.facts.last_written.unwrap_or(self.writes())
+        self.facts.last_written().unwrap_or(self.writes())
     }
 
     fn is_in_time(&self) -> bool {
@@ -242,7 +242,7 @@ impl Case<'_> {
             Ended::Refused(Cause::Stopping) => self.drained(),
             _ => None,
         };
-        let begun = self.facts.first_written.unwrap_or(self.ended);
+        let begun = self.facts.first_written().unwrap_or(self.ended);
         let at_once = begun == self.ended || self.facts.written.len() >= self.facts.room;
         let (answers, left) = (decided.is_some(), self.facts.is_left());
         decided.is_none_or(|decided| begun == decided) && (at_once || left || !answers)

@@ -8,7 +8,7 @@ use crate::peer::awake::Awake;
 use crate::serve::stream::Stream;
 use crate::sim::clock;
 
-use super::{Side, Socket};
+use super::{Side, Socket, Trap};
 
 /// However it is dropped or closed, the socket notes it.
 pub(crate) struct ServerEnd(pub(super) Socket);
@@ -63,8 +63,8 @@ impl Stream for ServerEnd {
             return Err(io::ErrorKind::WouldBlock.into());
         }
         facts.written.extend_from_slice(&bytes[..count]);
-        facts.first_written.get_or_insert_with(clock::now);
-        facts.last_written = Some(clock::now());
+        let written = facts.written.len();
+        facts.writes.push((clock::now(), written));
         facts.wake();
         Ok(count)
     }
@@ -79,7 +79,10 @@ impl Stream for ServerEnd {
 
     fn shut_input(&mut self) {
         let mut facts = self.0.facts();
+        // What the client sends now, it sends just before.
+        let _ = facts.enter();
         facts.input_shut = true;
+        facts.shut_over = facts.unread();
         facts.wake();
     }
 
@@ -127,6 +130,10 @@ impl Stream for ServerEnd {
 
     fn shut(&mut self) -> usize {
         let mut facts = self.0.facts();
+        if matches!(facts.trap, Some((_, Trap::Ahead(_)))) {
+            // What the client sends now, it sends just before.
+            let _ = facts.enter();
+        }
         let unread = facts.unread();
         facts.thrown_away += facts.sent.len() - facts.seen;
         facts.read += unread;
