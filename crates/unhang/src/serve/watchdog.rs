@@ -238,10 +238,11 @@ impl<H: Handler, Y: System> Watchdog<H, Y> {
 
     /// How long this thread may wait.
     fn rest(&self, door: Option<Instant>) -> Duration {
-        let stop = &self.service.config.stop;
+        let (stop, now) = (&self.service.config.stop, self.service.system.now());
         loop {
             let due = self.service.parked.iter().filter_map(Parked::first_due);
-            let end = stop.end().filter(|_| !self.service.door.places.all_left());
+            // Past it, what is left lies with workers that handlers block, and is taken from them at a look.
+            let end = stop.end().filter(|&end| end > now && !self.service.door.places.all_left());
             let next = due.chain(door).chain(end).chain(self.look_at_workers).min();
             self.service.alarm.set(next);
             // A connection that was parked meanwhile found this thread awake.

@@ -135,8 +135,14 @@ impl Plan {
 
     /// Whether a handler blocks the thread that it is asked on.
     pub(super) fn blocks(&self) -> bool {
-        let mut deeds = self.clients.iter().flat_map(|client| &client.requests);
-        deeds.any(|request| matches!(request.deed, Deed::Block(_)))
+        self.blocked() > Duration::ZERO
+    }
+
+    /// For how long handlers block their threads, all together.
+    pub(super) fn blocked(&self) -> Duration {
+        let requests = self.clients.iter().flat_map(|client| &client.requests);
+        let blocking = requests.filter(|request| matches!(request.deed, Deed::Block(_)));
+        blocking.map(|request| request.thinks).sum()
     }
 }
 

@@ -36,6 +36,12 @@ impl Case<'_> {
             Cause::HandlerLate { .. } => plan.is_some_and(|plan| {
                 let pause =
                     if let Deed::Stream(.., pause, _) = plan.deed { pause } else { plan.thinks };
+                // One that blocks is not back before those that have begun to block meanwhile: all are on
+                // the simulation's one stack.
+                let pause = match plan.deed {
+                    Deed::Block(_) => self.world.plan.blocked(),
+                    _ => pause,
+                };
                 plan.deed == Deed::Never || plan.thinks.max(pause) >= limits.handler
             }),
             Cause::HandlerFailed(fault) => {
