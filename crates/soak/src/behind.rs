@@ -2,6 +2,7 @@
 //! asked to: each client has its own reply, or is told.
 
 use std::io::{self, Read, Write};
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
@@ -187,10 +188,12 @@ impl Served {
             Kind::Workers => command.args(["--workers", "4", "--", "python3", "-c", WORKER]),
             Kind::Front => {
                 let mut server = Command::new("python3");
-                behind = Some(server.args(["-c", SERVER]).arg(&real).spawn()?);
+                behind = Some(server.args(["-c", SERVER]).arg(&real).process_group(0).spawn()?);
                 command.arg("--to").arg(&real)
             }
         };
+        // A Ctrl-C that ends the soak early must not end what its clients still wait for.
+        let command = command.process_group(0);
         // The soak provokes the complaints of programs: nobody has to read them.
         let server = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
         let mut served = Self { kind, path, server: server.spawn()?, behind };
