@@ -34,8 +34,8 @@ const PLACES: usize = 64;
 const LOOKS: usize = 4;
 
 /// Serves a service's subject. Answers come from a [`Handler`], as on a Unix socket; what it gets is the
-/// bytes of the request, the user id of the client at the door ([`Request::peer`](unhang::Request::peer)), and the headers
-/// `unhang-id` and `traceparent`.
+/// bytes of the request, the user id of the client at the door
+/// ([`Request::peer`](unhang::Request::peer)), and the headers `unhang-id` and `traceparent`.
 ///
 /// The user id is what the door says. Only if the cluster's permissions let nobody but doors ask the
 /// service is it to be trusted.

@@ -1,5 +1,5 @@
 //! Bytes of a reply that lie in a pipe: the kernel moves them from socket to socket, and copies none
-//! (splice(2)). Ten mebibytes cost a third of what reading and writing them costs.
+//! (splice(2)).
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
