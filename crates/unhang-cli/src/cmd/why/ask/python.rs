@@ -25,6 +25,8 @@ const LONGEST_TABLE: usize = 256 << 10;
 /// The longest path that Linux knows, and names of functions.
 const LONGEST_TEXT: u64 = 4096;
 
+const RUNS: &str = "the thread is running";
+
 /// Where each of its threads is that runs Python, or why that is not known. `threads` are the
 /// kernel's numbers of the process's threads: whatever else claims to be one is none.
 pub(super) fn locations(
@@ -88,10 +90,9 @@ impl Python<'_> {
         let thread = self.native(state, known)?;
         let innermost = self.innermost(state)?;
         let Some(first) = innermost else { return Ok(None) };
-        let stack = self.frames(first)?;
-        // A thread that has gone on meanwhile was perhaps seen half here and half there.
+        let stack = self.twice(first)?;
         if self.innermost(state)? != innermost {
-            return Err("the thread is running".to_owned());
+            return Err(RUNS.to_owned());
         }
         let own = stack.iter().find(|frame| !is_library(&frame.file));
         let is_library = own.is_none();
@@ -134,6 +135,19 @@ impl Python<'_> {
                 None => Ok(None),
             },
         }
+    }
+
+    /// A thread that has gone on meanwhile was perhaps seen half here and half there; and the next function
+    /// that it calls has its frame where the last one had.
+    fn twice(&mut self, innermost: Address) -> Result<Vec<Frame>, String> {
+        let stack = self.frames(innermost)?;
+        let codes = std::mem::take(&mut self.codes);
+        if self.frames(innermost)? != stack {
+            self.codes.clear();
+            return Err(RUNS.to_owned());
+        }
+        self.codes.extend(codes);
+        Ok(stack)
     }
 
     fn frames(&mut self, innermost: Address) -> Result<Vec<Frame>, String> {
