@@ -7,8 +7,8 @@ namespace Unhang\Reader;
 use Unhang\Exception\ServerErrorException;
 
 /**
- * One HTTP/1.1 response (RFC 9112). Bytes that two readers could read differently are refused, for the bytes left over would be
- * taken for the next reply.
+ * One HTTP/1.1 response (RFC 9112). Bytes that two readers could read differently are refused, for the bytes left
+ * over would be taken for the next reply.
  *
  * @internal
  */

@@ -21,7 +21,8 @@ final class DocsTest extends FaultTestCase
     }
 
     /**
-     * The first block that a newcomer pastes must work with the server that the README is about: it answers and never closes.
+     * The first block that a newcomer pastes must work with the server that the README is about: it answers and
+     * never closes.
      */
     public function testTheReadmesFirstCall(): void
     {

@@ -53,8 +53,9 @@ $handle = static function (int $number, string $line) use (&$peers, &$held, &$me
             }
             break;
         case 'deaf':
-            $answer($number, "$number $line");
+            // Before the answer: else the next request may be in the queue by then, and nobody reads it.
             stream_socket_shutdown($peers[$number], STREAM_SHUT_RD);
+            $answer($number, "$number $line");
             $deaf[] = $peers[$number];
             unset($peers[$number]);
             break;
