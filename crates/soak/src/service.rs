@@ -33,8 +33,8 @@ pub(crate) fn run(path: &Path, replace: bool) -> Result<(), String> {
         .build()
         .map_err(|error| error.to_string())?;
     runtime.block_on(serve(path, replace)).map_err(|error| error.to_string())?;
-    // Not waiting for handlers that block.
-    runtime.shutdown_background();
+    // As `Server::run` does.
+    runtime.shutdown_timeout(Duration::from_millis(100));
     Ok(())
 }
 

@@ -33,6 +33,12 @@ use handle::Abort;
 pub use handle::ServerHandle;
 use threads::Signal;
 
+/// How long the threads of the handlers have to end. One that a handler blocks would keep the process for
+/// ever. Those that end meanwhile are joined: `pthread_detach` of glibc 2.36 reads the thread's record once
+/// more after it has let the thread go, and crashes if that has ended by then. The soak saw it once in 20
+/// minutes.
+const LAST_THREADS: Duration = Duration::from_millis(100);
+
 /// A service behind a Unix socket.
 ///
 /// ```no_run
@@ -240,8 +246,7 @@ impl Server {
             self
         };
         let served = runtime.block_on(server.serve(handler));
-        // A handler that blocks would keep the process for ever.
-        runtime.shutdown_background();
+        runtime.shutdown_timeout(LAST_THREADS);
         served
     }
 
