@@ -90,8 +90,8 @@ fn block_on<T>(work: impl Future<Output = T>) -> std::io::Result<T> {
 fn block_on_threads<T>(work: impl Future<Output = T>) -> std::io::Result<T> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let done = runtime.block_on(work);
-    // A handler that blocks would keep the process for ever.
-    runtime.shutdown_background();
+    // As `unhang::Server::run` does, and for the same reasons.
+    runtime.shutdown_timeout(std::time::Duration::from_millis(100));
     Ok(done)
 }
 
