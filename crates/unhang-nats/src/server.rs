@@ -30,7 +30,7 @@ const LINKS: usize = 2;
 /// Calls at once. NATS chooses workers by chance, so a worker with few places is often found busy.
 const PLACES: usize = 64;
 
-/// So many looks at this machine at once, for those who ask what a call waits for.
+/// So many looks at this machine at once, for doors that ask what a call waits for.
 const LOOKS: usize = 4;
 
 /// Serves a service's subject. Answers come from a [`Handler`], as on a Unix socket; what it gets is the

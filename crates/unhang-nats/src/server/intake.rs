@@ -1,4 +1,4 @@
-//! Takes calls from NATS, answers those who ask after one, and leaves a node that goes away.
+//! Takes calls from NATS, answers doors that ask after one, and leaves a node that goes away.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;

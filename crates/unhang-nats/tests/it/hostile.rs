@@ -7,19 +7,7 @@ use bytes::Bytes;
 use futures_util::StreamExt;
 use unhang_nats::Notice;
 
-use crate::support::{Node, PATIENCE, Service, ask, door, needs_nats};
-
-async fn client(node: &Node) -> async_nats::Client {
-    async_nats::connect(format!("127.0.0.1:{}", node.port)).await.unwrap()
-}
-
-fn headers(all: &[(&str, &str)]) -> HeaderMap {
-    let mut map = HeaderMap::new();
-    for (name, value) in all {
-        map.insert(*name, *value);
-    }
-    map
-}
+use crate::support::{Node, PATIENCE, Service, ask, client, door, headers, needs_nats};
 
 const ID: &str = "0123456789abcdef0123456789abcdef";
 

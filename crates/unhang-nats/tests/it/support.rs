@@ -264,3 +264,16 @@ pub(crate) fn told(answer: Result<Reply, Fault>) -> Result<String, String> {
         Err(fault) => Err(Cause::HandlerFailed(fault).to_string()),
     }
 }
+
+/// A client of NATS itself.
+pub(crate) async fn client(node: &Node) -> async_nats::Client {
+    async_nats::connect(format!("127.0.0.1:{}", node.port)).await.unwrap()
+}
+
+pub(crate) fn headers(all: &[(&str, &str)]) -> async_nats::HeaderMap {
+    let mut map = async_nats::HeaderMap::new();
+    for (name, value) in all {
+        map.insert(*name, *value);
+    }
+    map
+}

@@ -66,7 +66,7 @@ async fn talk(plan: &ClientPlan, socket: &Socket) {
     }
 }
 
-async fn listen(reading: &Reading, socket: &Socket) {
+pub(super) async fn listen(reading: &Reading, socket: &Socket) {
     for _ in 0..reading.times {
         sleep(reading.pause).await;
         if socket.take(reading.step).await == Taken::End {

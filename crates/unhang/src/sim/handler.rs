@@ -43,6 +43,11 @@ pub(super) fn reply(id: u32, size: usize) -> Vec<u8> {
         }
         let _ = write!(text, "{count} for client {id}, ");
     }
+    filled(text, size)
+}
+
+/// So many bytes of this text, said again and again.
+pub(super) fn filled(text: String, size: usize) -> Vec<u8> {
     let mut reply = text.into_bytes();
     let once = reply.len();
     if once < size {

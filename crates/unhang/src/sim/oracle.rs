@@ -1,7 +1,7 @@
 //! What must hold, whatever happens. The oracle does not read the server's mind: it compares what
 //! the server says with what the sockets show.
 
-mod ending;
+pub(super) mod ending;
 mod framing;
 
 use std::time::{Duration, Instant};

@@ -196,7 +196,7 @@ fn a_socket_that_was_linked_into_another_directory_is_reached_there() {
     let other = stage.path("elsewhere/s");
     let (exit, object) = look(&stage, &[&other]);
     assert_eq!((exit, codes(&object)), (0, vec![("ok", "certain")]), "{object:#}");
-    // Who asks about the name that is gone is told so.
+    // A question about the name that is gone is answered so.
     let (exit, object) = look(&stage, &[&stage.place.socket]);
     assert_eq!((exit, codes(&object)), (1, vec![("no_such_file", "certain")]), "{object:#}");
     // By the other name a client is found to wait.

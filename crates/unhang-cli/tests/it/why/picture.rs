@@ -105,7 +105,7 @@ fn the_picture_leads_from_the_client_to_the_server_and_on_to_the_one_that_it_wai
     }
 }
 
-/// Regression: it ended at `unhang serve`, though the screen names who has the request.
+/// Regression: it ended at `unhang serve`, though the screen names the worker that has the request.
 #[test]
 fn behind_unhang_the_worker_and_the_server_that_it_waits_for_are_in_the_picture() {
     let Some(python) = find_for_all("python3", "python3") else { return };

@@ -99,12 +99,9 @@ impl<S: Stream> Connection<S> {
     pub(super) fn settle(&mut self, config: &Config, now: Instant) -> Move {
         let look = self.under_way().look.take();
         let late = look.map_or(Duration::ZERO, |look| now.saturating_duration_since(look));
-        if late > STALL && !self.stalled {
-            self.stalled = true;
-            self.under_way().look = Some(later(now, config.limits.settle));
-            return Move::On;
-        }
-        if self.is_held_up() {
+        let stood_still = late > STALL && !self.stalled;
+        self.stalled |= stood_still;
+        if stood_still || self.is_held_up() {
             self.under_way().look = Some(later(now, config.limits.settle));
             return Move::On;
         }

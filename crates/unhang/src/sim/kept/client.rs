@@ -4,8 +4,9 @@ use std::sync::Arc;
 
 use super::World;
 use super::plan::{ClientPlan, Then};
+use crate::sim::client::listen;
 use crate::sim::clock::sleep;
-use crate::sim::socket::{Socket, Taken};
+use crate::sim::socket::Socket;
 
 /// From its arrival until it closes.
 pub(super) async fn live(world: Arc<World>, id: usize) {
@@ -26,7 +27,7 @@ pub(super) async fn live(world: Arc<World>, id: usize) {
     };
     tokio::select! {
         biased;
-        ((), ()) = async { tokio::join!(biased; talk(&world, plan, &socket), listen(plan, &socket)) } => {}
+        ((), ()) = async { tokio::join!(biased; talk(&world, plan, &socket), listen(&plan.reading, &socket)) } => {}
         () = leaves => {}
     }
     socket.leave();
@@ -59,20 +60,5 @@ async fn talk(world: &World, plan: &ClientPlan, socket: &Socket) {
             sleep(after).await;
             socket.half_close();
         }
-    }
-}
-
-async fn listen(plan: &ClientPlan, socket: &Socket) {
-    let reading = &plan.reading;
-    for _ in 0..reading.times {
-        sleep(reading.pause).await;
-        if socket.take(reading.step).await == Taken::End {
-            return;
-        }
-    }
-    if reading.to_the_end {
-        while socket.take(usize::MAX).await == Taken::Bytes {}
-    } else {
-        socket.over().await;
     }
 }

@@ -1,6 +1,5 @@
 //! What a seed stands for in a world of kept connections.
 
-use std::fmt::Write;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -9,6 +8,7 @@ use fastrand::Rng;
 use super::speech::Speech;
 use crate::handler::Peer;
 use crate::limits::Limits;
+use crate::sim::handler::filled;
 use crate::sim::plan::{Reading, Trouble, draw_limits, moment, pick, short};
 use crate::sim::socket::Trap;
 
@@ -300,13 +300,5 @@ fn cut(rng: &mut Rng, ends: &[usize], limits: &Limits) -> Vec<Piece> {
 
 /// A reply that no other request gets, and in which no byte can be missing unseen.
 pub(super) fn words(id: usize, nth: usize, size: usize) -> Vec<u8> {
-    let mut text = String::new();
-    let _ = write!(text, "client {id} request {nth}, ");
-    let mut reply = text.into_bytes();
-    let once = reply.len();
-    if once < size {
-        reply = reply.repeat(size / once + 1);
-    }
-    reply.truncate(size);
-    reply
+    filled(format!("client {id} request {nth}, "), size)
 }

@@ -36,6 +36,11 @@ pub(in crate::sim) const ENDINGS: &[&str] = &[
 ];
 
 pub(super) fn name(ended: &Ended) -> String {
+    name_of(ended, ENDINGS)
+}
+
+/// The one of these that it is, whatever it says besides.
+pub(in crate::sim) fn name_of(ended: &Ended, endings: &[&str]) -> String {
     let full = match ended {
         Ended::Failed(..) => "Failed".into(),
         Ended::Refused(Cause::HandlerFailed(fault)) => format!("HandlerFailed({:?})", fault.kind),
@@ -43,7 +48,7 @@ pub(super) fn name(ended: &Ended) -> String {
         Ended::Refused(cause) => format!("{cause:?}"),
         ended => format!("{ended:?}"),
     };
-    let named = ENDINGS.iter().find(|name| full.starts_with(name.trim_end_matches(')')));
+    let named = endings.iter().find(|name| full.starts_with(name.trim_end_matches(')')));
     named.map_or(full.clone(), |&name| name.into())
 }
 

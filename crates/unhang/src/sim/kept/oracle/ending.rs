@@ -3,10 +3,11 @@
 use std::time::{Duration, Instant};
 
 use super::Case;
-use crate::event::{Cause, Ended};
+use crate::event::Ended;
 use crate::limits::WORKER_CHECK;
 use crate::sim::kept::plan::Form;
 use crate::sim::kept::speech::Answer;
+use crate::sim::oracle::ending::name_of;
 
 /// What must come about: how exchanges end, and then how connections do.
 pub(in crate::sim::kept) const ENDINGS: &[&str] = &[
@@ -35,15 +36,7 @@ pub(in crate::sim::kept) const ENDINGS: &[&str] = &[
 ];
 
 pub(super) fn name(ended: &Ended) -> String {
-    let full = match ended {
-        Ended::Failed(..) => "Failed".into(),
-        Ended::Refused(Cause::HandlerFailed(fault)) => format!("HandlerFailed({:?})", fault.kind),
-        Ended::Refused(Cause::Busy(scarce)) => format!("Busy({scarce:?})"),
-        Ended::Refused(cause) => format!("{cause:?}"),
-        ended => format!("{ended:?}"),
-    };
-    let named = ENDINGS.iter().find(|name| full.starts_with(name.trim_end_matches(')')));
-    named.map_or(full.clone(), |&name| name.into())
+    name_of(ended, ENDINGS)
 }
 
 impl Case<'_> {
