@@ -10,37 +10,11 @@ use std::time::{Duration, Instant};
 
 use crate::protocol::Word;
 
-/// How long a door waits for what. Each default has its reason.
-#[derive(Clone, Debug)]
-pub(crate) struct Times {
-    /// Until when a worker may start a call. Longer than a busy machine takes to get to it, shorter than
-    /// a person notices.
-    pub(crate) accept: Duration,
-    /// How long after that its word may come: a worker says `accepted` 20 ms after its start, and the
-    /// word has a way to go.
-    pub(crate) grace: Duration,
-    /// A worker that said `accepted` is asked after so much silence whether it lives.
-    pub(crate) silence: Duration,
-    /// How long that worker has for its answer. Three of these are missed by a process that is stopped.
-    pub(crate) probe: Duration,
-    /// How long a wary call waits for a worker to say that it is free before it asks another.
-    pub(crate) seek: Duration,
-    /// How long it asks at most. If two of three workers swallow messages, one call of 3,000 finds none.
-    pub(crate) offer: Duration,
-}
+mod outcome;
+mod times;
 
-impl Default for Times {
-    fn default() -> Self {
-        Self {
-            accept: Duration::from_millis(250),
-            grace: Duration::from_millis(100),
-            silence: Duration::from_millis(100),
-            probe: Duration::from_millis(130),
-            seek: Duration::from_millis(50),
-            offer: Duration::from_secs(1),
-        }
-    }
-}
+pub use outcome::Outcome;
+pub(crate) use times::Times;
 
 /// A call is sent again so often at most, after the first time.
 const RESENDS: u32 = 3;
@@ -83,68 +57,6 @@ pub(crate) enum Step {
     /// Ask this worker whether it is at it, then wait until then.
     Probe(String, Instant),
     Done(Outcome),
-}
-
-/// How a call went.
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Outcome {
-    /// The bytes are the answer.
-    Answered,
-    /// The worker has failed; the bytes are its reason, and this its word for counters.
-    Failed(String),
-    /// No connection to any node. It did not run.
-    NotConnected,
-    /// The request is larger than NATS takes. It did not run.
-    TooLarge,
-    /// No worker is there. It did not run.
-    NoWorker,
-    /// All places of all workers that were asked are taken. It did not run.
-    Busy,
-    /// Every worker that was asked said that it came after its time. It did not run.
-    Late,
-    /// The workers that were asked stop. It did not run.
-    Stopping,
-    /// No worker said that it is free. It did not run.
-    NotOffered,
-    /// No worker said that it has it. It may have run.
-    NotAccepted,
-    /// The worker that had it is gone, or has lost it. It may have run.
-    Lost,
-    /// The worker that has it does not answer. It may have run, and may run on.
-    Silent,
-    /// The connection to the node was lost. It may have run.
-    ConnectionLost,
-    /// The worker was at it until the deadline. It may run on.
-    Deadline,
-}
-
-impl Outcome {
-    /// It is certain that it has not run.
-    fn has_not_run(&self) -> bool {
-        use Outcome::{Busy, Late, NoWorker, NotConnected, NotOffered, Stopping, TooLarge};
-        matches!(self, NotConnected | TooLarge | NoWorker | Busy | Late | Stopping | NotOffered)
-    }
-
-    /// One stable word, for logs and counters.
-    pub fn code(&self) -> &'static str {
-        match self {
-            Self::Answered => "answered",
-            Self::Failed(_) => "failed",
-            Self::NotConnected => "not_connected",
-            Self::TooLarge => "too_large",
-            Self::NoWorker => "no_worker",
-            Self::Busy => "busy",
-            Self::Late => "late",
-            Self::Stopping => "stopping",
-            Self::NotOffered => "not_offered",
-            Self::NotAccepted => "not_accepted",
-            Self::Lost => "lost",
-            Self::Silent => "silent",
-            Self::ConnectionLost => "connection_lost",
-            Self::Deadline => "deadline",
-        }
-    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
