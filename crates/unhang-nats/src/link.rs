@@ -3,12 +3,13 @@
 //! async-nats connects again by itself. The rest is done here: it hears a node's silence only after
 //! its pings (3 s at the shortest), and it stays with a node that says that it goes away.
 
+mod beats;
 mod standing;
 mod words;
 
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::AtomicUsize;
 use std::time::{Duration, Instant};
 
 use async_nats::{Client, ConnectOptions, Event, HeaderMap, ReconnectToServer, Subscriber};
@@ -20,6 +21,7 @@ use tokio::time::{sleep, timeout};
 use crate::address::Address;
 use crate::nodes::Nodes;
 use crate::notice::{Notice, Notices, advice};
+use beats::Beats;
 pub(crate) use standing::Standing;
 use words::{explained, failure, named};
 
@@ -67,10 +69,7 @@ struct Shared {
     address: String,
     /// Calls that would be lost with the connection.
     open: AtomicUsize,
-    /// The last beat that was sent, and that came back.
-    sent: AtomicU64,
-    heard: AtomicU64,
-    heard_at: std::sync::Mutex<Instant>,
+    beats: Beats,
 }
 
 /// What came on a connection's own inbox, behind its prefix.
@@ -132,9 +131,7 @@ impl Link {
             notices,
             address: address.nodes().join(", "),
             open: AtomicUsize::new(0),
-            sent: AtomicU64::new(0),
-            heard: AtomicU64::new(0),
-            heard_at: std::sync::Mutex::new(Instant::now()),
+            beats: Beats::new(),
         });
         let link = Self { number, client, inbox: inbox.into(), shared };
         let own = link.client.subscribe(format!("{}.>", link.inbox)).await;
@@ -198,7 +195,7 @@ impl Link {
         let epoch = self.standing().epoch;
         let beat = self.send_beat().await;
         let heard = timeout(within, async {
-            while self.shared.heard.load(Ordering::SeqCst) < beat {
+            while !self.shared.beats.has_come_back(beat) {
                 if self.standing().epoch != epoch {
                     return false;
                 }
@@ -216,7 +213,7 @@ impl Link {
     }
 
     async fn send_beat(&self) -> u64 {
-        let beat = self.shared.sent.fetch_add(1, Ordering::SeqCst) + 1;
+        let beat = self.shared.beats.next();
         let subject = format!("{}.{ECHO}", self.inbox);
         let payload = Bytes::from(beat.to_string());
         // Its not coming back says it all.
@@ -228,22 +225,11 @@ impl Link {
         while let Some(message) = own.next().await {
             let tail = message.subject.as_str().rsplit('.').next();
             if tail == Some(ECHO) {
-                self.hear(&message.payload);
+                self.shared.beats.hear(&message.payload);
             } else if pass.send(message).is_err() {
                 return;
             }
         }
-    }
-
-    fn hear(&self, payload: &[u8]) {
-        let beat = std::str::from_utf8(payload).ok().and_then(|text| text.parse::<u64>().ok());
-        // A beat that was never sent is somebody else's.
-        let Some(beat) = beat.filter(|beat| *beat <= self.shared.sent.load(Ordering::SeqCst))
-        else {
-            return;
-        };
-        self.shared.heard.fetch_max(beat, Ordering::SeqCst);
-        *self.shared.heard_at() = Instant::now();
     }
 
     async fn watch(self, mut told: mpsc::UnboundedReceiver<Told>) {
@@ -350,7 +336,7 @@ impl Link {
             sleep(BEAT).await;
             let standing = self.standing();
             if !standing.is_up {
-                *self.shared.heard_at() = Instant::now();
+                self.shared.beats.restart();
                 continue;
             }
             // async-nats could not tell us, as its events were too many.
@@ -358,8 +344,8 @@ impl Link {
                 self.lost("it was closed");
                 continue;
             }
-            let silent = self.shared.heard_at().elapsed();
-            let is_silent = silent > SUSPECT && self.shared.is_owed();
+            let silence = self.shared.beats.silence();
+            let is_silent = silence > SUSPECT && self.shared.beats.is_owed();
             if is_silent != standing.is_silent {
                 self.shared.standing.send_if_modified(|now| {
                     let is_same = now.epoch == standing.epoch;
@@ -367,24 +353,13 @@ impl Link {
                     is_same
                 });
             }
-            if is_silent && silent > DEAD {
+            if is_silent && silence > DEAD {
                 self.lost("the node has been silent for 2 s");
                 self.move_away().await;
                 continue;
             }
             self.send_beat().await;
         }
-    }
-}
-
-impl Shared {
-    fn heard_at(&self) -> std::sync::MutexGuard<'_, Instant> {
-        self.heard_at.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
-    }
-
-    /// A beat has not come back.
-    fn is_owed(&self) -> bool {
-        self.heard.load(Ordering::SeqCst) < self.sent.load(Ordering::SeqCst)
     }
 }
 
