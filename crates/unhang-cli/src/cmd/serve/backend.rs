@@ -1,156 +1,32 @@
 //! What answers the requests of `unhang serve`: the clock, a program per request, programs that live
-//! on, or another server. The flags that choose, and the handler that they mean.
+//! on, or another server.
 
-use std::ffi::OsString;
+mod flags;
+mod notices;
+
 use std::path::Path;
-use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use clap::{Args, ValueEnum};
-use unhang::backend::{
-    Command, Forward, Frames, HalfClose, Notice, Program, ReplyEnds, Target, Workers,
-};
+use unhang::backend::{Command, Forward, Program, ReplyEnds, Target, Workers};
 use unhang::{Fault, Handler, Limits, Reply, Request};
 
 use super::clock;
 #[cfg(feature = "nats")]
 use super::door::Flags as Nats;
-use super::log::Log;
 use super::metrics::Metrics;
-use super::metrics::behind::{Behind as Counts, Now};
+use super::metrics::behind::Now;
 use super::rest::{Behind, Rest, behind};
 #[cfg(not(feature = "nats"))]
 use crate::cmd::nats::Access as Nats;
 use crate::exit;
 use crate::stdio::complain;
-use crate::units::{self, Size};
-
-/// More processes than a machine has numbers for (`PID_MAX_LIMIT` in the kernel's threads.h).
-const MANY: usize = 1 << 22;
+pub(super) use flags::Answers;
+use flags::To;
+pub(super) use notices::Notices;
 
 /// How much longer than the backend's own deadlines the server's for its handler is: so the backend,
 /// which knows why, is the one to tell the client.
 pub(super) const MARGIN: Duration = Duration::from_secs(1);
-
-/// The flags.
-#[derive(Args, Debug)]
-#[command(next_help_heading = "What answers (unless set, the time)")]
-pub(super) struct Answers {
-    /// A program with its arguments, run once for each request: standard input is the request,
-    /// standard output the reply, exit code 0 means answered
-    // `last`: only after `--`, as a program's arguments look like ours.
-    #[arg(last = true, value_name = "PROGRAM")]
-    program: Vec<OsString>,
-    /// How many such programs may run at once; other requests wait [default: 4 per processor, 16 at
-    /// least]
-    #[arg(long, value_name = "N", value_parser = units::count(MANY), requires = "program")]
-    processes: Option<usize>,
-    /// So many of that program live on and answer one request after another: "ID request" in, "ID
-    /// reply" out, a line each; or as many as there are processors
-    #[arg(
-        long,
-        value_name = "N|auto",
-        value_parser = count_or_auto,
-        requires = "program",
-        conflicts_with = "processes"
-    )]
-    workers: Option<usize>,
-    /// With --workers: requests and replies are lines, or counted bytes ("ID LENGTH", a newline, the
-    /// bytes)
-    #[arg(long, value_name = "FRAMES", value_enum, requires = "workers", default_value_t)]
-    frames: Framing,
-    /// A worker is replaced after so many replies [default: never]
-    #[arg(long, value_name = "N", value_parser = units::count(u64::MAX), requires = "workers")]
-    max_requests: Option<u64>,
-    /// A worker is replaced after a reply with more memory than this [default: never]
-    #[arg(long, value_name = "SIZE", requires = "workers")]
-    max_memory: Option<Size>,
-
-    /// Another server, that cannot be changed: each request is passed to it on a connection of its own,
-    /// and the client's is closed where the reply ends
-    // The place is the whole list: clap has no line of its own for each form.
-    #[arg(
-        long,
-        value_name = "PATH|tcp:HOST:PORT|nats://NODE,NODE/SERVICE",
-        value_parser = to,
-        conflicts_with = "program"
-    )]
-    to: Option<To>,
-    /// Where its replies end, besides where it closes: auto (where it is seen to be through with one;
-    /// never by silence), close, newline, json, http, or quiet=DURATION (a guess)
-    #[arg(long, value_name = "RULE", value_parser = reply_ends, requires = "to", conflicts_with = "program", default_value = "auto")]
-    reply_ends: ReplyEnds,
-    /// Whether it sees the end of a request: auto (as soon as it is seen to wait for more), always or
-    /// never
-    #[arg(
-        long,
-        value_name = "WHEN",
-        value_enum,
-        requires = "to",
-        conflicts_with = "program",
-        default_value_t
-    )]
-    half_close: HalfClosing,
-}
-
-/// What requests are passed to.
-#[derive(Clone, Debug)]
-enum To {
-    Server(Target),
-    #[cfg(feature = "nats")]
-    Nats(unhang_nats::Address),
-}
-
-fn to(text: &str) -> Result<To, String> {
-    if crate::cmd::nats::is_meant(text.as_ref()) {
-        #[cfg(feature = "nats")]
-        return crate::cmd::nats::address(text.as_ref()).map(To::Nats);
-        #[cfg(not(feature = "nats"))]
-        return Err(crate::cmd::nats::MISSING.to_owned());
-    }
-    Target::parse(text).map(To::Server).map_err(|error| error.to_string())
-}
-
-/// Whether the server behind sees the end of a request.
-#[derive(Clone, Copy, Debug, Default, ValueEnum)]
-enum HalfClosing {
-    #[default]
-    Auto,
-    Always,
-    Never,
-}
-
-fn reply_ends(text: &str) -> Result<ReplyEnds, String> {
-    match text {
-        "auto" => Ok(ReplyEnds::Auto),
-        "close" => Ok(ReplyEnds::Close),
-        "newline" => Ok(ReplyEnds::Newline),
-        "json" => Ok(ReplyEnds::Json),
-        "http" => Ok(ReplyEnds::Http),
-        _ => match text.strip_prefix("quiet=") {
-            Some(quiet) => units::deadline(quiet).map(|quiet| ReplyEnds::Quiet(quiet.0)),
-            None => Err(format!(
-                "expected auto, close, newline, json, http, or quiet= and a duration as 500ms, got \
-                 {text:?}"
-            )),
-        },
-    }
-}
-
-/// How requests and replies of workers are delimited.
-#[derive(Clone, Copy, Debug, Default, ValueEnum)]
-enum Framing {
-    #[default]
-    Lines,
-    Bytes,
-}
-
-fn count_or_auto(text: &str) -> Result<usize, String> {
-    match text {
-        "auto" => Ok(std::thread::available_parallelism().map_or(1, usize::from)),
-        _ => units::count(MANY)(text).map_err(|error| format!("{error}; or auto")),
-    }
-}
 
 /// What answers.
 #[derive(Clone)]
@@ -162,16 +38,6 @@ pub(super) enum Backend {
     Forward(Forward),
     #[cfg(feature = "nats")]
     Nats(unhang_nats::Door),
-}
-
-/// Where notices go: to the counters, and to the log as soon as there is one, before that to standard
-/// error.
-#[derive(Clone, Default)]
-pub(super) struct Notices {
-    log: Arc<OnceLock<Arc<Log>>>,
-    counts: Arc<Counts>,
-    #[cfg(feature = "nats")]
-    calls: Arc<super::metrics::calls::Calls>,
 }
 
 impl Answers {
@@ -235,11 +101,7 @@ impl Answers {
     ) -> Result<Backend, u8> {
         let mut forward = Forward::new(target.clone())
             .reply_ends(self.reply_ends)
-            .half_close(match self.half_close {
-                HalfClosing::Auto => HalfClose::Auto,
-                HalfClosing::Always => HalfClose::Always,
-                HalfClosing::Never => HalfClose::Never,
-            })
+            .half_close(self.half_close.into())
             .deadline(limits.handler)
             .queue_deadline(limits.queue)
             .notices(notices.listener());
@@ -305,10 +167,7 @@ impl Answers {
         notices: &Notices,
     ) -> Result<Backend, u8> {
         let mut workers = Workers::new(command, count)
-            .frames(match self.frames {
-                Framing::Lines => Frames::Lines,
-                Framing::Bytes => Frames::Bytes,
-            })
+            .frames(self.frames.into())
             .deadline(limits.handler)
             .queue_deadline(limits.queue)
             .notices(notices.listener());
@@ -340,7 +199,7 @@ impl Backend {
 
     /// Adds what is behind to the counters.
     pub(super) fn tell_in(&self, metrics: &mut Metrics, notices: &Notices) {
-        let counts = Arc::clone(&notices.counts);
+        let counts = notices.counts();
         match self.clone() {
             Self::Clock => {}
             Self::Program(program) => metrics.tell_of(counts, move || {
@@ -382,44 +241,6 @@ impl Handler for Backend {
             Self::Forward(forward) => Box::pin(forward.handle(request)).await,
             #[cfg(feature = "nats")]
             Self::Nats(door) => Box::pin(door.handle(request)).await,
-        }
-    }
-}
-
-impl Notices {
-    /// From now on they are log lines.
-    pub(super) fn go_to(&self, log: &Arc<Log>) {
-        // Set once only.
-        let _ = self.log.set(Arc::clone(log));
-    }
-
-    fn listener(&self) -> impl Fn(Notice) + Send + Sync + 'static {
-        let Self { log, counts, .. } = self.clone();
-        move |notice| {
-            counts.count(&notice);
-            match log.get() {
-                Some(log) => log.notice(&notice),
-                None if super::log::is_worth_a_line(&notice) => complain("serve", notice),
-                None => {}
-            }
-        }
-    }
-}
-
-#[cfg(feature = "nats")]
-impl Notices {
-    pub(super) fn nats_counts(&self) -> Arc<super::metrics::calls::Calls> {
-        Arc::clone(&self.calls)
-    }
-
-    pub(super) fn nats_listener(&self) -> impl Fn(unhang_nats::Notice) + Send + Sync + 'static {
-        let Self { log, calls, .. } = self.clone();
-        move |notice| {
-            calls.count(&notice);
-            match log.get() {
-                Some(log) => log.call(&notice),
-                None => complain("serve", notice),
-            }
         }
     }
 }
