@@ -7,7 +7,7 @@ use std::task::{Context, Poll};
 use bytes::Bytes;
 use tokio::sync::mpsc::Receiver;
 
-use crate::event::{Cause, Exchange};
+use crate::event::{Cause, Ended, Exchange};
 #[cfg(feature = "forward")]
 use crate::handler::Piped;
 use crate::handler::{Body, Piece, Reply};
@@ -49,6 +49,9 @@ pub(super) struct Outgoing {
     pub(super) is_stuck: bool,
     /// Why this reply cannot be made whole.
     pub(super) broken: Option<Cause>,
+    /// How the connection ends, once each exchange was told whose reply is lost with it: nothing more is
+    /// written.
+    pub(super) over: Option<Ended>,
     /// So many bytes of `head` are of earlier replies.
     pub(super) earlier: usize,
     /// Exchanges whose replies these are.
@@ -96,7 +99,8 @@ impl Outgoing {
             self.piped = None;
         }
         (self.waits_for_piece, self.head_is_said, self.begun) = (false, false, false);
-        (self.broken, self.refused, self.flush_only) = (None, None, false);
+        (self.broken, self.refused, self.over) = (None, None, None);
+        self.flush_only = false;
     }
 
     /// A reply that is known whole.

@@ -91,6 +91,9 @@ impl<S: Stream> Connection<S> {
     }
 
     pub(super) fn write(&mut self, config: &Config, now: Instant) -> Move {
+        if let Some(ended) = self.outgoing().over.take() {
+            return Move::Over(ended);
+        }
         loop {
             if let Some(cause) = self.outgoing().broken.take() {
                 return self.fail(cause, config, now);
@@ -237,9 +240,11 @@ impl<S: Stream> Connection<S> {
         outgoing.refused.is_some() && outgoing.earlier == 0
     }
 
-    /// A gathered exchange whose reply could not be written.
+    /// A gathered exchange whose reply could not be written, and is not to be written after all.
     pub(super) fn next_lost(&mut self, ended: &Ended) -> Option<Exchange> {
-        let lost = self.outgoing().next_gathered()?;
+        let outgoing = self.outgoing();
+        let lost = outgoing.next_gathered()?;
+        outgoing.over = Some(ended.clone());
         Some(Exchange { ended: ended.clone(), ..lost })
     }
 }

@@ -58,6 +58,29 @@ fn answers_that_went_nowhere_with_a_refusal_are_not_told_as_refused() {
     }
 }
 
+/// The kernel had no memory for them. They were logged as failed one by one, and written after all at the next
+/// step.
+#[test]
+fn answers_that_could_not_be_written_are_not_written_later() {
+    for speech in SPEECHES {
+        let mut failed = 0;
+        for call in 0..8 {
+            let mut plan = quiet(speech, &[&[(10, 40), (10, 40), (10, 40)]]);
+            // Begun on a worker, the handlers are over at once, and their replies go out in one write.
+            plan.workers = 1;
+            plan.clients[0].trap = Some((call, Trap::Fail));
+            let world = holds(plan);
+            if told(&world, 0).contains(&"failed") {
+                failed += 1;
+                assert_eq!(told(&world, 0), ["failed"; 3], "{speech:?}");
+                let clients = world.clients.lock().unwrap();
+                assert_eq!(clients[0].socket.as_ref().unwrap().facts().written, b"", "{speech:?}");
+            }
+        }
+        assert!(failed > 0, "{speech:?}: no write failed");
+    }
+}
+
 /// The end of its rest was long past, and ended each wait for the client to read why its request was refused:
 /// the thread that keeps all deadlines did nothing else.
 #[test]
