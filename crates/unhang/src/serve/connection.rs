@@ -67,6 +67,8 @@ enum End {
     Closed,
     /// Its input was shut by us: nothing follows, and it knows that.
     Shut,
+    /// The same, and not all that came before could be read.
+    Lost,
 }
 
 /// Where a connection is. Its name is what `unhang why` is told.

@@ -63,7 +63,7 @@ impl<S: Stream> Connection<S> {
     pub(super) fn input_follows(&self) -> bool {
         let refused = self.under_way.as_ref().is_some_and(|of| of.outgoing.refused.is_some());
         match self.end {
-            End::Closed | End::Shut => false,
+            End::Closed | End::Shut | End::Lost => false,
             End::Open => {
                 refused || !self.input().is_empty() && self.fresh || {
                     // In a single step no time has passed since the last look.

@@ -43,7 +43,8 @@ impl<S: Stream> Connection<S> {
     pub(super) fn read(&mut self, config: &Config, now: Instant) -> Move {
         if self.fresh {
             // It came with the request before this one.
-            let seen = if self.end == End::Open { Seen::More } else { Seen::End };
+            let nothing_follows = matches!(self.end, End::Closed | End::Shut);
+            let seen = if nothing_follows { Seen::End } else { Seen::More };
             match self.decode(seen, config, now) {
                 Move::On if self.stage == Stage::Request => {}
                 moved => return moved,
@@ -52,6 +53,12 @@ impl<S: Stream> Connection<S> {
         if self.has_gathered() {
             // No further reply comes along.
             self.flush_only(config, now);
+            return Move::On;
+        }
+        if self.end == End::Lost {
+            let passed = self.stream.has_passed();
+            let cause = if passed { Cause::DescriptorPassed } else { Cause::Busy(Scarce::Kernel) };
+            self.refuse_in_part(cause, config, now);
             return Move::On;
         }
         if self.end != End::Open {
@@ -120,11 +127,20 @@ impl<S: Stream> Connection<S> {
 
     /// Lets nothing more in, and reads what is there.
     pub(super) fn shut_input(&mut self) {
+        use io::ErrorKind::{ConnectionReset, WouldBlock};
         self.stream.shut_input();
-        self.end = End::Shut;
-        chunk(|chunk| {
-            while let Ok(count @ 1..) = self.stream.read(chunk) {
-                self.under_way().put_in(&chunk[..count]);
+        self.end = chunk(|chunk| {
+            loop {
+                match self.stream.read(chunk) {
+                    Ok(0) => return End::Shut,
+                    Ok(count) => self.under_way().put_in(&chunk[..count]),
+                    // A client that is gone waits for no answer.
+                    Err(error) if matches!(error.kind(), WouldBlock | ConnectionReset) => {
+                        return End::Shut;
+                    }
+                    Err(_) if self.stream.unread() == 0 => return End::Shut,
+                    Err(_) => return End::Lost,
+                }
                 self.fresh = true;
             }
         });

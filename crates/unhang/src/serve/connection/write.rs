@@ -240,11 +240,15 @@ impl<S: Stream> Connection<S> {
         outgoing.refused.is_some() && outgoing.earlier == 0
     }
 
-    /// A gathered exchange whose reply could not be written, and is not to be written after all.
+    /// A gathered exchange of a connection that is over: lost, unless its reply was written whole before.
     pub(super) fn next_lost(&mut self, ended: &Ended) -> Option<Exchange> {
         let outgoing = self.outgoing();
-        let lost = outgoing.next_gathered()?;
+        let exchange = outgoing.next_gathered()?;
+        // What was not written by now is not to be.
         outgoing.over = Some(ended.clone());
-        Some(Exchange { ended: ended.clone(), ..lost })
+        let is_written = outgoing.earlier == 0 || exchange.bytes_out <= outgoing.sent;
+        outgoing.sent =
+            if is_written { outgoing.sent.saturating_sub(exchange.bytes_out) } else { 0 };
+        Some(if is_written { exchange } else { Exchange { ended: ended.clone(), ..exchange } })
     }
 }

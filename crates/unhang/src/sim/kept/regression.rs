@@ -81,6 +81,40 @@ fn answers_that_could_not_be_written_are_not_written_later() {
     }
 }
 
+/// It was written, and told as refused when the next reply on the connection, which its client did not wait for,
+/// could not be.
+#[test]
+fn an_answer_that_was_written_is_told_as_answered() {
+    for speech in SPEECHES {
+        let mut plan = quiet(speech, &[&[(10, 10), (10, 10)]]);
+        plan.workers = 1;
+        plan.clients[0].requests[1].deed = Deed::Stream(1, 50, ms(100), true);
+        plan.clients[0].leaves = Some(ms(20));
+        (plan.stop, plan.limits.drain) = (Some(ms(10)), ms(40));
+        let world = holds(plan);
+        assert_eq!(told(&world, 0)[0], "answered", "{speech:?}");
+    }
+}
+
+/// The kernel had no memory for what had come, and the client was told that its request has no end.
+#[test]
+fn a_request_that_cannot_be_read_as_its_connection_ends_is_told_so() {
+    for (speech, call) in SPEECHES.into_iter().flat_map(|speech| (0..12).map(move |n| (speech, n)))
+    {
+        let mut plan = quiet(speech, &[&[(10, 10), (40, 10), (40, 10)]]);
+        let client = &mut plan.clients[0];
+        client.requests[0].thinks = ms(9);
+        let (first, second) = (client.ends[0], client.ends[1]);
+        client.pieces = vec![
+            Piece { awaits: 0, pause: ms(0), end: first },
+            Piece { awaits: 0, pause: ms(4), end: second },
+        ];
+        client.trap = Some((call, Trap::Fail));
+        plan.stop = Some(ms(6));
+        holds(plan);
+    }
+}
+
 /// The end of its rest was long past, and ended each wait for the client to read why its request was refused:
 /// the thread that keeps all deadlines did nothing else.
 #[test]
