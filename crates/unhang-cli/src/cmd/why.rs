@@ -6,8 +6,9 @@ mod endpoint;
 mod facts;
 mod gather;
 mod helper;
-mod memory_limit;
+mod priority;
 mod probe;
+mod resource_limit;
 pub(crate) mod see;
 mod show;
 mod target;
@@ -126,7 +127,11 @@ impl Why {
             return answers::serve().map_or(exit::FAILED, |()| exit::DONE).into();
         }
         // The kernel refuses only to raise a limit.
-        let _ = memory_limit::set(memory_limit::OF_A_LOOK);
+        let _ = resource_limit::set_memory(resource_limit::OF_A_LOOK);
+        // One that goes on and on is a load itself.
+        if !self.watch {
+            priority::raise();
+        }
         if self.chain {
             return self.follow();
         }

@@ -153,6 +153,33 @@ fn watching_ends_when_nobody_reads_it() {
     await_some("it ends", || watch.try_wait().unwrap());
 }
 
+/// Between a hundred processes at work it got no processor: three of four processes were not looked at.
+#[test]
+fn a_look_of_root_goes_before_others_unless_told_otherwise() {
+    if !rustix::process::getuid().is_root() {
+        eprintln!("skipped: only root may go before others");
+        return;
+    }
+    // sched(7): SCHED_OTHER and SCHED_RR. These tests may have been started with a priority themselves.
+    let usual = if rustix::process::getpriority_process(None) == Ok(0) { "2" } else { "0" };
+    for (prefix, more, policy) in
+        [(&[][..], &[][..], usual), (&["nice", "-n", "1"], &[], "0"), (&[], &["--watch"], "0")]
+    {
+        let mut command = Command::new("env");
+        command.args(prefix).args([UNHANG, "why", "--for", "1h"]).args(more);
+        let look = Daemon::spawn(&mut command);
+        let file = |name: &str| std::fs::read_to_string(format!("/proc/{}/{name}", look.pid()));
+        await_some("it waits for its window", || {
+            let call: usize = file("syscall").ok()?.split(' ').next()?.parse().ok()?;
+            (call == syscalls::Sysno::clock_nanosleep as usize).then_some(())
+        });
+        // proc_pid_stat(5): the 41st, and the 39th behind the name.
+        let stat = file("stat").unwrap();
+        let field = stat.rsplit(')').next().and_then(|rest| rest.split_ascii_whitespace().nth(38));
+        assert_eq!(field, Some(policy), "{prefix:?} {more:?}: {stat}");
+    }
+}
+
 #[test]
 fn a_descriptor_that_is_no_socket_was_one_at_which_nothing_hangs() {
     let stage = Stage::new(User::Me);

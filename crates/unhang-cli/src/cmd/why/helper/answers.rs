@@ -14,7 +14,7 @@ use serde::Serialize;
 use super::question::{LARGEST, Program, Question, length};
 use crate::cmd::why::ask::scripts;
 use crate::cmd::why::ask::server::client;
-use crate::cmd::why::memory_limit;
+use crate::cmd::why::resource_limit;
 use crate::cmd::why::see::file::SocketFile;
 use crate::cmd::why::see::file_id;
 use crate::cmd::why::see::other_name::OtherNames;
@@ -22,9 +22,9 @@ use crate::cmd::why::see::path_state::PathState;
 
 /// Answers on standard output what comes on standard input.
 pub(crate) fn serve() -> io::Result<()> {
-    memory_limit::set(memory_limit::OF_A_HELPER)?;
+    resource_limit::set_memory(resource_limit::OF_A_HELPER)?;
     // What it has read of others is not to lie around in a file.
-    memory_limit::lower(Resource::Core, 0)?;
+    resource_limit::lower(Resource::Core, 0)?;
     rustix::process::set_parent_process_death_signal(Some(Signal::KILL))?;
     let mut names = OtherNames::default();
     let (mut questions, mut answers) = (io::stdin().lock(), io::stdout().lock());

@@ -1,4 +1,4 @@
-//! How much memory a look may take: what is read is a stranger's to make long.
+//! How much of the machine a look may take: what is read is a stranger's to make long.
 
 use std::io;
 
@@ -11,7 +11,7 @@ pub(super) const OF_A_LOOK: u64 = 4 << 30;
 pub(super) const OF_A_HELPER: u64 = 512 << 20;
 
 /// From here on, this process may have no more, nor may those that it starts. A lower limit stays.
-pub(super) fn set(most: u64) -> io::Result<()> {
+pub(super) fn set_memory(most: u64) -> io::Result<()> {
     lower(Resource::As, most)
 }
 
