@@ -2,6 +2,7 @@
 
 mod http;
 mod lines;
+mod load;
 mod nginx;
 
 use std::path::PathBuf;

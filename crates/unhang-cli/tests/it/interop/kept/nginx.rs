@@ -3,7 +3,7 @@
 use std::fs;
 use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -11,47 +11,57 @@ use rustix::process::{Pid, Signal, kill_process};
 
 use super::super::missing;
 use crate::support::daemon::Daemon;
+use crate::support::programs::say;
 use crate::support::{Place, await_some};
 
-struct Nginx(Child);
+pub(super) struct Nginx {
+    /// The process that starts the workers, and has others in their place when it is told to.
+    master: Child,
+    directory: PathBuf,
+}
 
 impl Nginx {
-    /// Listens at `front` and passes on to `back`, with up to four kept connections.
-    fn start(front: &Path, back: &Path) -> Self {
-        let directory = front.parent().unwrap();
-        let configuration = directory.join("nginx.conf");
+    /// Listens at `front`, as its configuration has it, and passes on to `back`, with up to four kept
+    /// connections.
+    pub(super) fn start(directory: &Path, front: &str, back: &Path) -> Self {
         let text = format!(
-            "daemon off; master_process off; pid {directory}/pid; error_log stderr warn;\n\
+            "user root; daemon off; worker_processes 1; pid {directory}/pid; error_log stderr crit;\n\
              events {{ worker_connections 256; }}\n\
              http {{ access_log off;\n\
              client_body_temp_path {directory}; proxy_temp_path {directory};\n\
              fastcgi_temp_path {directory}; uwsgi_temp_path {directory}; scgi_temp_path {directory};\n\
              upstream app {{ server unix:{back}; keepalive 4; }}\n\
-             server {{ listen unix:{front}; location / {{ proxy_pass http://app;\n\
+             server {{ listen {front}; location / {{ proxy_pass http://app;\n\
              proxy_http_version 1.1; proxy_set_header Connection \"\"; }} }} }}\n",
             directory = directory.display(),
             back = back.display(),
-            front = front.display(),
         );
-        fs::write(&configuration, text).unwrap();
-        let child = Command::new("nginx")
-            .arg("-p")
-            .arg(directory)
-            .arg("-c")
-            .arg(&configuration)
-            .stdin(Stdio::null())
-            .spawn()
-            .unwrap();
-        let nginx = Self(child);
-        await_some("nginx listens", || UnixStream::connect(front).ok());
+        fs::write(directory.join("nginx.conf"), text).unwrap();
+        let directory = directory.to_owned();
+        let master = Self::command(&directory).spawn().unwrap();
+        Self { master, directory }
+    }
+
+    fn command(directory: &Path) -> Command {
+        let mut nginx = Command::new("nginx");
+        nginx.arg("-p").arg(directory).arg("-c").arg(directory.join("nginx.conf"));
+        // Before it has read its configuration it writes to the system's log.
+        nginx.args(["-e", "stderr"]).stdin(Stdio::null());
         nginx
+    }
+
+    /// New workers take the place of the old ones, which end when their clients have their answers.
+    fn reload(&self) {
+        let reloaded = Self::command(&self.directory).args(["-s", "reload"]).status().unwrap();
+        assert!(reloaded.success());
     }
 }
 
 impl Drop for Nginx {
     fn drop(&mut self) {
-        let _ = kill_process(Pid::from_child(&self.0), Signal::KILL);
-        let _ = self.0.wait();
+        // It ends its workers.
+        let _ = kill_process(Pid::from_child(&self.master), Signal::TERM);
+        let _ = self.master.wait();
     }
 }
 
@@ -71,25 +81,18 @@ fn ask(front: &Path, method: &str, body: &str) -> (String, String) {
 }
 
 /// For so long, if that is asked for by `UNHANG_FOR=60s`; else for a few rounds.
-fn asked_for() -> Option<Duration> {
+pub(super) fn asked_for() -> Option<Duration> {
     let time = std::env::var("UNHANG_FOR").ok()?;
     let seconds = time.strip_suffix('s').and_then(|seconds| seconds.parse().ok());
     Some(Duration::from_secs(seconds.expect("UNHANG_FOR is so many seconds, like 60s")))
 }
 
-/// Each server that takes over ends the old server's kept connections, under load.
-#[test]
-fn nginx_loses_no_request_while_the_server_is_replaced() {
-    if missing("nginx", "nginx-light") {
-        return;
-    }
-    let place = Place::new();
+/// A front at a socket of its own, and the clients that ask there while something happens, again and again.
+fn while_asked(place: &Place, mut happens: impl FnMut(&Nginx)) {
     let front = place.socket.with_file_name("front");
-    let serve = |arguments: &[&str]| {
-        Daemon::serve(&place.socket, &[&["--wire", "http", "--quiet"], arguments].concat())
-    };
-    let mut server = serve(&[]);
-    let _nginx = Nginx::start(&front, &place.socket);
+    let nginx =
+        Nginx::start(front.parent().unwrap(), &format!("unix:{}", front.display()), &place.socket);
+    await_some("nginx listens", || UnixStream::connect(&front).ok());
     let (begun, time) = (Instant::now(), asked_for());
     let mut rounds = 0;
     while time.map_or(rounds < 4, |time| begun.elapsed() < time) {
@@ -103,13 +106,72 @@ fn nginx_loses_no_request_while_the_server_is_replaced() {
                 }
             };
             let clients = ["GET", "POST", "GET", "POST"].map(|method| scope.spawn(asking(method)));
-            let next = serve(&["--replace"]);
-            let bad = clients.into_iter().flat_map(|client| client.join().unwrap()).collect();
-            server = next;
-            bad
+            happens(&nginx);
+            clients.into_iter().flat_map(|client| client.join().unwrap()).collect()
         });
         assert_eq!(bad, []);
     }
-    drop(server);
-    println!("{} requests, {rounds} servers replaced, none lost", rounds * 4 * 150);
+    say(&format!("{} requests in {rounds} rounds, none lost", rounds * 4 * 150));
+}
+
+/// Each server that takes over ends the old server's kept connections, under load.
+#[test]
+fn nginx_loses_no_request_while_the_server_is_replaced() {
+    if missing("nginx", "nginx-light") {
+        return;
+    }
+    let place = Place::new();
+    let mut servers = Successive::start(&place);
+    while_asked(&place, |_| servers.replace());
+}
+
+/// Each new worker of nginx opens connections of its own, and the old one leaves its.
+#[test]
+fn nginx_loses_no_request_while_it_reloads() {
+    if missing("nginx", "nginx-light") {
+        return;
+    }
+    let place = Place::new();
+    let mut servers = Successive::start(&place);
+    let mut rounds = 0;
+    while_asked(&place, |nginx| {
+        nginx.reload();
+        rounds += 1;
+        // Both at once, too.
+        if rounds % 2 == 0 {
+            servers.replace();
+        }
+    });
+}
+
+/// One server after another at the same socket.
+pub(super) struct Successive<'a> {
+    place: &'a Place,
+    server: Daemon,
+    /// Those that have been replaced, and end when the clients that they keep have left or were ended.
+    old: Vec<Daemon>,
+}
+
+impl<'a> Successive<'a> {
+    pub(super) fn start(place: &'a Place) -> Self {
+        Self { place, server: Self::serve(place, &[]), old: Vec::new() }
+    }
+
+    fn serve(place: &Place, arguments: &[&str]) -> Daemon {
+        let flags = [&["--wire", "http", "--quiet", "--drain-deadline", "4s"], arguments].concat();
+        Daemon::serve(&place.socket, &flags)
+    }
+
+    pub(super) fn replace(&mut self) {
+        let next = Self::serve(self.place, &["--replace"]);
+        self.old.push(std::mem::replace(&mut self.server, next));
+        // A drain that is over is no part of what is tried.
+        self.old.retain_mut(|old| match old.try_wait() {
+            Some(status) => {
+                assert!(status.success(), "{status}");
+                false
+            }
+            None => true,
+        });
+    }
 }
