@@ -92,7 +92,7 @@ impl<H: Handler, Y: System> Service<H, Y> {
         mut now: Instant,
     ) {
         let mut paused = seat.is_none() || connection.watched;
-        let mut told = 0;
+        let before = connection.exchanges();
         loop {
             match connection.step(&self.config, now) {
                 Next::Wait(Interest::Read) if !std::mem::replace(&mut paused, true) => {
@@ -114,13 +114,17 @@ impl<H: Handler, Y: System> Service<H, Y> {
                     None => return,
                 },
                 Next::Told(exchange) => {
-                    (paused, told) = (true, told + 1);
-                    self.tell_exchange(exchange);
+                    paused = true;
+                    if let Some(exchange) = exchange {
+                        self.tell_exchange(exchange);
+                    }
                     // The poller tells of what has come meanwhile: to look first costs as much as that, and
                     // a client that always has more would keep the thread from all others.
                     let interest = match &connection {
                         idle if idle.is_idle() => Interest::Read,
-                        more if more.has_more() && told >= TURN => Interest::Write,
+                        more if more.has_more() && more.exchanges() - before >= TURN => {
+                            Interest::Write
+                        }
                         _ => continue,
                     };
                     match self.park(connection, interest, seat) {

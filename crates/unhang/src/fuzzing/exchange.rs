@@ -58,6 +58,7 @@ impl Case {
             refusal: None,
             calls: None,
             names_peers: false,
+            is_observed: true,
             bounds: vec![Bounds::new(
                 (limits.max_held, Arc::clone(&held)),
                 (2, Arc::clone(&running)),

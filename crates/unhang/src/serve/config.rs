@@ -23,6 +23,8 @@ pub(crate) struct Config {
     pub(crate) calls: Option<Calls>,
     /// Whether every exchange names the client's process, and not only one without an answer.
     pub(crate) names_peers: bool,
+    /// Whether there is an observer. If not, most exchanges need not be put into words.
+    pub(crate) is_observed: bool,
     /// What all requests may hold together, and how many handlers may run: one for each worker, at least one.
     pub(crate) bounds: Vec<Arc<Apart<Bounds>>>,
     pub(crate) stop: Arc<Stop>,

@@ -89,8 +89,8 @@ pub(crate) enum Next {
     Ask(Request),
     /// To be asked for the next piece of its reply.
     Piece,
-    /// An exchange is over, and the connection goes on.
-    Told(Exchange),
+    /// An exchange is over, and the connection goes on. Nothing, if there is nobody to tell.
+    Told(Option<Exchange>),
     /// The connection is over. Nothing, if it was kept and asked nothing more.
     Done(Option<Exchange>),
 }
@@ -171,7 +171,7 @@ impl<S: Stream> Connection<S> {
                 }
                 Move::Over(ended) => {
                     if let Some(lost) = self.next_lost(&ended) {
-                        return Next::Told(lost);
+                        return Next::Told(Some(lost));
                     }
                     return Next::Done(Some(self.over(ended, now)));
                 }
@@ -215,6 +215,11 @@ impl<S: Stream> Connection<S> {
     /// Whether requests that came with the last one are next.
     pub(crate) fn has_more(&self) -> bool {
         !self.rests && self.stage == Stage::Request
+    }
+
+    /// So many of its exchanges are over.
+    pub(crate) fn exchanges(&self) -> u32 {
+        self.nth - 1
     }
 
     /// Whether it is kept, and no request is under way.

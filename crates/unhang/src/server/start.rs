@@ -66,6 +66,7 @@ impl Server {
                 refusal: self.refusal,
                 calls: self.calls,
                 names_peers: self.names_peers,
+                is_observed: events.is_some(),
                 stop: Arc::clone(&self.stop),
                 limits: self.limits,
             },

@@ -54,6 +54,7 @@ impl Server {
             refusal: None,
             calls: None,
             names_peers: true,
+            is_observed: true,
             bounds: vec![Arc::clone(&self.bounds)],
             stop: Arc::clone(&self.stop),
             limits,

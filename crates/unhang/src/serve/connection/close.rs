@@ -11,8 +11,10 @@ use crate::serve::stream::{Interest, Stream};
 impl<S: Stream> Connection<S> {
     /// All is written. None if the connection goes on to something else.
     pub(super) fn replied(&mut self, config: &Config, now: Instant) -> Option<Next> {
-        if let Some(told) = self.outgoing().next_gathered() {
-            return Some(Next::Told(told));
+        let outgoing = self.outgoing();
+        outgoing.together = 0;
+        if let Some(told) = outgoing.next_gathered() {
+            return Some(Next::Told(Some(told)));
         }
         if self.has_only_flushed() {
             self.enter(
@@ -33,11 +35,15 @@ impl<S: Stream> Connection<S> {
         None
     }
 
-    /// An exchange is over, and its connection is kept.
-    pub(super) fn end_exchange(&mut self, config: &Config, now: Instant) -> Exchange {
-        let ended = self.outcome();
-        let peer = self.peer_of(&ended, config);
-        let exchange = self.exchange(ended, peer, now);
+    /// An exchange is over, and its connection is kept. What there is to tell of it.
+    pub(super) fn end_exchange(&mut self, config: &Config, now: Instant) -> Option<Exchange> {
+        // What a handler has left in a refusal must not be dropped here.
+        let is_told = config.is_observed || self.outgoing().refused.is_some();
+        let exchange = is_told.then(|| {
+            let ended = self.outcome();
+            let peer = self.peer_of(&ended, config);
+            self.exchange(ended, peer, now)
+        });
         self.await_request(config, now);
         exchange
     }

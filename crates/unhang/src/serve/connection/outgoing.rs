@@ -54,7 +54,9 @@ pub(super) struct Outgoing {
     pub(super) over: Option<Ended>,
     /// So many bytes of `head` are of earlier replies.
     pub(super) earlier: usize,
-    /// Exchanges whose replies these are.
+    /// So many of those replies there are.
+    pub(super) together: usize,
+    /// Exchanges whose replies these are, as far as they are to be told.
     pub(super) gathered: VecDeque<Exchange>,
     /// Only the gathered replies are to be written: the next request is not whole.
     pub(super) flush_only: bool,
@@ -74,7 +76,7 @@ impl Outgoing {
     /// For another connection.
     pub(super) fn empty(&mut self) {
         self.gathered.clear();
-        (self.earlier, self.is_stuck) = (0, false);
+        (self.earlier, self.together, self.is_stuck) = (0, 0, false);
         self.forget();
     }
 

@@ -188,7 +188,7 @@ impl<S: Stream> Connection<S> {
             && !outgoing.begun
             && outgoing.sent == 0
             && outgoing.streamed.is_none()
-            && outgoing.gathered.len() < GATHERED;
+            && outgoing.together < GATHERED;
         if !may {
             return false;
         }
@@ -197,14 +197,16 @@ impl<S: Stream> Connection<S> {
         outgoing.head.extend_from_slice(&tail);
         let length = outgoing.head.len();
         let earlier = std::mem::replace(&mut outgoing.earlier, length);
+        outgoing.together += 1;
         self.under_way().bytes_out = length - earlier;
-        let exchange = self.end_exchange(config, now);
-        self.outgoing().gathered.push_back(exchange);
+        if let Some(exchange) = self.end_exchange(config, now) {
+            self.outgoing().gathered.push_back(exchange);
+        }
         true
     }
 
     pub(super) fn has_gathered(&self) -> bool {
-        self.under_way.as_ref().is_some_and(|of| !of.outgoing.gathered.is_empty())
+        self.under_way.as_ref().is_some_and(|of| of.outgoing.together > 0)
     }
 
     /// The gathered replies are written, and then the rest of the next request is waited for.
@@ -224,12 +226,15 @@ impl<S: Stream> Connection<S> {
         self.waited = true;
         let Self { under_way, stream, .. } = self;
         let outgoing = &mut under_way.get_or_insert_with(UnderWay::begin).outgoing;
-        if outgoing.gathered.is_empty() {
+        if outgoing.together == 0 {
             return VecDeque::new();
         }
         let (_, flush) = outgoing.flush(stream);
         match flush {
-            Flush::All => std::mem::take(&mut outgoing.gathered),
+            Flush::All => {
+                outgoing.together = 0;
+                std::mem::take(&mut outgoing.gathered)
+            }
             _ => VecDeque::new(),
         }
     }
