@@ -15,6 +15,10 @@ NAMES = {
     "stream": "a reply of 1 GiB in pieces",
     "beside": f"beside {CROWD:,} idle",
     "memory": "idle connections",
+    "kept-16": "kept, 16 clients",
+    "kept-64": "kept, 64 clients",
+    "kept-deep": "kept, 16 clients, 16 requests at once",
+    "kept-workers": "kept, workers",
     **{f"clients-{n}": f"{n:,} client{'s' * (n > 1)}" for n in CLIENTS},
 }
 
@@ -46,6 +50,10 @@ def all_of(result):
         "large": table(result, "large", (PER_SECOND, CPU)),
         "stream": table(result, "stream", (STREAMED, MORE)),
         "beside": table(result, "beside", (PER_SECOND, CPU, P99)),
+        "kept-16": table(result, "kept-16", (CPU, PER_SECOND, P50, P99)),
+        "kept-64": table(result, "kept-64", (CPU, PER_SECOND, P50, P99)),
+        "kept-deep": table(result, "kept-deep", (CPU, PER_SECOND)),
+        "kept-workers": table(result, "kept-workers", (PER_SECOND, CPU)),
         "memory": table(result, "memory", (MEMORY,)),
         "calls": calls(result),
         "targets": targets(result),
@@ -111,7 +119,7 @@ def table(result, name, columns):
         for row in rows
     ]
     head = ["", *(label for _, label, _ in columns), f"{columns[0][1]}, {base} = 1"]
-    notes = [noise(data, [figure for figure, _, _ in columns]), *left(data), *spoilt(data)]
+    notes = [noise(data, [figure for figure, _, _ in columns]), *later(data, result), *left(data), *spoilt(data)]
     return markdown(head, body) + "\n\n" + " ".join(notes)
 
 
@@ -134,6 +142,13 @@ def noise(data, names):
     line = f"{label}, run twice, to itself: {told or 'not measured'}."
     verdict = f" **Too noisy, no verdict on {', '.join(loud)}.**" if loud else ""
     return f"{line}{verdict} {len(data['rounds'])} rounds."
+
+
+def later(data, result):
+    """When a table was measured that is not of the run of the others."""
+    moment = data.get("moment")
+    if moment and moment["commit"] != result["machine"]["commit"]:
+        yield f"Measured on {moment['when'][:10]}, commit {moment['commit']}; load {moment['load']:.1f} before."
 
 
 def left(data):

@@ -2,7 +2,9 @@
 
 from stats import NOISE, quiet, ratio
 
-OURS = ("unhang", "serve", "workers")
+OURS = ("unhang", "serve", "workers", "oneshot", "lines", "http")
+# What another is compared with, if that is not the library's one-shot.
+BESIDE = {"c-lines": "lines", "c-http": "http", "hyper": "http"}
 # Name, and whether more is better.
 FIGURES = {
     "cpu": ("CPU per exchange", False),
@@ -31,6 +33,6 @@ def ahead(table, figure, more):
     for row, label in table["labels"].items():
         if row.startswith(OURS) or row.endswith(("-again", "-beside")):
             continue
-        theirs = ratio(table["rounds"], row, "unhang", figure)
+        theirs = ratio(table["rounds"], row, BESIDE.get(row, "unhang"), figure)
         if theirs and (theirs.middle - 1) * (1 if more else -1) > NOISE:
             yield label, theirs.middle

@@ -7,18 +7,24 @@ from datetime import datetime
 from pathlib import Path
 
 
-def facts(root):
-    """The machine, the moment, and the commit."""
+def moment(root):
+    """When, of which commit, and how busy the machine was."""
     return {
         "when": datetime.now().astimezone().isoformat(timespec="seconds"),
         "commit": git(root, "rev-parse", "--short=12", "HEAD"),
+        "load": os.getloadavg()[0],
+    }
+
+
+def facts(root):
+    """The machine and the moment."""
+    return moment(root) | {
         "changed": bool(git(root, "status", "--porcelain", "--untracked-files=no")),
         "cpu": cpu(),
         "cores": len(os.sched_getaffinity(0)),
         "kernel": platform.release(),
         "memory": next(int(line.split()[1]) * 1024 for line in lines("/proc/meminfo") if line.startswith("MemTotal")),
         "somaxconn": int(lines("/proc/sys/net/core/somaxconn")[0]),
-        "load": os.getloadavg()[0],
     }
 
 

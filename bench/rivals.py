@@ -8,6 +8,8 @@ from pathlib import Path
 
 HERE = Path(__file__).resolve().parent / "rivals"
 PING = "ping\\n"
+# What a server that keeps its connections is asked to see that it answers; the load says its requests itself.
+POST = "POST / HTTP/1.1\\r\\nHost: rival\\r\\nContent-Length: 5\\r\\n\\r\\nping\\n"
 GET = "GET / HTTP/1.1\\r\\nHost: rival\\r\\nConnection: close\\r\\n\\r\\n"
 
 
@@ -20,12 +22,21 @@ class Rival:
     request: str = PING
     expect: str = "pong:ping\\n"
     tcp: bool = False
+    # It does not end its reply by the close.
+    kept: bool = False
+    # What it is asked first, if that is not `request`.
+    hello: str = ""
 
 
 RIVALS = {
     "c": Rival("C, epoll", ("{build}/epoll",)),
     "c-tcp": Rival("C, epoll, TCP loopback", ("{build}/epoll",), tcp=True),
     "unhang": Rival("unhang, the library", ("{build}/unhang_lib",)),
+    "lines": Rival("unhang, lines", ("{build}/unhang_lib", "--wire", "lines"), kept=True),
+    "http": Rival("unhang, HTTP", ("{build}/unhang_lib", "--wire", "http"), kept=True, hello=POST),
+    "c-lines": Rival("C, epoll, lines", ("{build}/kept",), kept=True),
+    "c-http": Rival("C, epoll, HTTP", ("{build}/kept", "-h"), kept=True, hello=POST),
+    "hyper": Rival("hyper, HTTP", ("{build}/hyper_kept",), kept=True, hello=POST),
     "serve": Rival("`unhang serve`", ("{unhang}", "serve"), expect=""),
     "before": Rival("`unhang serve`, the version before", ("{before}", "serve"), expect=""),
     "tokio": Rival("tokio, as usually written", ("{build}/tokio_usual",)),

@@ -1,6 +1,7 @@
 """Runs the servers in turn and writes down what it saw. script/bench builds them, and calls this."""
 
 import argparse
+import json
 import random
 import resource
 import signal
@@ -36,7 +37,7 @@ def main():
         places = Places(args.build, args.unhang, args.go, args.node, args.python, args.base, directory)
         missing = {name: why for name, rival in RIVALS.items() if (why := places.missing(rival))}
         if args.rivals:
-            asked = {"c", "unhang", "tokio", "before", *args.rivals}
+            asked = {"c", "unhang", "lines", "http", "c-lines", "c-http", "tokio", "before", *args.rivals}
             missing |= {name: "it was not asked for" for name in RIVALS if name not in asked and name not in missing}
         for name, why in missing.items():
             say("skip", f"{RIVALS[name].label}: {why}")
@@ -65,12 +66,16 @@ def main():
             say("profile", "callgrind")
             result["instructions"] = inside.instructions(places, watched)
 
+    if args.into:
+        earlier = json.loads(args.into.read_text())
+        earlier["tables"] |= result["tables"]
+        result = earlier
     args.out.write_text(results.text(result))
 
 
 def measure(places, table, missing, quick, chance):
     """Rounds in which every row has its turn, in another order each time."""
-    begun = time.monotonic()
+    begun, moment = time.monotonic(), machine.moment(ROOT)
     rows = {row.key: row for row in table.rows if row.rival not in missing}
     dropped, rounds, servers = {}, [], {}
     try:
@@ -96,6 +101,7 @@ def measure(places, table, missing, quick, chance):
         "base": table.base,
         "again": table.again,
         "load": table.load,
+        "moment": moment,
         "labels": {row.key: row.label or RIVALS[row.rival].label for row in table.rows if row.rival not in missing},
         "dropped": dropped,
         "rounds": rounds,
@@ -146,6 +152,7 @@ def arguments():
         parser.add_argument(f"--{name}", required=True)
     parser.add_argument("--base", default="")
     parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--into", type=Path)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--quick", action="store_true")
     parser.add_argument("--profile", action="store_true")

@@ -60,10 +60,12 @@ class Server:
         except (FileNotFoundError, ConnectionRefusedError):
             return None
         with client:
-            client.sendall(plain(self.rival.request))
+            client.sendall(plain(self.rival.hello or self.rival.request))
             reply = b""
             while len(reply) < ENOUGH and (more := client.recv(65536)):
                 reply += more
+                if self.rival.kept:
+                    break
             return reply
 
     def connect(self):

@@ -41,6 +41,9 @@ class Table:
     reply_bytes: int = 0
 
 
+# A handler that computes, in µs: what two workers do is then seen beside the load, which has a core of its own.
+BUSY = ("--spin", "100")
+
 C = (Row("c", "c"), Row("c-again", "c", "C, epoll, again"))
 QUIET = Row("serve", "serve", "`unhang serve --quiet`", ("--quiet",))
 # C has one thread: beside it, what a worker costs, without what two cost each other in the kernel.
@@ -63,6 +66,27 @@ def closed_loop(clients):
         (*MAIN, Row("c-yield", "c", "C, epoll, yielding once", ("-y",))) + (OTHERS if clients == 64 else ()),
         ("--clients", str(clients), "--for", "1500ms" if crowd else "500ms", "--warm-up", "500ms" if crowd else "100ms"),
         (5, 2) if crowd else (9, 3),
+    )
+
+
+def kept(name, clients, load=()):
+    """Connections that are kept, beside our own that are not; `load` is for those that are."""
+    lines, http = ("--wire", "lines", *load), ("--wire", "http", *load)
+    return Table(
+        name,
+        (
+            Row("oneshot", "unhang", "unhang, one-shot", ALONE),
+            Row("oneshot-again", "unhang", "unhang, one-shot, again", ALONE),
+            Row("lines", "lines", "", ALONE, lines),
+            Row("c-lines", "c-lines", "", (), lines),
+            Row("http", "http", "", ALONE, http),
+            Row("c-http", "c-http", "", (), http),
+            Row("hyper", "hyper", "", ("1",), http),
+        ),
+        ("--clients", str(clients), "--for", "500ms", "--warm-up", "100ms"),
+        (15, 3),
+        base="oneshot",
+        again="oneshot-again",
     )
 
 
@@ -146,6 +170,21 @@ TABLES = (
         (9, 3),
         base="unhang",
         again="unhang-again",
+    ),
+    kept("kept-16", 16),
+    kept("kept-64", 64),
+    kept("kept-deep", 16, ("--depth", "16")),
+    Table(
+        "kept-workers",
+        (
+            Row("lines-1", "lines", "unhang, lines, one worker", (*ALONE, *BUSY)),
+            Row("lines-1-again", "lines", "unhang, lines, one worker, again", (*ALONE, *BUSY)),
+            Row("lines-2", "lines", "unhang, lines, 2 workers", ("--threads", "2", *BUSY)),
+        ),
+        ("--clients", "64", "--for", "500ms", "--warm-up", "200ms", "--wire", "lines"),
+        (15, 3),
+        base="lines-1",
+        again="lines-1-again",
     ),
     Table(
         "memory",

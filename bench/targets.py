@@ -49,6 +49,21 @@ TARGETS = (
     Target("throughput, 2 workers to 1", "threads", "rate", "workers-2", "workers-1", 1.6, -1),
     Target("CPU, 8 workers to 2", "threads", "cpu", "workers-8", "workers-2", 1.15),
     Target("library: CPU to tokio's", "slow", "cpu", "unhang", "tokio", 0.95),
+    *(
+        target
+        for table in ("kept-16", "kept-64")
+        for target in (
+            Target("lines: CPU to our own one-shot's", table, "cpu", "lines", "oneshot", 0.45),
+            Target("HTTP: CPU to our own one-shot's", table, "cpu", "http", "oneshot", 0.5),
+            Target("lines: CPU to C's", table, "cpu", "lines", "c-lines", 1.6),
+            Target("HTTP: CPU to C's", table, "cpu", "http", "c-http", 1.6),
+            Target("HTTP: CPU to hyper's", table, "cpu", "http", "hyper", 0.45),
+        )
+    ),
+    Target("lines: CPU to our own one-shot's", "kept-deep", "cpu", "lines", "oneshot", 0.06),
+    Target("lines: CPU to C's", "kept-deep", "cpu", "lines", "c-lines", 1.6),
+    Target("HTTP: CPU to C's", "kept-deep", "cpu", "http", "c-http", 1.6),
+    Target("lines: throughput, 2 workers to 1", "kept-workers", "rate", "lines-2", "lines-1", 1.6, -1),
     Target("library: bytes of user memory for one", "memory", "bytes", "unhang", "", 256),
     Target("library: throughput to that of a plain loop in C", "stream", "rate", "unhang", "c", 0.9, -1),
     Target("library: MiB of memory more than at rest", "stream", "mib", "unhang", "", 4),

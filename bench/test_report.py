@@ -35,6 +35,14 @@ def result(again=10.1):
 
 
 class Report(unittest.TestCase):
+    def test_a_table_that_was_measured_later_says_when_and_how_busy_the_machine_was(self):
+        later = result()
+        drain = later["tables"]["drain"]
+        drain["moment"] = {"when": "2026-11-30T18:00:00+00:00", "commit": "abc", "load": 7.1}
+        self.assertNotIn("Measured on", blocks.all_of(later)["drain"])
+        drain["moment"]["commit"] = "def"
+        self.assertIn("Measured on 2026-11-30, commit def; load 7.1 before.", blocks.all_of(later)["drain"])
+
     def test_every_place_of_the_page_has_its_text_and_every_text_its_place(self):
         page = report.filled(PAGE.read_text(), blocks.all_of(result()))
         self.assertIn("| UNHANG | 10.5 µs | 95,238 | 1.05 (1.05–1.05) |", page)

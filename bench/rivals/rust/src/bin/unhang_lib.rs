@@ -5,11 +5,11 @@ use std::fs::File;
 use std::io::{BufWriter, Write};
 use std::path::PathBuf;
 use std::sync::Mutex;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use clap::Parser;
-use unhang::{Error, Event, Fault, Limits, Reply, Request, Server, termination};
+use unhang::{Delimiter, Error, Errors, Event, Fault, Limits, Reply, Request, Server, termination};
 
 #[derive(Parser)]
 struct Args {
@@ -17,6 +17,9 @@ struct Args {
     /// How long the handler waits, in milliseconds
     #[arg(long, default_value_t = 0)]
     sleep: u64,
+    /// How long the handler computes, in microseconds
+    #[arg(long, default_value_t = 0)]
+    spin: u64,
     /// Reply with so many bytes instead of with the request
     #[arg(long)]
     reply_bytes: Option<usize>,
@@ -35,6 +38,9 @@ struct Args {
     /// Room for so many connections
     #[arg(long)]
     max_connections: Option<usize>,
+    /// How it is spoken: oneshot, lines or http
+    #[arg(long, default_value = "oneshot")]
+    wire: String,
     /// How long a request may take to come, in seconds
     #[arg(long)]
     read_deadline: Option<u64>,
@@ -56,7 +62,12 @@ async fn main() -> Result<(), Error> {
         server = server.threads(threads);
     }
 
-    let sleep = Duration::from_millis(args.sleep);
+    server = match &*args.wire {
+        "lines" => server.lines(Delimiter::Newline, Errors::Text),
+        "http" => server.http(),
+        _ => server,
+    };
+    let (sleep, spin) = (Duration::from_millis(args.sleep), Duration::from_micros(args.spin));
     // As static data: the reply of a service that has it ready is not copied.
     let (streamed, piece) = (args.stream_bytes, Bytes::from(vec![b'x'; args.stream_piece]));
     let fixed = args.reply_bytes.map(|length| &*vec![b'x'; length].leak());
@@ -70,6 +81,8 @@ async fn main() -> Result<(), Error> {
                 if !sleep.is_zero() {
                     tokio::time::sleep(sleep).await;
                 }
+                let begun = Instant::now();
+                while !spin.is_zero() && begun.elapsed() < spin {}
                 Ok::<Reply, Fault>(match fixed {
                     Some(reply) => (reply as &'static [u8]).into(),
                     None => [b"pong:", request.bytes()].concat().into(),
