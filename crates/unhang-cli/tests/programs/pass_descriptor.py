@@ -1,8 +1,10 @@
 """A client that passes descriptors whose close would wait: pass_descriptor.py PATH [oob] [after]
+[kept] [http]
 
 PATH may be @name for an abstract socket. Says `refused` if the kernel refuses them, or `passed`. Either way it
 sends "hello\\n" and then waits until it is killed. `oob` sends the byte with the descriptor out of band, and
-`after` sends it after the request."""
+`after` sends it after the request; `kept` with the second request of its connection, `http` as HTTP. Then it says what
+the server has to say."""
 
 import array
 import errno
@@ -33,11 +35,17 @@ def main():
     address = "\0" + path[1:] if path.startswith("@") else path
     client = socket.socket(socket.AF_UNIX)
     client.connect(address)
+    request = b"hello\n"
+    if "http" in sys.argv[2:]:
+        request = b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n\r\nhello"
+    if "kept" in sys.argv[2:]:
+        client.sendall(request)
+        client.recv(4096)
     passed, _other_end = lingering()
     rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", [passed.fileno()]))]
-    first, rest = b"h", b"ello\n"
+    first, rest = request[:1], request[1:]
     if "after" in sys.argv[2:]:
-        client.sendall(b"hello\n")
+        client.sendall(request)
         first, rest = b"more", b"and more"
     try:
         client.sendmsg([first], rights, flags)
@@ -52,6 +60,8 @@ def main():
         # The server has closed already.
         pass
     print(said, flush=True)
+    if "kept" in sys.argv[2:]:
+        print("told", client.recv(4096), flush=True)
     # The close waits in the process that has the last copy: let that be the server.
     passed.close()
     time.sleep(600)

@@ -104,6 +104,37 @@ fn on_an_old_kernel_clients_that_pass_descriptors_hold_up_nobody() {
     is_served(&place, server, strangers);
 }
 
+/// The same with the second request of a connection that is kept. Its client is told.
+#[test]
+fn on_an_old_kernel_a_descriptor_with_a_later_request_is_told_and_holds_up_nobody() {
+    let Some(python) = find_for_all("python3", "python3") else { return };
+    for (wire, told) in [("lines", "told b'ERR "), ("http", "told b'HTTP/1.1 400 ")] {
+        let place = Place::new();
+        let name = place.socket.to_str().unwrap();
+        let flags = ["--mode", "0666", "--wire", wire, "--threads", "1"];
+        let server = serve(Kernel::Old, &python, name, &flags);
+        let way = ["kept", wire];
+        let strangers =
+            [&way[..], &["oob", "kept", wire]].map(|way| passes(&python, &place, name, way));
+        for stranger in &strangers {
+            let line = stranger.await_line("told ");
+            assert!(line.starts_with(told) && line.contains("descriptor"), "{wire}: {line}");
+        }
+        let mut kept = Peer::connect(&place.socket);
+        for _ in 0..20 {
+            kept.write(match wire {
+                "lines" => b"hello\n",
+                _ => b"GET / HTTP/1.1\r\nHost: x\r\n\r\n",
+            });
+        }
+        kept.half_close();
+        let answers = String::from_utf8(kept.read_to_end()).unwrap();
+        assert_eq!(answers.matches("OK+ at ").count(), 20, "{wire}: {answers}");
+        let (status, _) = server.stop();
+        assert!(status.success(), "{wire}");
+    }
+}
+
 /// Regression: with socket activation this kernel could not refuse them, either: those clients had connected
 /// before the server was there.
 #[test]
