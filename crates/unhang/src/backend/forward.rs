@@ -1,11 +1,14 @@
 //! A front for a server that cannot be changed: passes each request on, decides where the reply ends,
 //! and closes.
 
+mod broken;
 mod ends;
 mod exchange;
 mod link;
+mod looks;
 mod prompt;
 mod target;
+mod transfer;
 mod watch;
 mod writer;
 
