@@ -11,6 +11,8 @@ mod lines;
 mod notice;
 mod process;
 mod program;
+#[cfg(any(feature = "forward", feature = "workers"))]
+mod prompt;
 mod terms;
 #[cfg(feature = "workers")]
 mod workers;

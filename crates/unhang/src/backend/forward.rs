@@ -6,7 +6,6 @@ mod ends;
 mod exchange;
 mod link;
 mod looks;
-mod prompt;
 mod target;
 mod transfer;
 mod watch;
@@ -21,12 +20,12 @@ use tokio::time::{Instant, sleep};
 pub use ends::ReplyEnds;
 use exchange::Exchange;
 use link::Link;
-use prompt::Prompt;
 pub use target::{BadTarget, Target};
 pub use watch::{Seen, Times, Watch};
 use writer::Writers;
 
 use super::notice::{EndedBy, Notice, refused};
+use super::prompt::Prompt;
 use super::terms::{Terms, terms};
 use crate::{Fault, Handler, Reply, Request};
 

@@ -2,6 +2,7 @@
 
 mod frame;
 mod look;
+mod pipes;
 mod pool;
 mod supervisor;
 mod worker;
@@ -18,11 +19,12 @@ pub use frame::Frames;
 use frame::{Id, LONGEST_REPLY};
 pub use pool::WorkerCounts;
 use pool::{NoWorker, Pool};
-use worker::{Broken, Order, Worker};
+use worker::{Ask, Broken, Order, Worker};
 
 use super::command::Command;
 use super::notice::{Notice, Why, refused};
 use super::process::oom_kills;
+use super::prompt::Prompt;
 use super::terms::{Terms, terms};
 use crate::handler::WaitsFor;
 use crate::{Fault, Handler, Reply, Request};
@@ -62,6 +64,7 @@ struct Shared {
     max_memory: Option<u64>,
     oom_kills: Option<u64>,
     pool: Pool,
+    prompt: Prompt,
     /// Closes when all processes have ended.
     ended: Mutex<mpsc::Receiver<()>>,
 }
@@ -97,6 +100,7 @@ impl Workers {
             max_memory: None,
             oom_kills: oom_kills(),
             pool,
+            prompt: Prompt::default(),
             ended: Mutex::new(ended),
         };
         Self { shared: Arc::new(shared) }
@@ -189,9 +193,14 @@ impl Handler for Workers {
             telling.waits_for(WaitsFor::Process(worker.pid));
             let mut lease = Lease { shared, worker: Some(worker) };
             let Some(worker) = &mut lease.worker else { continue };
-            let deadline = Instant::now() + shared.terms.deadline;
-            let notices = &shared.terms.notices;
-            match worker.exchange(shared.frames, id, &framed, deadline, notices).await {
+            let ask = Ask {
+                frames: shared.frames,
+                id,
+                request: &framed,
+                deadline: Instant::now() + shared.terms.deadline,
+                notices: &shared.terms.notices,
+            };
+            match worker.exchange(&ask, &shared.prompt).await {
                 Ok(reply) => {
                     lease.give_back();
                     return Ok(reply.into());
@@ -264,6 +273,10 @@ impl Lease<'_> {
             Broken::TooLong => {
                 (format!("the reply is longer than {LONGEST_REPLY} bytes"), Why::Unanswered)
             }
+            Broken::Unheard(error) => (
+                format!("cannot wait for the worker: {error}; the request may have run"),
+                Why::Unanswered,
+            ),
             Broken::Closed | Broken::NotSent => {
                 let why = self.learn().await;
                 if let Some(why) = why {

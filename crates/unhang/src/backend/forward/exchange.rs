@@ -8,14 +8,15 @@ use std::time::Duration;
 use tokio::io::Interest;
 use tokio::time::{Instant, sleep_until};
 
+use super::Shared;
 use super::broken::{Broken, Circumstances};
 use super::ends::ReplyEnds;
 use super::link::Link;
 use super::looks::Looks;
 use super::transfer::{HELD_BACK, Next, Transfer};
 use super::watch::{Seen, Times};
-use super::{Shared, prompt};
 use crate::backend::notice::{EndedBy, Notice};
+use crate::backend::prompt;
 use crate::{Fault, Gone, Reply, ReplySender, Request};
 
 /// For how long a reply is held back after its first byte: a person does not notice the wait.
@@ -212,9 +213,7 @@ impl Exchange {
                 None
             }
             // Once more: what it wrote before it was seen to wait is here now.
-            Seen::Waits | Seen::Rests => {
-                self.transfer.read().or(Some(Next::End(EndedBy::Certain)))
-            }
+            Seen::Waits | Seen::Rests => self.transfer.read().or(Some(Next::End(EndedBy::Certain))),
         }
     }
 

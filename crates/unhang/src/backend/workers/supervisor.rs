@@ -11,6 +11,7 @@ use tokio::time::{Instant, sleep, timeout};
 
 use super::Shared;
 use super::look::{self, Sight};
+use super::pipes::Pipes;
 use super::worker::{Life, Order, Worker};
 use crate::backend::lines::{BREATH, COMPLAINT, Lines, MUCH, Tail};
 use crate::backend::notice::{Notice, Why};
@@ -149,7 +150,8 @@ async fn start(
         .map_err(|error| not_started(&shared.command, &error).1)?;
     let (pid, life) = (process.pid(), Arc::new(Life::new()));
     shared.terms.notices.tell(Notice::Started { worker: Some(number), pid });
-    let worker = Worker::new(number, pid, Arc::clone(&life), (pipes.stdin, pipes.stdout));
+    let ours = Pipes::new(pipes.stdin, pipes.stdout).map_err(|error| error.to_string())?;
+    let worker = Worker::new(number, pid, Arc::clone(&life), ours);
     let (lines, tail) = (Lines::limited(), Tail::default());
     let mut kept = Kept { number, process, stderr: pipes.stderr, lines, tail, life };
     let begun = Instant::now();

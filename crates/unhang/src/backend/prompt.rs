@@ -1,11 +1,11 @@
-//! Whether it pays to wait for a reply on the worker's own thread. A server that answers and closes within
-//! some microseconds is not worth a task, a registration and a wake-up of another thread: they cost three
-//! times what the exchange itself does.
+//! Whether it pays to wait for a reply on the thread that has read the request. A server or a program that
+//! answers within some microseconds is not worth a task, a registration and a wake-up of another thread:
+//! they cost three times what the exchange itself does.
 
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-/// How long a worker waits: longer than a small reply takes, and shorter than a client notices. Others wait
+/// How long a thread waits: longer than a small reply takes, and shorter than a client notices. Others wait
 /// meanwhile, as for a handler that computes for so long.
 const MOST: Duration = Duration::from_micros(200);
 
@@ -36,7 +36,7 @@ impl Prompt {
     }
 }
 
-/// Whether this is the thread of a worker, which may be taken for as long as by a handler that computes. A
+/// Whether this is a thread that serves, which may be taken for as long as by a handler that computes. A
 /// task of the runtime must not block.
 pub(super) fn may_block() -> bool {
     tokio::task::try_id().is_none()
