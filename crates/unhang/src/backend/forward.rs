@@ -122,20 +122,19 @@ terms!(Forward);
 impl Handler for Forward {
     async fn handle(&self, request: Request) -> Result<Reply, Fault> {
         let begun = Instant::now();
-        let link = self.shared.connect().await?;
+        let link = self.shared.connect(begun).await?;
         Exchange::new(&self.shared, link, request, begun).run().await
     }
 }
 
 impl Shared {
-    async fn connect(&self) -> Result<Link, Fault> {
-        let until = Instant::now() + self.terms.queue;
+    async fn connect(&self, begun: Instant) -> Result<Link, Fault> {
+        let until = begun + self.terms.queue;
         let mut pause = PAUSE;
         loop {
-            let error = match tokio::time::timeout_at(until, self.target.connect()).await {
-                Ok(Ok(connected)) => return Ok(connected),
-                Ok(Err(error)) => error,
-                Err(_) => std::io::ErrorKind::TimedOut.into(),
+            let error = match self.target.connect(until).await {
+                Ok(connected) => return Ok(connected),
+                Err(error) => error,
             };
             if !target::may_pass(&error) || Instant::now() + pause >= until {
                 let (target, error) = (self.target.to_string(), error.to_string());

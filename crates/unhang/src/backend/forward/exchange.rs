@@ -50,11 +50,7 @@ impl Exchange {
     /// Gives the reply as soon as it is whole; a long or slow one is passed on as it comes.
     pub(super) async fn run(mut self) -> Result<Reply, Fault> {
         self.transfer.send();
-        if self.transfer.is_sent() && prompt::may_block() {
-            let link = &self.transfer.link;
-            self.shared.prompt.attempt(|within| link.await_close(within));
-        }
-        let mut next = self.transfer.at_once().unwrap_or(Next::Paused);
+        let mut next = self.promptly().unwrap_or(Next::Paused);
         if !next.is_last() {
             let at = self.circumstances();
             self.transfer =
@@ -81,6 +77,25 @@ impl Exchange {
             }
             next = self.next(hold).await;
         }
+    }
+
+    /// What comes at once, or within the time for which it pays to wait on this thread.
+    fn promptly(&mut self) -> Option<Next> {
+        let Self { shared, transfer, .. } = self;
+        if !transfer.is_sent() || !prompt::may_block() {
+            return transfer.at_once();
+        }
+        let mut came = None;
+        shared.prompt.attempt(|within| {
+            // A server on our own processor answers meanwhile: that saves the wait.
+            std::thread::yield_now();
+            came = transfer.at_once();
+            if !came.as_ref().is_some_and(Next::is_last) && transfer.await_end(within) {
+                came = transfer.at_once().or(came.take());
+            }
+            came.as_ref().is_some_and(Next::is_last)
+        });
+        came.or_else(|| transfer.at_once())
     }
 
     async fn pass_on(mut self, mut sender: ReplySender) {

@@ -2,6 +2,7 @@
 //! has to be waited for there: most servers answer and close sooner, and to register it costs more system
 //! calls than the exchange itself.
 
+use std::cell::RefCell;
 use std::io::{self, IoSliceMut};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::Path;
@@ -20,7 +21,12 @@ use tokio::io::Interest;
 use tokio::net::{TcpStream, UnixStream};
 
 /// The first read of a reply: most replies fit.
-const FIRST: usize = 8 * 1024;
+pub(super) const LITTLE: usize = 8 * 1024;
+
+thread_local! {
+    /// One buffer for such reads of a thread: to clear one for each would be felt.
+    static CHUNK: RefCell<Vec<u8>> = RefCell::new(vec![0; LITTLE]);
+}
 
 /// A connected stream socket, non-blocking.
 #[derive(Debug)]
@@ -83,11 +89,10 @@ impl Link {
         Ok(())
     }
 
-    /// Waits on this thread for the server's close, or for so long. Bytes do not end the wait: with them, we
-    /// would wake up twice for a reply. Whether the server has closed.
-    pub(super) fn await_close(&self, within: Duration) -> bool {
+    /// Waits on this thread for one of these, or for so long. Whether one has come.
+    pub(super) fn await_event(&self, events: PollFlags, within: Duration) -> bool {
         let within = Timespec { tv_sec: 0, tv_nsec: within.subsec_nanos().into() };
-        let mut asked = [PollFd::new(self, PollFlags::RDHUP)];
+        let mut asked = [PollFd::new(self, events)];
         poll(&mut asked, Some(&within)).is_ok_and(|ready| ready > 0)
     }
 
@@ -99,16 +104,25 @@ impl Link {
         Ok(recv(self, spare_capacity(bytes), RecvFlags::empty())?.0)
     }
 
+    /// Reads what is expected to be little: no room is made for what does not come.
+    pub(super) fn read_little(&self, bytes: &mut Vec<u8>) -> io::Result<usize> {
+        CHUNK.with_borrow_mut(|chunk| {
+            let (read, _) = recv(self, &mut **chunk, RecvFlags::empty())?;
+            bytes.extend_from_slice(&chunk[..read]);
+            Ok(read)
+        })
+    }
+
     /// The first read of a reply: it also tells the process that wrote, if that can be known.
     pub(super) fn read_first(&self, bytes: &mut Vec<u8>) -> io::Result<(usize, Option<u32>)> {
         if let Self::WatchedTcp(_) = self {
-            return self.read(bytes).map(|read| (read, None));
+            return self.read_little(bytes).map(|read| (read, None));
         }
-        let before = bytes.len();
-        bytes.resize(before + FIRST, 0);
-        let read = receive(self.as_fd().as_raw_fd(), &mut bytes[before..]);
-        bytes.truncate(before + read.as_ref().map_or(0, |(read, _)| *read));
-        Ok(read?)
+        CHUNK.with_borrow_mut(|chunk| {
+            let (read, writer) = receive(self.as_fd().as_raw_fd(), chunk)?;
+            bytes.extend_from_slice(&chunk[..read]);
+            Ok((read, writer))
+        })
     }
 
     /// Moves bytes into a pipe: no byte is copied.

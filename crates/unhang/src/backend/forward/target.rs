@@ -4,6 +4,8 @@ use std::fmt;
 use std::io;
 use std::path::PathBuf;
 
+use tokio::time::{Instant, timeout_at};
+
 use super::link::Link;
 
 /// Where a server listens: the path of a Unix socket, or a host and port.
@@ -50,10 +52,15 @@ impl Target {
         }
     }
 
-    pub(super) async fn connect(&self) -> io::Result<Link> {
+    /// Connects once: to a Unix socket without a wait, and to another by then.
+    pub(super) async fn connect(&self, until: Instant) -> io::Result<Link> {
         match self {
+            // No timer: to make one for each exchange would be felt.
             Self::Unix(path) => Link::unix(path),
-            Self::Tcp(place) => Link::tcp(place).await,
+            Self::Tcp(place) => match timeout_at(until, Link::tcp(place)).await {
+                Ok(connected) => connected,
+                Err(_) => Err(io::ErrorKind::TimedOut.into()),
+            },
         }
     }
 }

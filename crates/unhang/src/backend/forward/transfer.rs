@@ -3,13 +3,15 @@
 use std::io;
 use std::os::fd::{AsFd, AsRawFd};
 use std::sync::Arc;
+use std::time::Duration;
 
+use rustix::event::PollFlags;
 use rustix::net::{Shutdown, shutdown};
 use tokio::time::Instant;
 
 use super::broken::Broken;
 use super::ends::{Found, ReplyEnds, Scan};
-use super::link::Link;
+use super::link::{self, Link};
 use super::writer::Close;
 use super::{HalfClose, Shared};
 use crate::Request;
@@ -19,6 +21,9 @@ use crate::handler::{Pipe, Piped, WaitsFor};
 /// How much of a reply is held back: nearly every reply is whole by then, so that a failure can still be
 /// told.
 pub(super) const HELD_BACK: usize = 64 * 1024;
+
+/// As many bytes, as they are counted.
+const LITTLE: u64 = link::LITTLE as u64;
 
 /// The most that is moved at once: more than a Unix socket holds.
 const MOVED: usize = 1 << 20;
@@ -72,7 +77,7 @@ impl Transfer {
             scan: Scan::new(shared.ends, request.bytes()),
             shared,
             request,
-            piece: Vec::with_capacity(8 * 1024),
+            piece: Vec::new(),
             pipes: None,
             piped: 0,
             came: 0,
@@ -133,6 +138,15 @@ impl Transfer {
         }
     }
 
+    /// Waits on this thread for what may end the reply, or for so long. Whether that has come.
+    pub(super) fn await_end(&self, within: Duration) -> bool {
+        match self.scan {
+            // The server's close. Bytes do not end the wait: with them, we would wake up twice for a reply.
+            Scan::Nothing => self.link.await_event(PollFlags::RDHUP, within),
+            _ => self.link.await_event(PollFlags::RDHUP | PollFlags::IN, within),
+        }
+    }
+
     /// What can be read now.
     pub(super) fn read(&mut self) -> Option<Next> {
         if let Some([pipe, _]) = &self.pipes {
@@ -145,16 +159,20 @@ impl Transfer {
                 }
             }
         }
-        if self.piece.capacity() - self.piece.len() < 4096 {
-            self.piece.reserve(HELD_BACK);
-        }
         let before = self.piece.len();
         let read = match self.came {
             0 => self.link.read_first(&mut self.piece).map(|(read, writer)| {
                 self.writer = writer;
                 read
             }),
-            _ => self.link.read(&mut self.piece),
+            // What follows is the end, for the most part.
+            1..LITTLE => self.link.read_little(&mut self.piece),
+            _ => {
+                if self.piece.capacity() - before < 4096 {
+                    self.piece.reserve(HELD_BACK);
+                }
+                self.link.read(&mut self.piece)
+            }
         };
         self.took(before, read)
     }
