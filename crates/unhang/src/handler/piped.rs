@@ -7,7 +7,11 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use rustix::buffer::spare_capacity;
-use rustix::pipe::{PipeFlags, pipe_with};
+use rustix::pipe::{PipeFlags, fcntl_setpipe_size, pipe_with};
+
+/// As much as a Unix socket holds (`net.core.wmem_default`), in whole pages: so all that lies in one is moved
+/// at once. A pipe holds 64 KiB unless told otherwise.
+const ROOM: usize = 256 * 1024;
 
 /// A pipe that nobody else knows of.
 #[derive(Debug)]
@@ -32,6 +36,8 @@ impl Pipe {
             return Err(io::ErrorKind::Unsupported.into());
         }
         let (output, input) = pipe_with(PipeFlags::CLOEXEC | PipeFlags::NONBLOCK)?;
+        // It stays as it is if this user has too many (pipe(7), `pipe-user-pages-soft`).
+        let _ = fcntl_setpipe_size(&input, ROOM);
         Ok(Self { output, input })
     }
 
