@@ -58,7 +58,7 @@ impl Rest {
         };
         let mut sight = Sight::default();
         for pid in family(listener_of(connection)?)? {
-            if let Some(fd) = files::descriptor(pid, theirs) {
+            if let Some(fd) = self.0.descriptor(pid, theirs) {
                 self.add(pid, fd, times, &mut sight)?;
             }
         }
