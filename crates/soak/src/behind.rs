@@ -1,5 +1,5 @@
-//! Programs, workers and a server behind `unhang serve`, that die, hang and print rubbish when they are
-//! asked to: each client has its own reply, or is told.
+//! Programs, workers and a server behind `unhang serve`, that die, hang, leak and print rubbish when they
+//! are asked to: each client has its own reply, or is told.
 
 use std::io::{self, Read, Write};
 use std::os::unix::process::CommandExt;
@@ -15,30 +15,42 @@ use rustix::process::{Pid, Signal, kill_process};
 use crate::exchange::{End, Exchange};
 use crate::service::{DRAIN, HANDLER, QUEUE, READ};
 use crate::tally::{Tally, Trouble};
+use crate::target::open_in;
 
 const PROGRAM: &str = "read verb number
 case $verb in
     echo) echo reply to echo $number;;
     rubbish) echo rubbish >&2; sleep 2 & echo reply to rubbish $number;;
+    leak) setsid sleep 2 & echo reply to leak $number;;
     fail) echo half a re; exit 3;;
     die) echo half a re; kill -9 $$;;
     hang) exec sleep 600;;
     cut) yes 0123456 | head -c 200000; kill -9 $$;;
 esac";
 
+/// It leaks memory, a descriptor and a process, that holds its output when it has ended.
 const WORKER: &str = r#"import os, sys, time
+kept = []
 for line in sys.stdin:
     id, verb, number = line.split()
     if verb == "fail": print(id[:5], "half", end="", flush=True); sys.exit(3)
     if verb == "die": os.kill(os.getpid(), 9)
     if verb == "hang": time.sleep(600)
+    if verb == "leak":
+        kept.append((b"x" * (4 << 20), open("/dev/null")))
+        os.spawnlp(os.P_NOWAIT, "sleep", "sleep", "2")
     if verb == "rubbish": print("stray", number); print("reply to echo", number, end="")
     print(id, "reply to", verb, number, flush=True)
     if verb == "rubbish": print(id, "a second reply")
 "#;
 
-/// It closes after some replies, waits for the client's end after others, and forgets the rest.
-const SERVER: &str = r#"import socket, sys, threading, time
+/// So much of it: it is replaced after some ten leaks.
+const MOST_MEMORY: &str = "64MiB";
+
+/// It closes after some replies, waits for the client's end after others, leaves some to a child that holds
+/// them for a while, and forgets the rest.
+const SERVER: &str = r#"import os, signal, socket, sys, threading, time
+signal.signal(signal.SIGCHLD, signal.SIG_IGN)
 kept = []
 def serve(connection):
     request = connection.recv(65536)
@@ -50,6 +62,8 @@ def serve(connection):
     if verb == b"rubbish": time.sleep(0.03)
     connection.sendall(verb + b" " + number + b"\n")
     if verb == b"rubbish": return kept.append(connection)
+    if verb == b"leak" and os.posix_spawnp("sleep", ["sleep", "2"], os.environ, file_actions=[
+        (os.POSIX_SPAWN_DUP2, connection.fileno(), 0)]): return connection.close()
     if int(number) % 2: connection.recv(1)
     connection.close()
 listener = socket.socket(socket.AF_UNIX)
@@ -58,6 +72,9 @@ while True:
     connection, _ = listener.accept()
     threading.Thread(target=serve, args=(connection,), daemon=True).start()
 "#;
+
+/// In so long a server without clients comes to rest, or to a part of it.
+const SETTLED: Duration = Duration::from_millis(200);
 
 /// How much is asked.
 pub(crate) struct Load<'a> {
@@ -87,6 +104,8 @@ struct Served {
     path: PathBuf,
     server: Child,
     behind: Option<Child>,
+    /// Descriptors of the server at rest.
+    at_rest: usize,
 }
 
 /// Asks all three until it is done.
@@ -155,6 +174,11 @@ pub(crate) fn answer() -> io::Result<bool> {
             writeln!(io::stderr(), "rubbish")?;
             writeln!(reply, "reply to rubbish {number}")?;
         }
+        "leak" => {
+            // It holds the output for longer than this program runs.
+            Command::new("sleep").arg("2").spawn()?;
+            writeln!(reply, "reply to leak {number}")?;
+        }
         "hang" => sleep(Duration::from_secs(600)),
         "cut" => reply.write_all(&b"0123456\n".repeat(25_000))?,
         _ => reply.write_all(b"half a re")?,
@@ -185,7 +209,10 @@ impl Served {
                 Span::Until(_) => command.args(["--", "sh", "-c", PROGRAM]),
                 Span::Exchanges(_) => command.arg("--").arg(std::env::current_exe()?).arg("answer"),
             },
-            Kind::Workers => command.args(["--workers", "4", "--", "python3", "-c", WORKER]),
+            Kind::Workers => {
+                command.args(["--workers", "4", "--max-memory", MOST_MEMORY]);
+                command.args(["--", "python3", "-c", WORKER])
+            }
             Kind::Front => {
                 let mut server = Command::new("python3");
                 behind = Some(server.args(["-c", SERVER]).arg(&real).process_group(0).spawn()?);
@@ -196,17 +223,44 @@ impl Served {
         let command = command.process_group(0);
         // The soak provokes the complaints of programs: nobody has to read them.
         let server = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
-        let mut served = Self { kind, path, server: server.spawn()?, behind };
+        let mut served = Self { kind, path, server: server.spawn()?, behind, at_rest: 0 };
         let listens =
             await_listener(&served.path) && (kind != Kind::Front || await_listener(&real));
         if !listens {
             served.end();
             return Err(io::Error::other(format!("{}: it does not listen", kind.name())));
         }
+        // What it opens with its first client, and where a server first closes, stays open.
+        if let Ok(mut it) = Exchange::connect(&served.path) {
+            it.write(b"echo 2");
+            it.half_close();
+            it.read_to_end();
+        }
+        sleep(SETTLED);
+        served.at_rest = open_in(served.server.id()).len();
         Ok(served)
     }
 
+    /// Whatever its clients and what is behind have leaked, it must have no more open than at rest.
+    fn settle(&self, tally: &Tally) {
+        let begun = Instant::now();
+        loop {
+            let open = open_in(self.server.id());
+            let more = open.len().saturating_sub(self.at_rest);
+            if more == 0 {
+                return;
+            }
+            if begun.elapsed() > 2 * DRAIN {
+                let (name, open) = (self.kind.name(), open.join(", "));
+                let what = format!("{name}: {more} descriptors: {open}");
+                return tally.trouble(Trouble::Leaked, more as u64, &what);
+            }
+            sleep(SETTLED);
+        }
+    }
+
     fn stop(mut self, tally: &Tally) {
+        self.settle(tally);
         // Fails only if it has ended, which is seen next.
         let _ = kill_process(Pid::from_child(&self.server), Signal::TERM);
         let begun = Instant::now();
@@ -252,6 +306,7 @@ impl Kind {
             4..6 if self != Self::Front => "die",
             6..8 if self == Self::Program => "cut",
             8..16 => "rubbish",
+            16..18 => "leak",
             _ => "echo",
         }
     }
@@ -312,11 +367,11 @@ fn judge(verb: &str, number: u64, got: &[u8], end: &End) -> Option<Trouble> {
         (_, End::Hung) => Some(Trouble::Hung),
         // It may have hung before it was asked: then all are at work for a while.
         (_, End::Closed) if is_told && got.starts_with(b"ERR busy: ") => None,
-        ("echo" | "rubbish", End::Closed) if got == own.as_bytes() => None,
-        ("echo" | "rubbish", _) if own.as_bytes().starts_with(got) || is_told => {
+        ("echo" | "rubbish" | "leak", End::Closed) if got == own.as_bytes() => None,
+        ("echo" | "rubbish" | "leak", _) if own.as_bytes().starts_with(got) || is_told => {
             Some(Trouble::Lost)
         }
-        ("echo" | "rubbish", _) => Some(Trouble::Garbled),
+        ("echo" | "rubbish" | "leak", _) => Some(Trouble::Garbled),
         ("cut", End::Lost(_)) => {
             let is_its_own = got.chunks(8).all(|line| b"0123456\n".starts_with(line));
             (!is_its_own).then_some(Trouble::Garbled)

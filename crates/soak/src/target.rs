@@ -242,19 +242,12 @@ impl Process {
     }
 
     pub(crate) fn descriptors(&self) -> usize {
-        Path::new(&format!("/proc/{}/fd", self.child.id())).read_dir().map_or(0, Iterator::count)
+        open_in(self.child.id()).len()
     }
 
     /// What its descriptors are, to find the one too many.
     pub(crate) fn what_is_open(&self) -> String {
-        let Ok(entries) = Path::new(&format!("/proc/{}/fd", self.child.id())).read_dir() else {
-            return "it has ended".to_owned();
-        };
-        let names = entries.flatten().filter_map(|entry| {
-            let target = std::fs::read_link(entry.path()).ok()?;
-            Some(format!("{} {}", entry.file_name().to_string_lossy(), target.display()))
-        });
-        names.collect::<Vec<_>>().join(", ")
+        open_in(self.child.id()).join(", ")
     }
 
     /// Its resident memory in KiB.
@@ -270,6 +263,16 @@ impl Drop for Process {
     fn drop(&mut self) {
         self.kill();
     }
+}
+
+/// The descriptors of a process, and what they are. None, if it has ended.
+pub(crate) fn open_in(pid: u32) -> Vec<String> {
+    let entries = Path::new(&format!("/proc/{pid}/fd")).read_dir().into_iter().flatten().flatten();
+    let names = entries.filter_map(|entry| {
+        let target = std::fs::read_link(entry.path()).ok()?;
+        Some(format!("{} {}", entry.file_name().to_string_lossy(), target.display()))
+    });
+    names.collect()
 }
 
 /// Whether somebody answers at this path.
