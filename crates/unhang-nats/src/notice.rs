@@ -127,8 +127,10 @@ impl fmt::Display for Notice {
                 if let Some(worker) = worker {
                     write!(f, ", worker {worker}")?;
                 }
-                if *resends > 0 {
-                    write!(f, ", sent again {resends} times")?;
+                match resends {
+                    0 => {}
+                    1 => write!(f, ", sent again once")?,
+                    _ => write!(f, ", sent again {resends} times")?,
                 }
                 write!(f, ", {:.1} ms", took.as_secs_f64() * 1000.0)
             }
