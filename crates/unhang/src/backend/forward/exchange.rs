@@ -216,7 +216,7 @@ impl Exchange {
         let left = deadline.saturating_duration_since(now);
         let times = Times { since: now.duration_since(self.begun), left };
         let seen = watch.look(self.transfer.link.as_fd(), times);
-        self.looks.took(now, seen);
+        self.looks.took(now, Instant::now(), seen);
         let has_begun = self.transfer.came > 0;
         match seen {
             Seen::Works | Seen::Unknown => None,
