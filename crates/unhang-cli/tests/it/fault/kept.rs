@@ -58,14 +58,25 @@ fn idle_ones_hold_no_place() {
 
 #[test]
 fn requests_whose_answers_nobody_reads_are_not_read_on_and_cost_no_memory() {
+    flood("lines", b"hello\n", |other| other.asks());
+    flood("http", GET, |other| {
+        other.0.get_mut().write_all(GET).unwrap();
+        // The only newline of the body ends it.
+        while !is_answer(other.line().as_bytes()) {}
+    });
+}
+
+const GET: &[u8] = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n";
+
+fn flood(wire: &str, request: &[u8], mut asks: impl FnMut(&mut Kept)) {
     const BYTES: usize = 64 << 20;
     let place = Place::new();
-    let flags = ["--wire", "lines", "--write-deadline", "1s", "--quiet"];
+    let flags = ["--wire", wire, "--write-deadline", "1s", "--quiet"];
     let server = Daemon::serve(&place.socket, &flags);
     let mut other = Kept::connect(&place);
-    other.asks();
+    asks(&mut other);
     let before = server.peak_memory();
-    let flood = b"hello\n".repeat(1 << 16);
+    let flood = request.repeat(1 << 16);
     let mut sent = 0;
     let mut flooding = Kept::connect(&place);
     let ended = loop {
@@ -74,7 +85,7 @@ fn requests_whose_answers_nobody_reads_are_not_read_on_and_cost_no_memory() {
             Err(error) => break error,
         }
         assert!(sent < BYTES, "all was taken");
-        other.asks();
+        asks(&mut other);
     };
     // The write deadline has ended it, and the client knows.
     assert!(matches!(ended.kind(), ErrorKind::BrokenPipe | ErrorKind::ConnectionReset), "{ended}");
@@ -82,7 +93,7 @@ fn requests_whose_answers_nobody_reads_are_not_read_on_and_cost_no_memory() {
     assert!(sent < 2 << 20, "{sent} bytes were taken");
     let grown = server.peak_memory().saturating_sub(before);
     assert!(grown < 8 << 20, "it has grown by {grown} bytes");
-    other.asks();
+    asks(&mut other);
 }
 
 /// The first exchange makes the second no less bounded.
