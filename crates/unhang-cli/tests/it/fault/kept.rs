@@ -58,7 +58,7 @@ fn idle_ones_hold_no_place() {
 
 #[test]
 fn requests_whose_answers_nobody_reads_are_not_read_on_and_cost_no_memory() {
-    flood("lines", b"hello\n", |other| other.asks());
+    flood("lines", b"hello\n", Kept::asks);
     flood("http", GET, |other| {
         other.0.get_mut().write_all(GET).unwrap();
         // The only newline of the body ends it.
