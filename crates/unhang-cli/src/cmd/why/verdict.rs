@@ -20,6 +20,7 @@ mod nobody_reads;
 mod pair;
 mod seen;
 mod server_report;
+mod starved;
 mod unread_bytes;
 mod upstream;
 mod waiting;
@@ -66,6 +67,8 @@ pub(crate) fn judge(facts: &Facts, target: &Target) -> Vec<Verdict> {
     };
     let senders = facts.sending.iter().filter(is_concerned);
     verdicts.extend(senders.map(|sender| datagram::judge_sender(facts, sender)));
+    let mut verdicts: Vec<_> =
+        verdicts.into_iter().map(|verdict| starved::temper(facts, verdict)).collect();
     let causes = causes(&verdicts);
     verdicts.sort_by_cached_key(|verdict| {
         let order = |end: &End| end.cookie;

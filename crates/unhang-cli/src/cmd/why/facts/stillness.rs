@@ -16,6 +16,8 @@ pub(crate) enum Activity {
     Ticking,
     /// On a CPU, or ready for one, in both, and it went to sleep hardly ever.
     Computing,
+    /// Ready for a CPU all the while, and it got hardly any of one.
+    Starved,
     Moving,
 }
 
@@ -64,11 +66,13 @@ pub(crate) fn activity(before: &Thread, now: &Thread, window: Duration) -> Activ
         return Activity::Ticking;
     }
     let hardly_slept = times <= (BUSY_SLEEPS * seconds).max(1.0);
-    // One that never slept was ready for a CPU all the while, and on a crowded machine got none.
-    let works = slept == 0 || now.ran - before.ran > COMPUTING * seconds * 1_000.0;
-    match hardly_slept && runs(before) && runs(now) && works {
-        true => Activity::Computing,
-        false => Activity::Moving,
+    let is_ready = hardly_slept && runs(before) && runs(now);
+    let has_share = now.ran - before.ran > COMPUTING * seconds * 1_000.0;
+    match (is_ready, has_share) {
+        (true, true) => Activity::Computing,
+        // One that never slept was ready for a CPU all the while, and on a crowded machine got none.
+        (true, false) if slept == 0 => Activity::Starved,
+        _ => Activity::Moving,
     }
 }
 
@@ -172,12 +176,14 @@ mod tests {
         assert_eq!(judged(thread('R', Call::None, 99, 1_400.0)), Activity::Moving);
     }
 
-    /// It was said to move, and its client, with certainty, not to hang.
+    /// It was said to move, and its client, with certainty, not to hang; then to compute, and its client to hang.
     #[test]
-    fn a_thread_that_never_sleeps_computes_whatever_share_of_a_cpu_it_gets() {
+    fn a_thread_that_is_ready_all_the_while_and_gets_no_cpu_is_starved() {
         let window = Duration::from_millis(100);
         let runs = thread('R', Call::None, 10, 1_000.0);
-        assert_eq!(activity(&runs, &runs, window), Activity::Computing);
+        assert_eq!(activity(&runs, &runs, window), Activity::Starved);
+        let some = |ran| activity(&runs, &thread('R', Call::None, 10, 1_000.0 + ran), window);
+        assert_eq!((some(19.0), some(21.0)), (Activity::Starved, Activity::Computing));
         assert_eq!(
             activity(&runs, &thread('S', Call::None, 11, 1_001.0), window),
             Activity::Moving

@@ -102,7 +102,7 @@ fn doing<'a>(
     is_alone: bool,
 ) -> Cause<'a> {
     match waiter.activity {
-        Activity::Computing => return Cause::Computing(waiter),
+        Activity::Computing | Activity::Starved => return Cause::Computing(waiter),
         Activity::Moving => return Cause::Moving,
         Activity::Still | Activity::Ticking => {}
     }

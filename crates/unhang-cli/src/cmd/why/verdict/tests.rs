@@ -358,6 +358,26 @@ fn a_server_at_work_does_not_hang() {
     );
 }
 
+/// On a machine at a load of twenty, servers that got no processor were said to hang, one in fifty looks.
+#[test]
+fn a_server_that_gets_no_processor_is_not_said_to_hang() {
+    let starved = |world: World| world.moving(SERVER_PID, Call::None, Activity::Starved);
+    says(&starved(World::asked()), Code::HandlerCpu, Certainty::Certain, false);
+    says(
+        &starved(World::asked().unread(SERVER, 62)),
+        Code::RequestUnread,
+        Certainty::Certain,
+        false,
+    );
+    // Another thread of it may wait for the one that is starved.
+    let blocked = World::asked().thread(SERVER_PID, Call::Sleep);
+    says(&blocked, Code::HandlerBlocked, Certainty::Certain, true);
+    let both = starved(blocked);
+    assert!(both.verdicts().iter().all(|(_, _, is_fault)| !is_fault), "{:?}", both.verdicts());
+    let verdicts = judge(&both.0, &Target::All);
+    assert!(verdicts[0].now.is_empty() && verdicts[0].fix[0].contains("top"), "{verdicts:?}");
+}
+
 #[test]
 fn what_changed_between_the_samples_is_passed_over() {
     for inode in [CLIENT, SERVER] {

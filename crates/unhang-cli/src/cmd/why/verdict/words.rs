@@ -16,6 +16,7 @@ pub(super) mod source {
     pub(crate) const CALL: &str = "/proc/PID/task/TID/syscall";
     pub(crate) const EPOLL: &str = "/proc/PID/fdinfo";
     pub(crate) const STAT: &str = "/proc/PID/stat";
+    pub(crate) const SCHED: &str = "/proc/PID/task/TID/sched";
     pub(crate) const DESCRIPTORS: &str = "/proc/PID/fd";
     pub(crate) const CGROUP: &str = "/sys/fs/cgroup";
     pub(crate) const LIMITS: &str = "/proc/PID/limits";
@@ -112,6 +113,7 @@ pub(super) fn thread_does(waiter: &WaitingThread<'_>) -> String {
     let lasting = lasting(waiter.thread.since);
     match waiter.activity {
         Activity::Computing => "computes without a pause".to_owned(),
+        Activity::Starved => "wants a processor".to_owned(),
         Activity::Moving => "is at work".to_owned(),
         Activity::Still | Activity::Ticking => {
             format!("{}{lasting}", call(waiter.process, waiter.thread))
