@@ -7,7 +7,7 @@ source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 root=$(git -C "$(dirname "${BASH_SOURCE[0]}")" rev-parse --show-toplevel)
 copy="$work/a copy, elsewhere"
 mkdir "$copy"
-(cd "$root" && git ls-files -z --cached --others --exclude-standard | xargs -0 cp --parents -t "$copy")
+(cd "$root" && git ls-files -z --cached --others --exclude-standard | xargs -0 cp --no-dereference --parents -t "$copy")
 SOURCE_DATE_EPOCH=${SOURCE_DATE_EPOCH:-$(git -C "$root" log -1 --format=%ct)}
 export SOURCE_DATE_EPOCH
 env -u CARGO_TARGET_DIR "$copy/script/package" --arch x86_64 > "$work/again.log"
