@@ -167,17 +167,34 @@ fn a_look_of_root_goes_before_others_unless_told_otherwise() {
     {
         let mut command = Command::new("env");
         command.args(prefix).args([UNHANG, "why", "--for", "1h"]).args(more);
-        let look = Daemon::spawn(&mut command);
-        let file = |name: &str| std::fs::read_to_string(format!("/proc/{}/{name}", look.pid()));
-        await_some("it waits for its window", || {
-            let call: usize = file("syscall").ok()?.split(' ').next()?.parse().ok()?;
-            (call == syscalls::Sysno::clock_nanosleep as usize).then_some(())
-        });
+        let look = at_its_window(&mut command);
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", look.pid())).unwrap();
         // proc_pid_stat(5): the 41st, and the 39th behind the name.
-        let stat = file("stat").unwrap();
         let field = stat.rsplit(')').next().and_then(|rest| rest.split_ascii_whitespace().nth(38));
         assert_eq!(field, Some(policy), "{prefix:?} {more:?}: {stat}");
     }
+}
+
+/// Which has seen the first sample, and waits for the next.
+fn at_its_window(command: &mut Command) -> Daemon {
+    let look = Daemon::spawn(command);
+    await_some("it waits for its window", || {
+        let call = std::fs::read_to_string(format!("/proc/{}/syscall", look.pid())).ok()?;
+        let call: usize = call.split(' ').next()?.parse().ok()?;
+        (call == syscalls::Sysno::clock_nanosleep as usize).then_some(())
+    });
+    look
+}
+
+/// What it reads is a stranger's to make long.
+#[test]
+fn a_look_may_take_four_gib_of_memory_and_no_more() {
+    let mut command = Command::new(UNHANG);
+    let look = at_its_window(command.args(["why", "--for", "1h"]));
+    let limits = std::fs::read_to_string(format!("/proc/{}/limits", look.pid())).unwrap();
+    let line = limits.lines().find(|line| line.starts_with("Max address space")).unwrap();
+    let most: u64 = line.split_ascii_whitespace().nth(3).unwrap().parse().unwrap();
+    assert!(most <= 4 << 30, "{line}");
 }
 
 #[test]
