@@ -209,11 +209,13 @@ impl Python<'_> {
     fn text(&self, at: Address) -> Result<String, String> {
         let of = self.layout.text;
         let length = self.memory.u64(at + of.length)?;
-        let state = self.memory.u32(at + of.state)? >> of.kind_shift;
-        let (kind, is_compact, is_ascii) = (state & 7, state & 8 != 0, state & 16 != 0);
-        if length > LONGEST_TEXT || !is_compact || !matches!(kind, 1 | 2 | 4) {
+        let state = self.memory.u32(at + of.state)?;
+        let is_compact = |state: &u32| state & 8 != 0 && matches!(state & 7, 1 | 2 | 4);
+        let state = of.kind_shifts.iter().map(|shift| state >> shift).find(is_compact);
+        let Some(state) = state.filter(|_| length <= LONGEST_TEXT) else {
             return Err(format!("what should be a text of Python's at {at} is not"));
-        }
+        };
+        let (kind, is_ascii) = (state & 7, state & 16 != 0);
         let data = at + if is_ascii { of.ascii_size } else { of.compact_size };
         let bytes =
             self.memory.bytes(data, usize::try_from(length * u64::from(kind)).unwrap_or(0))?;

@@ -96,8 +96,8 @@ pub(super) struct CodeObject {
 pub(super) struct Text {
     pub(super) length: u64,
     pub(super) state: u64,
-    /// How many bits of `state` lie below `kind`.
-    pub(super) kind_shift: u32,
+    /// How many bits of `state` lie below `kind`: if several can be, the first with which it makes sense.
+    pub(super) kind_shifts: &'static [u32],
     /// `sizeof(PyASCIIObject)` and `sizeof(PyCompactUnicodeObject)`.
     pub(super) ascii_size: u64,
     pub(super) compact_size: u64,
@@ -124,7 +124,7 @@ const PYTHON_3_9: Layout = Layout {
     instruction: Instruction::Index { at: 104, unit: 1 },
     lines: LineTable(Format::Lnotab),
     code_object: CodeObject { file: 104, name: 112, first_line: 40, lines: 120 },
-    text: Text { length: 16, state: 32, kind_shift: 2, ascii_size: 48, compact_size: 72 },
+    text: Text { length: 16, state: 32, kind_shifts: &[2], ascii_size: 48, compact_size: 72 },
     bytes: BYTES,
 };
 const PYTHON_3_10: Layout = Layout {
@@ -154,7 +154,7 @@ const PYTHON_3_12: Layout = Layout {
     owner: Some((70, 3)),
     instruction: Instruction::Pointer { at: 56, code: 192 },
     code_object: CodeObject { file: 112, name: 128, first_line: 68, lines: 136 },
-    text: Text { length: 16, state: 32, kind_shift: 2, ascii_size: 40, compact_size: 56 },
+    text: Text { length: 16, state: 32, kind_shifts: &[2], ascii_size: 40, compact_size: 56 },
     ..PYTHON_3_11
 };
 
@@ -245,8 +245,9 @@ impl Layout {
                 ascii_size: word(text + 3),
                 // `utf8_length` and `utf8` follow.
                 compact_size: word(text + 3) + 16,
-                // `interned` has two bits in 3.13, and sixteen in 3.14.
-                kind_shift: if minor == 13 { 2 } else { 16 },
+                // `interned` has two bits in 3.13 and in 3.14.10, and sixteen in the first 3.14: then the five above
+                // those two are 0, which no `kind` is.
+                kind_shifts: if minor == 13 { &[2] } else { &[2, 16] },
             },
         })
     }
