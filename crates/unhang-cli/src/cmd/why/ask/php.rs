@@ -9,9 +9,7 @@ use super::elf::Image;
 use super::escape;
 use super::location::{Frame, Location};
 use super::memory::{Address, Memory, steady};
-use layout::{
-    CLASS_NAME, CURRENT_EXECUTE_DATA, Layout, execute_data, function, op, request, string, value,
-};
+use layout::{CLASS_NAME, Layout, execute_data, function, op, request, string, value};
 
 /// A script calls itself some hundred deep if it works on trees; a headline is found near the top.
 const MOST_FRAMES: usize = 128;
@@ -99,7 +97,7 @@ struct Call {
 impl Php<'_> {
     /// `None`: it runs no script.
     fn running(&self, show_data: bool) -> Result<Option<Location>, String> {
-        let innermost = self.memory.pointer(self.globals + CURRENT_EXECUTE_DATA)?;
+        let innermost = self.memory.pointer(self.globals + self.layout.current_execute_data)?;
         let Some(first) = innermost else { return Ok(None) };
         let calls = self.calls(first)?;
         let own = calls.iter().find(|call| !call.is_library).or(calls.first());
@@ -120,7 +118,7 @@ impl Php<'_> {
             stack: calls.into_iter().map(|call| call.frame).collect(),
         };
         // A script that has gone on meanwhile was perhaps seen half here and half there.
-        let now = self.memory.pointer(self.globals + CURRENT_EXECUTE_DATA)?;
+        let now = self.memory.pointer(self.globals + self.layout.current_execute_data)?;
         (now == innermost).then_some(Some(found)).ok_or_else(|| "the script is running".to_owned())
     }
 

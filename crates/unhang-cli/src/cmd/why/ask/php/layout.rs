@@ -3,9 +3,12 @@
 
 use super::super::memory::{Address, Memory};
 
-/// Offsets in `zend_op_array` (`zend_compile.h`), which nearly every minor version changes.
+/// What minor versions change.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct Layout {
+    /// In `zend_executor_globals` (`zend_globals.h`).
+    pub(super) current_execute_data: u64,
+    // In `zend_op_array` (`zend_compile.h`).
     pub(super) last_var: u64,
     pub(super) last: u64,
     pub(super) opcodes: u64,
@@ -13,28 +16,42 @@ pub(super) struct Layout {
     pub(super) filename: u64,
 }
 
-const PHP_8_4: Layout = Layout { last_var: 92, last: 96, opcodes: 104, vars: 128, filename: 168 };
+const PHP_8_1: Layout = Layout {
+    current_execute_data: 488,
+    last_var: 60,
+    last: 68,
+    opcodes: 72,
+    vars: 104,
+    filename: 144,
+};
+const PHP_8_4: Layout =
+    Layout { last_var: 92, last: 96, opcodes: 104, vars: 128, filename: 168, ..PHP_8_1 };
+const PHP_8_5: Layout = Layout { current_execute_data: 512, ..PHP_8_4 };
 
-/// `ZEND_MODULE_API_NO` (`zend_modules.h`), one for each minor version, and its layout. 8.2 and 8.4
-/// are checked against their headers and by the tests, 8.1 and 8.3 against their headers only; 8.5's
-/// are those of 8.4 by its headers.
+/// `ZEND_MODULE_API_NO` (`zend_modules.h`), one for each minor version, and its layout. 8.2, 8.4, 8.5 and the third
+/// candidate of 8.6 are checked against their headers and by the tests, 8.1 and 8.3 against their headers only.
 const LAYOUTS: &[(u32, Layout)] = &[
     // 8.1
-    (20_210_902, Layout { last_var: 60, last: 68, opcodes: 72, vars: 104, filename: 144 }),
+    (20_210_902, PHP_8_1),
     // 8.2
-    (20_220_829, Layout { last_var: 76, last: 80, opcodes: 88, vars: 112, filename: 152 }),
+    (
+        20_220_829,
+        Layout { last_var: 76, last: 80, opcodes: 88, vars: 112, filename: 152, ..PHP_8_1 },
+    ),
     // 8.3
-    (20_230_831, Layout { last_var: 72, last: 76, opcodes: 80, vars: 104, filename: 144 }),
+    (
+        20_230_831,
+        Layout { last_var: 72, last: 76, opcodes: 80, vars: 104, filename: 144, ..PHP_8_1 },
+    ),
     // 8.4
     (20_240_924, PHP_8_4),
     // 8.5
-    (20_250_925, PHP_8_4),
+    (20_250_925, PHP_8_5),
+    // 8.6
+    (20_260_924, PHP_8_5),
 ];
 
-// The rest is the same from 8.1 to 8.5.
-
-/// `zend_executor_globals` (`zend_globals.h`).
-pub(super) const CURRENT_EXECUTE_DATA: u64 = 488;
+// The rest is the same from 8.1 to 8.6.
 
 /// `zend_execute_data` (`zend_compile.h`).
 pub(super) mod execute_data {

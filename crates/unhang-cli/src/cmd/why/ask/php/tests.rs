@@ -195,8 +195,8 @@ fn phps_own_web_server_is_idle_and_then_in_the_page() {
 
 #[test]
 fn a_worker_of_php_fpm_is_found_in_the_page() {
-    let installed =
-        ["8.4", "8.3", "8.2", "8.1"].map(|v| PathBuf::from(format!("/usr/sbin/php-fpm{v}")));
+    let installed = ["8.6", "8.5", "8.4", "8.3", "8.2", "8.1"]
+        .map(|v| PathBuf::from(format!("/usr/sbin/php-fpm{v}")));
     let Some(fpm) = installed.into_iter().find(|path| path.exists()) else {
         eprintln!("skipped: there is no php-fpm; Debian's package is php-fpm");
         return;
