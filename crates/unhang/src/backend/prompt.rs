@@ -2,8 +2,11 @@
 //! answers within some microseconds is not worth a task, a registration and a wake-up of another thread:
 //! they cost three times what the exchange itself does.
 
+use std::os::fd::AsFd;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 /// How long a thread waits: longer than a small reply takes, and shorter than a client notices. Others wait
 /// meanwhile, as for a handler that computes for so long.
@@ -40,6 +43,13 @@ impl Prompt {
 /// task of the runtime must not block.
 pub(super) fn may_block() -> bool {
     tokio::task::try_id().is_none()
+}
+
+/// Waits on this thread for one of these events, or for so long, which is less than a second. Whether one has
+/// come.
+pub(super) fn wait(on: &impl AsFd, events: PollFlags, within: Duration) -> bool {
+    let within = Timespec { tv_sec: 0, tv_nsec: within.subsec_nanos().into() };
+    poll(&mut [PollFd::new(on, events)], Some(&within)).is_ok_and(|ready| ready > 0)
 }
 
 #[cfg(test)]

@@ -6,12 +6,10 @@ use std::cell::RefCell;
 use std::io::{self, IoSliceMut};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::Path;
-use std::time::Duration;
 
 use nix::sys::socket::sockopt::PassCred;
 use nix::sys::socket::{ControlMessageOwned, MsgFlags, UnixCredentials, recvmsg, setsockopt};
 use rustix::buffer::spare_capacity;
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::net::{
     AddressFamily, RecvFlags, SendFlags, SocketAddrUnix, SocketFlags, SocketType, connect, recv,
     send, socket_with,
@@ -87,13 +85,6 @@ impl Link {
         // It always says so.
         drop(forgotten);
         Ok(())
-    }
-
-    /// Waits on this thread for one of these, or for so long. Whether one has come.
-    pub(super) fn await_event(&self, events: PollFlags, within: Duration) -> bool {
-        let within = Timespec { tv_sec: 0, tv_nsec: within.subsec_nanos().into() };
-        let mut asked = [PollFd::new(self, events)];
-        poll(&mut asked, Some(&within)).is_ok_and(|ready| ready > 0)
     }
 
     pub(super) fn write(&self, bytes: &[u8]) -> io::Result<usize> {

@@ -16,6 +16,7 @@ use super::writer::Close;
 use super::{HalfClose, Shared};
 use crate::Request;
 use crate::backend::notice::EndedBy;
+use crate::backend::prompt;
 use crate::handler::{Pipe, Piped, WaitsFor};
 
 /// How much of a reply is held back: nearly every reply is whole by then, so that a failure can still be
@@ -140,11 +141,12 @@ impl Transfer {
 
     /// Waits on this thread for what may end the reply, or for so long. Whether that has come.
     pub(super) fn await_end(&self, within: Duration) -> bool {
-        match self.scan {
+        let events = match self.scan {
             // The server's close. Bytes do not end the wait: with them, we would wake up twice for a reply.
-            Scan::Nothing => self.link.await_event(PollFlags::RDHUP, within),
-            _ => self.link.await_event(PollFlags::RDHUP | PollFlags::IN, within),
-        }
+            Scan::Nothing => PollFlags::RDHUP,
+            _ => PollFlags::RDHUP | PollFlags::IN,
+        };
+        prompt::wait(&self.link, events, within)
     }
 
     /// What can be read now.

@@ -6,10 +6,12 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::Duration;
 
 use rustix::buffer::spare_capacity;
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::event::PollFlags;
 use rustix::io::{Errno, ioctl_fionbio};
 use tokio::net::unix::pipe::{Receiver, Sender};
 use tokio::process::{ChildStdin, ChildStdout};
+
+use crate::backend::prompt;
 
 /// How much of a worker's output is read at once.
 const PIECE: usize = 64 * 1024;
@@ -91,9 +93,7 @@ impl Pipes {
 
     /// Waits on this thread for output, or its end, or for so long. Whether there is some.
     pub(super) fn await_output(&self, within: Duration) -> bool {
-        let within = Timespec { tv_sec: 0, tv_nsec: within.subsec_nanos().into() };
-        let mut asked = [PollFd::from_borrowed_fd(self.stdout(), PollFlags::IN)];
-        poll(&mut asked, Some(&within)).is_ok_and(|ready| ready > 0)
+        prompt::wait(&self.stdout(), PollFlags::IN, within)
     }
 
     /// Reads what is there, once: 0 is its end, or an error, of which there is none that one could do

@@ -251,9 +251,11 @@ impl<S: Stream> Connection<S> {
         let exchange = outgoing.next_gathered()?;
         // What was not written by now is not to be.
         outgoing.over = Some(ended.clone());
-        let is_written = outgoing.earlier == 0 || exchange.bytes_out <= outgoing.sent;
-        outgoing.sent =
-            if is_written { outgoing.sent.saturating_sub(exchange.bytes_out) } else { 0 };
-        Some(if is_written { exchange } else { Exchange { ended: ended.clone(), ..exchange } })
+        if outgoing.earlier == 0 || exchange.bytes_out <= outgoing.sent {
+            outgoing.sent = outgoing.sent.saturating_sub(exchange.bytes_out);
+            return Some(exchange);
+        }
+        outgoing.sent = 0;
+        Some(Exchange { ended: ended.clone(), ..exchange })
     }
 }
