@@ -56,18 +56,15 @@ impl Files {
     /// thousands of them, and to read them all takes tens of milliseconds: its next has a number beside
     /// the last.
     pub(super) fn descriptor(&self, pid: u32, inode: u32) -> Option<u32> {
+        let name = socket_name(inode);
         let last = locked(&self.last).get(&pid).copied();
         // The nearest first.
         let near = last.and_then(|last| {
             let mut near = (0..=NEAR).flat_map(|by| [last.checked_add(by), last.checked_sub(by)]);
-            near.find_map(|number| number.filter(|&number| is_socket(pid, number, inode)))
+            near.find_map(|number| number.filter(|&number| is_socket(pid, number, &name)))
         });
-        let found = near.or_else(|| descriptor(pid, inode))?;
-        let mut last = locked(&self.last);
-        if last.len() >= MOST_KNOWN {
-            last.clear();
-        }
-        last.insert(pid, found);
+        let found = near.or_else(|| descriptor(pid, &name))?;
+        remember(&self.last, pid, found);
         Some(found)
     }
 
@@ -102,7 +99,9 @@ impl Files {
             Ok(socket) if socket.state == State::Listening || !socket.name.is_empty() => true,
             // A pair of its own, by which it wakes itself.
             Ok(socket) => {
-                return socket.peer_inode().is_some_and(|it| descriptor(pid, it).is_some());
+                return socket
+                    .peer_inode()
+                    .is_some_and(|it| descriptor(pid, &socket_name(it)).is_some());
             }
             Err(_) => listens_at_a_port(pid, inode),
         };
@@ -124,11 +123,7 @@ impl Files {
         let is_go = object::File::parse(&*program).is_ok_and(|program| {
             program.sections().any(|one| one.name().is_ok_and(|name| name == ".go.buildinfo"))
         });
-        let mut go = locked(&self.go);
-        if go.len() >= MOST_KNOWN {
-            go.clear();
-        }
-        go.insert(pid, is_go);
+        remember(&self.go, pid, is_go);
         is_go
     }
 }
@@ -168,15 +163,20 @@ pub(super) fn watches(pid: u32, epoll: u32, fd: u32) -> bool {
     epoll.is_some_and(|epoll| epoll.watched.iter().any(|one| one.fd == fd))
 }
 
-/// The descriptor by which a process holds a socket.
-fn descriptor(pid: u32, inode: u32) -> Option<u32> {
+/// The descriptor by which a process holds a socket of this name.
+fn descriptor(pid: u32, name: &str) -> Option<u32> {
     let all = fs::read_dir(format!("/proc/{pid}/fd")).ok()?;
     let mut numbers = all.flatten().filter_map(|one| one.file_name().to_str()?.parse().ok());
-    numbers.find(|&number| is_socket(pid, number, inode))
+    numbers.find(|&number| is_socket(pid, number, name))
 }
 
-fn is_socket(pid: u32, number: u32, inode: u32) -> bool {
-    let name = format!("socket:[{inode}]");
+/// As /proc names it.
+fn socket_name(inode: u32) -> String {
+    format!("socket:[{inode}]")
+}
+
+/// Whether that is what a process has there.
+fn is_socket(pid: u32, number: u32, name: &str) -> bool {
     fs::read_link(format!("/proc/{pid}/fd/{number}"))
         .is_ok_and(|link| link.as_os_str().as_bytes() == name.as_bytes())
 }
@@ -223,6 +223,14 @@ fn listens_at_a_port(pid: u32, inode: u64) -> bool {
 fn numbered(link: &str) -> Option<(&str, u64)> {
     let (kind, number) = link.split_once(":[")?;
     Some((kind, number.strip_suffix(']')?.parse().ok()?))
+}
+
+fn remember<T>(known: &Mutex<HashMap<u32, T>>, pid: u32, of_it: T) {
+    let mut known = locked(known);
+    if known.len() >= MOST_KNOWN {
+        known.clear();
+    }
+    known.insert(pid, of_it);
 }
 
 fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
