@@ -225,7 +225,9 @@ impl Why {
         }
         server::ask_servers(&mut facts, target, &helper);
         details::ask_readers(&mut facts, target, &helper);
+        priority::keep_to_budget();
         let mut verdicts = verdict::judge(&facts, target);
+        priority::keep_to_budget();
         verdicts.retain(|verdict| !is_younger(verdict, self.min.0));
         details::look(&mut facts, &verdicts, self.show_data, &helper);
         facts.passed_over = helper.passed_over();

@@ -14,11 +14,11 @@ use serde::Serialize;
 use super::question::{LARGEST, Program, Question, length};
 use crate::cmd::why::ask::scripts;
 use crate::cmd::why::ask::server::client;
-use crate::cmd::why::resource_limit;
 use crate::cmd::why::see::file::SocketFile;
 use crate::cmd::why::see::file_id;
 use crate::cmd::why::see::other_name::OtherNames;
 use crate::cmd::why::see::path_state::PathState;
+use crate::cmd::why::{priority, resource_limit};
 
 /// Answers on standard output what comes on standard input.
 pub(crate) fn serve() -> io::Result<()> {
@@ -35,6 +35,7 @@ pub(crate) fn serve() -> io::Result<()> {
             read => read?,
         }
         let size = u32::from_le_bytes(size) as usize;
+        priority::keep_to_budget();
         if size > LARGEST {
             return Err(io::ErrorKind::InvalidData.into());
         }
