@@ -1,5 +1,6 @@
 //! The same for machines: one object, with facts and inferences apart. `docs/why.md` describes it.
 
+use std::cell::Cell;
 use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
@@ -16,7 +17,12 @@ use crate::sock_diag::FileId;
 /// Grows with every change that could break a reader.
 const SCHEMA: &str = "unhang-why/1";
 
+/// Each finding names all threads of its processes. Of processes with thousands of threads and of connections that
+/// took more memory than a look may have, and it ended without a word.
+const MOST_THREADS: usize = 10_000;
+
 pub(crate) fn render(facts: &Facts, target: &Target, verdicts: &[Verdict], exit: u8) -> Value {
+    let left = Cell::new(MOST_THREADS);
     json!({
         "schema": SCHEMA,
         "target": asked(target),
@@ -32,7 +38,7 @@ pub(crate) fn render(facts: &Facts, target: &Target, verdicts: &[Verdict], exit:
         "samples": facts.visibility.samples,
         "interval_s": facts.visibility.window.as_secs_f64(),
         "listeners": listeners(facts, target),
-        "findings": verdicts.iter().map(|verdict| finding(facts, verdict)).collect::<Vec<_>>(),
+        "findings": verdicts.iter().map(|verdict| finding(facts, verdict, &left)).collect::<Vec<_>>(),
     })
 }
 
@@ -108,7 +114,7 @@ fn listeners(facts: &Facts, target: &Target) -> Vec<Value> {
         .collect()
 }
 
-fn finding(facts: &Facts, verdict: &Verdict) -> Value {
+fn finding(facts: &Facts, verdict: &Verdict, left: &Cell<usize>) -> Value {
     let (known, inferred): (Vec<&Evidence>, Vec<_>) =
         verdict.evidence.iter().partition(|evidence| evidence.source.is_some());
     let because: Vec<_> = known
@@ -128,9 +134,9 @@ fn finding(facts: &Facts, verdict: &Verdict) -> Value {
         "headline": verdict.headline,
         "doubt": verdict.doubt,
         "since_s": verdict.since().map(|since| since.as_secs_f64()),
-        "clients": verdict.clients.iter().map(|client| end(facts, client)).collect::<Vec<_>>(),
-        "server": verdict.server.as_ref().map(|server| end(facts, server)),
-        "chain": verdict.chain.iter().map(|one| link(facts, one)).collect::<Vec<_>>(),
+        "clients": verdict.clients.iter().map(|client| end(facts, client, left)).collect::<Vec<_>>(),
+        "server": verdict.server.as_ref().map(|server| end(facts, server, left)),
+        "chain": verdict.chain.iter().map(|one| link(facts, one, left)).collect::<Vec<_>>(),
         "because": because,
         "inferred": inferred,
         "fix": verdict.fix,
@@ -155,7 +161,7 @@ fn says(report: ServerReport) -> Value {
     })
 }
 
-fn end(facts: &Facts, end: &End) -> Value {
+fn end(facts: &Facts, end: &End, left: &Cell<usize>) -> Value {
     let unread = facts.details.unread.get(&end.inode);
     let reader = facts.details.readers.get(&end.inode);
     let place = reader.and_then(|reader| reader.as_ref().ok()?.as_ref()?.location());
@@ -165,7 +171,7 @@ fn end(facts: &Facts, end: &End) -> Value {
     json!({
         "ino": end.inode,
         "cookie": end.cookie,
-        "owners": end.owners.iter().map(|held| owner(facts, held)).collect::<Vec<_>>(),
+        "owners": end.owners.iter().map(|held| owner(facts, held, left)).collect::<Vec<_>>(),
         "unread": end.unread,
         "unread_bytes": unread.map(|bytes| bytes.escape_ascii().to_string()),
         "shutdown": shut,
@@ -177,7 +183,7 @@ fn end(facts: &Facts, end: &End) -> Value {
 }
 
 /// A process behind the server.
-fn link(facts: &Facts, link: &Hop) -> Value {
+fn link(facts: &Facts, link: &Hop, left: &Cell<usize>) -> Value {
     let reader = link.inode.and_then(|inode| facts.details.readers.get(&inode));
     let goroutine = reader.and_then(|reader| reader.as_ref().ok()?.as_ref()?.location());
     let (places, first, unknown) = places(facts, link.pid);
@@ -187,7 +193,7 @@ fn link(facts: &Facts, link: &Hop) -> Value {
         "ino": link.inode,
         "does": link.does,
         "at": first.map(location),
-        "threads": places.iter().map(location).collect::<Vec<_>>(),
+        "threads": threads(places, left),
         "at_unknown": unknown,
         "goroutine": goroutine.map(location),
     })
@@ -204,7 +210,7 @@ fn places(facts: &Facts, pid: u32) -> (&[Location], Option<&Location>, Option<&S
     (places, places.iter().find(|place| !place.is_library).or(places.first()), unknown)
 }
 
-fn owner(facts: &Facts, held: &Held) -> Value {
+fn owner(facts: &Facts, held: &Held, left: &Cell<usize>) -> Value {
     let (places, first, unknown) = places(facts, held.pid);
     json!({
         "pid": held.pid,
@@ -212,9 +218,16 @@ fn owner(facts: &Facts, held: &Held) -> Value {
         "comm": held.name,
         "uid": held.uid,
         "at": first.map(location),
-        "threads": places.iter().map(location).collect::<Vec<_>>(),
+        "threads": threads(places, left),
         "at_unknown": unknown,
     })
+}
+
+/// As many of them as may still be told.
+fn threads(places: &[Location], left: &Cell<usize>) -> Vec<Value> {
+    let told = places.len().min(left.get());
+    left.set(left.get() - told);
+    places[..told].iter().map(location).collect()
 }
 
 fn location(place: &Location) -> Value {
@@ -245,5 +258,14 @@ mod tests {
         let text = printable(&object);
         assert!(!text.trim_end().chars().any(is_hidden), "{text}");
         assert_eq!(serde_json::from_str::<Value>(&text).unwrap(), object);
+    }
+
+    /// 3,600 connections of processes with 1,200 threads each took more than 4 GiB.
+    #[test]
+    fn so_many_threads_are_told_in_all_findings_together() {
+        let places = vec![Location::default(); 7];
+        let left = Cell::new(10);
+        let told = [(), (), ()].map(|()| threads(&places, &left).len());
+        assert_eq!(told, [7, 3, 0]);
     }
 }
