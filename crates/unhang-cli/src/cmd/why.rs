@@ -225,11 +225,12 @@ impl Why {
         }
         server::ask_servers(&mut facts, target, &helper);
         details::ask_readers(&mut facts, target, &helper);
-        priority::keep_to_budget();
-        let mut verdicts = verdict::judge(&facts, target);
-        priority::keep_to_budget();
+        let (mut verdicts, left) = verdict::judge(&facts, target, || deadline.is_over());
         verdicts.retain(|verdict| !is_younger(verdict, self.min.0));
         details::look(&mut facts, &verdicts, self.show_data, &helper);
+        for pid in left {
+            helper.pass_over(pid);
+        }
         facts.passed_over = helper.passed_over();
         Ok((facts, verdicts))
     }

@@ -24,7 +24,16 @@ pub(crate) struct Endpoint<'a> {
     /// Event loops that it is registered with.
     pub(crate) loops: Vec<Loop<'a>>,
     /// The owners' threads that do none of this.
-    pub(crate) others: Vec<WaitingThread<'a>>,
+    pub(crate) others: Others<'a>,
+}
+
+/// Threads that are found only when they are asked for: a process may have as many as it has sockets.
+#[derive(Debug)]
+pub(crate) struct Others<'a> {
+    facts: &'a Facts,
+    processes: Vec<&'a Process>,
+    /// Those that attend to this end.
+    except: HashSet<u32>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -54,7 +63,7 @@ impl<'a> Endpoint<'a> {
             readers: Vec::new(),
             writers: Vec::new(),
             loops: Vec::new(),
-            others: Vec::new(),
+            others: Others { facts, processes: Vec::new(), except: HashSet::new() },
         };
         for (process, fd) in endpoint.once_each() {
             endpoint.add(facts, process, fd);
@@ -74,29 +83,27 @@ impl<'a> Endpoint<'a> {
 
     fn add(&mut self, facts: &'a Facts, process: &'a Process, fd: u32) {
         let inode = self.socket.inode;
-        let sleeping_in = self.add_epolls(facts, process, fd);
-        for thread in &process.threads {
+        self.add_epolls(facts, process, fd);
+        self.is_hidden |= facts.hides_calls(process);
+        for thread in facts.threads_at(process, inode) {
             let waiter = WaitingThread { process, thread, activity: facts.activity(thread) };
-            let is_this =
-                |fd: u32| process.descriptors.as_ref().and_then(|all| all.inode(fd)) == Some(inode);
+            let is_this = |watch: &&Watch| process.inode(watch.fd) == Some(inode);
             match &thread.call {
-                Call::Hidden => self.is_hidden = true,
-                Call::Read(fd) if is_this(*fd) => self.readers.push(waiter),
-                Call::Write(fd) if is_this(*fd) => self.writers.push(waiter),
-                Call::Poll(Some(watches)) => match watches.iter().find(|one| is_this(one.fd)) {
+                Call::Read(_) => self.readers.push(waiter),
+                Call::Write(_) => self.writers.push(waiter),
+                Call::Poll(Some(watches)) => match watches.iter().find(is_this) {
                     Some(watch) => self.add_poll(facts, waiter, *watch, watches),
-                    None => self.others.push(waiter),
+                    None => continue,
                 },
-                Call::Epoll(_) if sleeping_in.contains(&thread.tid) => {}
-                _ => self.others.push(waiter),
+                _ => continue,
             }
+            self.others.except.insert(thread.tid);
         }
+        self.others.processes.push(process);
     }
 
-    /// Gives the threads that sleep in one of them.
-    fn add_epolls(&mut self, facts: &'a Facts, process: &'a Process, fd: u32) -> Vec<u32> {
-        let mut sleeping = Vec::new();
-        let Some(descriptors) = &process.descriptors else { return sleeping };
+    fn add_epolls(&mut self, facts: &'a Facts, process: &'a Process, fd: u32) {
+        let Some(descriptors) = &process.descriptors else { return };
         for epoll in &descriptors.epolls {
             let Some(registration) = epoll.watches(self.socket.inode) else { continue };
             let waits = |thread: &&Thread| match &thread.call {
@@ -105,20 +112,23 @@ impl<'a> Endpoint<'a> {
                 _ => false,
             };
             let sleeper = process.threads.iter().find(waits).map(|thread| {
-                sleeping.push(thread.tid);
+                if matches!(thread.call, Call::Epoll(_)) {
+                    self.others.except.insert(thread.tid);
+                }
                 WaitingThread { process, thread, activity: facts.activity(thread) }
             });
             let others = epoll.conversations(|inode| is_conversation(facts, process, inode));
             let is_sole = others.iter().all(|other| *other == self.socket.inode);
             self.loops.push(Loop { fd, registration, sleeper, is_sole });
         }
-        sleeping
     }
 
     fn add_poll(&mut self, facts: &Facts, waiter: WaitingThread<'a>, watch: Watch, all: &[Watch]) {
         let process = waiter.process;
-        let inode = |watch: &Watch| process.descriptors.as_ref()?.inode(watch.fd);
-        let others = all.iter().filter_map(inode).filter(|other| *other != self.socket.inode);
+        let others = all
+            .iter()
+            .filter_map(|watch| process.inode(watch.fd))
+            .filter(|other| *other != self.socket.inode);
         let is_sole = !others.into_iter().any(|other| is_conversation(facts, process, other));
         if is_sole && watch.reads {
             self.readers.push(waiter);
@@ -142,8 +152,11 @@ impl<'a> Endpoint<'a> {
         if users.peek().is_some() {
             return users.all(still);
         }
-        let sleepers = self.loops.iter().filter_map(|one| one.sleeper.as_ref());
-        !self.owners.is_empty() && !self.is_hidden && sleepers.chain(&self.others).all(still)
+        let mut sleepers = self.loops.iter().filter_map(|one| one.sleeper.as_ref());
+        !self.owners.is_empty()
+            && !self.is_hidden
+            && sleepers.all(still)
+            && self.others.restless().next().is_none()
     }
 
     /// All of its owners were stopped, and so nothing will happen until they go on.
@@ -167,6 +180,35 @@ impl<'a> Endpoint<'a> {
 
     pub(crate) fn holds(&self, pid: u32) -> bool {
         self.owners.iter().any(|(process, _)| process.pid == pid)
+    }
+}
+
+impl<'a> Others<'a> {
+    pub(crate) fn iter(&self) -> impl Iterator<Item = WaitingThread<'a>> {
+        self.those(|process| process.threads.iter())
+    }
+
+    /// Those that do not stand still.
+    pub(crate) fn restless(&self) -> impl Iterator<Item = WaitingThread<'a>> {
+        self.those(|process| self.facts.restless(process))
+    }
+
+    /// There is one, and no more.
+    pub(crate) fn only(&self) -> Option<WaitingThread<'a>> {
+        let mut all = self.iter();
+        all.next().filter(|_| all.next().is_none())
+    }
+
+    fn those<T: Iterator<Item = &'a Thread>>(
+        &self,
+        threads: impl Fn(&'a Process) -> T,
+    ) -> impl Iterator<Item = WaitingThread<'a>> {
+        let of = move |process: &'a Process| threads(process).map(move |thread| (process, thread));
+        self.processes.iter().copied().flat_map(of).filter_map(|(process, thread)| {
+            let is_other = thread.call != Call::Hidden && !self.except.contains(&thread.tid);
+            let activity = self.facts.activity(thread);
+            is_other.then_some(WaitingThread { process, thread, activity })
+        })
     }
 }
 

@@ -12,6 +12,7 @@ use crate::cmd::why::ask::reader::Reader;
 use crate::cmd::why::ask::server::waits::ServerReport;
 use crate::cmd::why::see::path_state::PathState;
 use crate::cmd::why::see::process::Process;
+use crate::cmd::why::see::process::call::Call;
 use crate::cmd::why::see::process::thread::Thread;
 use crate::sock_diag::{FileId, Kind, Socket, State};
 pub(crate) use stillness::{Activity, activity, unchanged};
@@ -45,6 +46,7 @@ pub(crate) struct Facts {
     pub(crate) details: Details,
     pub(crate) visibility: Visibility,
     index: OnceCell<Index>,
+    threads: OnceCell<Threads>,
 }
 
 /// Where the listeners are found: there may be thousands, and as many sockets that ask for theirs.
@@ -54,6 +56,17 @@ struct Index {
     by_name: HashMap<Vec<u8>, u32>,
     /// The listener in whose queue a client waits.
     queue_of: HashMap<u32, u32>,
+}
+
+/// Where the threads are found, of which a process may have as many as it has sockets.
+#[derive(Debug, Default)]
+struct Threads {
+    /// Process and place in it of those that read, write or poll a socket, by its inode.
+    at: HashMap<u32, Vec<(u32, usize)>>,
+    /// The places of those that do not stand still, by process.
+    restless: HashMap<u32, Vec<usize>>,
+    /// Processes with a thread whose call may not be seen.
+    hiding: HashSet<u32>,
 }
 
 /// A thread that is blocked in a call on a socket.
@@ -176,6 +189,48 @@ impl Facts {
 
     pub(crate) fn activity(&self, thread: &Thread) -> Activity {
         self.activities.get(&thread.tid).copied().unwrap_or(Activity::Moving)
+    }
+
+    /// The threads of a process that read, write or poll this socket.
+    pub(crate) fn threads_at<'a>(
+        &'a self,
+        process: &'a Process,
+        inode: u32,
+    ) -> impl Iterator<Item = &'a Thread> {
+        let at = self.threads().at.get(&inode).into_iter().flatten();
+        at.filter(|(pid, _)| *pid == process.pid).filter_map(|(_, at)| process.threads.get(*at))
+    }
+
+    /// The threads of a process that do not stand still.
+    pub(crate) fn restless<'a>(&self, process: &'a Process) -> impl Iterator<Item = &'a Thread> {
+        let restless = self.threads().restless.get(&process.pid).into_iter().flatten();
+        restless.filter_map(|at| process.threads.get(*at))
+    }
+
+    /// It has a thread whose call may not be seen.
+    pub(crate) fn hides_calls(&self, process: &Process) -> bool {
+        self.threads().hiding.contains(&process.pid)
+    }
+
+    /// Asked for once all samples are in.
+    fn threads(&self) -> &Threads {
+        self.threads.get_or_init(|| {
+            let mut found = Threads::default();
+            for process in self.processes.values() {
+                for (at, thread) in process.threads.iter().enumerate() {
+                    if thread.call == Call::Hidden {
+                        found.hiding.insert(process.pid);
+                    }
+                    if self.activity(thread) != Activity::Still {
+                        found.restless.entry(process.pid).or_default().push(at);
+                    }
+                    for inode in process.sockets_at(thread) {
+                        found.at.entry(inode).or_default().push((process.pid, at));
+                    }
+                }
+            }
+            found
+        })
     }
 
     /// The listener that has this socket's name: of an accepted socket, the one that accepted it.

@@ -16,7 +16,6 @@ use crate::cmd::why::facts::{
 };
 use crate::cmd::why::helper::Helper;
 use crate::cmd::why::helper::question::Question;
-use crate::cmd::why::priority;
 use crate::cmd::why::see::capabilities;
 use crate::cmd::why::see::namespaces::Namespaces;
 use crate::cmd::why::see::path_state::PathState;
@@ -96,7 +95,6 @@ fn raise_limit() {
 /// Which process holds which socket, and which does not let this user see it.
 fn find_owners(pids: &[u32], facts: &mut Facts, helper: &Helper) {
     for pid in pids {
-        priority::keep_to_budget();
         if helper.deadline().is_over() {
             helper.pass_over(*pid);
             continue;
@@ -189,7 +187,6 @@ fn involved(
             if !seen.insert(pid) {
                 continue;
             }
-            priority::keep_to_budget();
             let Some(process) = process::read(pid, &mut clock, helper) else { continue };
             ends.extend(awaited(&process, facts));
             if may_wait_for_children(&process, facts) {
@@ -264,7 +261,6 @@ fn look_again(
         held.retain(|(pid, _)| !before.contains_key(pid));
     }
     for (pid, was) in before {
-        priority::keep_to_budget();
         let Some(mut process) = process::read(*pid, &mut clock, helper) else { continue };
         let threads: HashMap<u32, _> = was.threads.iter().map(|was| (was.tid, was)).collect();
         for thread in &mut process.threads {

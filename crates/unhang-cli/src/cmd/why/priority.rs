@@ -1,83 +1,124 @@
-//! A look goes before the processes that it looks at, if the kernel lets it.
+//! A look goes before the processes that it looks at, if the kernel lets it, and leaves them the processor in between.
 
+use std::thread;
 use std::time::Duration;
 
-use rustix::process::{Resource, getpriority_process, setpriority_process};
+use rustix::process::{Resource, getpriority_process, getrlimit};
 use rustix::time::{ClockId, clock_gettime};
 use thread_priority::{
-    NormalThreadSchedulePolicy, RealtimeThreadSchedulePolicy, ThreadPriority, ThreadSchedulePolicy,
-    set_thread_priority_and_policy, thread_native_id,
+    Error, NormalThreadSchedulePolicy, RealtimeThreadSchedulePolicy, ThreadId, ThreadPriority,
+    ThreadSchedulePolicy, set_thread_priority_and_policy, thread_native_id,
 };
 
 use super::resource_limit;
 
-/// The lowest that goes before all others. `nice` is not enough: where each session has its own share of the processors
-/// (autogroup, sched(7)), it counts among the processes of one terminal only. At equal priority looks take turns.
+/// `nice` is not enough: where each session has its own share of the processors (autogroup, sched(7)), it counts among the
+/// processes of one terminal only. At equal priority looks take turns.
 const BEFORE_OTHERS: ThreadSchedulePolicy =
     ThreadSchedulePolicy::Realtime(RealtimeThreadSchedulePolicy::RoundRobin);
 
 const AS_OTHERS: ThreadSchedulePolicy =
     ThreadSchedulePolicy::Normal(NormalThreadSchedulePolicy::Other);
 
-/// So much of a processor it gets before others: what a look at some hundred processes takes. Processes with thousands of
-/// sockets and threads take seconds, and for these nobody else would get that processor.
-const BUDGET: Duration = Duration::from_millis(200);
+/// Before others it goes for so long at a time: who has the processor taken away waits half as long as a turn of the
+/// kernel's own takes (`SCHED_RR`: 100 ms).
+const TURN: Duration = Duration::from_millis(50);
 
-/// In microseconds, without waiting for anything. A look takes some tenths of a second of a processor, of a machine with
-/// thousands of listeners a second, and waits in between. One that goes on is broken: it is ended, and the kernel leaves
-/// others a twentieth of the processor until then.
+/// And then as others do for so long: each that had to wait gets a turn of the kernel's usual ones (3 ms).
+const PAUSE: Duration = Duration::from_millis(5);
+
+/// In all, it takes so much of a processor before others, which is nearly all of the usual `--deadline`. What a longer one
+/// leaves to do, as with thousands of processes, it does as others do.
+const BUDGET: Duration = Duration::from_secs(2);
+
+/// In microseconds, without waiting for anything. One that goes on past its budget is broken: it is ended, and the kernel
+/// leaves others a twentieth of the processor until then.
 const ON_END: u64 = 5_000_000;
 
 /// On a machine whose processors are all taken a look would be over before it had seen anything: of a hundred
 /// processes that want one it gets a hundredth. Just there somebody wants to know.
 ///
 /// Only root may (`CAP_SYS_NICE`). The look of another user, or one whose user chose a priority, takes longer and says
-/// what it did not reach.
+/// what it did not reach. Called by the first thread, which looks.
 pub(super) fn raise() {
     let is_chosen = getpriority_process(None) != Ok(0);
     if !is_chosen && resource_limit::lower(Resource::Rttime, ON_END).is_ok() {
-        let _ =
-            set_thread_priority_and_policy(thread_native_id(), ThreadPriority::Min, BEFORE_OTHERS);
+        // Refused, it goes on as others do.
+        let _ = take_turns_for(BUDGET);
     }
 }
 
-/// Goes on as others do, once its budget is used up. Called between the steps of a look.
-pub(super) fn keep_to_budget() {
-    let used = clock_gettime(ClockId::ThreadCPUTime);
-    if Duration::try_from(used).is_ok_and(|used| used < BUDGET) {
-        return;
+/// For a helper, if the look that has started it goes before others: then it has that limit.
+pub(super) fn raise_as_parent() {
+    if getrlimit(Resource::Rttime).current == Some(ON_END) {
+        raise();
     }
-    let is_ahead = thread_priority::thread_schedule_policy() == Ok(BEFORE_OTHERS);
-    if is_ahead
-        && set_thread_priority_and_policy(thread_native_id(), ThreadPriority::Min, AS_OTHERS)
-            .is_ok()
-    {
-        // That was the lowest of them.
-        let _ = setpriority_process(None, 0);
-    }
+}
+
+/// The thread that takes the priority away and gives it back: a look may be long in one step.
+fn take_turns_for(budget: Duration) -> Result<thread::JoinHandle<()>, Error> {
+    let look = thread_native_id();
+    go(look, BEFORE_OTHERS, ThreadPriority::Min)?;
+    let take_turns = move || {
+        let used =
+            || Duration::try_from(clock_gettime(ClockId::ProcessCPUTime)).unwrap_or_default();
+        let until = used() + budget;
+        // It sleeps nearly all the time, and has to go before the look.
+        let first = ThreadPriority::try_from(2).unwrap_or(ThreadPriority::Max);
+        let is_first = go(thread_native_id(), BEFORE_OTHERS, first).is_ok();
+        while is_first && used() < until {
+            thread::sleep(TURN);
+            let paused = go(look, AS_OTHERS, ThreadPriority::Max);
+            thread::sleep(PAUSE);
+            if paused.is_err() || go(look, BEFORE_OTHERS, ThreadPriority::Min).is_err() {
+                break;
+            }
+        }
+        let _ = go(look, AS_OTHERS, ThreadPriority::Max);
+    };
+    let turns = thread::Builder::new().name("turns".to_owned()).stack_size(64 << 10);
+    turns.spawn(take_turns).or_else(|_| {
+        go(look, AS_OTHERS, ThreadPriority::Max)?;
+        Err(Error::Priority("without a thread that takes it away"))
+    })
+}
+
+/// The priority of a usual policy is that of the calling thread.
+fn go(
+    thread: ThreadId,
+    policy: ThreadSchedulePolicy,
+    priority: ThreadPriority,
+) -> Result<(), Error> {
+    set_thread_priority_and_policy(thread, priority, policy)
 }
 
 #[cfg(test)]
 mod tests {
+    use thread_priority::thread_schedule_policy;
+
     use super::*;
 
     /// With thousands of sockets and threads to look at, nobody else got that processor for 950 ms.
     #[test]
-    fn a_look_that_takes_long_goes_on_as_others_do() {
+    fn a_look_before_others_goes_as_they_do_in_between_and_in_the_end() {
         if !rustix::process::getuid().is_root() || getpriority_process(None) != Ok(0) {
             eprintln!("skipped: only root may go before others, and not if a priority was chosen");
             return;
         }
         // A priority is a thread's own.
-        let look = std::thread::spawn(|| {
-            let policy = || thread_priority::thread_schedule_policy();
-            raise();
-            keep_to_budget();
-            assert_eq!(policy(), Ok(BEFORE_OTHERS));
-            while policy() == Ok(BEFORE_OTHERS) {
-                keep_to_budget();
+        let look = thread::spawn(|| {
+            let turns = take_turns_for(4 * TURN).unwrap();
+            let mut seen = vec![thread_schedule_policy().unwrap()];
+            while !turns.is_finished() {
+                let policy = thread_schedule_policy().unwrap();
+                if seen.last() != Some(&policy) {
+                    seen.push(policy);
+                }
             }
-            assert_eq!((policy(), getpriority_process(None)), (Ok(AS_OTHERS), Ok(0)));
+            turns.join().unwrap();
+            assert!(seen.starts_with(&[BEFORE_OTHERS, AS_OTHERS, BEFORE_OTHERS]), "{seen:?}");
+            assert_eq!(thread_schedule_policy(), Ok(AS_OTHERS));
+            assert_eq!(getpriority_process(None), Ok(0));
         });
         look.join().unwrap();
     }

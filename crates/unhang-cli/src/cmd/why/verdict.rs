@@ -26,7 +26,7 @@ mod upstream;
 mod waiting;
 mod words;
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 
 use crate::cmd::why::facts::{Facts, Sending};
 use crate::cmd::why::target::Target;
@@ -39,13 +39,29 @@ pub(crate) use links::{behind, server_name, socket_name};
 pub(crate) use words::{age, name_of};
 
 /// Everything there is to say about what the user asked for; the faults first, of them those nearest to the
-/// cause, and of these the surest. Then what could not be seen: somebody may hang there.
-pub(crate) fn judge(facts: &Facts, target: &Target) -> Vec<Verdict> {
+/// cause, and of these the surest. Then what could not be seen: somebody may hang there. With it come the
+/// processes that have a socket which was not judged, as the time was over.
+pub(crate) fn judge(
+    facts: &Facts,
+    target: &Target,
+    is_over: impl Fn() -> bool,
+) -> (Vec<Verdict>, BTreeSet<u32>) {
     let mut verdicts = file::judge(facts, target);
-    for socket in facts.listeners().filter(|socket| target.concerns(facts, socket)) {
+    let mut left = BTreeSet::new();
+    let is_concerned = |socket: &&Socket| target.concerns(facts, socket);
+    // One that nobody is seen to hold takes no time.
+    let mut is_in_time = |socket: &&Socket| {
+        let mut owners = facts.owners(socket.inode).map(|(process, _)| process.pid).peekable();
+        let is_left = owners.peek().is_some() && is_over();
+        if is_left {
+            left.extend(owners);
+        }
+        !is_left
+    };
+    for socket in facts.listeners().filter(is_concerned).filter(&mut is_in_time) {
         verdicts.extend(listener::judge(facts, target, socket));
     }
-    for socket in facts.sockets.values().filter(|socket| target.concerns(facts, socket)) {
+    for socket in facts.sockets.values().filter(is_concerned).filter(&mut is_in_time) {
         if facts.is_accepted(socket) {
             verdicts.extend(connection::judge(facts, socket));
         } else if let Some(former) = facts.details.former.get(&socket.inode) {
@@ -84,7 +100,7 @@ pub(crate) fn judge(facts: &Facts, target: &Target) -> Vec<Verdict> {
             verdict.headline.clone(),
         )
     });
-    verdicts
+    (verdicts, left)
 }
 
 /// The processes that are themselves found to hang, and not only to wait for others.

@@ -26,6 +26,7 @@ pub(crate) fn serve() -> io::Result<()> {
     // What it has read of others is not to lie around in a file.
     resource_limit::lower(Resource::Core, 0)?;
     rustix::process::set_parent_process_death_signal(Some(Signal::KILL))?;
+    priority::raise_as_parent();
     let mut names = OtherNames::default();
     let (mut questions, mut answers) = (io::stdin().lock(), io::stdout().lock());
     loop {
@@ -35,7 +36,6 @@ pub(crate) fn serve() -> io::Result<()> {
             read => read?,
         }
         let size = u32::from_le_bytes(size) as usize;
-        priority::keep_to_budget();
         if size > LARGEST {
             return Err(io::ErrorKind::InvalidData.into());
         }

@@ -10,7 +10,7 @@ mod frozen;
 pub(crate) mod sched;
 pub(crate) mod thread;
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::fs;
 use std::io;
 use std::path::PathBuf;
@@ -18,6 +18,7 @@ use std::time::Duration;
 
 use crate::cmd::why::helper::Helper;
 use crate::cmd::why::helper::question::{Program, Question};
+use call::Call;
 use descriptors::{Descriptors, links};
 use epoll::Epoll;
 use sched::Clock;
@@ -52,6 +53,23 @@ impl Process {
         self.frozen.is_some()
             || !self.threads.is_empty()
                 && self.threads.iter().all(|thread| matches!(thread.state, 'T' | 't'))
+    }
+
+    /// The socket that the descriptor is.
+    pub(crate) fn inode(&self, fd: u32) -> Option<u32> {
+        self.descriptors.as_ref()?.inode(fd)
+    }
+
+    /// The sockets that a thread reads, writes or polls, each once.
+    pub(crate) fn sockets_at(&self, thread: &Thread) -> BTreeSet<u32> {
+        let inode = |fd: &u32| self.inode(*fd);
+        match &thread.call {
+            Call::Read(fd) | Call::Write(fd) => inode(fd).into_iter().collect(),
+            Call::Poll(Some(watches)) => {
+                watches.iter().filter_map(|watch| inode(&watch.fd)).collect()
+            }
+            _ => BTreeSet::new(),
+        }
     }
 
     /// It holds an end of it.

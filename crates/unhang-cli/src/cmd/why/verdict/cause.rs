@@ -44,11 +44,11 @@ pub(super) fn of<'a>(facts: &Facts, endpoint: &Endpoint<'a>) -> (Cause<'a>, Cert
     if endpoint.is_hidden {
         return (Cause::Hidden, Certainty::Unknown);
     }
-    let is_alone = endpoint.others.len() == 1 && endpoint.sleeping_loops().next().is_none();
+    let is_alone = endpoint.others.only().is_some() && endpoint.sleeping_loops().next().is_none();
     let doings: Vec<_> = endpoint
         .others
         .iter()
-        .map(|waiter| doing(facts, Some(endpoint), *waiter, is_alone))
+        .map(|waiter| doing(facts, Some(endpoint), waiter, is_alone))
         .collect();
     let found = |wanted: fn(&Cause<'_>) -> bool| doings.iter().copied().find(|one| wanted(one));
     let held_up = found(|one| matches!(one, Cause::Backend(..) | Cause::Network(_)))

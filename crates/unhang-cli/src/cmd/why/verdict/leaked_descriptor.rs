@@ -136,7 +136,7 @@ fn watches(process: &Process, inode: u32) -> bool {
 /// one holds, or in an event loop.
 pub(super) fn awaits(facts: &Facts, process: &Process, thread: &Thread, other: &Process) -> bool {
     let from_other = |fd: u32| {
-        let socket = process.descriptors.as_ref().and_then(|all| all.inode(fd));
+        let socket = process.inode(fd);
         let peer = socket.and_then(|inode| facts.sockets.get(&inode)?.peer_inode());
         let owners = peer.and_then(|peer| facts.owners.get(&peer));
         let has_peer = owners.is_some_and(|held| held.iter().any(|held| held.0 == other.pid));

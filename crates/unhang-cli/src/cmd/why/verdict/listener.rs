@@ -216,10 +216,10 @@ fn explain(facts: &Facts, endpoint: &Endpoint<'_>, mut verdict: Verdict) -> Verd
         _ if is_pool(endpoint) => return pool(facts, endpoint, verdict),
         _ => {
             for waiter in endpoint.others.iter().take(3) {
-                let text = format!("{} {}", who(waiter.process), thread_does(waiter));
+                let text = format!("{} {}", who(waiter.process), thread_does(&waiter));
                 verdict = verdict.fact(source::CALL, text);
             }
-            let sleeps = |one: &WaitingThread<'_>| matches!(one.thread.call, Call::Epoll(_));
+            let sleeps = |one: WaitingThread<'_>| matches!(one.thread.call, Call::Epoll(_));
             if endpoint.loops.is_empty() && endpoint.others.iter().any(sleeps) {
                 return verdict
                     .inferred("its event loop does not watch the listener for now, as if it is full")
@@ -235,10 +235,7 @@ fn explain(facts: &Facts, endpoint: &Endpoint<'_>, mut verdict: Verdict) -> Verd
 fn leftover(facts: &Facts, endpoint: &Endpoint<'_>, verdict: &Verdict) -> Option<Verdict> {
     let made_by = *facts.details.listened.get(&endpoint.socket.inode)?;
     let uses_it = |process: &Process| {
-        let is_it = |fd: u32| {
-            process.descriptors.as_ref().and_then(|all| all.inode(fd))
-                == Some(endpoint.socket.inode)
-        };
+        let is_it = |fd: u32| process.inode(fd) == Some(endpoint.socket.inode);
         process.threads.iter().any(|thread| matches!(thread.call, Call::Accept(fd) if is_it(fd)))
     };
     let has_a_hand_on_it = endpoint.holds(made_by)
@@ -252,7 +249,7 @@ fn leftover(facts: &Facts, endpoint: &Endpoint<'_>, verdict: &Verdict) -> Option
     let mut verdict = verdict.clone();
     verdict.certainty = Certainty::Likely;
     for waiter in endpoint.others.iter().take(3) {
-        let text = format!("{} {}", who(waiter.process), thread_does(waiter));
+        let text = format!("{} {}", who(waiter.process), thread_does(&waiter));
         verdict = verdict.fact(source::CALL, text);
     }
     let pids: Vec<_> = endpoint.processes().map(|process| process.pid.to_string()).collect();
@@ -293,11 +290,11 @@ fn pool(facts: &Facts, endpoint: &Endpoint<'_>, mut verdict: Verdict) -> Verdict
         let text = match does {
             _ if worker.is_stopped() => format!("{} is stopped", who(worker)),
             Some(waiter) => {
-                let kept_by = kept_by(facts, waiter);
+                let kept_by = kept_by(facts, &waiter);
                 is_kept_by_clients |= kept_by.is_some();
                 let by = kept_by
                     .map_or(String::new(), |client| format!(": its client {client} is silent"));
-                format!("{} {}{by}", who(worker), thread_does(waiter))
+                format!("{} {}{by}", who(worker), thread_does(&waiter))
             }
             None => continue,
         };

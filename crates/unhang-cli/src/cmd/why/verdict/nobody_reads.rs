@@ -197,7 +197,7 @@ fn forgotten(server: &Endpoint<'_>, certainty: Certainty) -> Verdict {
     let headline = format!("{name} is idle, and nobody in it looks at this connection");
     let mut verdict = Verdict::new(Code::Forgotten, certainty, headline);
     for waiter in server.others.iter().take(2) {
-        verdict = verdict.evidence([doing(*waiter)]);
+        verdict = verdict.evidence([doing(waiter)]);
     }
     if let Some(one) = server.sleeping_loops().next() {
         let names = one.registration.names();

@@ -124,6 +124,12 @@ impl World {
     }
 }
 
+fn judge(facts: &Facts, target: &Target) -> Vec<Verdict> {
+    let (verdicts, left) = super::judge(facts, target, || false);
+    assert!(left.is_empty());
+    verdicts
+}
+
 fn socket(inode: u32, state: State, peer: Peer) -> Socket {
     Socket {
         inode,
@@ -376,6 +382,13 @@ fn a_server_that_gets_no_processor_is_not_said_to_hang() {
     assert!(both.verdicts().iter().all(|(_, _, is_fault)| !is_fault), "{:?}", both.verdicts());
     let verdicts = judge(&both.0, &Target::All);
     assert!(verdicts[0].now.is_empty() && verdicts[0].fix[0].contains("top"), "{verdicts:?}");
+}
+
+#[test]
+fn the_processes_whose_sockets_time_did_not_suffice_for_are_told() {
+    let (verdicts, left) = super::judge(&World::asked().0, &Target::All, || true);
+    assert_eq!(Vec::from_iter(left), [CLIENT_PID, SERVER_PID]);
+    assert!(verdicts.is_empty(), "{verdicts:?}");
 }
 
 #[test]

@@ -32,7 +32,7 @@ pub(super) fn judge(server: &Endpoint<'_>, client: &Endpoint<'_>) -> Option<Verd
 /// One of its owners' threads is held up by nothing.
 fn is_at_work(end: &Endpoint<'_>) -> bool {
     end.sleeping_loops().next().is_none()
-        && end.others.iter().any(|one| one.activity == Activity::Moving)
+        && end.others.restless().any(|one| one.activity == Activity::Moving)
 }
 
 /// Somebody has waited at this end for that long.
@@ -130,7 +130,7 @@ pub(super) fn why_unread(server: &Endpoint<'_>, mut verdict: Verdict) -> Verdict
         return verdict.fact(source::DESCRIPTORS, "no process holds the server's end");
     }
     for waiter in server.others.iter().take(SHOWN) {
-        let text = format!("{} {}", who(waiter.process), thread_does(waiter));
+        let text = format!("{} {}", who(waiter.process), thread_does(&waiter));
         verdict = verdict.fact(source::CALL, text);
     }
     if is_at_work(server) {
@@ -223,7 +223,7 @@ fn reply_unread(client: &Endpoint<'_>) -> Verdict {
         verdict = verdict.inferred(format!("why {name} does not read may not be seen"));
     } else {
         for waiter in client.others.iter().take(1) {
-            let text = format!("{} {}", who(waiter.process), thread_does(waiter));
+            let text = format!("{} {}", who(waiter.process), thread_does(&waiter));
             verdict = verdict.fact(source::CALL, text);
         }
         let one = client.sleeping_loops().next();

@@ -99,10 +99,13 @@ pub(super) fn does(endpoint: &Endpoint<'_>) -> (String, Option<&'static str>, Op
     if endpoint.is_unheld() {
         return ("nobody holds it".to_owned(), None, None);
     }
-    match &endpoint.others[..] {
-        [only] => (thread_does(only), None, None),
-        others => (format!("none of its {} threads waits for it", others.len()), None, None),
-    }
+    let does = match endpoint.others.only() {
+        Some(only) => thread_does(&only),
+        None => {
+            format!("none of its {} threads waits for it", endpoint.others.iter().count())
+        }
+    };
+    (does, None, None)
 }
 
 /// What one thread does.
@@ -125,7 +128,7 @@ pub(super) fn thread_does(waiter: &WaitingThread<'_>) -> String {
 pub(super) fn call(process: &Process, thread: &Thread) -> String {
     let on = |fd: &u32| match &thread.on {
         Some(on) => on.clone(),
-        None if process.descriptors.as_ref().and_then(|all| all.inode(*fd)).is_some() => {
+        None if process.inode(*fd).is_some() => {
             format!("the socket at fd {fd}")
         }
         None => format!("fd {fd}"),
