@@ -16,6 +16,7 @@ pub(crate) mod events;
 mod handle;
 pub(crate) mod linux;
 pub(crate) mod parked;
+mod slot;
 pub(crate) mod stream;
 pub(crate) mod system;
 #[cfg(feature = "tracing")]

@@ -1,17 +1,17 @@
 //! Every connection that waits, and until when. Each worker has a table of its own, and the watchdog one
-//! for connections that belong to no worker: the thread that served a connection watches it. Here also is
-//! the slot in which a worker's connection lies while a handler may block the worker; and all that
-//! `unhang why` is told.
+//! for connections that belong to no worker: the thread that served a connection watches it. Here also is all
+//! that `unhang why` is told.
 
 use std::collections::BTreeSet;
 use std::fmt::Write;
 use std::io;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use crate::serve::config::Config;
 use crate::serve::connection::Connection;
+use crate::serve::slot::Slot;
 use crate::serve::stream::Interest;
 use crate::serve::system::{Poller, Ready, System};
 
@@ -191,12 +191,9 @@ impl<Y: System> Parked<Y> {
             lines.push('\n');
         }
         drop(table);
-        if let State::Inside(connection) = &*self.slot.lock() {
-            let blocked = self.slot.blocked.load(Ordering::SeqCst);
-            if let Some((fd, _, since, due)) = connection.state(config).filter(|_| blocked) {
-                write_line(&mut lines, (fd, "blocked"), since, due, now);
-                lines.push('\n');
-            }
+        if let Some((fd, _, since, due)) = self.slot.blocked(config) {
+            write_line(&mut lines, (fd, "blocked"), since, due, now);
+            lines.push('\n');
         }
         lines
     }
@@ -279,109 +276,6 @@ impl<S> Table<S> {
 
     fn moment(&self, due: u64) -> Instant {
         self.base + Duration::from_nanos(due)
-    }
-}
-
-/// Where a worker's connection lies while its handler is polled on the worker's thread. It is not on that
-/// thread's stack, so that the watchdog can take it from a worker that a handler blocks.
-pub(crate) struct Slot<S> {
-    state: Mutex<State<S>>,
-    /// How often a connection was put here.
-    entered: AtomicU64,
-    /// The watchdog has seen the same connection here twice.
-    blocked: AtomicBool,
-}
-
-#[derive(Default)]
-enum State<S> {
-    #[default]
-    Empty,
-    Inside(Box<Connection<S>>),
-    /// The worker is blocked, and its connection was taken from it.
-    Taken,
-}
-
-/// What the watchdog sees of a worker.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum SlotState {
-    /// It polls no handler, or has begun to since the last look.
-    Moves,
-    /// It polls the same handler as at the last look.
-    Blocked,
-}
-
-impl<S> Default for Slot<S> {
-    fn default() -> Self {
-        let (entered, blocked) = (AtomicU64::new(0), AtomicBool::new(false));
-        Self { state: Mutex::default(), entered, blocked }
-    }
-}
-
-impl<S> Slot<S> {
-    fn lock(&self) -> MutexGuard<'_, State<S>> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    pub(crate) fn enter(&self, connection: Box<Connection<S>>) {
-        // No other thread writes it.
-        self.entered.store(self.entered.load(Ordering::Relaxed) + 1, Ordering::Release);
-        *self.lock() = State::Inside(connection);
-    }
-
-    /// The connection, unless the watchdog took it; and whether the worker was taken for blocked.
-    pub(crate) fn leave(&self) -> (Option<Box<Connection<S>>>, bool) {
-        let mut state = self.lock();
-        let connection = match std::mem::take(&mut *state) {
-            State::Inside(connection) => Some(connection),
-            State::Empty | State::Taken => None,
-        };
-        // The watchdog writes it under the lock.
-        let was_blocked = self.blocked.load(Ordering::Relaxed);
-        if was_blocked {
-            self.blocked.store(false, Ordering::SeqCst);
-        }
-        (connection, was_blocked)
-    }
-
-    /// For the watchdog, which must not wait for a worker that has the lock and does not run just now:
-    /// such a worker moves.
-    pub(crate) fn look(&self, last: &mut u64) -> SlotState {
-        let Ok(state) = self.state.try_lock() else { return SlotState::Moves };
-        let entered = self.entered.load(Ordering::SeqCst);
-        let same = std::mem::replace(last, entered) == entered;
-        let blocked = same && !matches!(*state, State::Empty);
-        self.blocked.store(blocked, Ordering::SeqCst);
-        if blocked { SlotState::Blocked } else { SlotState::Moves }
-    }
-
-    pub(crate) fn is_blocked(&self) -> bool {
-        self.blocked.load(Ordering::SeqCst)
-    }
-
-    /// When the connection of a blocked worker is due.
-    pub(crate) fn due(&self, config: &Config) -> Option<Instant>
-    where
-        S: crate::serve::stream::Stream,
-    {
-        match &*self.state.try_lock().ok()? {
-            State::Inside(connection) => Some(connection.due(config)),
-            State::Empty | State::Taken => None,
-        }
-    }
-
-    /// Takes the connection of a blocked worker.
-    pub(crate) fn take(&self) -> Option<Box<Connection<S>>> {
-        let mut state = self.state.try_lock().ok()?;
-        match std::mem::take(&mut *state) {
-            State::Inside(connection) => {
-                *state = State::Taken;
-                Some(connection)
-            }
-            other => {
-                *state = other;
-                None
-            }
-        }
     }
 }
 

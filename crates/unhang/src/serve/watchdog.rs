@@ -16,7 +16,7 @@ use crate::handler::Handler;
 use crate::limits::{QUEUE_CHECK, WORKER_CHECK};
 use crate::serve::Service;
 use crate::serve::door::Acceptor;
-use crate::serve::parked::{Parked, SlotState};
+use crate::serve::parked::Parked;
 use crate::serve::system::{Poller, Ready, System};
 
 pub(crate) struct Watchdog<H, Y: System> {
@@ -184,8 +184,8 @@ impl<H: Handler, Y: System> Watchdog<H, Y> {
         let workers = &service.parked[..self.workers.len()];
         let mut blocked = 0;
         for (worker, parked) in workers.iter().enumerate() {
-            let state = parked.slot.look(&mut self.workers[worker].last);
-            if state == SlotState::Blocked {
+            let is_blocked = parked.slot.stays(&mut self.workers[worker].last);
+            if is_blocked {
                 blocked += 1;
                 // After all threads were stopped the clock alone says nothing; but this worker was seen at
                 // the same handler before.
@@ -195,7 +195,7 @@ impl<H: Handler, Y: System> Watchdog<H, Y> {
                     }
                 }
             }
-            self.adopt(worker, state == SlotState::Blocked);
+            self.adopt(worker, is_blocked);
         }
         if blocked > 0 && service.door.acceptor() == Acceptor::Workers {
             if blocked == workers.len() {
