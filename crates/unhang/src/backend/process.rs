@@ -1,4 +1,4 @@
-//! A process in a group of its own: started with three pipes, and ended together with its group.
+//! A process in a group of its own: started with pipes, and ended together with its group.
 
 use std::collections::BTreeSet;
 use std::io;
@@ -37,7 +37,8 @@ pub(super) struct Process {
 /// Our ends of its standard streams.
 #[derive(Debug)]
 pub(super) struct Pipes {
-    pub(super) stdin: ChildStdin,
+    /// Unless the command has another.
+    pub(super) stdin: Option<ChildStdin>,
     pub(super) stdout: ChildStdout,
     pub(super) stderr: ChildStderr,
 }
@@ -62,10 +63,10 @@ impl Process {
         let mut child = command.spawn()?;
         let pid = child.id().unwrap_or_default();
         let group = i32::try_from(pid).ok().and_then(Pid::from_raw);
-        let pipes = child.stdin.take().zip(child.stdout.take()).zip(child.stderr.take());
+        let (stdin, outputs) = (child.stdin.take(), child.stdout.take().zip(child.stderr.take()));
         let process = Self { child, pid, group };
         running().extend(process.group.map(Pid::as_raw_pid));
-        let ((stdin, stdout), stderr) = pipes.ok_or(io::ErrorKind::BrokenPipe)?;
+        let (stdout, stderr) = outputs.ok_or(io::ErrorKind::BrokenPipe)?;
         Ok((process, Pipes { stdin, stdout, stderr }))
     }
 

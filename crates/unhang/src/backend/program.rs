@@ -185,7 +185,11 @@ impl Shared {
         }
         let mut command = self.command.process();
         tell_client(&mut command, request.peer(), self.terms.deadline);
-        let (process, pipes) = Process::start(&mut command).map_err(|error| {
+        let handed_in = run::hand_in(&mut command, request.bytes());
+        let started = handed_in.and_then(|()| Process::start(&mut command));
+        // It has the program's end of the pipe open.
+        drop(command);
+        let (process, pipes) = started.map_err(|error| {
             let (told, error) = not_started(&self.command, &error);
             self.terms.notices.tell(Notice::NotStarted { worker: None, error });
             told

@@ -8,8 +8,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rustix::fs::fstat;
+use rustix::pipe::{PIPE_BUF, PipeFlags, pipe_with};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::process::{ChildStderr, ChildStdin, ChildStdout};
+use tokio::process::{ChildStderr, ChildStdin, ChildStdout, Command};
 use tokio::sync::{Notify, OwnedSemaphorePermit};
 use tokio::time::{Instant, sleep, sleep_until};
 
@@ -157,8 +158,23 @@ fn fault(told: impl Into<String>, why: &Why) -> Fault {
 
 /// Writes the request and closes. A program need not read all of it (`head -c1`): then this fails
 /// with EPIPE, and the exit code says whether all is well.
-async fn feed(mut stdin: ChildStdin, request: Request) {
-    let _ = stdin.write_all(request.bytes()).await;
+async fn feed(stdin: Option<ChildStdin>, request: Request) {
+    if let Some(mut stdin) = stdin {
+        let _ = stdin.write_all(request.bytes()).await;
+    }
+}
+
+/// Has the program find a short request in its pipe, and the end behind it: one that is written later costs a
+/// registration, and a wake-up as soon as there is room.
+pub(super) fn hand_in(command: &mut Command, request: &[u8]) -> io::Result<()> {
+    // So much fits into any pipe (pipe(7)).
+    if request.len() <= PIPE_BUF {
+        let (output, input) = pipe_with(PipeFlags::CLOEXEC)?;
+        let written = rustix::io::write(&input, request)?;
+        debug_assert_eq!(written, request.len());
+        command.stdin(output);
+    }
+    Ok(())
 }
 
 /// Reads all that the program complains of: a program whose complaints nobody reads would wait for

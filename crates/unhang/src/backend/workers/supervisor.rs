@@ -150,7 +150,8 @@ async fn start(
         .map_err(|error| not_started(&shared.command, &error).1)?;
     let (pid, life) = (process.pid(), Arc::new(Life::new()));
     shared.terms.notices.tell(Notice::Started { worker: Some(number), pid });
-    let ours = Pipes::new(pipes.stdin, pipes.stdout).map_err(|error| error.to_string())?;
+    let stdin = pipes.stdin.ok_or("it has no standard input")?;
+    let ours = Pipes::new(stdin, pipes.stdout).map_err(|error| error.to_string())?;
     let worker = Worker::new(number, pid, Arc::clone(&life), ours);
     let (lines, tail) = (Lines::limited(), Tail::default());
     let mut kept = Kept { number, process, stderr: pipes.stderr, lines, tail, life };
