@@ -120,6 +120,10 @@ struct Look {
 /// that wakes once a second is then seen to do so.
 const LATER: Duration = Duration::from_millis(100);
 
+/// To judge takes some thousandths of a look, and with thousands of threads that hang as long as all the rest. It may take
+/// this part of the time that a look has, if it begins late.
+const JUDGING: u32 = 3;
+
 impl Why {
     pub(crate) fn run(self) -> ExitCode {
         if self.helper {
@@ -225,7 +229,9 @@ impl Why {
         }
         server::ask_servers(&mut facts, target, &helper);
         details::ask_readers(&mut facts, target, &helper);
-        let (mut verdicts, left) = verdict::judge(&facts, target, || deadline.is_over());
+        // What was seen by the deadline is judged all the same.
+        let judging = Deadline::after(deadline.left().max(deadline.whole() / JUDGING));
+        let (mut verdicts, left) = verdict::judge(&facts, target, || judging.is_over());
         verdicts.retain(|verdict| !is_younger(verdict, self.min.0));
         details::look(&mut facts, &verdicts, self.show_data, &helper);
         for pid in left {
