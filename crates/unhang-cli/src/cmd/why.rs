@@ -21,7 +21,7 @@ use std::io::{self, IsTerminal};
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use clap::Args;
 use clap::builder::{OsStringValueParser, TypedValueParser};
@@ -31,7 +31,7 @@ use crate::{exit, shell};
 use ask::{details, server};
 use deadline::Deadline;
 use facts::Facts;
-use helper::{Helper, answers};
+use helper::{Helper, LATE, answers};
 use probe::Probe;
 use show::dot::Dot;
 use show::html::Page;
@@ -201,12 +201,21 @@ impl Why {
     /// Looks a second time if somebody has not waited for long: what is the same by then was not just
     /// about to be answered.
     fn judge(&self, target: &Target) -> Result<(Facts, Vec<Verdict>), Unseen> {
-        let deadline = Deadline::after(self.window.0 + self.deadline.0);
+        let (begun, deadline) = (Instant::now(), Deadline::after(self.window.0 + self.deadline.0));
         let (mut facts, mut verdicts) = self.judge_once(target, self.window.0, deadline)?;
+        let took = begun.elapsed().saturating_sub(self.window.0);
         let in_doubt: Vec<_> = verdicts.iter().filter(|verdict| verdict.is_young).collect();
         let seen: HashSet<_> = in_doubt.iter().map(|verdict| verdict.key()).collect();
         let ages = in_doubt.iter().map(|verdict| verdict.since().unwrap_or_default());
         if let Some(age) = ages.min() {
+            if deadline.left() < took {
+                // In what is left it would see less than the first, which stands but for what is in doubt.
+                let owners = in_doubt.iter().flat_map(|verdict| verdict.owners());
+                let late = owners.map(|pid| (pid, LATE.to_owned()));
+                facts.passed_over.extend(late);
+                verdicts.retain(|verdict| !verdict.is_young);
+                return Ok((facts, verdicts));
+            }
             let window = (verdict::LONG + LATER).saturating_sub(age);
             let window = self.window.0.max(window);
             let deadline = Deadline::after(window + deadline.left());

@@ -27,6 +27,8 @@ use question::{LARGEST, Question};
 const PART: u32 = 3;
 /// For further processes of a user, one of whose kept us waiting: the others are not to pay for it.
 const PATIENCE_WITH_THE_SLOW: Duration = Duration::from_millis(100);
+/// Why a process was not looked at, or not wholly, that the deadline left no time for.
+pub(crate) const LATE: &str = "there was no time left";
 /// So many helpers may be left behind in one look.
 const MOST_LOST: usize = 16;
 
@@ -108,7 +110,7 @@ impl Helper {
 
     /// Notes a process that time did not suffice for.
     pub(crate) fn pass_over(&self, pid: u32) {
-        self.pass_over_as(pid, "there was no time left");
+        self.pass_over_as(pid, LATE);
     }
 
     /// Notes a process that is not looked at, and why.
@@ -144,7 +146,7 @@ impl State {
         };
         let patience = patience.min(deadline.left());
         if patience.is_zero() {
-            return Err("there was no time left".to_owned());
+            return Err(LATE.to_owned());
         }
         if self.lost >= MOST_LOST {
             return Err("too many others did not let themselves be read".to_owned());

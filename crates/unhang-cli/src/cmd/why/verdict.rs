@@ -49,9 +49,11 @@ pub(crate) fn judge(
     let mut verdicts = file::judge(facts, target);
     let mut left = BTreeSet::new();
     let is_concerned = |socket: &&Socket| target.concerns(facts, socket);
-    // One that nobody is seen to hold takes no time.
+    // A connection that nobody is seen to hold takes no time.
     let mut is_in_time = |socket: &&Socket| {
-        let mut owners = facts.owners(socket.inode).map(|(process, _)| process.pid).peekable();
+        let ends = std::iter::once(socket.inode).chain(socket.peer_inode());
+        let owners = ends.flat_map(|inode| facts.owners(inode));
+        let mut owners = owners.map(|(process, _)| process.pid).peekable();
         let is_left = owners.peek().is_some() && is_over();
         if is_left {
             left.extend(owners);

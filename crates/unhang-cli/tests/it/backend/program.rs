@@ -57,6 +57,16 @@ fn cat_gives_a_mebibyte_back() {
     assert!(reply == request, "{} bytes", reply.len());
 }
 
+/// A short request is in the pipe before the program starts: up to `PIPE_BUF` bytes (pipe(7)).
+#[test]
+fn a_request_of_any_length_is_what_the_program_reads_with_its_end() {
+    let served = Served::with(&["--", "wc", "-c"]);
+    for length in [1, 4_095, 4_096, 4_097, 65_536, 65_537] {
+        let reply = ask_half_closed(&served, &vec![b'x'; length]);
+        assert_eq!(String::from_utf8_lossy(&reply).trim(), length.to_string());
+    }
+}
+
 #[test]
 fn a_program_that_reads_one_byte_has_answered() {
     let served = Served::with(&["--", "head", "-c1"]);

@@ -84,6 +84,13 @@ fn runtime_watches(facts: &Facts, inode: u32) -> Option<(u32, u32, u64)> {
 
 /// Where the scripts are at the ends of what was found, and, if asked for, what lies unread.
 pub(crate) fn look(facts: &mut Facts, verdicts: &[Verdict], show_data: bool, helper: &Helper) {
+    if helper.deadline().is_over() {
+        // Who was judged was looked at, if not for the line.
+        let owners = verdicts.iter().flat_map(Verdict::owners);
+        let unknown = owners.map(|pid| (pid, Err(NOT_LOOKED_AT.to_owned())));
+        facts.details.places.extend(unknown);
+        return;
+    }
     let found = verdicts.iter().filter(|one| one.code != Code::OwnerNotVisible).take(MOST);
     for end in found.flat_map(|verdict| verdict.clients.iter().chain(&verdict.server)).take(MOST) {
         for held in &end.owners {

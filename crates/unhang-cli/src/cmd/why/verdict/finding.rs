@@ -170,6 +170,12 @@ impl Verdict {
         seen.max(self.report.map(|report| report.waited))
     }
 
+    /// The processes that hold its ends.
+    pub(crate) fn owners(&self) -> impl Iterator<Item = u32> {
+        let ends = self.clients.iter().chain(&self.server);
+        ends.flat_map(|end| &end.owners).map(|held| held.pid)
+    }
+
     /// What is the same of it in another look: the code, and the cookies of its ends.
     pub(crate) fn key(&self) -> (Code, Vec<u64>) {
         (self.code, self.clients.iter().chain(&self.server).map(|end| end.cookie).collect())
