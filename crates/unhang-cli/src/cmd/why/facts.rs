@@ -61,7 +61,7 @@ struct Index {
 /// Where the threads are found, of which a process may have as many as it has sockets.
 #[derive(Debug, Default)]
 struct Threads {
-    /// Process and place in it of those that read, write or poll a socket, by its inode.
+    /// Process and place in it of those that read, write, connect or poll a socket, by its inode.
     at: HashMap<u32, Vec<(u32, usize)>>,
     /// The places of those that do not stand still, by process.
     restless: HashMap<u32, Vec<usize>>,
@@ -191,7 +191,7 @@ impl Facts {
         self.activities.get(&thread.tid).copied().unwrap_or(Activity::Moving)
     }
 
-    /// The threads of a process that read, write or poll this socket.
+    /// The threads of a process that read, write, connect or poll this socket.
     pub(crate) fn threads_at<'a>(
         &'a self,
         process: &'a Process,

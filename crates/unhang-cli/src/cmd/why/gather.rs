@@ -226,19 +226,11 @@ fn may_wait_for_children(process: &Process, facts: &Facts) -> bool {
 /// The far ends of the sockets that a process's threads are blocked on, or that it watches as a client.
 fn awaited(process: &Process, facts: &Facts) -> Vec<u32> {
     let Some(descriptors) = &process.descriptors else { return Vec::new() };
-    let mut fds = Vec::new();
-    for thread in &process.threads {
-        match &thread.call {
-            Call::Read(fd) | Call::Write(fd) | Call::Connect(fd, _) => fds.push(*fd),
-            Call::Poll(Some(watches)) => fds.extend(watches.iter().map(|watch| watch.fd)),
-            _ => {}
-        }
-    }
     let far = |inode: u32| {
         let socket = facts.sockets.get(&inode)?;
         socket.peer_inode().or_else(|| Some(facts.queue_of(socket.inode)?.inode))
     };
-    let blocked = fds.into_iter().filter_map(|fd| descriptors.inode(fd));
+    let blocked = process.threads.iter().flat_map(|thread| process.sockets_at(thread));
     // An event loop may have a connection open for a client of its own, as nginx to php-fpm.
     let watched = descriptors.epolls.iter().flat_map(|epoll| &epoll.watched);
     let opened = watched.filter_map(|one| u32::try_from(one.inode).ok()).filter(|inode| {
@@ -332,8 +324,7 @@ fn find_connecting(facts: &mut Facts, helper: &Helper) {
     for process in facts.processes.values() {
         for thread in &process.threads {
             let Call::Connect(fd, Some(name)) = &thread.call else { continue };
-            let descriptors = process.descriptors.as_ref();
-            let Some(inode) = descriptors.and_then(|all| all.inode(*fd)) else { continue };
+            let Some(inode) = process.inode(*fd) else { continue };
             connecting.push(Connecting {
                 thread: Blocked { pid: process.pid, fd: *fd, inode, since: thread.since },
                 file: helper.file(process.pid, name),
@@ -357,10 +348,9 @@ fn find_sending(facts: &mut Facts, helper: &Helper) {
     };
     let mut sending = Vec::new();
     for process in facts.processes.values() {
-        let Some(descriptors) = &process.descriptors else { continue };
         for thread in &process.threads {
             let Call::Write(fd) = thread.call else { continue };
-            let socket = descriptors.inode(fd).and_then(|inode| facts.sockets.get(&inode));
+            let socket = process.inode(fd).and_then(|inode| facts.sockets.get(&inode));
             let is_blocked = facts.activity(thread) == Activity::Still;
             let Some(socket) = socket.filter(|one| one.kind == Kind::Datagram && is_blocked) else {
                 continue;

@@ -58,42 +58,42 @@ pub(super) fn raise_as_parent() {
 /// The thread that takes the priority away and gives it back: a look may be long in one step.
 fn take_turns_for(budget: Duration) -> Result<thread::JoinHandle<()>, Error> {
     let look = thread_native_id();
-    go(look, BEFORE_OTHERS, ThreadPriority::Min)?;
+    go_before_others(look, ThreadPriority::Min)?;
     let take_turns = move || {
         let used =
             || Duration::try_from(clock_gettime(ClockId::ProcessCPUTime)).unwrap_or_default();
         let until = used() + budget;
         // It sleeps nearly all the time, and has to go before the look.
         let first = ThreadPriority::try_from(2).unwrap_or(ThreadPriority::Max);
-        let is_first = go(thread_native_id(), BEFORE_OTHERS, first).is_ok();
+        let is_first = go_before_others(thread_native_id(), first).is_ok();
         while is_first && used() < until {
             thread::sleep(TURN);
-            let paused = go(look, AS_OTHERS, ThreadPriority::Max);
+            let paused = go_as_others(look);
             thread::sleep(PAUSE);
-            if paused.is_err() || go(look, BEFORE_OTHERS, ThreadPriority::Min).is_err() {
+            if paused.is_err() || go_before_others(look, ThreadPriority::Min).is_err() {
                 break;
             }
         }
-        let _ = go(look, AS_OTHERS, ThreadPriority::Max);
+        let _ = go_as_others(look);
         // Helpers that are started from now on look for the limit.
         let _ = resource_limit::lower(Resource::Rttime, ON_END - 1);
     };
     let turns = thread::Builder::new().name("turns".to_owned()).stack_size(64 << 10);
     turns.spawn(take_turns).or_else(|_| {
-        go(look, AS_OTHERS, ThreadPriority::Max)?;
-        // The look is itself the thread whose `nice` that was.
+        go_as_others(look)?;
+        // Here, the look is the calling thread.
         let _ = setpriority_process(None, 0);
         Err(Error::Priority("without a thread that takes it away"))
     })
 }
 
-/// The priority of a usual policy is that of the calling thread.
-fn go(
-    thread: ThreadId,
-    policy: ThreadSchedulePolicy,
-    priority: ThreadPriority,
-) -> Result<(), Error> {
-    set_thread_priority_and_policy(thread, priority, policy)
+fn go_before_others(thread: ThreadId, priority: ThreadPriority) -> Result<(), Error> {
+    set_thread_priority_and_policy(thread, priority, BEFORE_OTHERS)
+}
+
+/// It also sets `nice`, but that of the calling thread, which is the one for the turns: to it that is nothing.
+fn go_as_others(thread: ThreadId) -> Result<(), Error> {
+    set_thread_priority_and_policy(thread, ThreadPriority::Max, AS_OTHERS)
 }
 
 #[cfg(test)]

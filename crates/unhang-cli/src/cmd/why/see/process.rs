@@ -60,11 +60,13 @@ impl Process {
         self.descriptors.as_ref()?.inode(fd)
     }
 
-    /// The sockets that a thread reads, writes or polls, each once.
+    /// The sockets that a thread reads, writes, connects or polls, each once.
     pub(crate) fn sockets_at(&self, thread: &Thread) -> BTreeSet<u32> {
         let inode = |fd: &u32| self.inode(*fd);
         match &thread.call {
-            Call::Read(fd) | Call::Write(fd) => inode(fd).into_iter().collect(),
+            Call::Read(fd) | Call::Write(fd) | Call::Connect(fd, _) => {
+                inode(fd).into_iter().collect()
+            }
             Call::Poll(Some(watches)) => {
                 watches.iter().filter_map(|watch| inode(&watch.fd)).collect()
             }

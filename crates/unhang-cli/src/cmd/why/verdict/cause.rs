@@ -118,7 +118,7 @@ fn doing<'a>(
             [Watch { fd, .. }] => on_descriptor(facts, endpoint, waiter, fd, is_alone),
             _ => Cause::Idle,
         },
-        Call::Connect(fd, _) => match inode(waiter, *fd) {
+        Call::Connect(fd, _) => match waiter.process.inode(*fd) {
             Some(inode) if facts.sockets.contains_key(&inode) => Cause::Backend(waiter, inode),
             Some(_) => Cause::Network(waiter),
             None => Cause::Blocked(waiter),
@@ -147,7 +147,7 @@ fn on_descriptor<'a>(
     fd: u32,
     is_alone: bool,
 ) -> Cause<'a> {
-    let Some(inode) = inode(waiter, fd) else {
+    let Some(inode) = waiter.process.inode(fd) else {
         return Cause::Blocked(waiter);
     };
     match facts.sockets.get(&inode) {
@@ -163,10 +163,6 @@ fn on_descriptor<'a>(
         }
         Some(_) => Cause::Backend(waiter, inode),
     }
-}
-
-fn inode(waiter: WaitingThread<'_>, fd: u32) -> Option<u32> {
-    waiter.process.descriptors.as_ref()?.inode(fd)
 }
 
 /// An event loop of its owners also watches a connection that they opened as a client: what looks

@@ -329,7 +329,7 @@ fn kept_by(facts: &Facts, waiter: &WaitingThread<'_>) -> Option<String> {
         },
         _ => return None,
     };
-    let inode = waiter.process.descriptors.as_ref()?.inode(fd)?;
+    let inode = waiter.process.inode(fd)?;
     let socket = facts.sockets.get(&inode).filter(|socket| facts.is_accepted(socket))?;
     let (process, _) = facts.owners(socket.peer_inode()?).next()?;
     Some(who(process))

@@ -28,8 +28,8 @@ const PHP_8_4: Layout =
     Layout { last_var: 92, last: 96, opcodes: 104, vars: 128, filename: 168, ..PHP_8_1 };
 const PHP_8_5: Layout = Layout { current_execute_data: 512, ..PHP_8_4 };
 
-/// `ZEND_MODULE_API_NO` (`zend_modules.h`), one for each minor version, and its layout. 8.2, 8.4, 8.5 and the third
-/// candidate of 8.6 are checked against their headers and by the tests, 8.1 and 8.3 against their headers only.
+/// `ZEND_MODULE_API_NO` (`zend_modules.h`), one for each minor version, and its layout. All are checked against
+/// their headers and by the tests, 8.6 in its third candidate.
 const LAYOUTS: &[(u32, Layout)] = &[
     // 8.1
     (20_210_902, PHP_8_1),
