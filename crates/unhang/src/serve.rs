@@ -19,6 +19,7 @@ pub(crate) mod parked;
 mod slot;
 pub(crate) mod stream;
 pub(crate) mod system;
+pub(crate) mod table;
 #[cfg(feature = "tracing")]
 mod trace;
 pub(crate) mod watchdog;
@@ -33,7 +34,7 @@ use admission::{Admission, Client, Place};
 use alarm::Alarm;
 use apart::Apart;
 use config::Config;
-use connection::{Connection, Next};
+use connection::{Connection, Next, Watched};
 use door::{Acceptor, Door};
 use events::Events;
 use parked::Parked;
@@ -92,7 +93,11 @@ impl<H: Handler, Y: System> Service<H, Y> {
         seat: Option<usize>,
         mut now: Instant,
     ) {
-        let mut paused = seat.is_none() || connection.watched;
+        let home = usize::from(connection.home);
+        if seat != Some(home) {
+            self.parked[home].mute(&mut connection);
+        }
+        let mut paused = seat.is_none() || connection.watched != Watched::No;
         let before = connection.exchanges();
         loop {
             match connection.step(&self.config, now) {
@@ -135,7 +140,7 @@ impl<H: Handler, Y: System> Service<H, Y> {
                 }
                 Next::Done(exchange) => {
                     // First the close, then the log.
-                    Self::end(connection);
+                    self.end(connection);
                     if let Some(exchange) = exchange {
                         self.tell_exchange(exchange);
                     }
@@ -157,7 +162,7 @@ impl<H: Handler, Y: System> Service<H, Y> {
             Next::Done(exchange) => exchange,
             _ => Some(connection.give_up(self.system.now())),
         };
-        Self::end(connection);
+        self.end(connection);
         if let Some(exchange) = exchange {
             self.tell_exchange(exchange);
         }
@@ -172,7 +177,7 @@ impl<H: Handler, Y: System> Service<H, Y> {
         seat: Option<usize>,
     ) -> Result<u64, Box<Connection<Y::Stream>>> {
         let home = match seat {
-            _ if connection.watched => usize::from(connection.home),
+            _ if connection.watched != Watched::No => usize::from(connection.home),
             Some(worker) => worker,
             None => self.parked.len() - 1,
         };
@@ -201,8 +206,8 @@ impl<H: Handler, Y: System> Service<H, Y> {
         mut connection: Box<Connection<Y::Stream>>,
         worker: usize,
     ) {
-        if std::mem::take(&mut connection.watched) {
-            self.parked[usize::from(connection.home)].poller.forget(&connection.stream);
+        if connection.watched != Watched::No {
+            self.parked[usize::from(connection.home)].forget(&mut connection);
         }
         // Readable as it is, it is reported there at once.
         if let Err(refused) = self.park(connection, Interest::Read, Some(worker)) {
@@ -216,8 +221,12 @@ impl<H: Handler, Y: System> Service<H, Y> {
     }
 
     /// The close. It gives the place back.
-    #[expect(clippy::boxed_local, reason = "out of its box it would be copied")]
-    fn end(connection: Box<Connection<Y::Stream>>) {
+    fn end(&self, mut connection: Box<Connection<Y::Stream>>) {
+        if connection.watched == Watched::Each {
+            // Not by the close alone: a process that the handler has forked may hold a copy, which would be
+            // reported for ever.
+            self.parked[usize::from(connection.home)].forget(&mut connection);
+        }
         if connection.stream.has_passed() {
             connection.stream.close_elsewhere();
         }
@@ -227,9 +236,19 @@ impl<H: Handler, Y: System> Service<H, Y> {
         self.of(number).take(number)
     }
 
+    /// The one that was reported under this number.
+    pub(crate) fn take_reported(&self, number: u64) -> Option<Box<Connection<Y::Stream>>> {
+        let connection = self.take(number);
+        if connection.is_none() {
+            // With a worker that a handler blocks, it would be reported again and again.
+            self.of(number).mute_blocked(number);
+        }
+        connection
+    }
+
     /// Where a connection with this number is parked.
     fn of(&self, number: u64) -> &Parked<Y> {
-        &self.parked[parked::table_of(number).min(self.parked.len() - 1)]
+        &self.parked[table::table_of(number).min(self.parked.len() - 1)]
     }
 
     /// The worker of this table has something to do, and may be blocked by it.

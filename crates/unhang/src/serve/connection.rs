@@ -50,12 +50,24 @@ pub(crate) struct Connection<S> {
     /// No request is under way: the connection is kept for the next one.
     rests: bool,
     nth: u32,
-    /// The worker that it belongs to: in whose table it is parked, and whose poller knows it if it is `watched`.
+    /// The worker that it belongs to, in whose table it is parked.
     pub(crate) home: u8,
-    pub(crate) watched: bool,
+    pub(crate) watched: Watched,
+    /// Where it lies in that table whenever it is parked, if it is watched [each time](Watched::Each).
+    pub(crate) at: u32,
     client: Option<Box<Client>>,
     place: Option<Place>,
     under_way: Option<Box<UnderWay>>,
+}
+
+/// How the poller of its worker knows it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Watched {
+    No,
+    /// It is reported once for each time that it is parked.
+    Once,
+    /// It is reported each time, under the same number.
+    Each,
 }
 
 /// What is known of the client's side of the stream.
@@ -132,7 +144,8 @@ impl<S: Stream> Connection<S> {
             rests,
             nth: 1,
             home: 0,
-            watched: false,
+            watched: Watched::No,
+            at: 0,
             client,
             place,
             under_way: None,
@@ -220,6 +233,11 @@ impl<S: Stream> Connection<S> {
     /// So many of its exchanges are over.
     pub(crate) fn exchanges(&self) -> u32 {
         self.nth - 1
+    }
+
+    /// Whether another request may follow on it.
+    pub(crate) fn is_kept(&self) -> bool {
+        !self.wire.ends_by_close()
     }
 
     /// Whether it is kept, and no request is under way.

@@ -62,6 +62,7 @@ impl<H: Handler, Y: System> Service<H, Y> {
             };
             match polled {
                 Poll::Ready(answered) => {
+                    self.parked[worker].answers_at_once.store(true, Ordering::Relaxed);
                     // It is not ours, and may panic as it is dropped.
                     let _ = caught(|| drop(answer));
                     if answered.as_ref().is_ok_and(|reply| reply.whole().is_none()) {
@@ -72,7 +73,10 @@ impl<H: Handler, Y: System> Service<H, Y> {
                     taken.answer(answered, &self.config, *now);
                     return Some(taken);
                 }
-                Poll::Pending => connection = taken,
+                Poll::Pending => {
+                    self.parked[worker].answers_at_once.store(false, Ordering::Relaxed);
+                    connection = taken;
+                }
             }
         }
         connection.handler_holds(held.as_ref());
@@ -99,6 +103,9 @@ impl<H: Handler, Y: System> Service<H, Y> {
         mut connection: Box<Connection<Y::Stream>>,
         seat: Option<usize>,
     ) -> Option<Box<Connection<Y::Stream>>> {
+        if let Some(worker) = seat {
+            self.parked[worker].answers_at_once.store(false, Ordering::Relaxed);
+        }
         let service = Arc::downgrade(self);
         let resume = Arc::new(Resume {
             service,

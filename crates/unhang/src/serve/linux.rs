@@ -93,13 +93,15 @@ impl Poller<Linux> for Epoll {
         interest: Interest,
         again: bool,
     ) -> io::Result<()> {
+        let input = EventFlags::IN | EventFlags::RDHUP;
         // Once: while a connection is stepped, on whatever thread, it must not be reported to another.
-        let events = EventFlags::ONESHOT
-            | match interest {
-                Interest::Read => EventFlags::IN | EventFlags::RDHUP,
-                Interest::Write => EventFlags::OUT,
-                Interest::Nothing => return Ok(()),
-            };
+        let events = match interest {
+            Interest::Read => EventFlags::ONESHOT | input,
+            Interest::EachRead => input,
+            Interest::Write => EventFlags::ONESHOT | EventFlags::OUT,
+            // Its hang-up is reported all the same (EPOLLHUP, epoll_ctl(2)), but once.
+            Interest::Nothing => EventFlags::ONESHOT,
+        };
         let data = EventData::new_u64(number);
         if again {
             epoll::modify(&self.epoll, stream.as_fd(), data, events)?;

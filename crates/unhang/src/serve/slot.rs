@@ -84,6 +84,13 @@ impl<S: Stream> Slot<S> {
         }
     }
 
+    /// Looks at the connection of a worker that polls a handler. One that has the lock moves.
+    pub(crate) fn look_at(&self, look: impl FnOnce(&mut Connection<S>)) {
+        if let Ok(State::Inside(connection)) = self.state.try_lock().as_deref_mut() {
+            look(connection);
+        }
+    }
+
     /// What `unhang why` is told of that connection, see [`Connection::state`].
     pub(crate) fn blocked(
         &self,

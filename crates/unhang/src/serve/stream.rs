@@ -73,6 +73,8 @@ pub(crate) trait Stream: Send + 'static {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Interest {
     Read,
+    /// The same, and reported each time, until it is watched for something else.
+    EachRead,
     Write,
     Nothing,
 }

@@ -51,7 +51,7 @@ pub(crate) trait Queue: Send + Sync + 'static {
 
 /// Where a thread waits for its listener, its connections and its waker.
 pub(crate) trait Poller<Y: System>: Send + Sync + 'static {
-    /// Reports a stream once. `again`: it is known already.
+    /// Reports a stream once, or each time ([`Interest::EachRead`]). `again`: it is known already.
     fn watch(
         &self,
         stream: &Y::Stream,

@@ -150,7 +150,7 @@ impl<H: Handler, Y: System> Watchdog<H, Y> {
     /// A connection that its worker, which is blocked, does not look at. One that is kept goes to a worker
     /// that is not: the next handler that blocks is seen there, too.
     fn leave_to_another(&self, number: u64) {
-        let Some(connection) = self.service.take(number) else { return };
+        let Some(connection) = self.service.take_reported(number) else { return };
         let workers = &self.service.parked[..self.workers.len()];
         // One that is back, and still looked after by this thread, would have it reported here once more.
         let able = |worker: &usize| !self.workers[*worker].adopted;
@@ -164,7 +164,9 @@ impl<H: Handler, Y: System> Watchdog<H, Y> {
 
     fn serve_due(&self) {
         for parked in &self.service.parked {
-            while let Some(connection) = parked.take_due(self.service.system.now()) {
+            while let Some(connection) =
+                parked.take_due(&self.service.config, self.service.system.now())
+            {
                 self.service.serve(connection, None, self.service.system.now());
             }
         }

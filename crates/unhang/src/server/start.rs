@@ -27,7 +27,8 @@ use crate::serve::config::Config;
 use crate::serve::door::{Acceptor, Door};
 use crate::serve::events::Events;
 use crate::serve::linux::Linux;
-use crate::serve::parked::{Parked, TABLES};
+use crate::serve::parked::Parked;
+use crate::serve::table::TABLES;
 use crate::serve::watchdog::Watchdog;
 
 /// How long a server that has ended waits for its observer to be told the rest.

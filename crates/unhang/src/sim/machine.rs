@@ -220,7 +220,7 @@ impl SimPoller {
 
 #[derive(Default)]
 struct Watches {
-    /// By the socket: its number and what is waited for, until it is reported.
+    /// By the socket: its number and what is waited for; until it is reported, if that is to be once.
     sockets: BTreeMap<usize, (Socket, u64, Interest)>,
     listener: Option<Weak<Listener>>,
     /// Clients may be there: found out by a look.
@@ -230,6 +230,8 @@ struct Watches {
     parent: Option<Weak<Mutex<Watches>>>,
     woken: bool,
     waits: Option<Waker>,
+    /// How often it has reported, and since when, while time stood still.
+    reports: (usize, Option<Instant>),
 }
 
 /// Wakes a poller whose socket may have become ready.
@@ -257,6 +259,13 @@ impl Watches {
                 parent.wake();
             }
         }
+    }
+
+    fn count_report(&mut self) {
+        let (count, since) = self.reports;
+        let now = Some(clock::now());
+        self.reports = if since == now { (count + 1, now) } else { (0, now) };
+        assert!(count < 100_000, "a poller spins");
     }
 
     fn has_clients(&self) -> bool {
@@ -287,8 +296,10 @@ impl SimPoller {
         };
         let keys: Vec<_> = watches.sockets.iter().filter(ready).map(|(&key, _)| key).collect();
         for key in keys {
-            if let Some((_, number, _)) = watches.sockets.remove(&key) {
-                reported.push(Ready::Connection(number));
+            let Some(&(_, number, interest)) = watches.sockets.get(&key) else { continue };
+            reported.push(Ready::Connection(number));
+            if interest != Interest::EachRead {
+                watches.sockets.remove(&key);
             }
         }
         for (socket, _, _) in watches.sockets.values() {
@@ -316,7 +327,9 @@ impl SimPoller {
         poll_fn(|cx| {
             self.collect(&mut reported);
             if !reported.is_empty() || timer.as_mut().poll(cx).is_ready() {
-                lock(&self.watches).waits = None;
+                let mut watches = lock(&self.watches);
+                watches.waits = None;
+                watches.count_report();
                 return Poll::Ready(());
             }
             waited = true;

@@ -154,9 +154,11 @@ impl Socket {
         // As EPOLLHUP, which comes unasked.
         let left = facts.is_left();
         match interest {
-            Interest::Read => left || facts.unread() > 0 || facts.client != Side::Open,
+            Interest::Read | Interest::EachRead => {
+                left || facts.unread() > 0 || facts.client != Side::Open
+            }
             Interest::Write => left || facts.written.len() - facts.taken < facts.room,
-            Interest::Nothing => false,
+            Interest::Nothing => left,
         }
     }
 

@@ -181,7 +181,8 @@ impl<H: Handler, Y: System> Watchdog<H, Y> {
 
     /// Ends the connection that has been kept longest without a request, to have its descriptor.
     pub(super) fn retire_one(&self) -> bool {
-        let oldest = self.service.parked.iter().find_map(|parked| parked.resting(1).pop());
+        let config = &self.service.config;
+        let oldest = self.service.parked.iter().find_map(|parked| parked.rests_longest(config));
         let Some(mut connection) = oldest.and_then(|number| self.service.take(number)) else {
             return false;
         };

@@ -18,7 +18,7 @@ impl<H: Handler, Y: System> Watchdog<H, Y> {
         self.watch_clients(false);
         self.service.wake_workers();
         for parked in &self.service.parked {
-            for number in parked.resting(usize::MAX) {
+            for number in parked.resting() {
                 self.go_on(number);
             }
         }
