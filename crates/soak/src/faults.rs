@@ -12,7 +12,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use crate::exchange::PATIENCE;
 use crate::service::DRAIN;
 use crate::tally::{Tally, Trouble};
-use crate::target::{Kind, Pace, Process, Target, answers};
+use crate::target::{Kind, LogReading, Process, Target, answers};
 use crate::{clients, pressure, race};
 
 /// A round of load, after which all is quiet and the server is looked at.
@@ -218,14 +218,14 @@ impl<'a> Faults<'a> {
     }
 
     fn hold_up_log(&mut self) {
-        let (fault, pace) = match self.rng.bool() {
-            true => ("log unread for a while", Pace::Not),
-            false => ("log on a slow disk for a while", Pace::Slowly),
+        let (fault, reading) = match self.rng.bool() {
+            true => ("log unread for a while", LogReading::Not),
+            false => ("log on a slow disk for a while", LogReading::Slowly),
         };
         self.tally.fault(fault);
-        self.target.read_log(pace);
+        self.target.read_log(reading);
         sleep(Duration::from_millis(self.rng.u64(500..3000)));
-        self.target.read_log(Pace::AtOnce);
+        self.target.read_log(LogReading::AtOnce);
     }
 
     fn kill_client(&mut self) -> io::Result<()> {

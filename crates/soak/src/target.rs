@@ -33,7 +33,7 @@ pub(crate) struct Target {
     /// For how long it was stopped by SIGSTOP, in microseconds.
     frozen: AtomicU64,
     /// Whether its log is read at the moment.
-    log_pace: Arc<AtomicU8>,
+    log_reading: Arc<AtomicU8>,
     open: AtomicBool,
     inside: AtomicUsize,
 }
@@ -70,7 +70,7 @@ impl Target {
             fate: AtomicU64::new(0),
             kills: AtomicU64::new(0),
             frozen: AtomicU64::new(0),
-            log_pace: Arc::new(AtomicU8::new(Pace::AtOnce as u8)),
+            log_reading: Arc::new(AtomicU8::new(LogReading::AtOnce as u8)),
             open: AtomicBool::new(false),
             inside: AtomicUsize::new(0),
         }
@@ -112,8 +112,8 @@ impl Target {
         server.signal(Signal::CONT);
     }
 
-    pub(crate) fn read_log(&self, pace: Pace) {
-        self.log_pace.store(pace as u8, SeqCst);
+    pub(crate) fn read_log(&self, reading: LogReading) {
+        self.log_reading.store(reading as u8, SeqCst);
     }
 
     /// Lets clients in, or no more.
@@ -174,8 +174,8 @@ impl Target {
         let mut child = self.spawn(replace)?;
         let (ready, listens) = channel();
         if let Some(mut log) = child.stdout.take() {
-            let pace = Arc::clone(&self.log_pace);
-            std::thread::spawn(move || read(&mut log, &pace, &ready));
+            let reading = Arc::clone(&self.log_reading);
+            std::thread::spawn(move || read(&mut log, &reading, &ready));
         }
         let mut server = Process { child, replace, leaving: None };
         if listens.recv_timeout(LONGEST).is_err() {
@@ -189,22 +189,22 @@ impl Target {
 /// How a server's log is read.
 #[derive(Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
-pub(crate) enum Pace {
+pub(crate) enum LogReading {
     AtOnce,
     /// As a disk that takes 16 KiB ten times a second.
     Slowly,
     Not,
 }
 
-fn read(log: &mut impl Read, pace: &AtomicU8, ready: &Sender<()>) {
+fn read(log: &mut impl Read, reading: &AtomicU8, ready: &Sender<()>) {
     let mut buffer = [0; 16 * 1024];
     while let Ok(1..) = log.read(&mut buffer) {
         // The first line is the one; nobody listens for it after that.
         let _ = ready.send(());
-        if pace.load(SeqCst) == Pace::Slowly as u8 {
+        if reading.load(SeqCst) == LogReading::Slowly as u8 {
             std::thread::sleep(Duration::from_millis(100));
         }
-        while pace.load(SeqCst) == Pace::Not as u8 {
+        while reading.load(SeqCst) == LogReading::Not as u8 {
             std::thread::sleep(Duration::from_millis(10));
         }
     }

@@ -80,8 +80,8 @@ impl Door {
 
     /// How many connections can be used, and the nodes that they are on.
     pub fn nodes(&self) -> Vec<Option<String>> {
-        let standings = self.shared.ends.iter().map(|end| end.link.standing());
-        standings.map(|it| it.is_up.then_some(it.node)).collect()
+        let states = self.shared.ends.iter().map(|end| end.link.state());
+        states.map(|it| it.is_up.then_some(it.node)).collect()
     }
 
     /// The calls that wait, oldest first.

@@ -4,7 +4,7 @@
 //! its pings (3 s at the shortest), and it stays with a node that says that it goes away.
 
 mod beats;
-mod standing;
+mod state;
 mod words;
 
 use std::fmt;
@@ -22,7 +22,7 @@ use crate::address::Address;
 use crate::nodes::Nodes;
 use crate::notice::{Notice, Notices, advice};
 use beats::Beats;
-pub(crate) use standing::Standing;
+pub(crate) use state::State;
 use words::{explained, failure, named};
 
 /// The connection hears itself so often: each time a few dozen bytes.
@@ -63,7 +63,7 @@ pub(crate) struct Link {
 }
 
 struct Shared {
-    standing: watch::Sender<Standing>,
+    state: watch::Sender<State>,
     nodes: Arc<Nodes>,
     notices: Notices,
     address: String,
@@ -123,10 +123,7 @@ impl Link {
         let urls: Vec<_> = address.nodes().iter().map(|node| address.url(node)).collect();
         let client = options.connect(urls).await.map_err(|error| error.to_string())?;
         let shared = Arc::new(Shared {
-            standing: watch::Sender::new(Standing {
-                why: "it is tried".into(),
-                ..Standing::default()
-            }),
+            state: watch::Sender::new(State { why: "it is tried".into(), ..State::default() }),
             nodes,
             notices,
             address: address.nodes().join(", "),
@@ -143,17 +140,17 @@ impl Link {
         Ok((link, incoming))
     }
 
-    pub(crate) fn standing(&self) -> Standing {
-        self.shared.standing.borrow().clone()
+    pub(crate) fn state(&self) -> State {
+        self.shared.state.borrow().clone()
     }
 
     /// Without a copy of its words: each call asks.
-    pub(crate) fn is(&self, test: &dyn Fn(&Standing) -> bool) -> bool {
-        test(&self.shared.standing.borrow())
+    pub(crate) fn is(&self, test: &dyn Fn(&State) -> bool) -> bool {
+        test(&self.shared.state.borrow())
     }
 
-    pub(crate) fn standings(&self) -> watch::Receiver<Standing> {
-        self.shared.standing.subscribe()
+    pub(crate) fn states(&self) -> watch::Receiver<State> {
+        self.shared.state.subscribe()
     }
 
     /// How many calls would be lost with it.
@@ -192,11 +189,11 @@ impl Link {
     /// Waits until all that was published before has been seen by the node, and all that the node had sent
     /// before that has been read. False if the connection was lost or silent meanwhile.
     pub(crate) async fn round_trip(&self, within: Duration) -> bool {
-        let epoch = self.standing().epoch;
+        let epoch = self.state().epoch;
         let beat = self.send_beat().await;
         let heard = timeout(within, async {
             while !self.shared.beats.has_come_back(beat) {
-                if self.standing().epoch != epoch {
+                if self.state().epoch != epoch {
                     return false;
                 }
                 sleep(Duration::from_millis(1)).await;
@@ -255,42 +252,42 @@ impl Link {
 
     /// It can be used once it hears itself: then its subscriptions are in force, too.
     async fn connected(self) {
-        let epoch = self.standing().epoch;
+        let epoch = self.state().epoch;
         let node = self.shared.nodes.reached(self.number).unwrap_or_default();
         while !self.round_trip(SUSPECT).await {
-            if self.standing().epoch != epoch {
+            if self.state().epoch != epoch {
                 return;
             }
         }
         let info = self.client.server_info();
-        let changed = self.shared.standing.send_if_modified(|standing| {
-            let is_new = standing.epoch == epoch && !standing.is_up;
+        let changed = self.shared.state.send_if_modified(|state| {
+            let is_new = state.epoch == epoch && !state.is_up;
             if is_new {
-                *standing = Standing {
+                *state = State {
                     is_up: true,
                     is_leaving: info.lame_duck_mode,
                     epoch,
                     node: named(&node, &info.server_name),
-                    ..Standing::default()
+                    ..State::default()
                 };
             }
             is_new
         });
         if changed {
             let advice = advice(&info.version, &node);
-            let node = self.standing().node;
+            let node = self.state().node;
             let (link, version) = (self.number, info.version.clone());
             self.shared.notices.tell(Notice::Connected { link, node, version, advice });
         }
     }
 
     fn lost(&self, why: &str) {
-        let mut was = Standing::default();
-        self.shared.standing.send_modify(|standing| {
-            was = standing.clone();
-            standing.epoch += 1;
-            (standing.is_up, standing.is_leaving, standing.is_silent) = (false, false, false);
-            why.clone_into(&mut standing.why);
+        let mut was = State::default();
+        self.shared.state.send_modify(|state| {
+            was = state.clone();
+            state.epoch += 1;
+            (state.is_up, state.is_leaving, state.is_silent) = (false, false, false);
+            why.clone_into(&mut state.why);
         });
         if was.is_up {
             let (link, why) = (self.number, why.to_owned());
@@ -301,10 +298,10 @@ impl Link {
     /// A try to connect has failed.
     fn failed(&self, why: &str) {
         let why = explained(why);
-        let is_news = self.shared.standing.send_if_modified(|standing| {
-            let is_news = !standing.is_up && standing.why != why;
+        let is_news = self.shared.state.send_if_modified(|state| {
+            let is_news = !state.is_up && state.why != why;
             if is_news {
-                standing.why.clone_from(&why);
+                state.why.clone_from(&why);
             }
             is_news
         });
@@ -320,13 +317,13 @@ impl Link {
     }
 
     fn leaving(&self) {
-        let is_news = self.shared.standing.send_if_modified(|standing| {
-            let is_news = standing.is_up && !standing.is_leaving;
-            standing.is_leaving |= is_news;
+        let is_news = self.shared.state.send_if_modified(|state| {
+            let is_news = state.is_up && !state.is_leaving;
+            state.is_leaving |= is_news;
             is_news
         });
         if is_news {
-            let (link, node) = (self.number, self.standing().node);
+            let (link, node) = (self.number, self.state().node);
             self.shared.notices.tell(Notice::Leaving { link, node });
         }
     }
@@ -334,8 +331,8 @@ impl Link {
     async fn beat(self) {
         loop {
             sleep(BEAT).await;
-            let standing = self.standing();
-            if !standing.is_up {
+            let state = self.state();
+            if !state.is_up {
                 self.shared.beats.restart();
                 continue;
             }
@@ -346,9 +343,9 @@ impl Link {
             }
             let silence = self.shared.beats.silence();
             let is_silent = silence > SUSPECT && self.shared.beats.is_owed();
-            if is_silent != standing.is_silent {
-                self.shared.standing.send_if_modified(|now| {
-                    let is_same = now.epoch == standing.epoch;
+            if is_silent != state.is_silent {
+                self.shared.state.send_if_modified(|now| {
+                    let is_same = now.epoch == state.epoch;
                     now.is_silent = if is_same { is_silent } else { now.is_silent };
                     is_same
                 });

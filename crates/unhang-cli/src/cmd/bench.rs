@@ -1,5 +1,6 @@
 //! `unhang bench`: a load that counts every exchange, and what the server spends on one.
 
+mod arrivals;
 mod drain;
 mod driver;
 mod exchange;
@@ -9,7 +10,6 @@ mod idle;
 mod json;
 mod load;
 mod output;
-mod pace;
 mod plan;
 mod preflight;
 mod progress;

@@ -67,7 +67,7 @@ pub(crate) struct Serve {
 
     /// Where counters can be read by HTTP, at /metrics: 127.0.0.1:9090, or a socket's path
     #[arg(long, value_name = "ADDRESS")]
-    metrics: Option<endpoint::Place>,
+    metrics: Option<endpoint::Address>,
 
     #[command(flatten)]
     answers: Answers,

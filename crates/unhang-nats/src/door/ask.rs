@@ -12,7 +12,7 @@ use unhang::Request;
 use super::shared::{End, Shared, Waiting, lock};
 use crate::call::{Call, Input, Outcome, Step};
 use crate::clock::{millis, wall};
-use crate::link::Standing;
+use crate::link::State;
 use crate::protocol::{self, Id, Question, Word, fits};
 
 /// A worker has so much less than the door, so that its reason comes before the door's own.
@@ -50,7 +50,7 @@ struct Try<'a> {
     end: &'a End,
     token: Id,
     epoch: u64,
-    standing: watch::Receiver<Standing>,
+    state: watch::Receiver<State>,
 }
 
 impl Drop for Try<'_> {
@@ -195,9 +195,9 @@ impl<'a> Ask<'a> {
         let token = Id::new();
         end.link.open_calls().fetch_add(1, Ordering::SeqCst);
         lock(&end.tries).insert(token, self.sender.clone());
-        let standing = end.link.standings();
-        let epoch = standing.borrow().epoch;
-        self.tries.push(Try { at, end, token, epoch, standing });
+        let state = end.link.states();
+        let epoch = state.borrow().epoch;
+        self.tries.push(Try { at, end, token, epoch, state });
         Ok((at, token))
     }
 
@@ -220,7 +220,7 @@ impl<'a> Ask<'a> {
             let message = tokio::select! {
                 biased;
                 message = self.replies.recv() => message,
-                _ = current.standing.wait_for(|it| it.epoch != epoch) => {
+                _ = current.state.wait_for(|it| it.epoch != epoch) => {
                     // A reply that came before the loss counts.
                     match self.replies.try_recv() {
                         Ok(message) => Some(message),

@@ -11,7 +11,7 @@ use tokio::sync::mpsc;
 use crate::address::Address;
 use crate::call::Times;
 use crate::clock::{millis, wall};
-use crate::link::{Incoming, LEAVE, Link, Standing};
+use crate::link::{Incoming, LEAVE, Link, State};
 use crate::notice::{Notice, Notices};
 use crate::protocol::{Id, Word};
 
@@ -87,20 +87,20 @@ pub(super) async fn hand_out(mut incoming: Incoming, tries: Weak<Tries>) {
 
 /// A node that goes away is left once no call is under way on it.
 pub(super) async fn leave_when_empty(link: Link) {
-    let mut standings = link.standings();
+    let mut states = link.states();
     loop {
-        if standings.wait_for(|it| it.is_up && it.is_leaving).await.is_err() {
+        if states.wait_for(|it| it.is_up && it.is_leaving).await.is_err() {
             return;
         }
-        let epoch = link.standing().epoch;
+        let epoch = link.state().epoch;
         let until = Instant::now() + LEAVE;
         while link.open_calls().load(Ordering::SeqCst) > 0 && Instant::now() < until {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
-        if link.standing().epoch == epoch {
+        if link.state().epoch == epoch {
             link.move_away().await;
         }
-        if standings.wait_for(|it| it.epoch != epoch).await.is_err() {
+        if states.wait_for(|it| it.epoch != epoch).await.is_err() {
             return;
         }
     }
@@ -113,7 +113,7 @@ impl Shared {
 
     /// The next connection that can be used, not that one if another can be; waits for one.
     pub(super) async fn usable(&self, avoid: Option<usize>) -> usize {
-        let mut changes: Vec<_> = self.ends.iter().map(|end| end.link.standings()).collect();
+        let mut changes: Vec<_> = self.ends.iter().map(|end| end.link.states()).collect();
         loop {
             if let Some(at) = self.usable_now(avoid) {
                 return at;
@@ -128,9 +128,9 @@ impl Shared {
         let count = self.ends.len();
         let from = self.next.fetch_add(1, Ordering::Relaxed);
         let order = (0..count).map(|nth| (from + nth) % count);
-        let is = |at: usize, test: &dyn Fn(&Standing) -> bool| self.ends[at].link.is(test);
-        let best = order.clone().find(|at| avoid != Some(*at) && is(*at, &Standing::is_usable));
-        best.or_else(|| order.clone().find(|at| is(*at, &Standing::is_usable)))
+        let is = |at: usize, test: &dyn Fn(&State) -> bool| self.ends[at].link.is(test);
+        let best = order.clone().find(|at| avoid != Some(*at) && is(*at, &State::is_usable));
+        best.or_else(|| order.clone().find(|at| is(*at, &State::is_usable)))
             // Better a node that goes away than none; better one that is silent than an error.
             .or_else(|| order.clone().find(|at| is(*at, &|it| it.is_up && !it.is_silent)))
             .or_else(|| order.clone().find(|at| is(*at, &|it| it.is_up)))
@@ -170,8 +170,8 @@ impl Shared {
 
     /// Why no connection can be used.
     pub(super) fn why(&self) -> String {
-        let standings = self.ends.iter().map(|end| end.link.standing());
-        standings
+        let states = self.ends.iter().map(|end| end.link.state());
+        states
             .filter(|it| !it.is_up)
             .map(|it| it.why)
             .next()

@@ -14,7 +14,7 @@ use unhang::{Handler, WaitReport};
 use super::running::Answer;
 use super::shared::{Shared, Way, lock};
 use crate::clock::millis;
-use crate::link::{LEAVE, Link, Standing};
+use crate::link::{LEAVE, Link, State};
 use crate::notice::Notice;
 use crate::protocol::{self, Id, Question, Word};
 
@@ -36,7 +36,7 @@ impl<H: Handler> Shared<H> {
     /// Takes calls from one connection, whatever node it is on.
     pub(super) async fn take_calls(self: Arc<Self>, link: Link) {
         let mut stopping = self.stopping.subscribe();
-        let mut standings = link.standings();
+        let mut states = link.states();
         loop {
             let Ok(calls) =
                 link.client.queue_subscribe(self.subject.clone(), protocol::QUEUE.into()).await
@@ -47,7 +47,7 @@ impl<H: Handler> Shared<H> {
             let leaves = tokio::select! {
                 () = self.take_all(&link, &mut calls) => return,
                 _ = stopping.wait_for(|stops| *stops) => false,
-                leaves = standings.wait_for(|it| it.is_up && it.is_leaving) => leaves.is_ok(),
+                leaves = states.wait_for(|it| it.is_up && it.is_leaving) => leaves.is_ok(),
             };
             if leaves {
                 // Not all services at once: as long as one is left on that node, it takes what is on the way there.
@@ -60,7 +60,7 @@ impl<H: Handler> Shared<H> {
                     () = sleep(wait) => {}
                 }
             }
-            let epoch = link.standing().epoch;
+            let epoch = link.state().epoch;
             self.take_last(&link, &mut calls).await;
             drop(calls);
             if !leaves {
@@ -72,10 +72,10 @@ impl<H: Handler> Shared<H> {
             }
             // The answers have to be with the node before it is left.
             link.round_trip(LAST_CALLS).await;
-            if link.standing().epoch == epoch {
+            if link.state().epoch == epoch {
                 link.move_away().await;
             }
-            let moved = standings.wait_for(|it: &Standing| it.epoch != epoch);
+            let moved = states.wait_for(|it: &State| it.epoch != epoch);
             tokio::select! {
                 moved = moved => if moved.is_err() { return },
                 _ = stopping.wait_for(|stops| *stops) => return,
@@ -91,7 +91,7 @@ impl<H: Handler> Shared<H> {
 
     /// No more is to come; what is under way is taken, as nobody else would get it.
     async fn take_last(self: &Arc<Self>, link: &Link, calls: &mut Subscriber) {
-        if !link.standing().is_up || calls.unsubscribe_after(PAST_ANY).await.is_err() {
+        if !link.state().is_up || calls.unsubscribe_after(PAST_ANY).await.is_err() {
             return;
         }
         tokio::select! {
@@ -145,9 +145,9 @@ impl<H: Handler> Shared<H> {
 
     /// Takes calls of doors that have asked first, on a subject that is new with each connection.
     pub(super) async fn take_direct(self: Arc<Self>, link: Link) {
-        let mut standings = link.standings();
-        while standings.wait_for(|it| it.is_up).await.is_ok() {
-            let epoch = link.standing().epoch;
+        let mut states = link.states();
+        while states.wait_for(|it| it.is_up).await.is_ok() {
+            let epoch = link.state().epoch;
             let direct = protocol::direct_token(&self.name);
             let subject = protocol::direct_subject(&self.subject, &direct);
             let subscribed = link.client.queue_subscribe(subject, protocol::QUEUE.into()).await;
@@ -157,7 +157,7 @@ impl<H: Handler> Shared<H> {
             loop {
                 tokio::select! {
                     Some(message) = calls.next() => self.take(&link, message, Way::Direct),
-                    moved = standings.wait_for(|it| it.epoch != epoch) => match moved {
+                    moved = states.wait_for(|it| it.epoch != epoch) => match moved {
                         Ok(_) => break,
                         Err(_) => return,
                     },
@@ -234,7 +234,7 @@ impl<H: Handler> Shared<H> {
             let _ = timeout(LAST_CALLS, told).await;
         }
         let links = lock(&self.links).clone();
-        for link in links.iter().filter(|link| link.standing().is_up) {
+        for link in links.iter().filter(|link| link.state().is_up) {
             link.round_trip(LAST_CALLS).await;
         }
     }

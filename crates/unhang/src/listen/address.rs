@@ -20,10 +20,10 @@ pub(crate) const CONTROL: &str = ".ctl";
 
 /// A checked place for a Unix socket.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Address(Place);
+pub struct Address(Name);
 
 #[derive(Clone, Debug, PartialEq, Eq)]
-enum Place {
+enum Name {
     Path(PathBuf),
     Abstract(Vec<u8>),
 }
@@ -41,8 +41,8 @@ impl Address {
     pub fn new(name: impl AsRef<Path>) -> Result<Self, Error> {
         let bytes = name.as_ref().as_os_str().as_bytes();
         let (place, named) = match bytes.strip_prefix(b"@") {
-            Some(rest) => (Place::Abstract(rest.to_vec()), rest),
-            None => (Place::Path(name.as_ref().to_path_buf()), bytes),
+            Some(rest) => (Name::Abstract(rest.to_vec()), rest),
+            None => (Name::Path(name.as_ref().to_path_buf()), bytes),
         };
         let address = Self(place);
         let complaint = if named.is_empty() {
@@ -64,8 +64,8 @@ impl Address {
     /// The path, unless it is an abstract name.
     pub fn path(&self) -> Option<&Path> {
         match &self.0 {
-            Place::Path(path) => Some(path),
-            Place::Abstract(_) => None,
+            Name::Path(path) => Some(path),
+            Name::Abstract(_) => None,
         }
     }
 
@@ -78,31 +78,31 @@ impl Address {
     /// How many the kernel counts.
     pub(crate) fn bytes(&self) -> usize {
         match &self.0 {
-            Place::Path(path) => path.as_os_str().len(),
-            Place::Abstract(name) => name.len(),
+            Name::Path(path) => path.as_os_str().len(),
+            Name::Abstract(name) => name.len(),
         }
     }
 
     /// As it was given, and as /proc/net/unix has it.
     pub(crate) fn as_written(&self) -> Vec<u8> {
         match &self.0 {
-            Place::Path(path) => path.as_os_str().as_bytes().to_vec(),
-            Place::Abstract(name) => [b"@", &name[..]].concat(),
+            Name::Path(path) => path.as_os_str().as_bytes().to_vec(),
+            Name::Abstract(name) => [b"@", &name[..]].concat(),
         }
     }
 
     /// For an error about a socket whose name is not known.
     pub(crate) fn unnamed() -> Self {
-        Self(Place::Path("the inherited socket".into()))
+        Self(Name::Path("the inherited socket".into()))
     }
 
     /// Where a socket that somebody else has bound is.
     pub(crate) fn of_socket(name: &SocketAddr) -> Self {
         if let Some(path) = name.as_pathname() {
-            return Self(Place::Path(path.to_path_buf()));
+            return Self(Name::Path(path.to_path_buf()));
         }
         name.as_abstract_name()
-            .map_or_else(Self::unnamed, |name| Self(Place::Abstract(name.to_vec())))
+            .map_or_else(Self::unnamed, |name| Self(Name::Abstract(name.to_vec())))
     }
 
     /// Whether a file that is no socket has this name.
@@ -121,8 +121,8 @@ impl Address {
 
     pub(crate) fn to_kernel(&self) -> rustix::io::Result<SocketAddrUnix> {
         match &self.0 {
-            Place::Path(path) => SocketAddrUnix::new(path.as_path()),
-            Place::Abstract(name) => SocketAddrUnix::new_abstract_name(name),
+            Name::Path(path) => SocketAddrUnix::new(path.as_path()),
+            Name::Abstract(name) => SocketAddrUnix::new_abstract_name(name),
         }
     }
 }
@@ -130,8 +130,8 @@ impl Address {
 impl fmt::Display for Address {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.0 {
-            Place::Path(path) => f.write_str(&shown(path)),
-            Place::Abstract(name) => write!(f, "@{}", shown(OsStr::from_bytes(name).as_ref())),
+            Name::Path(path) => f.write_str(&shown(path)),
+            Name::Abstract(name) => write!(f, "@{}", shown(OsStr::from_bytes(name).as_ref())),
         }
     }
 }

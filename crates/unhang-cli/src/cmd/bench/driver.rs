@@ -13,8 +13,8 @@ use rustix::buffer::spare_capacity;
 use rustix::event::{PollFd, PollFlags, Timespec, epoll, poll};
 use rustix::io::Errno;
 
+use super::arrivals::{Arrivals, Next};
 use super::exchange::{Exchange, Script, Step};
-use super::pace::{Next, Pace};
 use super::tally::{Ended, Tally};
 use crate::connection::Connection;
 
@@ -61,7 +61,7 @@ pub(super) struct Driver<'a> {
     script: &'a Script,
     watch: &'a Watch,
     timeout: Duration,
-    pace: Pace,
+    arrivals: Arrivals,
     began: Instant,
     /// When what was due and could not be begun is given up.
     last_start: Option<Instant>,
@@ -100,14 +100,14 @@ impl<'a> Driver<'a> {
         script: &'a Script,
         watch: &'a Watch,
         (clients, timeout): (usize, Duration),
-        pace: Pace,
+        arrivals: Arrivals,
         (began, last_start): (Instant, Option<Instant>),
     ) -> io::Result<Self> {
         Ok(Self {
             script,
             watch,
             timeout,
-            pace,
+            arrivals,
             began,
             last_start,
             epoll: epoll::create(epoll::CreateFlags::CLOEXEC)?,
@@ -143,7 +143,7 @@ impl<'a> Driver<'a> {
     fn begin_due(&mut self) -> io::Result<()> {
         while let Some(&client) = self.free.last() {
             let now = Instant::now();
-            let since = match self.pace.next(now.saturating_duration_since(self.began)) {
+            let since = match self.arrivals.next(now.saturating_duration_since(self.began)) {
                 Next::Now => now,
                 Next::Due(due) => self.began + due,
                 Next::At(_) | Next::Never => break,
@@ -154,7 +154,7 @@ impl<'a> Driver<'a> {
             }
             self.free.pop();
             for _ in 0..self.script.depth {
-                self.pace.begun();
+                self.arrivals.begun();
             }
             self.connect(client, Knock { since, deadline: now + self.timeout }, true)?;
         }
@@ -297,12 +297,12 @@ impl<'a> Driver<'a> {
     fn give_up_late_starts(&mut self) {
         let Some(last) = self.last_start.filter(|last| Instant::now() > *last) else { return };
         let waited_until = last.saturating_duration_since(self.began);
-        while let Next::Due(due) = self.pace.next(waited_until) {
+        while let Next::Due(due) = self.arrivals.next(waited_until) {
             // There may be very many.
             if self.watch.stop.load(Ordering::Relaxed) {
                 return;
             }
-            self.pace.begun();
+            self.arrivals.begun();
             self.tally.not_started(waited_until.saturating_sub(due));
         }
     }
@@ -310,7 +310,7 @@ impl<'a> Driver<'a> {
     /// Until when there is nothing to do unless an event comes; None when all is done.
     fn next(&self) -> Option<Wake> {
         let now = Instant::now();
-        let due = match self.pace.next(now.saturating_duration_since(self.began)) {
+        let due = match self.arrivals.next(now.saturating_duration_since(self.began)) {
             Next::At(due) => Some(self.began + due),
             // It came due after the last look.
             Next::Due(_) | Next::Now if !self.free.is_empty() => Some(now),

@@ -6,9 +6,9 @@ use std::sync::atomic::Ordering;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use super::arrivals::{Arrivals, Schedule};
 use super::driver::{Driver, Watch};
 use super::exchange::Script;
-use super::pace::{Pace, Schedule};
 use super::tally::Tally;
 
 /// How many at once, how fast, and how long.
@@ -36,9 +36,9 @@ impl Load {
         thread::scope(|scope| {
             let drive = |nth| {
                 let clients = share(self.clients, nth, threads);
-                let pace = self.pace(nth as u64, threads as u64);
+                let arrivals = self.arrivals(nth as u64, threads as u64);
                 let times = (began, self.last_start(began));
-                let driver = Driver::new(script, watch, (clients, self.timeout), pace, times);
+                let driver = Driver::new(script, watch, (clients, self.timeout), arrivals, times);
                 scope.spawn(move || {
                     sharpen_timer();
                     run_to_its_end(driver, watch)
@@ -59,18 +59,18 @@ impl Load {
         (cores / 2).clamp(1, self.clients)
     }
 
-    fn pace(&self, nth: u64, threads: u64) -> Pace {
+    fn arrivals(&self, nth: u64, threads: u64) -> Arrivals {
         match (self.rate, self.length) {
-            (None, Length::For(span)) => Pace::Closed { until: Some(span), left: None },
+            (None, Length::For(span)) => Arrivals::Closed { until: Some(span), left: None },
             (None, Length::Count(count)) => {
                 let left = count / threads + u64::from(nth < count % threads);
-                Pace::Closed { until: None, left: Some(left) }
+                Arrivals::Closed { until: None, left: Some(left) }
             }
             (Some(rate), Length::Count(count)) => {
-                Pace::Open(Schedule::new(nth, threads, rate, count))
+                Arrivals::Open(Schedule::new(nth, threads, rate, count))
             }
             (Some(rate), Length::For(span)) => {
-                Pace::Open(Schedule::new(nth, threads, rate, within(rate, span)))
+                Arrivals::Open(Schedule::new(nth, threads, rate, within(rate, span)))
             }
         }
     }
@@ -128,8 +128,8 @@ mod tests {
             assert_eq!(clients, 7);
             let length = Length::Count(7);
             let load = Load { clients: 7, rate: None, length, timeout: Duration::ZERO };
-            let left = |nth| match load.pace(nth, threads as u64) {
-                Pace::Closed { left: Some(left), .. } => left,
+            let left = |nth| match load.arrivals(nth, threads as u64) {
+                Arrivals::Closed { left: Some(left), .. } => left,
                 other => panic!("{other:?}"),
             };
             assert_eq!((0..threads as u64).map(left).sum::<u64>(), 7);

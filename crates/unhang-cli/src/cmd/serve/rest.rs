@@ -56,29 +56,29 @@ impl Rest {
             // Still in the accept queue: nobody has taken it.
             return Some(Seen::Works);
         };
-        let mut sight = Sight::default();
+        let mut activity = Activity::default();
         for pid in family(listener_of(connection)?)? {
             if let Some(fd) = self.0.descriptor(pid, theirs) {
-                self.add(pid, fd, times, &mut sight)?;
+                self.add(pid, fd, times, &mut activity)?;
             }
         }
-        Some(match sight {
+        Some(match activity {
             // Another user's, or one that was started in another way.
-            Sight { threads, .. } if threads.is_empty() => return None,
-            Sight { works: false, ref threads, .. } if have_slept(threads)? => Seen::Rests,
-            Sight { waits: true, .. } => Seen::Waits,
+            Activity { threads, .. } if threads.is_empty() => return None,
+            Activity { works: false, ref threads, .. } if have_slept(threads)? => Seen::Rests,
+            Activity { waits: true, .. } => Seen::Waits,
             _ => Seen::Works,
         })
     }
 
     /// Adds what one process does that holds the connection as `fd`.
-    fn add(&self, pid: u32, fd: u32, times: Times, sight: &mut Sight) -> Option<()> {
+    fn add(&self, pid: u32, fd: u32, times: Times, activity: &mut Activity) -> Option<()> {
         let memory = Polled(File::open(format!("/proc/{pid}/mem")).ok());
         let mut timed_locks = 0;
         let (mut timed_loops, mut accepts) = (0, false);
         for thread in fs::read_dir(format!("/proc/{pid}/task")).ok()?.flatten() {
             let path = thread.path();
-            sight.threads.push((path.clone(), fs::read_to_string(path.join("schedstat")).ok()?));
+            activity.threads.push((path.clone(), fs::read_to_string(path.join("schedstat")).ok()?));
             let line = fs::read_to_string(path.join("syscall")).ok()?;
             let call = call::parse(&line, String::new, &memory);
             let arguments = Arguments::of(&line);
@@ -88,7 +88,7 @@ impl Rest {
             };
             let rests = match call {
                 Call::Read(one) if one == fd => {
-                    sight.waits = true;
+                    activity.waits = true;
                     true
                 }
                 Call::Accept(other) => {
@@ -98,7 +98,7 @@ impl Rest {
                 Call::Read(other) => self.0.is_clients(pid, other),
                 Call::Poll(Some(watched)) => match &*watched {
                     [Watched { fd: one, reads: true, .. }] if *one == fd => {
-                        sight.waits = true;
+                        activity.waits = true;
                         true
                     }
                     // A wait for the next client alone may have an end: it is a wait for a client.
@@ -127,10 +127,10 @@ impl Rest {
                 Call::Sleep => arguments.lasts(times.left, &memory),
                 _ => false,
             };
-            sight.works |= !rests;
+            activity.works |= !rests;
         }
         // With two of them, or if another thread accepts, the connection may have woken the other one.
-        sight.works |= timed_loops > 1 || (timed_loops == 1 && accepts);
+        activity.works |= timed_loops > 1 || (timed_loops == 1 && accepts);
         Some(())
     }
 }
@@ -148,7 +148,7 @@ impl call::Memory for Polled {
 
 /// What the processes do that hold a connection.
 #[derive(Default)]
-struct Sight {
+struct Activity {
     /// A thread of them reads this connection.
     waits: bool,
     /// A thread of them runs, or waits for something that is not a client's.

@@ -12,7 +12,7 @@ use rustix::io::ioctl_fionread;
 
 /// What a worker does that was started, and was asked nothing yet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Sight {
+pub(super) enum Activity {
     /// A thread of it, or of a program that it has started, waits for something to read.
     Waits,
     /// It is still busy with its start, or has children that may be a part of it.
@@ -21,10 +21,10 @@ pub(super) enum Sight {
     Rests,
 }
 
-pub(super) fn at_start(pid: u32) -> Sight {
+pub(super) fn at_start(pid: u32) -> Activity {
     let threads = threads(pid);
     if threads.iter().any(|thread| waits_for_input(thread)) {
-        return Sight::Waits;
+        return Activity::Waits;
     }
     let mut works = threads.iter().any(|thread| works(thread));
     // A script that starts the worker and waits for it: `sh -c`, `npm start`, `uv run`.
@@ -34,11 +34,11 @@ pub(super) fn at_start(pid: u32) -> Sight {
         let theirs: Vec<_> =
             young.iter().take(FAMILY).flat_map(|pid| self::threads(*pid)).collect();
         if theirs.iter().any(|thread| reads_input(&call(thread))) {
-            return Sight::Waits;
+            return Activity::Waits;
         }
         young = children(&theirs);
     }
-    if works { Sight::Works } else { Sight::Rests }
+    if works { Activity::Works } else { Activity::Rests }
 }
 
 /// How far we follow a worker's children: a wrapper, what it starts, and one more; and how many of them.

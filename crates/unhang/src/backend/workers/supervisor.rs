@@ -10,7 +10,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, sleep, timeout};
 
 use super::Shared;
-use super::look::{self, Sight};
+use super::look::{self, Activity};
 use super::pipes::Pipes;
 use super::worker::{Life, Order, Worker};
 use crate::backend::lines::{BREATH, COMPLAINT, Lines, MUCH, Tail};
@@ -159,10 +159,10 @@ async fn start(
     let mut worked = begun;
     while begun.elapsed() < LONGEST_START {
         match look::at_start(pid) {
-            Sight::Waits => break,
-            Sight::Works => worked = Instant::now(),
-            Sight::Rests if worked.elapsed() >= READY => break,
-            Sight::Rests => {}
+            Activity::Waits => break,
+            Activity::Works => worked = Instant::now(),
+            Activity::Rests if worked.elapsed() >= READY => break,
+            Activity::Rests => {}
         }
         let takes_long = begun.elapsed() >= READY;
         if let Some(first) = first.take_if(|_| takes_long) {

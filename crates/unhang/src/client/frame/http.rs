@@ -9,14 +9,14 @@ use super::Taken;
 pub(super) struct HttpReader {
     status: u16,
     stays_open: bool,
-    at: Place,
+    at: Part,
     /// What came of a head, or of a line between chunks.
     text: Vec<u8>,
 }
 
 /// What comes next.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-enum Place {
+enum Part {
     #[default]
     Head,
     /// So many bytes of the body, and its end.
@@ -53,29 +53,29 @@ impl HttpReader {
         loop {
             let rest = &input[used..];
             let is_whole = match self.at {
-                Place::Body(0) => true,
-                Place::Body(left) => {
+                Part::Body(0) => true,
+                Part::Body(left) => {
                     let here = within(rest, left);
                     body(&rest[..here]);
                     used += here;
-                    self.at = Place::Body(left - here as u64);
+                    self.at = Part::Body(left - here as u64);
                     left == here as u64
                 }
-                Place::UntilClose => {
+                Part::UntilClose => {
                     body(rest);
                     used = input.len();
                     false
                 }
-                Place::Chunk(left) => {
+                Part::Chunk(left) => {
                     let here = within(rest, left);
                     let data = usize::try_from(left.saturating_sub(2)).unwrap_or(usize::MAX);
                     body(&rest[..here.min(data)]);
                     used += here;
                     let left = left - here as u64;
-                    self.at = if left == 0 { Place::Size } else { Place::Chunk(left) };
+                    self.at = if left == 0 { Part::Size } else { Part::Chunk(left) };
                     false
                 }
-                Place::Head | Place::Size | Place::Trailer => {
+                Part::Head | Part::Size | Part::Trailer => {
                     let line = rest.iter().position(|&byte| byte == b'\n').map(|at| at + 1);
                     let here = line.unwrap_or(rest.len());
                     self.text.extend_from_slice(&rest[..here]);
@@ -94,7 +94,7 @@ impl HttpReader {
                 }
             };
             if is_whole {
-                self.at = Place::Head;
+                self.at = Part::Head;
                 return Ok(Taken { used, is_whole });
             }
             if used == input.len() {
@@ -104,7 +104,7 @@ impl HttpReader {
     }
 
     pub(super) fn is_until_close(&self) -> bool {
-        self.at == Place::UntilClose
+        self.at == Part::UntilClose
     }
 
     pub(super) fn stays_open(&self) -> bool {
@@ -117,7 +117,7 @@ impl HttpReader {
 
     /// How much of the body is still to come, if its head has said so.
     pub(super) fn left(&self) -> u64 {
-        if let Place::Body(left) = self.at { left } else { 0 }
+        if let Part::Body(left) = self.at { left } else { 0 }
     }
 
     /// What came in place of a head.
@@ -127,9 +127,9 @@ impl HttpReader {
 
     /// A body of no bytes ends with its head.
     fn ends_here(&mut self) -> bool {
-        let ends = self.at == Place::Body(0);
+        let ends = self.at == Part::Body(0);
         if ends {
-            self.at = Place::Head;
+            self.at = Part::Head;
         }
         ends
     }
@@ -137,19 +137,19 @@ impl HttpReader {
     /// A line has come. Whether the response ends with it.
     fn line(&mut self) -> Result<bool, &'static str> {
         match self.at {
-            Place::Size => {
+            Part::Size => {
                 let size = httparse::parse_chunk_size(&self.text).map_err(|_| NO_CHUNK)?;
                 let Status::Complete((_, size)) = size else { return Ok(false) };
                 self.at = match size {
-                    0 => Place::Trailer,
-                    size => Place::Chunk(size.checked_add(2).ok_or(NO_CHUNK)?),
+                    0 => Part::Trailer,
+                    size => Part::Chunk(size.checked_add(2).ok_or(NO_CHUNK)?),
                 };
             }
-            Place::Trailer if self.text.trim_ascii().is_empty() => {
+            Part::Trailer if self.text.trim_ascii().is_empty() => {
                 self.text.clear();
                 return Ok(true);
             }
-            Place::Trailer => {}
+            Part::Trailer => {}
             _ => return self.head().map(|()| false),
         }
         self.text.clear();
@@ -196,14 +196,14 @@ impl HttpReader {
         self.at = match (self.status, is_chunked, length) {
             (101, ..) => return Err(UPGRADE),
             // Another head follows: RFC 9110, section 15.2.
-            (100..=199, ..) => Place::Head,
-            (204 | 304, ..) => Place::Body(0),
+            (100..=199, ..) => Part::Head,
+            (204 | 304, ..) => Part::Body(0),
             (_, true, Some(_)) => return Err(TWO_LENGTHS),
-            (_, true, None) => Place::Size,
-            (_, false, Some(length)) => Place::Body(length),
+            (_, true, None) => Part::Size,
+            (_, false, Some(length)) => Part::Body(length),
             (_, false, None) => {
                 self.stays_open = false;
-                Place::UntilClose
+                Part::UntilClose
             }
         };
         Ok(())

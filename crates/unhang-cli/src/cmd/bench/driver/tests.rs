@@ -1,7 +1,7 @@
 use std::io::Write;
 use std::os::unix::net::{UnixListener, UnixStream};
 
-use super::super::pace::Schedule;
+use super::super::arrivals::Schedule;
 use super::super::reply::Expected;
 use super::super::target::Target;
 use super::super::wire::Wire;
@@ -10,14 +10,14 @@ use super::*;
 const HOUR: Duration = Duration::from_secs(3_600);
 
 /// A server that accepts when the test accepts, and what its clients ask.
-struct Place {
+struct Stage {
     _directory: tempfile::TempDir,
     listener: UnixListener,
     script: Script,
     watch: Watch,
 }
 
-impl Place {
+impl Stage {
     fn new() -> Self {
         let directory = tempfile::tempdir().unwrap();
         let socket = directory.path().join("s");
@@ -34,8 +34,8 @@ impl Place {
         Self { _directory: directory, listener, script, watch: Watch::default() }
     }
 
-    fn driver(&self, clients: usize, pace: Pace, began: Instant) -> Driver<'_> {
-        Driver::new(&self.script, &self.watch, (clients, HOUR), pace, (began, None)).unwrap()
+    fn driver(&self, clients: usize, arrivals: Arrivals, began: Instant) -> Driver<'_> {
+        Driver::new(&self.script, &self.watch, (clients, HOUR), arrivals, (began, None)).unwrap()
     }
 
     fn accept(&self) -> UnixStream {
@@ -43,7 +43,7 @@ impl Place {
     }
 }
 
-const CLOSED: Pace = Pace::Closed { until: None, left: Some(1_000) };
+const CLOSED: Arrivals = Arrivals::Closed { until: None, left: Some(1_000) };
 
 fn knock(driver: &mut Driver<'_>, client: usize, left: Duration) {
     let now = Instant::now();
@@ -53,8 +53,8 @@ fn knock(driver: &mut Driver<'_>, client: usize, left: Duration) {
 
 #[test]
 fn a_client_without_room_at_first_is_given_up_no_later_for_that() {
-    let place = Place::new();
-    let mut driver = place.driver(2, CLOSED, Instant::now());
+    let stage = Stage::new();
+    let mut driver = stage.driver(2, CLOSED, Instant::now());
     // Has begun later, and found room at once.
     knock(&mut driver, 0, HOUR);
     knock(&mut driver, 1, Duration::ZERO);
@@ -65,11 +65,11 @@ fn a_client_without_room_at_first_is_given_up_no_later_for_that() {
 
 #[test]
 fn what_came_while_the_generator_was_held_up_came_in_time() {
-    let place = Place::new();
-    let mut driver = place.driver(1, CLOSED, Instant::now());
+    let stage = Stage::new();
+    let mut driver = stage.driver(1, CLOSED, Instant::now());
     knock(&mut driver, 0, Duration::ZERO);
     // Its deadline is over when this is looked at.
-    let mut server = place.accept();
+    let mut server = stage.accept();
     std::io::Read::read_exact(&mut server, &mut [0; 5]).unwrap();
     server.write_all(b"pong\n").unwrap();
     drop(server);
@@ -79,14 +79,14 @@ fn what_came_while_the_generator_was_held_up_came_in_time() {
 
 #[test]
 fn one_that_hangs_keeps_no_memory_of_all_the_others() {
-    let place = Place::new();
-    let mut driver = place.driver(2, CLOSED, Instant::now());
+    let stage = Stage::new();
+    let mut driver = stage.driver(2, CLOSED, Instant::now());
     knock(&mut driver, 0, HOUR);
-    let _hung = place.accept();
+    let _hung = stage.accept();
     let mut events = Vec::with_capacity(EVENTS);
     for _ in 0..100 {
         driver.begin_due().unwrap();
-        drop(place.accept());
+        drop(stage.accept());
         let wake = Wake { pause: HOUR, is_precise: false };
         driver.wait(wake, &mut events).unwrap();
         for event in events.drain(..) {
@@ -99,9 +99,9 @@ fn one_that_hangs_keeps_no_memory_of_all_the_others() {
 
 #[test]
 fn the_first_is_late_by_the_generators_own_fault() {
-    let place = Place::new();
+    let stage = Stage::new();
     let began = Instant::now().checked_sub(Duration::from_millis(50)).unwrap();
-    let mut driver = place.driver(1, Pace::Open(Schedule::new(0, 1, 1.0, 1)), began);
+    let mut driver = stage.driver(1, Arrivals::Open(Schedule::new(0, 1, 1.0, 1)), began);
     driver.begin_due().unwrap();
     assert_eq!((driver.tally.late, driver.tally.late_generator), (1, 1));
 }
@@ -110,20 +110,20 @@ fn the_first_is_late_by_the_generators_own_fault() {
 /// event or for the next look, 100 ms later, though a client was free.
 #[test]
 fn what_is_due_while_a_client_is_free_waits_for_nothing() {
-    let place = Place::new();
-    let driver = place.driver(2, Pace::Open(Schedule::new(0, 1, 1.0, 9)), Instant::now());
+    let stage = Stage::new();
+    let driver = stage.driver(2, Arrivals::Open(Schedule::new(0, 1, 1.0, 9)), Instant::now());
     assert_eq!(driver.next().unwrap().pause, Duration::ZERO);
 }
 
 #[test]
 fn an_interrupted_run_does_not_give_up_all_that_were_due_one_by_one() {
-    let place = Place::new();
+    let stage = Stage::new();
     let began = Instant::now().checked_sub(HOUR).unwrap();
     let many = Schedule::new(0, 1, 10_000_000.0, u64::MAX);
     let times = (began, Some(began + HOUR / 2));
     let mut driver =
-        Driver::new(&place.script, &place.watch, (1, HOUR), Pace::Open(many), times).unwrap();
-    place.watch.stop.store(true, Ordering::Relaxed);
+        Driver::new(&stage.script, &stage.watch, (1, HOUR), Arrivals::Open(many), times).unwrap();
+    stage.watch.stop.store(true, Ordering::Relaxed);
     driver.give_up_late_starts();
     assert_eq!(driver.tally.never_started(), 0);
 }

@@ -1,6 +1,6 @@
 //! Where the counters can be read: `GET /metrics` over TCP or a Unix socket.
 
-mod place;
+mod address;
 
 use std::convert::Infallible;
 use std::io;
@@ -22,7 +22,7 @@ use tokio::task::spawn_blocking;
 use unhang::{Bind, ErrorKind, Listener};
 
 use super::Metrics;
-pub(crate) use place::Place;
+pub(crate) use address::Address;
 
 /// For one scrape, from the accept to the close: what Prometheus itself allows by default.
 const DEADLINE: Duration = Duration::from_secs(10);
@@ -33,7 +33,7 @@ const AT_ONCE: usize = 16;
 /// Where it listens, or will: an address that a server that is being replaced still has is free when
 /// that one has ended, and until then it is that one's counters that can be read there.
 pub(crate) struct Endpoint {
-    place: Place,
+    address: Address,
     door: Option<Door>,
 }
 
@@ -56,28 +56,28 @@ enum Socket {
 
 impl Endpoint {
     /// `may_wait` for an address that another still has.
-    pub(crate) async fn listen(place: &Place, may_wait: bool) -> Result<Self, String> {
-        let door = match Door::open(place).await {
+    pub(crate) async fn listen(address: &Address, may_wait: bool) -> Result<Self, String> {
+        let door = match Door::open(address).await {
             Ok(door) => Some(door),
             Err(Closed::Taken(_)) if may_wait => None,
             Err(Closed::Taken(why) | Closed::Failed(why)) => return Err(why),
         };
-        Ok(Self { place: place.clone(), door })
+        Ok(Self { address: address.clone(), door })
     }
 
     /// What it waits for, if it waits: the process that has the address may be no server that ends soon.
     pub(crate) fn waits(&self) -> Option<String> {
-        let place = &self.place;
+        let address = &self.address;
         self.door.is_none().then(|| {
             format!(
-                "another listens at --metrics {place}: until it is free, its counters are not ours"
+                "another listens at --metrics {address}: until it is free, its counters are not ours"
             )
         })
     }
 
     /// Which processes can read the counters: the operator should know.
     pub(crate) fn reached_by(&self) -> Option<String> {
-        let Place::Tcp(address) = &self.place else { return None };
+        let Address::Tcp(address) = &self.address else { return None };
         (!address.ip().to_canonical().is_loopback()).then(|| {
             format!(
                 "--metrics {address} is not of this machine alone: everybody who reaches it can read the \
@@ -93,7 +93,7 @@ impl Endpoint {
         loop {
             match door {
                 Some(door) => match door.serve(metrics).await {},
-                None => match Door::open(&self.place).await {
+                None => match Door::open(&self.address).await {
                     Ok(free) => door = Some(free),
                     Err(Closed::Taken(_)) => {
                         tokio::time::sleep(pause).await;
@@ -107,20 +107,21 @@ impl Endpoint {
 }
 
 impl Door {
-    async fn open(place: &Place) -> Result<Self, Closed> {
+    async fn open(address: &Address) -> Result<Self, Closed> {
         let failed = |error: io::Error| {
-            let why = format!("cannot listen at --metrics {place}: {error}{}", cure(error.kind()));
+            let why =
+                format!("cannot listen at --metrics {address}: {error}{}", cure(error.kind()));
             match error.kind() {
                 io::ErrorKind::AddrInUse => Closed::Taken(why),
                 _ => Closed::Failed(why),
             }
         };
-        match place {
-            Place::Tcp(address) => {
+        match address {
+            Address::Tcp(address) => {
                 let listener = TcpListener::bind(address).await.map_err(failed)?;
                 Ok(Self { socket: Socket::Tcp(listener), _file: None })
             }
-            Place::Unix(path) => {
+            Address::Unix(path) => {
                 let file = Bind::new(path).replaceable(false).listen().map_err(|error| {
                     let why = format!("cannot listen for --metrics: {error}");
                     match error.kind() {

@@ -90,14 +90,14 @@ impl Memory for ProcessMemory<'_> {
 }
 
 impl Calls<'_> {
-    fn of_thread(&self, task: &Path) -> Place {
+    fn of_thread(&self, task: &Path) -> InCall {
         let line = match fs::read_to_string(task.join("syscall")) {
             Ok(line) if self.is_native => line,
-            _ => return Place::default(),
+            _ => return InCall::default(),
         };
         let sleeps_in = || fs::read_to_string(task.join("wchan")).unwrap_or_default();
         let call = call::parse(&line, sleeps_in, &self.memory);
-        let place = Place {
+        let in_call = InCall {
             timeout: call::timeout(&line, &self.memory),
             to: match call {
                 Call::Write(_) => call::destination(&line, &self.memory),
@@ -106,15 +106,15 @@ impl Calls<'_> {
             call,
         };
         match self.memory.helper.has_passed_over(self.memory.pid) {
-            true => Place::default(),
-            false => place,
+            true => InCall::default(),
+            false => in_call,
         }
     }
 }
 
-/// Where a thread is; the default is that this may not be seen.
+/// The system call that a thread is in; the default is that this may not be seen.
 #[derive(Default)]
-struct Place {
+struct InCall {
     call: Call,
     /// After how long the call returns by itself.
     timeout: Option<Duration>,
@@ -130,7 +130,7 @@ fn read(
 ) -> Option<Thread> {
     let tid = task.file_name()?.to_str()?.parse().ok()?;
     let stat = Stat::parse(&fs::read(task.join("stat")).ok()?)?;
-    let Place { call, timeout, to } = process.of_thread(task);
+    let InCall { call, timeout, to } = process.of_thread(task);
     let sched = fs::read_to_string(task.join("sched")).ok();
     let sched = sched.and_then(|text| Sched::parse(&text));
     let age = age(stat.started);

@@ -20,7 +20,7 @@ const PAST: usize = 28;
 /// Boxes that hang together by waits, with their places.
 #[derive(Debug)]
 pub(super) struct Picture {
-    pub(super) boxes: Vec<Place>,
+    pub(super) boxes: Vec<Rectangle>,
     pub(super) routes: Vec<Route>,
     pub(super) width: usize,
     pub(super) height: usize,
@@ -28,7 +28,7 @@ pub(super) struct Picture {
 
 /// The place of one node, which is named by its index.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Place {
+pub(super) struct Rectangle {
     pub(super) node: usize,
     pub(super) x: usize,
     pub(super) y: usize,
@@ -39,8 +39,8 @@ pub(super) struct Place {
 #[derive(Debug)]
 pub(super) struct Route {
     pub(super) wait: usize,
-    pub(super) from: Place,
-    pub(super) to: Place,
+    pub(super) from: Rectangle,
+    pub(super) to: Rectangle,
     /// At which x it leads past the boxes; None: straight to the next row.
     pub(super) past: Option<usize>,
     /// In a column, lines past the boxes have no room for one. The box that they lead from says since when.
@@ -149,7 +149,7 @@ fn picture(graph: &Graph, mut rows: Vec<Vec<usize>>) -> Picture {
         |rows: &[Vec<usize>], from, to| row_of(rows, from).map(|row| row + 1) == row_of(rows, to);
     let across = |count: usize| count * (WIDTH + BESIDE) - BESIDE;
     let inner = rows.iter().map(|row| across(row.len())).max().unwrap_or(WIDTH);
-    let mut places: Vec<Place> = Vec::new();
+    let mut places: Vec<Rectangle> = Vec::new();
     let mut y = MARGIN;
     for nth in 0..rows.len() {
         let mut row = rows[nth].clone();
@@ -158,7 +158,7 @@ fn picture(graph: &Graph, mut rows: Vec<Vec<usize>>) -> Picture {
         let height = |node: usize| HEAD + LINE * graph.nodes[node].lines.len();
         for (nth, node) in row.iter().enumerate() {
             let x = left + nth * (WIDTH + BESIDE);
-            places.push(Place { node: *node, x, y, height: height(*node) });
+            places.push(Rectangle { node: *node, x, y, height: height(*node) });
         }
         y += row.iter().map(|node| height(*node)).max().unwrap_or_default();
         let leads_on =
@@ -190,9 +190,10 @@ fn picture(graph: &Graph, mut rows: Vec<Vec<usize>>) -> Picture {
 }
 
 /// A box lies below the middle of those that wait for it, so that lines cross seldom.
-fn middle_of_callers(graph: &Graph, above: &[Place], node: usize) -> usize {
-    let is_caller =
-        |place: &&Place| graph.waits.iter().any(|wait| (wait.from, wait.to) == (place.node, node));
+fn middle_of_callers(graph: &Graph, above: &[Rectangle], node: usize) -> usize {
+    let is_caller = |place: &&Rectangle| {
+        graph.waits.iter().any(|wait| (wait.from, wait.to) == (place.node, node))
+    };
     let callers: Vec<_> = above.iter().filter(is_caller).map(|place| place.x).collect();
     callers.iter().sum::<usize>() / callers.len().max(1)
 }

@@ -3,7 +3,7 @@
 use std::fmt::{self, Display, Write};
 
 use super::Escaped;
-use super::layout::{HEAD, LINE, Picture, Place, Route, WIDTH};
+use super::layout::{HEAD, LINE, Picture, Rectangle, Route, WIDTH};
 use crate::cmd::why::show::graph::{Graph, Tone, Wait};
 use crate::cmd::why::verdict;
 
@@ -59,9 +59,9 @@ impl Svg<'_> {
         }
     }
 
-    fn node(&self, f: &mut fmt::Formatter<'_>, place: Place) -> fmt::Result {
+    fn node(&self, f: &mut fmt::Formatter<'_>, place: Rectangle) -> fmt::Result {
         let node = &self.graph.nodes[place.node];
-        let Place { x, y, height, .. } = place;
+        let Rectangle { x, y, height, .. } = place;
         // A picture of its own cuts off what an unusual font makes too wide.
         writeln!(
             f,

@@ -17,7 +17,7 @@ pub(super) enum Next {
 }
 
 #[derive(Clone, Debug)]
-pub(super) enum Pace {
+pub(super) enum Arrivals {
     /// Everybody begins the next as soon as the last one has ended.
     Closed { until: Option<Duration>, left: Option<u64> },
     /// One after the other, at times that do not depend on how the server does.
@@ -45,7 +45,7 @@ impl Schedule {
     }
 }
 
-impl Pace {
+impl Arrivals {
     pub(super) fn next(&self, now: Duration) -> Next {
         match self {
             Self::Closed { left: Some(0), .. } => Next::Never,
@@ -76,10 +76,10 @@ mod tests {
 
     /// A server with one client that takes 1 ms for an answer, and once, from 500 ms on, 300 ms
     /// more. Gives the latencies.
-    fn simulate(mut pace: Pace) -> Vec<Duration> {
+    fn simulate(mut arrivals: Arrivals) -> Vec<Duration> {
         let (mut now, mut stall, mut latencies) = (Duration::ZERO, 300 * MS, Vec::new());
         loop {
-            let since = match pace.next(now) {
+            let since = match arrivals.next(now) {
                 Next::Now => now,
                 Next::Due(due) => due,
                 Next::At(then) => {
@@ -88,7 +88,7 @@ mod tests {
                 }
                 Next::Never => return latencies,
             };
-            pace.begun();
+            arrivals.begun();
             now += MS;
             if now > 500 * MS {
                 now += std::mem::take(&mut stall);
@@ -104,14 +104,14 @@ mod tests {
     #[test]
     fn a_stall_is_charged_with_every_exchange_that_was_due_meanwhile() {
         // 100 per second, for 2 s: some 30 were due during those 300 ms.
-        let open = simulate(Pace::Open(Schedule::new(0, 1, 100.0, 200)));
+        let open = simulate(Arrivals::Open(Schedule::new(0, 1, 100.0, 200)));
         assert_eq!(open.len(), 200);
         assert!((29..=36).contains(&longer_than(&open, 2 * MS)), "{open:?}");
         // They waited 300 ms, 291, 282, …: half of them for more than half of it.
         assert!((14..=18).contains(&longer_than(&open, 150 * MS)), "{open:?}");
 
         // A closed loop sees the same stall once, among hundreds.
-        let closed = simulate(Pace::Closed { until: Some(2000 * MS), left: None });
+        let closed = simulate(Arrivals::Closed { until: Some(2000 * MS), left: None });
         assert_eq!(longer_than(&closed, 2 * MS), 1);
         assert!(closed.len() > 1_000);
     }
@@ -120,10 +120,10 @@ mod tests {
     fn threads_share_a_rate_without_a_gap() {
         let mut due = Vec::new();
         for nth in 0..3 {
-            let mut pace = Pace::Open(Schedule::new(nth, 3, 1_000.0, 10));
-            while let Next::Due(at) = pace.next(Duration::MAX) {
+            let mut arrivals = Arrivals::Open(Schedule::new(nth, 3, 1_000.0, 10));
+            while let Next::Due(at) = arrivals.next(Duration::MAX) {
                 due.push(at);
-                pace.begun();
+                arrivals.begun();
             }
         }
         due.sort();
@@ -132,13 +132,13 @@ mod tests {
 
     #[test]
     fn a_closed_loop_ends_by_count_or_by_time() {
-        let mut pace = Pace::Closed { until: None, left: Some(2) };
+        let mut arrivals = Arrivals::Closed { until: None, left: Some(2) };
         for _ in 0..2 {
-            assert_eq!(pace.next(Duration::MAX), Next::Now);
-            pace.begun();
+            assert_eq!(arrivals.next(Duration::MAX), Next::Now);
+            arrivals.begun();
         }
-        assert_eq!(pace.next(Duration::ZERO), Next::Never);
-        let pace = Pace::Closed { until: Some(MS), left: None };
-        assert_eq!((pace.next(MS / 2), pace.next(MS)), (Next::Now, Next::Never));
+        assert_eq!(arrivals.next(Duration::ZERO), Next::Never);
+        let arrivals = Arrivals::Closed { until: Some(MS), left: None };
+        assert_eq!((arrivals.next(MS / 2), arrivals.next(MS)), (Next::Now, Next::Never));
     }
 }

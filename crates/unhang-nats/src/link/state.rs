@@ -2,7 +2,7 @@
 
 /// How it stands with a connection.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Standing {
+pub(crate) struct State {
     /// Connected, and all that was subscribed is in force.
     pub(crate) is_up: bool,
     /// The node goes away.
@@ -17,7 +17,7 @@ pub(crate) struct Standing {
     pub(crate) why: String,
 }
 
-impl Standing {
+impl State {
     pub(crate) fn is_usable(&self) -> bool {
         self.is_up && !self.is_leaving && !self.is_silent
     }

@@ -9,12 +9,12 @@ use crate::shell::quoted;
 
 /// Where to listen.
 #[derive(Clone, Debug)]
-pub(crate) enum Place {
+pub(crate) enum Address {
     Tcp(SocketAddr),
     Unix(String),
 }
 
-impl FromStr for Place {
+impl FromStr for Address {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
@@ -28,16 +28,16 @@ impl FromStr for Place {
     }
 }
 
-impl Place {
+impl Address {
     /// Whether it is the socket of this name, too.
     pub(crate) fn is(&self, name: &Path) -> bool {
-        let Self::Unix(place) = self else { return false };
-        let place = Path::new(place);
+        let Self::Unix(path) = self else { return false };
+        let path = Path::new(path);
         let is_abstract = |name: &Path| name.as_os_str().as_encoded_bytes().starts_with(b"@");
-        if is_abstract(place) || is_abstract(name) {
-            return place == name;
+        if is_abstract(path) || is_abstract(name) {
+            return path == name;
         }
-        real(place).is_some_and(|place| real(name) == Some(place))
+        real(path).is_some_and(|path| real(name) == Some(path))
     }
 }
 
@@ -50,7 +50,7 @@ fn real(file: &Path) -> Option<PathBuf> {
     Some(directory.canonicalize().ok()?.join(file.file_name()?))
 }
 
-impl fmt::Display for Place {
+impl fmt::Display for Address {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Tcp(address) => address.fmt(f),
@@ -64,8 +64,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_place_is_a_socket_however_its_directory_is_spelled() {
-        let is = |place: &str, name: &str| place.parse::<Place>().unwrap().is(Path::new(name));
+    fn an_address_is_a_socket_however_its_directory_is_spelled() {
+        let is =
+            |address: &str, name: &str| address.parse::<Address>().unwrap().is(Path::new(name));
         assert!(is("./s", "s") && is("/tmp/../tmp/s", "/tmp/s") && is("@s", "@s"));
         assert!(!is("@s", "./@s") && !is("./@s", "@s") && !is("127.0.0.1:1", "127.0.0.1:1"));
         assert!(!is("/missing/a", "/missing/b"));
