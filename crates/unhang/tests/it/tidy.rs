@@ -86,7 +86,7 @@ const RULES: &[(&str, &[&str], &str)] = &[
         "it loads any server, and what it costs itself the server may lack",
     ),
     (
-        "unhang-cli/src/cmd/bench/pace.rs",
+        "unhang-cli/src/cmd/bench/arrivals.rs",
         &["Instant", "rustix", "std::io", "crate::"],
         "when an exchange is due is arithmetic: so it can be simulated",
     ),
