@@ -1,11 +1,12 @@
 """Real hangs: `HANGS` maps a name to a function that makes one on a stage, and to what `unhang why` has to say of it."""
 
 import os
+import subprocess
 import time
 from dataclasses import dataclass
 
 from programs import GO, SERVERS, JAVA, before, build_go, nginx, node, php, php_fpm, postgres, redis
-from stage import HERE, Missing
+from stage import HERE, Missing, sockets_at
 
 HANGS = {}
 
@@ -124,7 +125,7 @@ def _(stage):
     path = SERVERS["gunicorn sync"](stage)
     for _ in range(2):
         stage.python("client.py", "silent", path)
-    time.sleep(1)
+    stage.await_accepted(path, 2)
     return asks(stage, path, "/")
 
 
@@ -137,7 +138,8 @@ def _(stage):
     psql = ["psql", "-q", "-h", sockets, "-U", "postgres", "-c"]
     stage.run(*psql, "create table t (n int)")
     stage.start(*psql, "begin; lock table t; select pg_sleep(100000)")
-    time.sleep(1)
+    locks = "select count(*) from pg_locks where relation = 't'::regclass and granted"
+    stage.await_that("the table is locked", lambda: stage.said(*psql, locks, "-tA") == "1")
     stage.start(*psql, "select * from t")
     return [path]
 
@@ -145,9 +147,17 @@ def _(stage):
 @hang("Redis · DEBUG SLEEP", Expected("handler_blocked", says="sleeps"))
 def _(stage):
     path = redis(stage, "--enable-debug-command", "yes")
-    stage.start("redis-cli", "-s", path, "DEBUG", "SLEEP", "100000")
-    time.sleep(1)
+    sleeper = stage.start("redis-cli", "-s", path, "DEBUG", "SLEEP", "100000")
+    stage.await_that("redis sleeps", lambda: sleeps(stage, path) or sleeper.poll() is not None)
     return [path]
+
+
+def sleeps(stage, path):
+    """Whether redis does not answer."""
+    try:
+        return stage.said("redis-cli", "-s", path, "PING", timeout=0.5) != "PONG"
+    except subprocess.TimeoutExpired:
+        return True
 
 
 # --- other languages --------------------------------------------------------------------------------------------------
@@ -279,8 +289,7 @@ while True:
 def _(stage):
     path = stage.path("spins")
     stage.start("/usr/bin/python3", stage.write("spins.py", SPINS), path)
-    while not os.path.exists(path):
-        time.sleep(0.05)
-    time.sleep(0.5)
+    # Without a connection: it accepts one.
+    stage.await_that("it listens", lambda: any(words[1] == "LISTEN" for words in sockets_at(path)))
     stage.python("client.py", "half-closed", path)
     return [path]

@@ -48,8 +48,6 @@ def play(name, unhang, looks):
     said, headlines, faults, longest = collections.Counter(), {}, 0, 0.0
     with Stage() as stage:
         paths = SITUATIONS[name](stage)
-        # The clients come to what they do.
-        time.sleep(2)
         for _ in range(looks):
             for path in paths:
                 code, seen, took = look(unhang, *GENEROUS, path)

@@ -96,6 +96,13 @@ class Stage:
         options["env"] = self.marked(options.get("env"))
         subprocess.run(command, check=True, capture_output=True, timeout=PATIENCE, **options)
 
+    def said(self, *command, timeout=PATIENCE):
+        """What a program prints that runs to its end."""
+        done = subprocess.run(
+            [program(command[0]), *command[1:]], check=True, capture_output=True, text=True, timeout=timeout, env=self.marked(None)
+        )
+        return done.stdout.strip()
+
     def marked(self, environment):
         return {**(os.environ if environment is None else environment), MARK: self.directory}
 
@@ -124,10 +131,22 @@ class Stage:
         raise RuntimeError(f"nobody listens at {path}: {self.log()}")
 
     def await_file(self, name):
+        self.await_that(f"there is {name}", lambda: os.path.exists(self.path(name)))
+
+    def await_accepted(self, path, clients):
+        """Waits until so many clients have connected to a path, and all of them were accepted."""
+
+        def all_are():
+            listener, *others = sorted(sockets_at(path), key=lambda words: words[1] != "LISTEN")
+            return listener[1] == "LISTEN" and listener[2] == "0" and len(others) == clients
+
+        self.await_that(f"{clients} clients were accepted at {path}", all_are)
+
+    def await_that(self, what, is_so):
         began = time.monotonic()
-        while not os.path.exists(self.path(name)):
+        while not is_so():
             if time.monotonic() > began + PATIENCE:
-                raise RuntimeError(f"there is no {name}: {self.log()}")
+                raise RuntimeError(f"waited in vain until {what}: {self.log()}")
             time.sleep(0.05)
 
     def log(self):
@@ -157,6 +176,12 @@ def accepts(path):
             except OSError:
                 continue
     return False
+
+
+def sockets_at(path):
+    """The listener and the servers' ends of all connections: type, state, bytes or clients that wait, and more."""
+    listed = subprocess.run(["ss", "-xaHn", "src", path], check=True, capture_output=True, text=True, timeout=PATIENCE)
+    return [line.split() for line in listed.stdout.splitlines()]
 
 
 def drain(terminal):

@@ -192,9 +192,20 @@ impl Memory {
     }
 }
 
+/// So many looks at what may change meanwhile. A Python thread whose event loop spins is seen whole in two looks of
+/// three: with three looks its line was missing once in 25 diagnoses.
+const LOOKS: usize = 8;
+
 /// Looks again when what was seen does not fit: it may have been changed halfway.
 pub(super) fn steady<T>(mut look: impl FnMut() -> Result<T, String>) -> Result<T, String> {
-    look().or_else(|_| look()).or_else(|_| look())
+    let mut seen = look();
+    for _ in 1..LOOKS {
+        if seen.is_ok() {
+            break;
+        }
+        seen = look();
+    }
+    seen
 }
 
 fn unreadable(at: Address, error: &io::Error) -> String {
