@@ -169,6 +169,14 @@ pub(crate) fn abort(TaskId(id): TaskId) {
     drop(ended);
 }
 
+/// One that nothing else in this world has.
+pub(crate) fn number() -> u64 {
+    with_state(|state| {
+        state.next += 1;
+        state.next
+    })
+}
+
 /// How many tasks there are.
 pub(crate) fn tasks() -> usize {
     current().state().tasks.len()

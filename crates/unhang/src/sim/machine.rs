@@ -221,7 +221,7 @@ impl SimPoller {
 #[derive(Default)]
 struct Watches {
     /// By the socket: its number and what is waited for; until it is reported, if that is to be once.
-    sockets: BTreeMap<usize, (Socket, u64, Interest)>,
+    sockets: BTreeMap<u64, (Socket, u64, Interest)>,
     listener: Option<Weak<Listener>>,
     /// Clients may be there: found out by a look.
     clients: bool,
@@ -291,7 +291,7 @@ impl SimPoller {
         if watches.clients {
             reported.push(Ready::Clients);
         }
-        let ready = |(_, (socket, _, interest)): &(&usize, &(Socket, u64, Interest))| {
+        let ready = |(_, (socket, _, interest)): &(&u64, &(Socket, u64, Interest))| {
             socket.is_ready(*interest)
         };
         let keys: Vec<_> = watches.sockets.iter().filter(ready).map(|(&key, _)| key).collect();

@@ -11,8 +11,8 @@ use crate::limits::{ACCEPT_PAUSE, Limits, QUEUE_CHECK, WORKER_CHECK};
 use crate::wire::oneshot::Until;
 
 use super::plan::{ClientPlan, Deed, Plan, Reading, Then, Trouble, Words};
-use super::socket::Facts;
-use super::{World, run, story};
+use super::socket::{Facts, Socket};
+use super::{World, clock, run, story};
 
 const fn ms(milliseconds: u64) -> Duration {
     Duration::from_millis(milliseconds)
@@ -200,6 +200,20 @@ fn of_two_servers_with_one_listener_one_stops_and_no_client_is_lost() {
         let by_the_other = (0..8).filter(|&id| facts(&world, id, |facts| facts.server == 1));
         assert!(by_the_other.count() > 0, "{workers} workers, stopped after {stop} ms");
     }
+}
+
+/// Regression: connections were reported in the order in which they lay in memory, so now and then a seed told
+/// another story when it was told again.
+#[test]
+fn connections_are_reported_in_the_order_in_which_they_came() {
+    clock::live(0, || {
+        let new = |_| Socket::new(None, 1, None);
+        let first: Vec<_> = (0..64).map(new).collect();
+        // Later ones take the memory of those that are gone.
+        let mut all: Vec<_> = first.into_iter().step_by(2).collect();
+        all.extend((0..64).map(new));
+        assert!(all.is_sorted_by_key(Socket::key));
+    });
 }
 
 /// The kernel wakes one of two servers for a client. If that one has no place, the other finds the client when it

@@ -25,6 +25,7 @@ pub(crate) struct Socket(Arc<Mutex<Facts>>);
 
 /// Everything that is known of a connection, by which end, and when.
 pub(crate) struct Facts {
+    key: u64,
     pub(crate) peer: Option<Peer>,
     /// How many bytes each direction holds before its writer has to wait.
     pub(crate) room: usize,
@@ -108,6 +109,7 @@ pub(crate) enum Taken {
 impl Socket {
     pub(crate) fn new(peer: Option<Peer>, room: usize, trap: Option<(u32, Trap)>) -> Self {
         Self(Arc::new(Mutex::new(Facts {
+            key: clock::number(),
             peer,
             room,
             sent: Vec::new(),
@@ -143,9 +145,9 @@ impl Socket {
         })))
     }
 
-    /// Tells this connection from all others.
-    pub(crate) fn key(&self) -> usize {
-        Arc::as_ptr(&self.0).addr()
+    /// Tells this connection from all others, in the order in which they came.
+    pub(crate) fn key(&self) -> u64 {
+        self.facts().key
     }
 
     /// Whether a poller would report it.
