@@ -21,6 +21,8 @@ mod seeds;
 mod server;
 pub(crate) mod socket;
 mod story;
+#[cfg(test)]
+mod unobserved;
 
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -37,9 +39,11 @@ use crate::serve::events::Events;
 use crate::wire::{OneShot, Wire};
 use clock::sleep;
 use machine::{Listener, Machine};
-use plan::Plan;
+use plan::{Observer, Plan};
 use server::Server;
 use socket::{Facts, Socket};
+#[cfg(test)]
+use unobserved::Seen;
 
 /// A world as its clients and its server see it.
 struct World {
@@ -181,16 +185,17 @@ impl World {
             config: Config {
                 wire: Wire::OneShot(OneShot::new(self.plan.until)),
                 refusal: Some(Box::new(refusal)),
-                ..server.config(limits.clone())
+                ..server.config(limits.clone(), self.plan.observer != Observer::Missing)
             },
             admission,
             handlers: server::handlers(handler, self.plan.workers),
             door: server.door(&limits),
             parked: server::parked(self.plan.workers),
-            events: Some(match self.plan.observer_blocks {
-                true => self.blocked_observer(),
-                false => Events::new(Some(Box::new(observer))),
-            }),
+            events: match self.plan.observer {
+                Observer::Listens => Some(Events::new(Some(Box::new(observer)))),
+                Observer::Blocks => Some(self.blocked_observer()),
+                Observer::Missing => None,
+            },
             alarm: Alarm::new(self.begun),
         }
     }
@@ -206,6 +211,14 @@ impl World {
             clock::block_until(until);
         });
         events
+    }
+
+    #[cfg(test)]
+    fn seen(&self) -> Vec<Option<Seen>> {
+        let seen = |socket: &Option<Socket>| {
+            socket.as_ref().map(|socket| Seen::of(&socket.facts(), self.begun))
+        };
+        self.sockets.lock().unwrap().iter().map(seen).collect()
     }
 
     fn violates(&self, what: impl Into<String>) {

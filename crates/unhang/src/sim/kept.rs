@@ -30,6 +30,8 @@ use super::clock::{self, sleep};
 use super::machine::{Listener, Machine};
 use super::server::{self, Server};
 use super::socket::Socket;
+#[cfg(test)]
+use super::unobserved::Seen;
 use plan::Plan;
 
 /// A world as its clients and its servers see it.
@@ -146,14 +148,25 @@ impl World {
         let handler = move |request| handler::answer(Arc::clone(&world), request);
         Service {
             system: Machine,
-            config: Config { wire: self.plan.speech.wire(), ..server.config(limits.clone()) },
+            config: Config {
+                wire: self.plan.speech.wire(),
+                ..server.config(limits.clone(), self.plan.is_observed)
+            },
             admission: Admission::default(),
             handlers: server::handlers(handler, self.plan.workers),
             door: server.door(limits),
             parked: server::parked(self.plan.workers),
-            events: Some(Events::new(Some(Box::new(observer)))),
+            events: self.plan.is_observed.then(|| Events::new(Some(Box::new(observer)))),
             alarm: Alarm::new(self.begun),
         }
+    }
+
+    #[cfg(test)]
+    fn seen(&self) -> Vec<Option<Seen>> {
+        let seen = |client: &Client| {
+            client.socket.as_ref().map(|socket| Seen::of(&socket.facts(), self.begun))
+        };
+        self.clients.lock().unwrap().iter().map(seen).collect()
     }
 
     fn violates(&self, what: impl Into<String>) {

@@ -35,9 +35,18 @@ pub(super) struct Plan {
     pub(super) shut: Option<Duration>,
     /// When somebody loses patience, and how long the drain may take from then on.
     pub(super) hurry: Option<(Duration, Duration)>,
-    /// Whether the observer blocks at its first event, and all room for more is taken.
-    pub(super) observer_blocks: bool,
+    pub(super) observer: Observer,
     pub(super) clients: Vec<ClientPlan>,
+}
+
+/// What becomes of what the server tells.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Observer {
+    /// The oracle hears it.
+    Listens,
+    /// It blocks at its first event, and all room for more is taken.
+    Blocks,
+    Missing,
 }
 
 /// What a client is told that gets no answer.
@@ -86,7 +95,7 @@ impl Plan {
             stop: rng.bool().then(|| moment(rng, &limits)),
             shut: None,
             hurry: (rng.u8(..8) == 0).then(|| (moment(rng, &limits), short(moment(rng, &limits)))),
-            observer_blocks: false,
+            observer: Observer::Listens,
             clients,
             limits,
         }

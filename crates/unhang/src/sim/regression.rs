@@ -10,7 +10,7 @@ use crate::handler::Peer;
 use crate::limits::{ACCEPT_PAUSE, Limits, QUEUE_CHECK, WORKER_CHECK};
 use crate::wire::oneshot::Until;
 
-use super::plan::{ClientPlan, Deed, Plan, Reading, Then, Trouble, Words};
+use super::plan::{ClientPlan, Deed, Observer, Plan, Reading, Then, Trouble, Words};
 use super::socket::{Facts, Socket};
 use super::{World, clock, run, story};
 
@@ -160,7 +160,7 @@ fn an_observer_that_blocks_keeps_no_client_and_no_stop_waiting() {
     for workers in 0..3 {
         let mut plan = quiet(6);
         plan.workers = workers;
-        plan.observer_blocks = true;
+        plan.observer = Observer::Blocks;
         for id in 1..6 {
             plan.clients[id].arrives = ms(10 * id as u64);
         }
@@ -278,7 +278,7 @@ fn quiet(clients: u32) -> Plan {
         trouble: None,
         stop: None,
         hurry: None,
-        observer_blocks: false,
+        observer: Observer::Listens,
         clients: (0..clients).map(patient).collect(),
     }
 }

@@ -7,19 +7,28 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::plan::Plan;
+use super::plan::{Observer, Plan};
+use super::unobserved::{self, Seen, is_drawn};
 use super::{oracle, run, story};
+
+/// A world that has lived once more.
+const UNOBSERVED: &str = "without an observer";
 
 /// An ordinary run takes the same seeds every time: it fails only for a reason.
 const SEEDS: u64 = 10_000;
 
 #[test]
 fn every_seed_keeps_the_promise() {
-    let world = |seed| {
-        let world = run(Plan::draw(seed));
+    let lived = |plan| {
+        let world = run(plan);
         let violations = world.violations.lock().unwrap().clone();
         let endings = world.endings.lock().unwrap().clone();
-        Lived { violations, endings, story: Box::new(move || story::tell(&world)) }
+        let seen = world.seen();
+        Lived { violations, endings, seen, story: Box::new(move || story::tell(&world)) }
+    };
+    let world = |seed| {
+        let unobserved = || lived(Plan { observer: Observer::Missing, ..Plan::draw(seed) });
+        lived(Plan::draw(seed)).and_unobserved(seed, unobserved)
     };
     every_seed("sim::seeds", oracle::ENDINGS, world);
 }
@@ -37,7 +46,25 @@ fn a_seed_tells_the_same_story_every_time() {
 pub(super) struct Lived {
     pub(super) violations: Vec<String>,
     pub(super) endings: BTreeMap<String, usize>,
+    /// By client, once it was connected.
+    pub(super) seen: Vec<Option<Seen>>,
     pub(super) story: Box<dyn Fn() -> String>,
+}
+
+impl Lived {
+    /// Has the world live once more without an observer, if its seed says so, and compares the two.
+    pub(super) fn and_unobserved(mut self, seed: u64, without: impl FnOnce() -> Self) -> Self {
+        if !is_drawn(seed) {
+            return self;
+        }
+        let without = without();
+        *self.endings.entry(UNOBSERVED.into()).or_default() += 1;
+        self.violations.extend(without.violations);
+        self.violations.extend(unobserved::differences(&self.seen, &without.seen));
+        let with = self.story;
+        let story = move || format!("{}\nand without an observer:\n{}", with(), (without.story)());
+        Self { story: Box::new(story), ..self }
+    }
 }
 
 /// Has each seed that is asked for live, and demands that none breaks the promise and that every ending
@@ -81,7 +108,7 @@ pub(super) fn every_seed(what: &str, must_end: &[&str], world: impl Fn(u64) -> L
     println!("{count} seeds from {first} in {:?}: {endings:#?}", begun.elapsed());
     // A case that never comes about is not tested.
     if count >= SEEDS {
-        for ending in must_end {
+        for ending in must_end.iter().chain([&UNOBSERVED]) {
             assert!(endings.contains_key(*ending), "no seed ends with {ending}");
         }
     }

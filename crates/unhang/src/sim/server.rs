@@ -48,13 +48,13 @@ impl Server {
     }
 
     /// A one-shot one, that says of itself why it does not answer.
-    pub(super) fn config(&self, limits: Limits) -> Config {
+    pub(super) fn config(&self, limits: Limits, is_observed: bool) -> Config {
         Config {
             wire: Wire::OneShot(OneShot::new(Until::Dry)),
             refusal: None,
             calls: None,
             names_peers: true,
-            is_observed: true,
+            is_observed,
             bounds: vec![Arc::clone(&self.bounds)],
             stop: Arc::clone(&self.stop),
             limits,

@@ -13,7 +13,7 @@ pub(super) fn tell(world: &World) -> String {
     };
     let plan = &world.plan;
     let mut story = format!(
-        "{:?}\nuntil {:?}, words {:?}, allowed {:?} {:?}, backlog {}, {:?}\n\
+        "{:?}\nuntil {:?}, words {:?}, allowed {:?} {:?}, backlog {}, {:?}, observer {:?}\n\
          stopped after {:?}, hurried {:?}, drained at {:?}\n",
         plan.limits,
         plan.until,
@@ -22,6 +22,7 @@ pub(super) fn tell(world: &World) -> String {
         plan.gids,
         plan.backlog,
         plan.trouble,
+        plan.observer,
         plan.stop,
         plan.hurry,
         world.servers.iter().map(|server| at(server.stop.end())).collect::<Vec<_>>(),

@@ -12,9 +12,11 @@ impl<S: Stream> Connection<S> {
     /// All is written. None if the connection goes on to something else.
     pub(super) fn replied(&mut self, config: &Config, now: Instant) -> Option<Next> {
         let outgoing = self.outgoing();
-        outgoing.together = 0;
-        if let Some(told) = outgoing.next_gathered() {
-            return Some(Next::Told(Some(told)));
+        // One step each, told or not: an observer must make no difference to a client.
+        let were_gathered = std::mem::take(&mut outgoing.together) > 0;
+        let told = outgoing.next_gathered();
+        if were_gathered || told.is_some() {
+            return Some(Next::Told(told));
         }
         if self.has_only_flushed() {
             self.enter(

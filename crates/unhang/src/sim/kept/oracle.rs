@@ -128,11 +128,27 @@ impl Case<'_> {
             Ok(answers) => answers,
             Err(what) => return vec![what],
         };
+        if !self.world.plan.is_observed {
+            // The rest is judged with an observer: what clients see must be the same.
+            wrong.extend(self.are_its_own(&answers));
+            return wrong;
+        }
         wrong.extend(self.in_turn(&answers));
         wrong.extend(self.none_lost(&answers));
         wrong.extend(self.asked_promptly(accepted));
         wrong.extend(self.ended_for_a_reason(&answers, accepted, closed));
         wrong
+    }
+
+    /// Each answer is of its own request, if nobody was told how that ended.
+    fn are_its_own(&self, answers: &[Answer]) -> Vec<String> {
+        let is_its_own = |(at, answer): (usize, &Answer)| {
+            let of_it = answer.sequence.is_none_or(|sequence| sequence as usize == at);
+            let says = |request| answer.body == reply(request, self.id, at);
+            of_it && (answer.is_refusal || self.plan.requests.get(at).is_some_and(says))
+        };
+        let others = answers.iter().enumerate().filter(|&one| !is_its_own(one));
+        others.map(|(at, _)| format!("answer {at} is of another request")).collect()
     }
 
     /// Each answer is of its own request, whole, and as the server told of it.

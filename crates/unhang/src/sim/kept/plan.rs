@@ -23,6 +23,8 @@ pub(super) struct Plan {
     pub(super) trouble: Option<Trouble>,
     /// When the first server is stopped; without it, when all clients are done.
     pub(super) stop: Option<Duration>,
+    /// Whether the oracle hears what the servers tell.
+    pub(super) is_observed: bool,
     pub(super) clients: Vec<ClientPlan>,
 }
 
@@ -128,6 +130,7 @@ impl Plan {
             workers: rng.usize(0..3).min(limits.max_connections / 2),
             trouble: (rng.u8(..4) == 0).then(|| Trouble::draw(rng, &limits)),
             stop: rng.bool().then(|| moment(rng, &limits)),
+            is_observed: true,
             clients,
             limits,
         }

@@ -203,6 +203,7 @@ fn quiet(speech: Speech, clients: &[&[(usize, usize)]]) -> Plan {
         workers: 0,
         trouble: None,
         stop: None,
+        is_observed: true,
         clients: clients.iter().enumerate().map(client).collect(),
     }
 }

@@ -6,11 +6,16 @@ use crate::sim::seeds::{Lived, every_seed};
 
 #[test]
 fn every_seed_keeps_the_promise() {
-    let world = |seed| {
-        let world = run(Plan::draw(seed));
+    let lived = |plan| {
+        let world = run(plan);
         let violations = world.violations.lock().unwrap().clone();
         let endings = world.endings.lock().unwrap().clone();
-        Lived { violations, endings, story: Box::new(move || story::tell(&world)) }
+        let seen = world.seen();
+        Lived { violations, endings, seen, story: Box::new(move || story::tell(&world)) }
+    };
+    let world = |seed| {
+        let unobserved = || lived(Plan { is_observed: false, ..Plan::draw(seed) });
+        lived(Plan::draw(seed)).and_unobserved(seed, unobserved)
     };
     every_seed("sim::kept", oracle::ENDINGS, world);
 }

@@ -12,12 +12,13 @@ pub(super) fn tell(world: &World) -> String {
     };
     let plan = &world.plan;
     let mut story = format!(
-        "{:?} {:?}\nbacklog {}, {} servers with {} workers, {:?}, stopped after {:?}, drained {:?}\n",
+        "{:?} {:?}\nbacklog {}, {} servers with {} workers, observed {}, {:?}, stopped after {:?}, drained {:?}\n",
         plan.speech,
         plan.limits,
         plan.backlog,
         plan.servers,
         plan.workers,
+        plan.is_observed,
         plan.trouble,
         plan.stop,
         world.servers.iter().map(|server| at(server.stop.end())).collect::<Vec<_>>(),
