@@ -1,17 +1,20 @@
 """A client that passes descriptors whose close would wait: pass_descriptor.py PATH [oob] [after]
-[kept] [http]
+[kept] [last] [lines | http | goridge]
 
 PATH may be @name for an abstract socket. Says `refused` if the kernel refuses them, or `passed`. Either way it
 sends "hello\\n" and then waits until it is killed. `oob` sends the byte with the descriptor out of band, and
-`after` sends it after the request; `kept` with the second request of its connection, `http` as HTTP. Then it says what
-the server has to say."""
+`after` sends it after the request; `kept` with the second request of its connection, and with `last` not with the
+first byte of that but with its last, once all before was read. Then it says what the server has to say."""
 
 import array
 import errno
+import fcntl
 import socket
 import struct
 import sys
+import termios
 import time
+import zlib
 
 LINGER = 90
 
@@ -30,6 +33,20 @@ def lingering():
         return sender, receiver
 
 
+def goridge(method, body):
+    """A call of Goridge RPC, with a body in JSON: see docs/protocols.md."""
+    start = struct.pack("<BBI", 0x15, 0x08, len(method) + len(body))
+    return start + struct.pack("<IHII", zlib.crc32(start), 0, 7, len(method)) + method + body
+
+
+def await_read(client):
+    """Until the server has read all: what it can read at once with a descriptor, it leaves unread."""
+    unread = array.array("i", [1])
+    while unread[0]:
+        time.sleep(0.001)
+        fcntl.ioctl(client, termios.TIOCOUTQ, unread)
+
+
 def main():
     path, flags = sys.argv[1], socket.MSG_OOB if "oob" in sys.argv[2:] else 0
     address = "\0" + path[1:] if path.startswith("@") else path
@@ -38,6 +55,8 @@ def main():
     request = b"hello\n"
     if "http" in sys.argv[2:]:
         request = b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n\r\nhello"
+    if "goridge" in sys.argv[2:]:
+        request = goridge(b"S.m", b"hello")
     if "kept" in sys.argv[2:]:
         client.sendall(request)
         client.recv(4096)
@@ -47,6 +66,10 @@ def main():
     if "after" in sys.argv[2:]:
         client.sendall(request)
         first, rest = b"more", b"and more"
+    if "last" in sys.argv[2:]:
+        client.sendall(request[:-1])
+        await_read(client)
+        first, rest = request[-1:], b""
     try:
         client.sendmsg([first], rights, flags)
         said = "passed"
@@ -61,7 +84,12 @@ def main():
         pass
     print(said, flush=True)
     if "kept" in sys.argv[2:]:
-        print("told", client.recv(4096), flush=True)
+        try:
+            answer = client.recv(4096)
+        except ConnectionResetError:
+            # What came with a descriptor is left unread.
+            answer = b""
+        print("told", answer or "nothing", flush=True)
     # The close waits in the process that has the last copy: let that be the server.
     passed.close()
     time.sleep(600)

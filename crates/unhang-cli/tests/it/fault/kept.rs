@@ -10,6 +10,7 @@ use super::idle_crowd::allow_descriptors;
 use super::{is_answer, serve_with_descriptors};
 use crate::support::daemon::Daemon;
 use crate::support::programs::say;
+use crate::support::spoken::{END, WIRES, request};
 use crate::support::{PATIENCE, Place};
 
 /// A client that keeps its connection and speaks in lines.
@@ -28,6 +29,16 @@ impl Kept {
         self.0.get_mut().write_all(b"hello\n").unwrap();
         let reply = self.line();
         assert!(is_answer(reply.as_bytes()), "{reply:?}");
+    }
+
+    /// The same on any wire.
+    fn asks_for(&mut self, request: &[u8]) {
+        self.0.get_mut().write_all(request).unwrap();
+        let mut reply = Vec::new();
+        while !reply.ends_with(END) {
+            let read = self.0.read_until(b'\n', &mut reply).unwrap();
+            assert!(read > 0, "the end after {:?}", reply.escape_ascii().to_string());
+        }
     }
 
     fn line(&mut self) -> String {
@@ -58,23 +69,19 @@ fn idle_ones_hold_no_place() {
 
 #[test]
 fn requests_whose_answers_nobody_reads_are_not_read_on_and_cost_no_memory() {
-    flood("lines", b"hello\n", Kept::asks);
-    flood("http", GET, |other| {
-        other.0.get_mut().write_all(GET).unwrap();
-        // The only newline of the body ends it.
-        while !is_answer(other.line().as_bytes()) {}
-    });
+    for wire in WIRES {
+        flood(wire);
+    }
 }
 
-const GET: &[u8] = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n";
-
-fn flood(wire: &str, request: &[u8], mut asks: impl FnMut(&mut Kept)) {
+fn flood(wire: &str) {
     const BYTES: usize = 64 << 20;
+    let request = request(wire);
     let place = Place::new();
     let flags = ["--wire", wire, "--write-deadline", "1s", "--quiet"];
     let server = Daemon::serve(&place.socket, &flags);
     let mut other = Kept::connect(&place);
-    asks(&mut other);
+    other.asks_for(&request);
     let before = server.peak_memory();
     let flood = request.repeat(1 << 16);
     let mut sent = 0;
@@ -85,38 +92,28 @@ fn flood(wire: &str, request: &[u8], mut asks: impl FnMut(&mut Kept)) {
             Err(error) => break error,
         }
         assert!(sent < BYTES, "all was taken");
-        asks(&mut other);
+        other.asks_for(&request);
     };
     // The write deadline has ended it, and the client knows.
-    assert!(matches!(ended.kind(), ErrorKind::BrokenPipe | ErrorKind::ConnectionReset), "{ended}");
+    let knows = matches!(ended.kind(), ErrorKind::BrokenPipe | ErrorKind::ConnectionReset);
+    assert!(knows, "{wire}: {ended}");
     // What the two socket buffers hold, and a few replies.
-    assert!(sent < 2 << 20, "{sent} bytes were taken");
+    assert!(sent < 2 << 20, "{wire}: {sent} bytes were taken");
     let grown = server.peak_memory().saturating_sub(before);
-    assert!(grown < 8 << 20, "it has grown by {grown} bytes");
-    asks(&mut other);
+    assert!(grown < 8 << 20, "{wire}: it has grown by {grown} bytes");
+    other.asks_for(&request);
 }
 
 /// The first exchange makes the second no less bounded.
 #[test]
 fn a_byte_now_and_then_is_told_at_the_deadline_on_a_connection_that_was_used() {
-    for (wire, first, told) in [
-        ("lines", "hello\n", "ERR no whole request within 1s"),
-        ("http", "GET / HTTP/1.1\r\nHost: a\r\n\r\n", "HTTP/1.1 408 "),
-    ] {
+    for (wire, told) in [("lines", "ERR no whole request within 1s"), ("http", "HTTP/1.1 408 ")] {
         let place = Place::new();
         let flags = ["--wire", wire, "--read-deadline", "1s", "--quiet"];
         let _server = Daemon::serve(&place.socket, &flags);
-        let mut slow = UnixStream::connect(&place.socket).unwrap();
-        slow.set_read_timeout(Some(PATIENCE)).unwrap();
-        slow.write_all(first.as_bytes()).unwrap();
-        // Both replies end with the only newline of the body, and that with the time.
-        let mut first = Vec::new();
-        while !first.ends_with(b"+00:00\n") {
-            let mut byte = [0];
-            slow.read_exact(&mut byte).unwrap();
-            first.extend(byte);
-        }
-        let mut drips = slow.try_clone().unwrap();
+        let mut slow = Kept::connect(&place);
+        slow.asks_for(&request(wire));
+        let mut drips = slow.0.get_ref().try_clone().unwrap();
         let dripping = std::thread::spawn(move || {
             let begun = Instant::now();
             while drips.write_all(b"G").is_ok() && begun.elapsed() < PATIENCE {
@@ -125,7 +122,7 @@ fn a_byte_now_and_then_is_told_at_the_deadline_on_a_connection_that_was_used() {
             begun.elapsed()
         });
         let mut said = String::new();
-        slow.read_to_string(&mut said).unwrap();
+        slow.0.read_to_string(&mut said).unwrap();
         assert!(said.starts_with(told), "{said:?}");
         drop(slow);
         assert!(dripping.join().unwrap() < PATIENCE);

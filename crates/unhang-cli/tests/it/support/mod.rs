@@ -5,6 +5,7 @@ pub(crate) mod hang;
 pub(crate) mod passing;
 pub(crate) mod peer;
 pub(crate) mod programs;
+pub(crate) mod spoken;
 
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
