@@ -1,6 +1,7 @@
 //! The fault table on real sockets: one file per fault, each with what the client sees and what the
 //! server's log says. docs/reliability.md is the table; handlers at fault are tested in the library.
 
+mod crowds;
 mod descriptors;
 mod disk;
 mod flood;

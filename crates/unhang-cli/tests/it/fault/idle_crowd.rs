@@ -2,8 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use rustix::process::{Resource, getrlimit, setrlimit};
-
+use super::crowds::{DESCRIPTORS, allow_descriptors};
 use super::{is_answer, serve_with_descriptors};
 use crate::support::Place;
 use crate::support::daemon::Daemon;
@@ -13,12 +12,11 @@ use crate::support::programs::say;
 const IDLE: usize = 10_000;
 const EXCHANGES: usize = 1000;
 
-/// For the idle, and as much again as anything else here could need.
-const DESCRIPTORS: u64 = 12_000;
-
 #[test]
 fn the_others_are_all_served_and_so_is_the_crowd_when_it_speaks() {
-    if let Err(most) = allow_descriptors() {
+    let allowed = allow_descriptors();
+    if allowed.most < DESCRIPTORS {
+        let most = allowed.most;
         say(&format!("skipped: {DESCRIPTORS} descriptors are needed, {most} allowed (ulimit -Hn)"));
         return;
     }
@@ -47,20 +45,6 @@ fn the_others_are_all_served_and_so_is_the_crowd_when_it_speaks() {
     let stopped = lines.last().unwrap();
     let answered = format!("\"answered\":{}", IDLE + 2 * EXCHANGES);
     assert!(stopped.contains(&answered) && stopped.contains("\"refused\":0"), "{lines:#?}");
-}
-
-/// Lets this process open enough, or gives how many it may.
-pub(super) fn allow_descriptors() -> Result<(), u64> {
-    let mut limit = getrlimit(Resource::Nofile);
-    let most = limit.maximum.unwrap_or(u64::MAX);
-    if most < DESCRIPTORS {
-        return Err(most);
-    }
-    if limit.current.is_some_and(|current| current < DESCRIPTORS) {
-        limit.current = Some(DESCRIPTORS);
-        setrlimit(Resource::Nofile, limit).map_err(|_| most)?;
-    }
-    Ok(())
 }
 
 /// How long the slowest of the best 99 % of exchanges takes.

@@ -1,12 +1,16 @@
 //! Connections that are kept for the next request: idle ones in numbers, ones that never read their answers,
 //! and ones that the server has to end to have their descriptor.
 
+mod crowd;
+
 use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
 use std::os::unix::net::UnixStream;
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::time::{Duration, Instant};
 
-use super::idle_crowd::allow_descriptors;
+use super::crowds::allow_descriptors;
+use rustix::process::Signal;
+
 use super::{is_answer, serve_with_descriptors};
 use crate::support::daemon::Daemon;
 use crate::support::programs::say;
@@ -52,7 +56,8 @@ impl Kept {
 fn idle_ones_hold_no_place() {
     const PLACES: usize = 1000;
     let place = Place::new();
-    if allow_descriptors().is_err() {
+    let allowed = allow_descriptors();
+    if allowed.most < 4096 {
         return say("skipped: not enough descriptors are allowed (ulimit -Hn)");
     }
     let flags = ["--wire", "lines", "--max-connections", "1000", "--quiet"];

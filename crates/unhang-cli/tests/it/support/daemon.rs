@@ -194,8 +194,17 @@ impl Daemon {
 
     /// The most memory that it has had at once, in bytes.
     pub(crate) fn peak_memory(&self) -> usize {
+        self.status_bytes("VmHWM:")
+    }
+
+    /// The memory that it has, in bytes.
+    pub(crate) fn memory(&self) -> usize {
+        self.status_bytes("VmRSS:")
+    }
+
+    fn status_bytes(&self, name: &str) -> usize {
         let status = fs::read_to_string(format!("/proc/{}/status", self.pid())).unwrap();
-        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix(name)).unwrap();
         let kibibytes: usize = line.trim().strip_suffix(" kB").unwrap().parse().unwrap();
         kibibytes * 1024
     }
