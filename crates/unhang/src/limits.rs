@@ -121,7 +121,8 @@ pub(crate) const QUEUE_CHECK: Duration = Duration::from_secs(1);
 
 /// How often it is looked whether a client that does not take its reply still writes: it may read only
 /// after that, and is made room for. Ten times a second is soon enough for a client that does both, and
-/// costs little with a thousand of them.
+/// costs little with a thousand of them. And so long a client that has more requests, and has left no room for the
+/// next answer, waits after its turn.
 pub(crate) const READER_CHECK: Duration = Duration::from_millis(100);
 
 /// The pause after an accept that failed for want of descriptors or memory. The connection stays in

@@ -83,7 +83,8 @@ fn flood(wire: &str) {
     const BYTES: usize = 64 << 20;
     let request = request(wire);
     let place = Place::new();
-    let flags = ["--wire", wire, "--write-deadline", "1s", "--quiet"];
+    // No other deadline is to end it.
+    let flags = ["--wire", wire, "--write-deadline", "1s", "--read-deadline", "1h", "--quiet"];
     let server = Daemon::serve(&place.socket, &flags);
     let mut other = Kept::connect(&place);
     other.asks_for(&request);

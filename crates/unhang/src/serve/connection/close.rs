@@ -5,7 +5,8 @@ use std::time::Instant;
 use super::{Connection, End, Move, Next, Stage, read};
 use crate::event::{Ended, Exchange};
 use crate::handler::Peer;
-use crate::serve::config::Config;
+use crate::limits::READER_CHECK;
+use crate::serve::config::{Config, later};
 use crate::serve::stream::{Interest, Stream};
 
 impl<S: Stream> Connection<S> {
@@ -27,7 +28,13 @@ impl<S: Stream> Connection<S> {
             return None;
         }
         if self.wire.stays_open() {
-            return Some(Next::Told(self.end_exchange(config, now)));
+            let told = self.end_exchange(config, now);
+            if self.fresh && !self.rests {
+                // After its turn it waits for room for the next answer. A client that makes none is to be
+                // ended at the write deadline: which begins with that answer.
+                self.under_way().look = Some(later(now, READER_CHECK));
+            }
+            return Some(Next::Told(told));
         }
         if !self.input_follows() || !self.stream.half_close() {
             let ended = self.outcome();

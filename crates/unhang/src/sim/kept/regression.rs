@@ -7,7 +7,7 @@ use super::plan::{ClientPlan, Deed, Form, Piece, Plan, RequestPlan};
 use super::speech::Speech;
 use super::{World, run, story};
 use crate::handler::Peer;
-use crate::limits::{Limits, WORKER_CHECK};
+use crate::limits::{Limits, READER_CHECK, WORKER_CHECK};
 use crate::sim::socket::Trap;
 
 const SPEECHES: [Speech; 4] = [Speech::Lines, Speech::Nul, Speech::Http, Speech::Goridge];
@@ -170,6 +170,26 @@ fn two_hundred_requests_in_one_write_are_answered_in_order() {
     for speech in SPEECHES {
         let world = holds(quiet(speech, &[&[(10, 30); 200]]));
         assert_eq!(told(&world, 0), ["answered"; 200], "{speech:?}");
+    }
+}
+
+/// Regression: after its turn it waited for room for the next answer as if a part of a request had come, and was
+/// ended only at both deadlines, one after the other.
+#[test]
+fn a_client_that_has_always_more_and_reads_nothing_is_ended_at_the_write_deadline() {
+    for workers in 0..3 {
+        let mut plan = quiet(Speech::Lines, &[&[(10, 30); 200]]);
+        plan.workers = workers;
+        (plan.limits.read, plan.limits.write) = (ms(5000), ms(1000));
+        let client = &mut plan.clients[0];
+        // It is full as the first turn ends: after the 64 answers that go together, and one.
+        client.room = 65 * 31;
+        client.reading.to_the_end = false;
+        let world = holds(plan);
+        let clients = world.clients.lock().unwrap();
+        let facts = clients[0].socket.as_ref().unwrap().facts();
+        let took = facts.closed.unwrap() - world.begun;
+        assert!(took <= ms(1000) + READER_CHECK, "{workers} workers: {took:?}");
     }
 }
 
