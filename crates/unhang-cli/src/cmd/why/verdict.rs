@@ -3,6 +3,7 @@
 //! Nothing here reads the system: the same facts always give the same verdicts.
 
 mod behind;
+mod both_waiting;
 mod cause;
 mod chain;
 mod code;
@@ -12,6 +13,7 @@ mod fastcgi;
 mod file;
 mod finding;
 mod front;
+mod goroutine;
 mod leaked_descriptor;
 mod links;
 mod listener;

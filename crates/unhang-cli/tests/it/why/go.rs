@@ -45,6 +45,26 @@ fn it_reads_to_the_end() {
     class("to-end", "call", "server_waits_eof", "certain", "io.ReadAll");
 }
 
+/// Regression: it was said to read until the end, with certainty, and to half-close was advised: it then took the
+/// part of a request for the whole.
+#[test]
+fn it_reads_so_many_bytes() {
+    class("to-length", "call", "both_waiting", "possible", "io.(*LimitedReader)");
+    let (Some(program), Some(python)) = (program(), find_for_all("python3", "python3")) else {
+        return;
+    };
+    for user in users() {
+        let mut stage = Stage::new(*user);
+        let socket = stage.place.socket.clone();
+        stage.run(program, &["body".as_ref(), socket.as_os_str()]);
+        play(&mut stage, &python, "call-short");
+        let finding = finds(&stage, "both_waiting", "likely");
+        let headline = finding["headline"].to_string();
+        assert!(headline.contains("shorter than it says"), "{finding:#}");
+        assert_eq!(finding["now"].as_array().map(Vec::len), Some(0), "{finding:#}");
+    }
+}
+
 #[test]
 fn it_reads_to_a_newline() {
     // Every message ends with one, so this client sends nothing.

@@ -6,9 +6,11 @@ import select
 import signal
 import socket
 import sys
+import threading
 import time
 
 REQUEST = b"request\n"
+SHORT = b"POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 10\r\n\r\nhello"
 
 
 def listen(path):
@@ -58,6 +60,35 @@ def queue(path):
         client.connect(path)
     print("ready")
     sleep()
+
+
+def poll(stream):
+    """Sees again and again whether there is an answer, as a program that draws how far it is."""
+    answer = select.poll()
+    answer.register(stream, select.POLLIN)
+    while not answer.poll(10):
+        pass
+
+
+def tick(stream):
+    """An event loop with a timer."""
+    loop = select.epoll()
+    loop.register(stream, select.EPOLLIN)
+    while not loop.poll(0.03):
+        pass
+
+
+def ask_itself(path):
+    """A server and its client in one process, a thread each."""
+    listener = listen(path)
+
+    def serve():
+        stream = listener.accept()[0]
+        stream.recv(100)
+        sleep()
+
+    threading.Thread(target=serve, daemon=True).start()
+    drain(connect(path))
 
 
 def sleep():
@@ -226,6 +257,7 @@ def forget(listener, stream):
 AFTER_A_REQUEST = {
     "serve-sleep": lambda *_: sleep(),
     "serve-compute": lambda *_: compute(),
+    "serve-rest": lambda listener, _: listener.accept(),
     "serve-forget": forget,
     "serve-flood": lambda _, stream: flood(stream),
     "serve-reply": lambda _, stream: (stream.sendall(b"OK\n"), drain(stream)),
@@ -249,6 +281,8 @@ CLIENTS = {
     "call-twice": lambda stream: (stream.recv(1), stream.sendall(b"again, and more"), drain(stream)),
     "call-flood": flood,
     "call-leave": lambda _: None,
+    "call-poll": poll,
+    "call-tick": tick,
 }
 
 ALONE = {
@@ -259,6 +293,7 @@ ALONE = {
     "serve-mounted-over": mounts_above,
     "serve-many-mounts": many_mounts,
     "serve-pool": pool,
+    "serve-itself": ask_itself,
 }
 
 
@@ -271,6 +306,8 @@ def main(role, path):
         ALONE[role](path)
     elif role == "call-mute":
         drain(connect(path, b""))
+    elif role == "call-short":
+        drain(connect(path, SHORT))
     else:
         listener = listen(path)
         if role == "serve-mute":

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"net/http"
 	"os"
 	"sync"
 )
@@ -19,6 +20,9 @@ func handle(conn net.Conn, how string) {
 		io.WriteString(conn, "OK\n")
 	case "to-end":
 		io.ReadAll(conn)
+		conn.Close()
+	case "to-length":
+		io.ReadAll(io.LimitReader(conn, 4096))
 		conn.Close()
 	case "to-line":
 		bufio.NewReader(conn).ReadString('\n')
@@ -55,6 +59,11 @@ func main() {
 		panic(err)
 	}
 	fmt.Println("ready")
+	if how == "body" {
+		panic(http.Serve(listener, http.HandlerFunc(func(_ http.ResponseWriter, request *http.Request) {
+			io.ReadAll(request.Body)
+		})))
+	}
 	for {
 		conn, err := listener.Accept()
 		if err != nil {

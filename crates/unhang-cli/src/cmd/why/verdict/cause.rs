@@ -45,9 +45,15 @@ pub(super) fn of<'a>(facts: &Facts, endpoint: &Endpoint<'a>) -> (Cause<'a>, Cert
         return (Cause::Hidden, Certainty::Unknown);
     }
     let is_alone = endpoint.others.only().is_some() && endpoint.sleeping_loops().next().is_none();
+    // A server may be its own client: a thread that waits for this very connection does not hold it up.
+    let peer = endpoint.socket.peer_inode();
+    let is_client = |waiter: &WaitingThread<'_>| {
+        peer.is_some_and(|peer| waiter.process.sockets_at(waiter.thread).contains(&peer))
+    };
     let doings: Vec<_> = endpoint
         .others
         .iter()
+        .filter(|waiter| !is_client(waiter))
         .map(|waiter| doing(facts, Some(endpoint), waiter, is_alone))
         .collect();
     let found = |wanted: fn(&Cause<'_>) -> bool| doings.iter().copied().find(|one| wanted(one));

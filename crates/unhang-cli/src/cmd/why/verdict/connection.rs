@@ -5,6 +5,7 @@ use std::time::Duration;
 use super::cause::{self, Cause};
 use super::code::Code;
 use super::finding::{Certainty, LONG, Verdict};
+use super::need::only_computes;
 use super::words::{bytes, end, name_of, owners, source};
 use super::{seen, server_report};
 use crate::cmd::why::ask::server::waits::{ServerReport, Until};
@@ -61,6 +62,13 @@ pub(super) fn stands_still(
     client: &Endpoint<'_>,
 ) -> Option<Verdict> {
     if server.is_still() || client.is_still() || verdict.code == Code::OwnerNotVisible {
+        return Some(verdict);
+    }
+    if verdict.code == Code::HandlerCpu && only_computes(server) {
+        let mut verdict = verdict
+            .fault(false)
+            .doubt("possible: both have run, and an answer between would not have been seen");
+        verdict.certainty = Certainty::Possible;
         return Some(verdict);
     }
     // A client that has run has not waited all the while. Of a hidden one that is not known.

@@ -18,14 +18,44 @@ pub(super) enum Need {
     Direct,
 }
 
-/// The same, knowing the server. A client that wakes once a second, as curl does to see whether its time is up, goes
-/// back to wait for the same; and while no thread of the server has run, it got no answer between.
+/// The same, knowing the server. A client that wakes again and again, as curl does to see whether its time is up, or
+/// a program that draws how far it is, goes back to wait for the same; and while no thread of the server has run, it
+/// got no answer between. Nor did it, most likely, while the server did nothing but to compute.
 pub(super) fn need_of(facts: &Facts, client: &Endpoint<'_>, server: &Endpoint<'_>) -> Need {
-    let ticks = client.readers.first().is_some_and(|one| one.activity == Activity::Ticking);
     match need(facts, client) {
-        Need::None if ticks && server.is_still() => Need::Sole,
+        Need::None if server.is_still() || only_computes(server) => need_when_awake(facts, client),
         need => need,
     }
+}
+
+/// No thread and no loop of it attends to this end, and each thread that has run was at a computation all the while.
+pub(super) fn only_computes(server: &Endpoint<'_>) -> bool {
+    let is_left = server.readers.is_empty() && server.writers.is_empty() && server.loops.is_empty();
+    let mut restless = server.others.restless().peekable();
+    is_left && restless.peek().is_some() && restless.all(|one| one.activity == Activity::Computing)
+}
+
+/// Of a client that has run: what it waits for between, if it is one thing only.
+fn need_when_awake(facts: &Facts, client: &Endpoint<'_>) -> Need {
+    let is_sole = || client.reading_loop().is_some_and(|one| one.is_sole);
+    match !is_kept(facts, client) && (!client.readers.is_empty() || is_sole()) {
+        true => Need::Sole,
+        false => Need::None,
+    }
+}
+
+/// It has more to do than to wait for this one.
+pub(super) fn is_busy_otherwise(client: &Endpoint<'_>) -> bool {
+    let sleeper = || client.reading_loop().and_then(|one| one.sleeper);
+    match client.readers.first() {
+        Some(reader) => reader.activity == Activity::Moving,
+        None => sleeper().is_some_and(|one| one.activity != Activity::Still),
+    }
+}
+
+/// A connection in a pool, which nobody asked anything on.
+fn is_kept(facts: &Facts, end: &Endpoint<'_>) -> bool {
+    matches!(facts.details.readers.get(&end.socket.inode), Some(Ok(Some(Reader::KeptAlive { .. }))))
 }
 
 pub(super) fn need(facts: &Facts, client: &Endpoint<'_>) -> Need {
@@ -39,10 +69,7 @@ pub(super) fn need(facts: &Facts, client: &Endpoint<'_>) -> Need {
     {
         return Need::Direct;
     }
-    // A connection in a pool, which nobody asked anything on.
-    if let Some(Ok(Some(Reader::KeptAlive { .. }))) =
-        facts.details.readers.get(&client.socket.inode)
-    {
+    if is_kept(facts, client) {
         return Need::None;
     }
     match client.reading_loop() {

@@ -1,8 +1,10 @@
 //! The table: from a picture of two ends to what is said of it. What real sockets can show is
 //! tested with real ones; here, above all, what they cannot, and what must not be said.
 
+mod goroutine;
 mod order;
 mod server_report;
+mod wakeful;
 
 use std::time::Duration;
 
@@ -159,29 +161,6 @@ fn go_server() -> World {
 fn waits(frames: &[&str]) -> Reader {
     let frames = frames.iter().map(|frame| (*frame).to_owned()).collect();
     Reader::Waiting { goroutine: 21, frames, location: Location::default() }
-}
-
-#[test]
-fn what_a_go_program_reads_for_is_told_by_its_frames() {
-    let world = |reader| go_server().reader(Ok(Some(reader)));
-    let eof = waits(&["internal/poll.(*FD).Read", "net.(*conn).Read", "io.ReadAll", "main.handle"]);
-    says(&world(eof), Code::ServerWaitsEof, Certainty::Certain, true);
-    let line = waits(&["net.(*conn).Read", "bufio.(*Reader).ReadString", "main.handle"]);
-    says(&world(line), Code::ServerWaitsDelimiter, Certainty::Likely, true);
-    let plain = waits(&["net.(*conn).Read", "main.handle"]);
-    says(&world(plain), Code::BothWaiting, Certainty::Possible, false);
-}
-
-#[test]
-fn a_reader_of_a_known_length_and_a_proxy_wait_for_no_delimiter() {
-    for frames in [
-        &["bufio.(*Reader).Read", "io.ReadAtLeast", "io.ReadFull", "main.handle"][..],
-        // A proxy copies whatever comes, in either direction.
-        &["net.(*conn).Read", "io.copyBuffer", "io.Copy", "main.proxy"],
-    ] {
-        let world = go_server().reader(Ok(Some(waits(frames))));
-        says(&world, Code::BothWaiting, Certainty::Possible, false);
-    }
 }
 
 /// Regression: each client that waits on purpose was said to hang, with certainty: a subscriber, a blocked
@@ -348,8 +327,6 @@ fn a_client_that_does_something_else_does_not_hang() {
     for call in [Call::Sleep, Call::Futex, Call::Accept(9)] {
         says_nothing(&World::new().thread(CLIENT_PID, call).thread(SERVER_PID, Call::Read(4)));
     }
-    let awake = World::new().moving(CLIENT_PID, Call::Read(3), Activity::Moving);
-    says_nothing(&awake.thread(SERVER_PID, Call::Sleep));
 }
 
 #[test]
@@ -604,4 +581,19 @@ fn the_fault_nearest_to_the_cause_comes_first() {
     let codes: Vec<_> = world.verdicts().iter().map(|one| one.0).collect();
     // That nobody is accepted is surer, and only follows.
     assert_eq!(codes, [Code::HandlerBlocked, Code::NotAccepted, Code::ClientGone]);
+}
+
+/// Regression: a process that was its own client was said to be in a deadlock, a circle of one.
+#[test]
+fn a_server_is_not_held_up_by_its_own_client_of_the_same_connection() {
+    let within = |call| {
+        let mut world = World::new();
+        world.0.processes.remove(&CLIENT_PID);
+        world.0.owners.insert(CLIENT, vec![(SERVER_PID, 5)]);
+        let server = world.0.processes.get_mut(&SERVER_PID).unwrap();
+        server.descriptors.as_mut().unwrap().sockets.push((5, CLIENT));
+        world.thread(SERVER_PID, Call::Read(5)).thread(SERVER_PID, call)
+    };
+    says(&within(Call::Sleep), Code::HandlerBlocked, Certainty::Likely, true);
+    says(&within(Call::Accept(3)), Code::Forgotten, Certainty::Likely, true);
 }
