@@ -160,7 +160,7 @@ impl<H: Handler, Y: System> Service<H, Y> {
         connection.refuse(cause, &self.config, now);
         let exchange = match connection.step(&self.config, now) {
             Next::Done(exchange) => exchange,
-            _ => Some(connection.give_up(self.system.now())),
+            _ => connection.give_up(&self.config, self.system.now()),
         };
         self.end(connection);
         if let Some(exchange) = exchange {

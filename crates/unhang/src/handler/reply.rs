@@ -38,6 +38,8 @@ struct Head {
 #[derive(Debug)]
 pub(crate) enum Body {
     Whole(Bytes),
+    /// To make [`Bytes`] of it may take room for a counter.
+    Owned(Vec<u8>),
     Pieces(Pieces),
 }
 
@@ -129,9 +131,12 @@ impl Reply {
     /// `most` bytes.
     pub async fn collect(self, most: usize) -> Result<Bytes, Fault> {
         let too_long = || Fault::new(format!("the reply is longer than {most} bytes"));
+        if self.whole().is_some_and(|bytes| bytes.len() > most) {
+            return Err(too_long());
+        }
         let mut pieces = match self.body {
-            Body::Whole(bytes) if bytes.len() > most => return Err(too_long()),
             Body::Whole(bytes) => return Ok(bytes),
+            Body::Owned(bytes) => return Ok(bytes.into()),
             Body::Pieces(pieces) => pieces,
         };
         let mut all = Vec::new();
@@ -159,6 +164,7 @@ impl Reply {
     pub fn whole(&self) -> Option<&[u8]> {
         match &self.body {
             Body::Whole(bytes) => Some(bytes),
+            Body::Owned(bytes) => Some(bytes),
             Body::Pieces(_) => None,
         }
     }
@@ -234,7 +240,7 @@ impl From<Bytes> for Reply {
 
 impl From<Vec<u8>> for Reply {
     fn from(bytes: Vec<u8>) -> Self {
-        Bytes::from(bytes).into()
+        Self { body: Body::Owned(bytes), head: None }
     }
 }
 

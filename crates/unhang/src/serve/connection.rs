@@ -186,7 +186,7 @@ impl<S: Stream> Connection<S> {
                     if let Some(lost) = self.next_lost(&ended) {
                         return Next::Told(Some(lost));
                     }
-                    return Next::Done(Some(self.over(ended, now)));
+                    return Next::Done(self.over(ended, config, now));
                 }
                 Move::Gone => {
                     self.stream.shut();
@@ -286,9 +286,9 @@ impl<S: Stream> Connection<S> {
     }
 
     /// Ends it as it stands.
-    pub(crate) fn give_up(&mut self, now: Instant) -> Exchange {
+    pub(crate) fn give_up(&mut self, config: &Config, now: Instant) -> Option<Exchange> {
         let ended = self.outcome();
-        self.over(ended, now)
+        self.over(ended, config, now)
     }
 
     /// Its descriptor, what it waits for, since when, and until when: what `unhang why` is told.

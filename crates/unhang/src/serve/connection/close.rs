@@ -38,7 +38,7 @@ impl<S: Stream> Connection<S> {
         }
         if !self.input_follows() || !self.stream.half_close() {
             let ended = self.outcome();
-            return Some(Next::Done(Some(self.over(ended, now))));
+            return Some(Next::Done(self.over(ended, config, now)));
         }
         self.enter(Stage::Close, config.limits.linger, now);
         None
@@ -117,8 +117,8 @@ impl<S: Stream> Connection<S> {
         self.outgoing().refused.take().map_or(Ended::Answered, Ended::Refused)
     }
 
-    /// The end of the connection.
-    pub(super) fn over(&mut self, ended: Ended, now: Instant) -> Exchange {
+    /// The end of the connection. What there is to tell of its exchange.
+    pub(super) fn over(&mut self, ended: Ended, config: &Config, now: Instant) -> Option<Exchange> {
         // Ask for the peer only if the client got no answer: it costs a system call.
         let known = self.client.as_ref().and_then(|client| client.peer);
         let peer = match ended {
@@ -143,7 +143,9 @@ impl<S: Stream> Connection<S> {
             let under_way = self.under_way();
             under_way.bytes_in += thrown_away.saturating_sub(under_way.unread);
         }
-        let exchange = self.exchange(ended, peer, now);
+        // What a handler has left in an ending must not be dropped here.
+        let is_told = config.is_observed || !matches!(ended, Ended::Answered);
+        let exchange = is_told.then(|| self.exchange(ended, peer, now));
         self.end_under_way();
         exchange
     }

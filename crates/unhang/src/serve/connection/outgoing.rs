@@ -119,8 +119,19 @@ impl Outgoing {
     fn say_whole(&mut self, reply: Reply, wire: &mut Wire) -> Result<(), Unspeakable> {
         let length = reply.whole().map_or(0, <[u8]>::len);
         wire.head(reply.head(), Some(length), &mut self.head)?;
-        if let Body::Whole(bytes) = reply.body {
-            self.put(bytes, wire)?;
+        match reply.body {
+            Body::Owned(mut bytes) if self.head.is_empty() && wire.ends_by_close() => {
+                let count = wire.piece(&bytes, &mut self.head)?;
+                bytes.truncate(count);
+                self.head = bytes;
+            }
+            Body::Owned(bytes) if bytes.len() <= TOGETHER => {
+                let count = wire.piece(&bytes, &mut self.head)?;
+                self.head.extend_from_slice(&bytes[..count]);
+            }
+            Body::Owned(bytes) => self.put(bytes.into(), wire)?,
+            Body::Whole(bytes) => self.put(bytes, wire)?,
+            Body::Pieces(_) => {}
         }
         wire.tail(if self.body.is_empty() { &mut self.head } else { &mut self.tail });
         Ok(())
@@ -187,7 +198,7 @@ impl Outgoing {
     pub(super) fn pieces(&mut self) -> Option<&mut Receiver<Piece>> {
         match &mut self.streamed.as_mut()?.body {
             Body::Pieces(pieces) => Some(pieces),
-            Body::Whole(_) => None,
+            Body::Whole(_) | Body::Owned(_) => None,
         }
     }
 
