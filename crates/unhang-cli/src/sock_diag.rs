@@ -69,6 +69,11 @@ impl Diag {
         }
     }
 
+    /// The listeners, with their names.
+    pub(crate) fn listeners(&self) -> io::Result<Vec<Socket>> {
+        self.rows(LISTENING, SHOW_NAME)
+    }
+
     /// All that there is of one socket.
     pub(crate) fn socket(&self, inode: u32) -> io::Result<Socket> {
         self.one(inode, SHOW_ALL)
@@ -120,6 +125,7 @@ const REQUEST: u16 = 0x1;
 const REQUEST_AND_DUMP: u16 = 0x301;
 /// Name, file, peer, queues, memory and owner: all that there is, but for the pending clients.
 const SHOW_ALL: u32 = 0x77;
+const SHOW_NAME: u32 = 0x1;
 const SHOW_PENDING: u32 = 0x8;
 const SHOW_QUEUES: u32 = 0x10;
 /// `TCP_LISTEN`, which has the number 10, as a bit.

@@ -1,12 +1,14 @@
 //! What a server behind a front does with one of its connections, seen from outside: from /proc and
 //! the kernel's table of sockets. Nothing is stopped and nothing is changed.
 //!
-//! A server *waits* for a connection if a thread of it is in a call that reads that very connection.
-//! It *rests* if nothing of it runs, no timer of it ends before the deadline of the reply, and all that its
-//! event loops watch are its listener, its clients, and what it wakes itself with: then only a client can
-//! make it say more in time.
+//! It *rests* if nothing of it runs, no timer of it ends before the deadline of the reply, and all that its threads and
+//! event loops wait for are its listener, its clients, and what it wakes itself with and no other process has; and
+//! if it has no child, and catches no signal of a timer. Then only a client can make it say more in time. That a
+//! thread reads this very connection is not enough: where one reads and others answer, the reply may go on.
 
+mod alone;
 mod files;
+mod signals;
 mod timer;
 
 use std::collections::BTreeSet;
@@ -21,6 +23,7 @@ use nix::sys::socket::sockopt::PeerCredentials;
 use unhang::backend::{Seen, Times, Watch};
 
 use crate::cmd::why::see::process::call::{self, Call, Watch as Watched};
+use alone::Alone;
 use files::Files;
 pub(super) use files::{Behind, behind};
 use timer::Arguments;
@@ -57,18 +60,34 @@ impl Rest {
             return Some(Seen::Works);
         };
         let mut activity = Activity::default();
-        for pid in family(listener_of(connection)?)? {
+        let family = family(listener_of(connection)?)?;
+        let mut holders = Vec::new();
+        for &pid in &family {
             if let Some(fd) = self.0.descriptor(pid, theirs) {
                 self.add(pid, fd, times, &mut activity)?;
+                holders.push(pid);
             }
         }
-        Some(match activity {
+        if holders.is_empty() {
             // Another user's, or one that was started in another way.
-            Activity { threads, .. } if threads.is_empty() => return None,
-            Activity { works: false, ref threads, .. } if have_slept(threads)? => Seen::Rests,
-            Activity { waits: true, .. } => Seen::Waits,
-            _ => Seen::Works,
-        })
+            return None;
+        }
+        // Whether they have slept comes last: what was seen before holds until then.
+        let rests = !activity.works
+            && self.are_alone(&holders, &family, &activity.alone)?
+            && have_slept(&activity.threads)?;
+        Some(if rests { Seen::Rests } else { Seen::Works })
+    }
+
+    /// Whether nothing but a client, or they themselves, can wake these processes.
+    fn are_alone(&self, holders: &[u32], family: &[u32], alone: &Alone) -> Option<bool> {
+        for &pid in holders {
+            let is_woken = signals::may_come(pid, || self.0.is_go(pid))?;
+            if is_woken || signals::has_children(pid, holders) {
+                return Some(false);
+            }
+        }
+        alone.is_theirs(holders, family)
     }
 
     /// Adds what one process does that holds the connection as `fd`.
@@ -76,7 +95,10 @@ impl Rest {
         let memory = Polled(File::open(format!("/proc/{pid}/mem")).ok());
         let mut timed_locks = 0;
         let (mut timed_loops, mut accepts) = (0, false);
-        for thread in fs::read_dir(format!("/proc/{pid}/task")).ok()?.flatten() {
+        let threads: Vec<_> = fs::read_dir(format!("/proc/{pid}/task")).ok()?.flatten().collect();
+        let numbers = threads.iter().filter_map(|one| one.file_name().to_str()?.parse().ok());
+        let numbers: Vec<u32> = numbers.collect();
+        for thread in threads {
             let path = thread.path();
             activity.threads.push((path.clone(), fs::read_to_string(path.join("schedstat")).ok()?));
             let line = fs::read_to_string(path.join("syscall")).ok()?;
@@ -87,37 +109,34 @@ impl Rest {
                 call::timeout(&line, &memory).is_some_and(|after| after >= times.since + times.left)
             };
             let rests = match call {
-                Call::Read(one) if one == fd => {
-                    activity.waits = true;
-                    true
-                }
+                Call::Read(one) if one == fd => true,
                 Call::Accept(other) => {
                     accepts = true;
-                    self.0.is_clients(pid, other)
+                    self.0.is_clients(pid, other, &mut activity.alone)
                 }
-                Call::Read(other) => self.0.is_clients(pid, other),
+                Call::Read(other) => self.0.is_clients(pid, other, &mut activity.alone),
                 Call::Poll(Some(watched)) => match &*watched {
-                    [Watched { fd: one, reads: true, .. }] if *one == fd => {
-                        activity.waits = true;
-                        true
-                    }
+                    [Watched { fd: one, reads: true, .. }] if *one == fd => true,
                     // A wait for the next client alone may have an end: it is a wait for a client.
-                    [one] => !one.writes && self.0.is_clients(pid, one.fd),
+                    [one] => !one.writes && self.0.is_clients(pid, one.fd, &mut activity.alone),
                     all => {
                         let is_timed = !arguments.polls_for_ever();
                         timed_loops += u32::from(is_timed);
                         (!is_timed || (all.iter().any(|one| one.fd == fd) && outlasts()))
-                            && all.iter().all(|one| !one.writes && self.0.is_clients(pid, one.fd))
+                            && all.iter().all(|one| {
+                                !one.writes && self.0.is_clients(pid, one.fd, &mut activity.alone)
+                            })
                     }
                 },
                 Call::Epoll(epoll) => {
                     let is_timed = !arguments.waits_for_ever();
                     timed_loops += u32::from(is_timed);
                     (!is_timed || (files::watches(pid, epoll, fd) && outlasts()))
-                        && self.0.are_all_clients(pid, epoll)
+                        && self.0.are_all_clients(pid, epoll, &mut activity.alone)
                 }
                 // One with a timeout is a timer; but for that of Go's monitor, which looks after a program
                 // at rest once a minute.
+                Call::Futex if !arguments.is_of_process(&numbers) => false,
                 Call::Futex if arguments.locks_for_ever() => true,
                 Call::Futex if arguments.lasts(times.left, &memory) => true,
                 Call::Futex => {
@@ -149,10 +168,10 @@ impl call::Memory for Polled {
 /// What the processes do that hold a connection.
 #[derive(Default)]
 struct Activity {
-    /// A thread of them reads this connection.
-    waits: bool,
     /// A thread of them runs, or waits for something that is not a client's.
     works: bool,
+    /// What they rest with only if no other process has it.
+    alone: Alone,
     /// All their threads, and how long each had run when it was looked at.
     threads: Vec<(PathBuf, String)>,
 }

@@ -1,5 +1,7 @@
 //! A front: every end of a reply is right, or told as an ERR.
 
+mod helped;
+
 use std::ffi::OsStr;
 use std::io::{ErrorKind, Read, Write};
 use std::os::unix::net::UnixStream;

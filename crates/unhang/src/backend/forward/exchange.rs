@@ -188,7 +188,9 @@ impl Exchange {
             self.shared.tell_of_unseen_needs();
         }
         match self.shared.ends {
-            ReplyEnds::Auto | ReplyEnds::Close if has_begun => Next::End(EndedBy::Deadline),
+            ReplyEnds::Auto | ReplyEnds::Close if has_begun && self.transfer.may_be_whole() => {
+                Next::End(EndedBy::Deadline)
+            }
             _ => Next::Failed(Broken::Late),
         }
     }
@@ -203,7 +205,7 @@ impl Exchange {
     /// When to look at the server, if there is something to be seen that would change anything.
     fn look_at(&mut self) -> Option<Instant> {
         let has_begun = self.transfer.came > 0;
-        let ends = self.shared.ends == ReplyEnds::Auto && has_begun;
+        let ends = self.shared.ends == ReplyEnds::Auto && has_begun && self.transfer.may_be_whole();
         let may = self.shared.watch.is_some()
             && self.transfer.is_sent()
             && (ends || (!has_begun && self.transfer.may_half_close()));
@@ -220,15 +222,13 @@ impl Exchange {
         let has_begun = self.transfer.came > 0;
         match seen {
             Seen::Works | Seen::Unknown => None,
-            // Another part of it may be at work on the reply, and would take the end for our leaving.
-            Seen::Waits if !has_begun => None,
             // It has all of the request and says nothing: it can only wait for the end of it.
             Seen::Rests if !has_begun => {
                 self.transfer.half_close();
                 None
             }
-            // Once more: what it wrote before it was seen to wait is here now.
-            Seen::Waits | Seen::Rests => self.transfer.read().or(Some(Next::End(EndedBy::Certain))),
+            // Once more: what it wrote before it was seen to rest is here now.
+            Seen::Rests => self.transfer.read().or(Some(Next::End(EndedBy::Certain))),
         }
     }
 

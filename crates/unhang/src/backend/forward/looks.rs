@@ -43,7 +43,7 @@ impl Looks {
     pub(super) fn took(&mut self, begun: Instant, now: Instant, seen: Seen) {
         self.patience = match seen {
             Seen::Unknown => UNKNOWN,
-            Seen::Waits | Seen::Rests | Seen::Works => (2 * self.patience).min(LONGEST),
+            Seen::Rests | Seen::Works => (2 * self.patience).min(LONGEST),
         };
         self.at = begun + self.patience.max(LEISURE * (now - begun));
     }

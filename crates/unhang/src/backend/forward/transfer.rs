@@ -204,11 +204,16 @@ impl Transfer {
         }
     }
 
+    /// Whether nothing in the reply says that more of it is to come.
+    pub(super) fn may_be_whole(&self) -> bool {
+        self.scan.may_close()
+    }
+
     fn closed(&self) -> Next {
         if self.came == 0 {
             return Next::Failed(Broken::Nothing);
         }
-        if !self.scan.may_close() {
+        if !self.may_be_whole() {
             return Next::Failed(Broken::Half);
         }
         match self.writer.map(|writer| self.shared.writers.close(writer, &self.link)) {

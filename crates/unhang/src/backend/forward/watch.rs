@@ -24,10 +24,9 @@ pub struct Times {
 /// What a server does with a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Seen {
-    /// It waits for something to read on this very connection: it has nothing more to say by itself.
-    Waits,
     /// Nothing of it runs, and nothing but a client can wake it before the deadline: it has forgotten this
-    /// connection, or waits for all its clients at once.
+    /// connection, or waits for this client or for all of them. That a thread reads this connection is not
+    /// enough: another may be at work on the rest of the reply.
     Rests,
     /// It is at work, or may be.
     Works,

@@ -13,6 +13,9 @@ use rustix::fs::{Mode, OFlags, open};
 use rustix::io::ioctl_fionread;
 use rustix::pipe::fcntl_getpipe_size;
 
+use super::alone::{Alone, EVENTFD};
+use super::signals::hears_alarms;
+
 use crate::cmd::why::see::process::epoll::Epoll;
 use crate::cmd::why::see::process::{pids, sockets};
 use crate::sock_diag::{self, Diag, State};
@@ -68,40 +71,47 @@ impl Files {
         Some(found)
     }
 
-    /// Whether a descriptor of a process brings nothing but what clients do.
-    pub(super) fn is_clients(&self, pid: u32, fd: u32) -> bool {
+    /// Whether a descriptor of a process brings nothing but what clients do, and what it does itself by what it
+    /// alone is to have.
+    pub(super) fn is_clients(&self, pid: u32, fd: u32, alone: &mut Alone) -> bool {
         let Ok(link) = fs::read_link(format!("/proc/{pid}/fd/{fd}")) else { return false };
         let Some(link) = link.to_str() else { return false };
         match numbered(link) {
-            Some(("socket", inode)) => self.is_client_socket(pid, inode),
+            Some(("socket", inode)) => self.is_client_socket(pid, inode, alone),
+            Some(("pipe", _)) if is_log(pid, fd) => true,
             // It wakes itself, if it holds both ends.
-            Some(("pipe", _)) => count(pid, link) >= 2 || is_log(pid, fd),
-            _ => matches!(link, "anon_inode:[eventfd]" | "anon_inode:[signalfd]"),
+            Some(("pipe", _)) => count(pid, link) >= 2 && alone.has_link(link),
+            _ if link == EVENTFD => alone.has_eventfd(pid, fd),
+            _ => link == "anon_inode:[signalfd]" && !hears_alarms(pid, fd),
         }
     }
 
     /// The same of all that an epoll watches.
-    pub(super) fn are_all_clients(&self, pid: u32, epoll: u32) -> bool {
+    pub(super) fn are_all_clients(&self, pid: u32, epoll: u32, alone: &mut Alone) -> bool {
         let Some(epoll) = Epoll::read(pid, epoll) else { return false };
         let known = |inode| locked(&self.clients).contains(&inode);
         epoll.watched.len() <= MOST_WATCHED
-            && epoll.watched.iter().all(|one| known(one.inode) || self.is_clients(pid, one.fd))
+            && (epoll.watched.iter())
+                .all(|one| known(one.inode) || self.is_clients(pid, one.fd, alone))
     }
 
-    fn is_client_socket(&self, pid: u32, inode: u64) -> bool {
+    fn is_client_socket(&self, pid: u32, inode: u64, alone: &mut Alone) -> bool {
         if locked(&self.clients).contains(&inode) {
             return true;
         }
         let short = u32::try_from(inode).unwrap_or(u32::MAX);
         let socket = locked(&self.diag).socket(short);
         let is_client = match socket {
-            // An accepted socket bears the name of its listener; one that was connected has none.
-            Ok(socket) if socket.state == State::Listening || !socket.name.is_empty() => true,
+            Ok(socket) if socket.state == State::Listening => true,
+            // An accepted socket bears the name of its listener. One that was connected has none, or its own.
+            Ok(socket) if !socket.name.is_empty() => self.is_listened_at(&socket.name),
             // A pair of its own, by which it wakes itself.
             Ok(socket) => {
-                return socket
-                    .peer_inode()
-                    .is_some_and(|it| descriptor(pid, &socket_name(it)).is_some());
+                return socket.peer_inode().is_some_and(|peer| {
+                    descriptor(pid, &socket_name(peer)).is_some()
+                        && alone.has_link(&socket_name(peer))
+                        && alone.has_link(&socket_name(short))
+                });
             }
             Err(_) => listens_at_a_port(pid, inode),
         };
@@ -113,6 +123,11 @@ impl Files {
             clients.insert(inode);
         }
         is_client
+    }
+
+    fn is_listened_at(&self, name: &[u8]) -> bool {
+        let listeners = locked(&self.diag).listeners();
+        listeners.is_ok_and(|all| all.iter().any(|one| one.name == name))
     }
 
     pub(super) fn is_go(&self, pid: u32) -> bool {

@@ -51,6 +51,18 @@ impl Arguments {
     pub(super) fn locks_for_ever(&self) -> bool {
         self.is_null(3)
     }
+
+    /// Whether only this process can end the wait of a `futex`: by `FUTEX_PRIVATE_FLAG`, or as it waits for the end
+    /// of one of these threads (`pthread_join`), whose number is what is waited for to change.
+    pub(super) fn is_of_process(&self, threads: &[u32]) -> bool {
+        const PRIVATE: u64 = 128;
+        let value = |nth| self.values.get(nth).copied();
+        let is_private = value(1).is_some_and(|operation| operation & PRIVATE != 0);
+        let thread = value(2).and_then(|value| u32::try_from(value & u64::from(u32::MAX)).ok());
+        self.number == libc::SYS_futex
+            && (is_private || thread.is_some_and(|thread| threads.contains(&thread)))
+    }
+
     /// Whether the wait of a `futex` or a `clock_nanosleep` until a point in time goes on for so long. One
     /// that says a duration may have begun any time ago.
     pub(super) fn lasts(&self, left: Duration, memory: &impl Memory) -> bool {
@@ -124,6 +136,16 @@ mod tests {
         assert!(!wait("0x0") && !wait("0x50"));
         assert!(Arguments::of("202 0x1f 0x189 0x0 0x0 0x0 0x0 0x7 0x7").locks_for_ever());
         assert!(!Arguments::of("202 0x1f 0x80 0x0 0x7f3c 0x0 0x0 0x7 0x7").locks_for_ever());
+        for (line, ours) in [
+            ("202 0x1f 0x189 0x0 0x0 0x0 0xffffffff 0x7 0x7", true),
+            // sem_wait() of one that processes share, and pthread_join().
+            ("202 0x1f 0x109 0x0 0x0 0x0 0xffffffff 0x7 0x7", false),
+            ("202 0x1f 0x109 0x4d2 0x0 0x0 0xffffffff 0x7 0x7", true),
+            ("202 0x1f 0x109 0x4d3 0x0 0x0 0xffffffff 0x7 0x7", false),
+        ] {
+            let line = line.replace("202", &libc::SYS_futex.to_string());
+            assert_eq!(Arguments::of(&line).is_of_process(&[1234]), ours, "{line}");
+        }
         for nothing in ["running", "", "-1 0x7 0x8"] {
             assert!(!Arguments::of(nothing).waits_for_ever(), "{nothing}");
         }

@@ -52,6 +52,9 @@ def serve(connection):
         time.sleep(0.05)
         connection.sendall(b"lo\n")
         connection.recv(65536)
+    elif kind == "http-half":
+        connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\nhel")
+        tick()
     elif kind == "bursts":
         for _ in range(10):
             connection.sendall(b"0123456\n" * (1 << 17))
