@@ -11,6 +11,7 @@ mod namespace;
 #[cfg(feature = "nats")]
 mod nats;
 mod rest;
+mod signals;
 mod spoken;
 mod systemd;
 
@@ -127,6 +128,7 @@ impl Serve {
     async fn serve(self) -> Result<(), u8> {
         // First of all: a process that sees the socket may end the server in good order.
         let (stopped, early) = (termination(), termination());
+        signals::catch();
         let mut limits = self.bounds.limits().map_err(misused)?;
         self.spoken.check().map_err(misused)?;
         self.spoken.limit(&mut limits);

@@ -20,6 +20,7 @@ use crate::stdio::complain;
 pub(super) async fn serve(serve: Serve, address: Address) -> Result<(), u8> {
     // First of all: a process that sees the service may end it in good order.
     let stopped = termination();
+    super::signals::catch();
     let limits = serve.bounds.limits().map_err(misused)?;
     check(&serve)?;
     let notices = Notices::default();

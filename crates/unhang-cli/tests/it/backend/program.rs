@@ -118,6 +118,26 @@ fn a_late_program_is_told_at_its_deadline_and_ended_with_its_group() {
     }
 }
 
+/// A parent that ignores `SIGCHLD` hands that on, and then the kernel keeps no exit code: the first client was told that
+/// the program's end could not be seen.
+#[test]
+fn a_parent_that_ignores_the_end_of_children_costs_no_reply() {
+    if missing("python3", "python3") {
+        return;
+    }
+    let ignores = "import os, signal, sys
+signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+os.execv(sys.argv[1], sys.argv[1:])";
+    let place = Place::new();
+    let mut command = Command::new("python3");
+    command.args(["-c", ignores, UNHANG, "serve"]).arg(&place.socket).args(["--", "cat"]);
+    let server = Daemon::start(&mut command, "listening");
+    for _ in 0..3 {
+        assert_eq!(Peer::ask(&place.socket, b"hello\n"), b"hello\n");
+    }
+    assert!(server.stop().0.success());
+}
+
 #[test]
 fn an_exit_code_a_signal_and_no_output_are_told() {
     let served = Served::sh(&[], "echo complaint >&2; exit 3");

@@ -72,3 +72,22 @@ fn a_full_disk_under_the_log_costs_lines_and_no_client() {
     }
     assert!(server.stop().0.success());
 }
+
+/// The kernel sends a signal that ends a process which has not asked for another way: 47 of 96 clients found nobody.
+#[test]
+fn a_log_at_the_limit_of_its_size_costs_lines_and_no_client() {
+    let place = Place::new();
+    let plain = command(&place, &[]);
+    let mut command = Command::new("sh");
+    // In blocks of 512 bytes.
+    command.args(["-c", "log=$0; ulimit -f 4; exec \"$@\" >\"$log\""]);
+    let log = place.directory.path().join("log");
+    command.arg(&log).arg(plain.get_program()).args(plain.get_args());
+    let server = Daemon::spawn(&mut command);
+    await_some("it listens", || UnixStream::connect(&place.socket).ok());
+    for _ in 0..100 {
+        assert!(is_answer(&Peer::ask(&place.socket, b"hello\n")));
+    }
+    assert!(server.stop().0.success());
+    assert_eq!(log.metadata().unwrap().len(), 2048);
+}
