@@ -18,6 +18,7 @@ use crate::cmd::why::see::namespaces::Namespaces;
 use crate::cmd::why::see::pidfd;
 use crate::cmd::why::see::process;
 use crate::cmd::why::target::{Target, TargetArgument};
+use crate::cmd::why::verdict::may_answer;
 use crate::sock_diag::Socket;
 
 /// What to try.
@@ -118,6 +119,10 @@ pub(crate) fn attempt(
         return Err(Refusal::Failed("the owner of that end may not be seen".to_owned()));
     };
     let announced = announce(facts, &connection, action);
+    let at_answer = match action {
+        Action::Release => may_answer(facts, &connection.server),
+        Action::HalfClose | Action::Newline => None,
+    };
     if let (true, TargetArgument::Process { pid, fd: Some(fd), cookie: None }) = (yes, asked) {
         let here = connection.end_at(facts, *pid, *fd).map_or(0, |end| end.cookie);
         return Err(Refusal::Usage(format!(
@@ -125,7 +130,17 @@ pub(crate) fn attempt(
              process or descriptor may be another's by now"
         )));
     }
-    confirm(&announced, yes)?;
+    let question = match at_answer {
+        Some(name) if yes => {
+            return Err(Refusal::Failed(format!(
+                "{name} did not accept that connection, and may be at the answer, which would be \
+                 lost; nothing was done. Without --yes this is asked at a terminal"
+            )));
+        }
+        Some(name) => format!("{announced} ({name} may be at the answer, which would be lost)"),
+        None => announced.clone(),
+    };
+    confirm(&question, yes)?;
 
     let failed = |error: io::Error| Refusal::Failed(format!("{pid}:{fd}: {error}"));
     // The ends may be in different ones.

@@ -37,6 +37,7 @@ use crate::sock_diag::Socket;
 pub(crate) use behind::of_process;
 pub(crate) use code::Code;
 pub(crate) use finding::{Certainty, End, Evidence, Held, Hop, LONG, Verdict};
+pub(crate) use leaked_descriptor::may_answer;
 pub(crate) use links::{behind, server_name, socket_name};
 pub(crate) use words::{age, name_of};
 

@@ -5,6 +5,7 @@ import os
 import select
 import signal
 import socket
+import subprocess
 import sys
 import threading
 import time
@@ -241,6 +242,21 @@ def fork_late(listener, stream):
     fork(listener, stream, linger)
 
 
+# It answers when it is told to by a signal.
+HANDLER = 'open my $c, "+<&=", $ENV{FD}; $SIG{USR1} = sub { $told = 1 }; %s until $told; syswrite $c, "OK\\n"'
+
+
+def give(listener, stream, *program):
+    """Another program has the connection, given on purpose or not; this one closes its own descriptor."""
+    environment = {**os.environ, "FD": str(stream.fileno())}
+    end_with_parent = lambda: ctypes.CDLL(None).prctl(1, signal.SIGKILL)
+    child = subprocess.Popen(
+        program, pass_fds=[stream.fileno()], env=environment, preexec_fn=end_with_parent
+    )
+    stream.close()
+    listener.accept()
+
+
 def compute():
     while True:
         pass
@@ -266,6 +282,9 @@ AFTER_A_REQUEST = {
     "serve-fork-all": lambda *both: fork(*both, await_work_beside_the_listener),
     "serve-fork-asleep": lambda *both: fork(*both, linger),
     "serve-fork-late": fork_late,
+    "serve-give": lambda *both: give(*both, "perl", "-e", HANDLER % "sleep 3600"),
+    "serve-give-busy": lambda *both: give(*both, "perl", "-e", HANDLER % "1"),
+    "serve-inherited": lambda *both: give(*both, "sleep", "3600"),
 }
 AFTER_AN_ACCEPT = {
     "serve-unread": lambda _: sleep(),

@@ -5,7 +5,7 @@ use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use rustix::process::Signal;
+use rustix::process::{Pid, Signal};
 
 use super::acting::{attempt, end};
 use super::restraint::may_have;
@@ -154,6 +154,37 @@ fn ends_that_are_gone() {
 fn a_child_that_has_nothing_to_do_inherited_the_descriptor() {
     class("serve-fork", "call", "fd_leaked", "likely");
     class("serve-fork-all", "call", "fd_leaked", "likely");
+}
+
+#[test]
+fn another_program_that_cannot_answer_inherited_the_descriptor() {
+    class("serve-inherited", "call", "fd_leaked", "likely");
+}
+
+/// Regression: it was said to have inherited the connection, with certainty, and the command that was advised
+/// destroyed its answer.
+#[test]
+fn a_program_that_was_given_the_connection_is_told_as_its_handler_and_can_answer() {
+    let Some(python) = find_for_all("python3", "python3") else { return };
+    if find_for_all("perl", "perl").is_none() {
+        return;
+    }
+    for (server, code) in [("serve-give", "handler_blocked"), ("serve-give-busy", "handler_cpu")] {
+        let mut stage = Stage::new(User::Me);
+        play(&mut stage, &python, server);
+        play(&mut stage, &python, "call");
+        let finding = finds(&stage, code, "likely");
+        assert_eq!(finding["now"], serde_json::json!([]), "{finding:#}");
+        let giver = format!("[{}] has closed it", stage.player(0).pid());
+        assert!(finding["inferred"].to_string().contains(&giver), "{finding:#}");
+        let (exit, text) = attempt(&stage, &["release", &end(&finding["server"]), "--yes"]);
+        assert_eq!(exit, Some(1), "{text}");
+        assert!(text.contains("may be at the answer"), "{text}");
+        let handler = finding["server"]["owners"][0]["pid"].as_i64().unwrap();
+        let handler = Pid::from_raw(i32::try_from(handler).unwrap()).unwrap();
+        rustix::process::kill_process(handler, Signal::USR1).unwrap();
+        assert!(stage.player_mut(1).wait().success(), "it got its answer, and the end");
+    }
 }
 
 /// Of a child that is busy with something, only it knows whether that is the client's request.

@@ -92,7 +92,7 @@ fn with_ends(mut verdict: Verdict, server: &Endpoint<'_>, client: &Endpoint<'_>)
 fn remedy(verdict: &Verdict, server: &Endpoint<'_>, client: &Endpoint<'_>) -> Option<String> {
     let (action, end) = match verdict.code {
         _ if !verdict.is_fault || verdict.certainty < Certainty::Certain => return None,
-        Code::AnsweredNotClosed | Code::FdLeaked => ("release", server),
+        Code::AnsweredNotClosed => ("release", server),
         Code::ServerWaitsEof => ("half-close", client),
         // Its delimiter may be another.
         Code::ServerWaitsDelimiter

@@ -10,6 +10,7 @@ use super::words::{call, owners, source, thread_does, who};
 use super::{chain, leaked_descriptor};
 use crate::cmd::why::endpoint::{Endpoint, Loop, WaitingThread};
 use crate::cmd::why::facts::Facts;
+use crate::cmd::why::see::process::Process;
 
 /// It knows better than anybody outside what its processes wait for.
 const ASK_POSTGRES: &str = "ask it: select pid, wait_event_type, wait_event, pg_blocking_pids(pid), query \
@@ -27,23 +28,39 @@ pub(super) fn judge(facts: &Facts, server: &Endpoint<'_>, need: Need) -> Option<
     if let Some(verdict) = leaked_descriptor::leaked(facts, server) {
         return Some(verdict);
     }
-    let parent = leaked_descriptor::giver(facts, server);
+    let giver = leaked_descriptor::giver(facts, server);
     let (cause, certainty) = cause::of(facts, server);
     let certainty = match need {
-        Need::Direct if parent.is_none() => certainty,
+        Need::Direct if giver.is_none() => certainty,
         Need::Direct | Need::Sole => certainty.min(Certainty::Likely),
         _ => certainty.min(Certainty::Possible),
     };
     let verdict = by_cause(facts, server, need, cause, certainty)?;
-    Some(match parent {
-        Some(parent) => verdict
-            .inferred(format!(
-                "or {} has closed it, and it is open only because this child of its inherited it",
-                who(parent)
-            ))
-            .fix("server: close in a forked child what is not its own"),
+    Some(match giver {
+        Some(giver) => or_inherited(verdict, giver, server),
         None => verdict,
     })
+}
+
+/// Of a process that did not accept the connection itself, only it knows whether it is to answer.
+fn or_inherited(verdict: Verdict, giver: &Process, server: &Endpoint<'_>) -> Verdict {
+    let name = owners(server);
+    let verdict = verdict
+        .inferred(format!(
+            "or {} has closed it, and it is open only because {name} inherited it",
+            who(giver)
+        ))
+        .fix(format!(
+            "if {name} was not meant to have it: server: open and accept with close-on-exec \
+             (SOCK_CLOEXEC); close in a forked child what is not its own"
+        ));
+    match (&verdict.doubt, verdict.certainty) {
+        (Some(_), _) | (None, Certainty::Unknown) => verdict,
+        (None, certainty) => verdict.doubt(format!(
+            "{}: {name} may be its handler, or have only inherited the descriptor",
+            certainty.name()
+        )),
+    }
 }
 
 pub(super) fn by_cause(

@@ -2,6 +2,7 @@
 //! tested with real ones; here, above all, what they cannot, and what must not be said.
 
 mod goroutine;
+mod leaked_descriptor;
 mod order;
 mod server_report;
 mod wakeful;
@@ -508,54 +509,6 @@ fn a_descriptor_in_no_process_is_said_to_be_so() {
     let mut world = World::asked();
     world.0.owners.remove(&SERVER);
     says(&world, Code::Forgotten, Certainty::Likely, true);
-}
-
-/// A child of the server's, which alone holds the connection, in this call; its parent is in another.
-fn child(call: Call, listener: bool, parent: Call) -> World {
-    let mut world = World::asked();
-    let held = [(3, LISTENER), (4, SERVER)];
-    world.0.owners.insert(SERVER, Vec::new());
-    world.process(3_000, &held[usize::from(!listener)..]);
-    let of = |world: &mut World, pid| world.0.processes.get_mut(&pid).unwrap().descriptors.take();
-    let server = Descriptors { sockets: vec![held[0]], ..of(&mut world, SERVER_PID).unwrap() };
-    world.0.processes.get_mut(&SERVER_PID).unwrap().descriptors =
-        Some(Descriptors { pipes: vec![(8, 70)], ..server });
-    let heir = Descriptors { pipes: vec![(7, 70), (9, 71)], ..of(&mut world, 3_000).unwrap() };
-    let program = world.0.processes[&SERVER_PID].program;
-    let process = world.0.processes.get_mut(&3_000).unwrap();
-    (process.parent, process.program, process.descriptors) = (SERVER_PID, program, Some(heir));
-    world.thread(3_000, call).thread(SERVER_PID, parent)
-}
-
-#[test]
-fn a_child_that_awaits_its_parents_word_has_no_hand_on_what_it_inherited() {
-    for listener in [false, true] {
-        let world = child(Call::Read(7), listener, Call::Accept(3));
-        says(&world, Code::FdLeaked, Certainty::Likely, true);
-    }
-    // A pipe of its own, as to a program that it started.
-    let busy = child(Call::Read(9), false, Call::Accept(3));
-    says(&busy, Code::HandlerBlocked, Certainty::Likely, true);
-    // One of several workers that accept for themselves: their parent does not.
-    let worker = child(Call::Read(7), true, Call::Child);
-    says(&worker, Code::HandlerBlocked, Certainty::Certain, true);
-}
-
-#[test]
-fn what_a_service_manager_accepted_it_hands_over() {
-    // The system's, and a user's own.
-    for (pid, name) in [(1, "init"), (900, "systemd")] {
-        let mut world = World::asked();
-        world.0.owners.insert(LISTENER, vec![(pid, 9)]);
-        let manager = world.0.processes[&SERVER_PID].clone();
-        let manager =
-            Process { pid, name: name.to_owned(), program: Some((1, pid.into())), ..manager };
-        world.0.processes.insert(pid, manager);
-        let service = world.0.processes.get_mut(&SERVER_PID).unwrap();
-        service.parent = pid;
-        let world = world.thread(SERVER_PID, Call::Sleep);
-        says(&world, Code::HandlerBlocked, Certainty::Certain, true);
-    }
 }
 
 #[test]
