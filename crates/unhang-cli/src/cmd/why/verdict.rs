@@ -15,6 +15,7 @@ mod finding;
 mod front;
 mod goroutine;
 mod leaked_descriptor;
+mod line_end;
 mod links;
 mod listener;
 mod need;

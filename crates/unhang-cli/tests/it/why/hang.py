@@ -242,6 +242,15 @@ def fork_late(listener, stream):
     fork(listener, stream, linger)
 
 
+def answer_but_a_newline(path):
+    """Reads as much as it needs, answers, and keeps the connection."""
+    listener = listen(path)
+    stream = listener.accept()[0]
+    stream.recv(len(REQUEST) - 1)
+    stream.sendall(b"OK\n")
+    listener.accept()
+
+
 # It answers when it is told to by a signal.
 HANDLER = 'open my $c, "+<&=", $ENV{FD}; $SIG{USR1} = sub { $told = 1 }; %s until $told; syswrite $c, "OK\\n"'
 
@@ -287,6 +296,7 @@ AFTER_A_REQUEST = {
     "serve-inherited": lambda *both: give(*both, "sleep", "3600"),
 }
 AFTER_AN_ACCEPT = {
+    "serve-but-a-newline-asleep": lambda stream: (stream.recv(len(REQUEST) - 1), sleep()),
     "serve-unread": lambda _: sleep(),
     "serve-read": drain,
     "serve-spin": spin,
@@ -312,6 +322,7 @@ ALONE = {
     "serve-mounted-over": mounts_above,
     "serve-many-mounts": many_mounts,
     "serve-pool": pool,
+    "serve-but-a-newline": answer_but_a_newline,
     "serve-itself": ask_itself,
 }
 

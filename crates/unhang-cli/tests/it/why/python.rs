@@ -156,6 +156,13 @@ fn a_child_that_has_nothing_to_do_inherited_the_descriptor() {
     class("serve-fork-all", "call", "fd_leaked", "likely");
 }
 
+/// Regression: a request that was read, and answered, was said to be unread.
+#[test]
+fn a_newline_that_was_left_over_hides_nothing() {
+    class("serve-but-a-newline", "call", "forgotten", "likely");
+    class("serve-but-a-newline-asleep", "call", "handler_blocked", "likely");
+}
+
 #[test]
 fn another_program_that_cannot_answer_inherited_the_descriptor() {
     class("serve-inherited", "call", "fd_leaked", "likely");

@@ -2,7 +2,7 @@
 
 use super::finding::Verdict;
 use super::unread_bytes::stopped;
-use super::{fastcgi, unread_bytes, waiting};
+use super::{fastcgi, line_end, unread_bytes, waiting};
 use crate::cmd::why::endpoint::Endpoint;
 use crate::cmd::why::facts::Facts;
 
@@ -18,7 +18,7 @@ pub(super) fn judge(
         }
         fastcgi::judge(facts, server, client)
     } else if server.socket.unread > 0 || client.socket.unread > 0 {
-        unread_bytes::judge(server, client)
+        line_end::judge(facts, server, client).or_else(|| unread_bytes::judge(server, client))
     } else {
         waiting::judge(facts, server, client)
     }

@@ -504,6 +504,26 @@ fn of_unread_bytes_the_event_loop_tells_why() {
     says(&with(RUNTIME), Code::RequestUnread, Certainty::Certain, true);
 }
 
+/// Regression: the newline behind a request that was read, and answered, was said to be a request that nobody
+/// reads, with certainty.
+#[test]
+fn an_end_of_line_that_was_left_over_is_no_request_that_nobody_reads() {
+    let left = |call, unread| World::asked().thread(SERVER_PID, call).unread(SERVER, unread);
+    for unread in [1, 2] {
+        says(&left(Call::Accept(3), unread), Code::Forgotten, Certainty::Likely, true);
+        says(&left(Call::Sleep, unread), Code::HandlerBlocked, Certainty::Likely, true);
+        let verdict = judge(&left(Call::Sleep, unread).0, &Target::All).remove(0);
+        let told: Vec<_> = verdict.evidence.iter().map(|one| &*one.text).collect();
+        assert!(!told.iter().any(|text| text.starts_with("nothing lies unread")), "{told:?}");
+        assert!(verdict.doubt.is_some_and(|doubt| doubt.contains("or the request")));
+    }
+    let more = judge(&left(Call::Sleep, 3).0, &Target::All).remove(0);
+    assert_eq!((more.code, more.certainty), (Code::RequestUnread, Certainty::Certain));
+    // That they are the request is not known of more bytes, either.
+    assert!(!more.headline.contains("request"), "{}", more.headline);
+    assert!(more.doubt.is_some_and(|doubt| doubt.contains("inferred")));
+}
+
 #[test]
 fn a_descriptor_in_no_process_is_said_to_be_so() {
     let mut world = World::asked();

@@ -67,7 +67,7 @@ pub(super) fn client_not_reading(server: &Endpoint<'_>, client: &Endpoint<'_>) -
         .fix("client: read until the end of the reply. server: give writing a deadline")
 }
 
-fn queued_text(end: &str, endpoint: &Endpoint<'_>) -> String {
+pub(super) fn queued_text(end: &str, endpoint: &Endpoint<'_>) -> String {
     format!("{} lie unread at the {end}'s end", bytes(endpoint.socket.unread))
 }
 
@@ -105,9 +105,14 @@ fn request_unread(server: &Endpoint<'_>, client: &Endpoint<'_>) -> Option<Verdic
         return Some(verdict.fix(fix));
     }
     let certainty = if is_at_work(server) { Certainty::Likely } else { Certainty::Certain };
-    let headline = format!("the request is unread: {waiting} wait in {name}");
-    let mut verdict =
-        Verdict::new(Code::RequestUnread, certainty, headline).fact(source::DIAG, fact);
+    let headline = format!("{waiting} lie unread in {name}, and nobody reads them");
+    // How much the client has sent in all is known to nobody but the two.
+    let mut verdict = Verdict::new(Code::RequestUnread, certainty, headline)
+        .doubt("unread: certain · that the server has not read the request itself: inferred")
+        .fact(source::DIAG, fact)
+        .inferred(
+            "they are the request, a part of it, or what was left over of one that it has read",
+        );
     if let Some(one) = idle {
         verdict = verdict.fact(source::EPOLL, registered(Some(one)));
         if one.registration.is_of_a_runtime() {
@@ -115,8 +120,13 @@ fn request_unread(server: &Endpoint<'_>, client: &Endpoint<'_>) -> Option<Verdic
         }
     }
     verdict = why_unread(server, verdict);
-    let fix = "server: read each connection in a thread or task of its own, with a deadline";
-    Some(verdict.fix(fix))
+    Some(
+        verdict
+            .fix("server: read each connection in a thread or task of its own, with a deadline")
+            .fix(
+                "if it has answered, and these bytes were left over: server: close the connection",
+            ),
+    )
 }
 
 /// What the owners do instead, one line for each of the first few threads.
