@@ -113,6 +113,8 @@ struct Look {
     facts: Facts,
     target: Target,
     verdicts: Vec<Verdict>,
+    /// Connections of which nothing tells whether they are idle.
+    undecided: usize,
     code: u8,
 }
 
@@ -169,16 +171,17 @@ impl Why {
         let target = Target::look(self.target.as_ref(), &helper).map_err(Unseen::Nothing)?;
         let (facts, mut verdicts) = self.judge(&target)?;
         let code = code(&facts, &verdicts);
+        let undecided = verdict::undecided(&facts, &target, &verdicts);
         let is_told = self.json || self.verbose || self.html.is_some();
         if !matches!(target, Target::All) || is_told {
-            verdicts.extend(verdict::all_is_well(&facts, &target, &verdicts));
+            verdicts.extend(verdict::all_is_well(&facts, &target, &verdicts, undecided));
         }
-        Ok(Look { facts, target, verdicts, code })
+        Ok(Look { facts, target, verdicts, undecided, code })
     }
 
-    fn printed(&self, Look { facts, target, verdicts, code }: &Look) -> String {
+    fn printed(&self, Look { facts, target, verdicts, undecided, code }: &Look) -> String {
         if self.json {
-            return json::printable(&json::render(facts, target, verdicts, *code));
+            return json::printable(&json::render(facts, target, verdicts, *undecided, *code));
         }
         if self.dot {
             return Dot { facts, verdicts }.to_string();
@@ -186,7 +189,7 @@ impl Why {
         let is_screen = self.watch && io::stdout().is_terminal();
         // Home, and clear what is below.
         let clear = if is_screen { "\x1b[H\x1b[J" } else { "" };
-        format!("{clear}{}", self.text(facts, verdicts))
+        format!("{clear}{}", self.text(facts, verdicts, *undecided))
     }
 
     fn write_page(&self, Look { facts, verdicts, code, .. }: &Look) -> Result<(), String> {
@@ -260,7 +263,7 @@ impl Why {
             let verdict = target.process().and_then(|pid| verdict::of_process(&facts, pid));
             let verdicts: Vec<_> = verdict.into_iter().collect();
             details::look(&mut facts, &verdicts, self.show_data, &helper);
-            Ok(self.text(&facts, &verdicts))
+            Ok(self.text(&facts, &verdicts, 0))
         });
         match followed {
             Ok(text) => output::code(&output::print(&text), exit::DONE).into(),
@@ -329,13 +332,14 @@ impl Why {
         verdicts.retain(|verdict| verdict.is_fault || verdict.code == Code::OtherType);
         match verdicts.is_empty() {
             true => String::new(),
-            false => format!("\n{}", self.text(&facts, &verdicts)),
+            false => format!("\n{}", self.text(&facts, &verdicts, 0)),
         }
     }
 
-    fn text(&self, facts: &Facts, verdicts: &[Verdict]) -> String {
+    fn text(&self, facts: &Facts, verdicts: &[Verdict], undecided: usize) -> String {
         if verdicts.is_empty() && facts.passed_over.is_empty() {
-            return format!("OK    nothing hangs: {} Unix sockets\n", facts.sockets.len());
+            let looked_at = format!("{} Unix sockets", facts.sockets.len());
+            return format!("OK    {}\n", verdict::well(&looked_at, undecided));
         }
         Text { facts, verdicts, verbose: self.verbose }.to_string()
     }

@@ -17,6 +17,7 @@ mod picture;
 mod python;
 mod restraint;
 mod sight;
+mod undecided;
 mod wakeful;
 
 use std::ffi::OsStr;

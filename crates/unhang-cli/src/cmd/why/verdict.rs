@@ -132,8 +132,39 @@ fn may_follow(code: Code) -> bool {
     matches!(code, Code::HandlerWaitsBackend | Code::NotAccepted | Code::BacklogFull)
 }
 
+/// How many connections without a finding may be idle or hang, and nothing tells which: most are idle, as of programs
+/// with event loops at both ends.
+pub(crate) fn undecided(facts: &Facts, target: &Target, found: &[Verdict]) -> usize {
+    let ends = found.iter().flat_map(|verdict| verdict.clients.iter().chain(&verdict.server));
+    let told: HashSet<u32> = ends.map(|end| end.inode).collect();
+    let sockets = facts.sockets.values().filter(|socket| target.concerns(facts, socket));
+    sockets
+        .filter(|socket| facts.is_accepted(socket) && !told.contains(&socket.inode))
+        .filter(|socket| connection::is_undecided(facts, socket))
+        .count()
+}
+
+/// That there is no finding, in words, before what was looked at.
+pub(crate) fn well(looked_at: &str, undecided: usize) -> String {
+    match undecided {
+        0 => format!("nothing hangs: {looked_at}"),
+        1 => format!(
+            "nothing seen to hang: {looked_at}; 1 connection is idle or waits, which cannot be told"
+        ),
+        _ => format!(
+            "nothing seen to hang: {looked_at}; {undecided} connections are idle or wait, which \
+             cannot be told"
+        ),
+    }
+}
+
 /// The finding that there is none. Beside one that is only possible, it would deny it.
-pub(crate) fn all_is_well(facts: &Facts, target: &Target, found: &[Verdict]) -> Option<Verdict> {
+pub(crate) fn all_is_well(
+    facts: &Facts,
+    target: &Target,
+    found: &[Verdict],
+    undecided: usize,
+) -> Option<Verdict> {
     if !found.is_empty() {
         return None;
     }
@@ -170,9 +201,10 @@ pub(crate) fn all_is_well(facts: &Facts, target: &Target, found: &[Verdict]) -> 
         0 => String::new(),
         _ => format!("; {within} socketpairs within one process are not judged"),
     };
-    let headline =
-        format!("nothing hangs: {listening} listening, {open} connections{more}{passed_over}");
-    Some(Verdict::new(Code::Ok, Certainty::Certain, headline).fault(false))
+    let certainty = if undecided == 0 { Certainty::Certain } else { Certainty::Likely };
+    let looked_at = format!("{listening} listening, {open} connections{more}");
+    let headline = format!("{}{passed_over}", well(&looked_at, undecided));
+    Some(Verdict::new(Code::Ok, certainty, headline).fault(false))
 }
 
 #[cfg(test)]

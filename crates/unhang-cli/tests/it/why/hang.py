@@ -71,6 +71,13 @@ def poll(stream):
         pass
 
 
+def watch(stream):
+    """An event loop that waits for what the other side says."""
+    loop = select.epoll()
+    loop.register(stream, select.EPOLLIN)
+    loop.poll()
+
+
 def tick(stream):
     """An event loop with a timer."""
     loop = select.epoll()
@@ -282,6 +289,7 @@ def forget(listener, stream):
 AFTER_A_REQUEST = {
     "serve-sleep": lambda *_: sleep(),
     "serve-compute": lambda *_: compute(),
+    "serve-watch": lambda _, stream: watch(stream),
     "serve-rest": lambda listener, _: listener.accept(),
     "serve-forget": forget,
     "serve-flood": lambda _, stream: flood(stream),
@@ -311,6 +319,7 @@ CLIENTS = {
     "call-flood": flood,
     "call-leave": lambda _: None,
     "call-poll": poll,
+    "call-watch": watch,
     "call-tick": tick,
 }
 

@@ -12,7 +12,10 @@ fn no_alarm(client: &str) {
     stage.play(client, "ready");
     for run in 0..RUNS {
         let (exit, object) = look(&stage, &[&stage.place.socket]);
-        assert_eq!(codes(&object), [("ok", "certain")], "run {run}: {object:#}");
+        // Of a connection that looks alike in each sample it cannot be told that something passed.
+        let is_sure = object["undecided"] == 0;
+        let certainty = if is_sure { "certain" } else { "likely" };
+        assert_eq!(codes(&object), [("ok", certainty)], "run {run}: {object:#}");
         // A machine that is busy enough keeps a part of it from being looked at, which is told.
         let whole = object["not_looked_at"].as_array().is_none_or(Vec::is_empty);
         assert_eq!(exit, if whole { 0 } else { 3 }, "run {run}: {object:#}");

@@ -115,17 +115,18 @@ impl Poll<'_> {
             });
             return Ok(Reader::Handled { handler });
         }
-        let is_idle = has("net/http.(*conn).readRequest")
-            || has("bufio.(*Reader).Peek") && has("net/http.(*conn).serve")
-            || frames.iter().any(|frame| frame.ends_with("http2readFrameHeader"))
+        let shared = frames.iter().any(|frame| frame.ends_with("http2readFrameHeader"))
             || frames.iter().any(|frame| frame.ends_with("/http2.readFrameHeader"));
+        let is_idle = shared
+            || has("net/http.(*conn).readRequest")
+            || has("bufio.(*Reader).Peek") && has("net/http.(*conn).serve");
         // In a client's pool.
         let is_idle = is_idle
             || has("net/http.(*persistConn).readLoop")
                 && has("bufio.(*Reader).Peek")
                 && !self.http.is_asked(at, fd)?;
         match is_idle {
-            true => Ok(Reader::KeptAlive { goroutine: waiting.id }),
+            true => Ok(Reader::KeptAlive { goroutine: waiting.id, shared }),
             false => Ok(Reader::Waiting {
                 goroutine: waiting.id,
                 location: location(self.goroutines.lines(&waiting)),

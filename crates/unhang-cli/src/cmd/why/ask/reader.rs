@@ -12,8 +12,8 @@ pub(crate) enum Reader {
     Waiting { goroutine: u64, frames: Vec<String>, location: Location },
     /// A goroutine of net/http waits for the next request of a client that keeps its connection, for
     /// the next frame of HTTP/2, or, in a client's pool, for the server to close: nobody owes anybody
-    /// anything.
-    KeptAlive { goroutine: u64 },
+    /// anything, but for requests under way on one that is `shared`, as HTTP/2's.
+    KeptAlive { goroutine: u64, shared: bool },
     /// net/http has read the request, and its handler runs: a goroutine waits only to notice if the
     /// client leaves.
     Handled { handler: Result<Handler, String> },

@@ -21,12 +21,19 @@ const SCHEMA: &str = "unhang-why/1";
 /// took more memory than a look may have, and it ended without a word.
 const MOST_THREADS: usize = 10_000;
 
-pub(crate) fn render(facts: &Facts, target: &Target, verdicts: &[Verdict], exit: u8) -> Value {
+pub(crate) fn render(
+    facts: &Facts,
+    target: &Target,
+    verdicts: &[Verdict],
+    undecided: usize,
+    exit: u8,
+) -> Value {
     let left = Cell::new(MOST_THREADS);
     json!({
         "schema": SCHEMA,
         "target": asked(target),
         "exit": exit,
+        "undecided": undecided,
         "not_looked_at": not_looked_at(facts),
         "visibility": {
             "uid": facts.visibility.uid,

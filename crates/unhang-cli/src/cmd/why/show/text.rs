@@ -274,7 +274,7 @@ mod tests {
         let mut facts = Facts::default();
         facts.hidden.extend([1, 9]);
         facts.passed_over = BTreeMap::from([(9, "there was no time left".to_owned())]);
-        let verdicts: Vec<_> = all_is_well(&facts, &Target::All, &[]).into_iter().collect();
+        let verdicts: Vec<_> = all_is_well(&facts, &Target::All, &[], 0).into_iter().collect();
         let text = |facts: &Facts| Text { facts, verdicts: &verdicts, verbose: false }.to_string();
         assert!(text(&facts).contains(&format!("{HIDDEN}: 1\n")), "{}", text(&facts));
         // A user that could become root is told that instead.

@@ -5,10 +5,9 @@ use std::time::Duration;
 use super::cause::{self, Cause};
 use super::code::Code;
 use super::finding::{Certainty, LONG, Verdict};
-use super::need::only_computes;
 use super::words::{bytes, end, name_of, owners, source};
-use super::{seen, server_report};
-use crate::cmd::why::ask::server::waits::{ServerReport, Until};
+use super::{need, seen, server_report};
+use crate::cmd::why::ask::server::waits::{ServerReport, Stage, Until};
 use crate::cmd::why::endpoint::Endpoint;
 use crate::cmd::why::facts::{Facts, Former};
 use crate::sock_diag::Socket;
@@ -33,15 +32,32 @@ pub(super) fn judge(facts: &Facts, server: &Socket) -> Option<Verdict> {
         return None;
     }
     let at_client = Endpoint::of(facts, client);
-    let report = facts.details.reports.get(&server.inode);
-    let is_possible = |report: &&ServerReport| report.waited <= oldest(&at_server, &at_client);
     // A word explains, and acquits nobody: with it or without, what is seen stands.
-    let explained = report
-        .filter(is_possible)
-        .and_then(|report| server_report::judge(facts, *report, &at_server, &at_client));
+    let explained = believed(facts, &at_server, &at_client)
+        .and_then(|report| server_report::judge(facts, report, &at_server, &at_client));
     let verdict = explained.or_else(|| seen::judge(facts, &at_server, &at_client));
     let verdict = stands_still(verdict?, &at_server, &at_client)?;
     Some(with_ends(verdict, &at_server, &at_client))
+}
+
+/// Of a connection without a verdict, by the server's end: it may be idle, or its client may wait in vain, and nothing
+/// that was seen tells which.
+pub(super) fn is_undecided(facts: &Facts, server: &Socket) -> bool {
+    let client = server.peer_inode().and_then(|peer| facts.sockets.get(&peer));
+    let is_steady = |end: &Socket| facts.is_steady(end.inode);
+    let Some(client) = client.filter(|client| is_steady(client) && is_steady(server)) else {
+        return false;
+    };
+    let (at_server, at_client) = (Endpoint::of(facts, server), Endpoint::of(facts, client));
+    let says_idle =
+        believed(facts, &at_server, &at_client).is_some_and(|report| report.stage == Stage::Idle);
+    !says_idle && need::may_wait(facts, &at_client, &at_server)
+}
+
+/// What a server of ours says of it, if that can be true.
+fn believed(facts: &Facts, server: &Endpoint<'_>, client: &Endpoint<'_>) -> Option<ServerReport> {
+    let report = facts.details.reports.get(&server.socket.inode).copied();
+    report.filter(|report| report.waited <= oldest(server, client))
 }
 
 /// No connection is older than the processes that have its ends, but for ends that were passed on. A server
@@ -64,7 +80,7 @@ pub(super) fn stands_still(
     if server.is_still() || client.is_still() || verdict.code == Code::OwnerNotVisible {
         return Some(verdict);
     }
-    if verdict.code == Code::HandlerCpu && only_computes(server) {
+    if verdict.code == Code::HandlerCpu && need::only_computes(server) {
         let mut verdict = verdict
             .fault(false)
             .doubt("possible: both have run, and an answer between would not have been seen");

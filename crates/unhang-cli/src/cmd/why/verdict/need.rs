@@ -53,9 +53,23 @@ pub(super) fn is_busy_otherwise(client: &Endpoint<'_>) -> bool {
     }
 }
 
+/// A thread of the client's reads it, or an event loop watches it: perhaps only to keep it for later.
+pub(super) fn may_wait(facts: &Facts, client: &Endpoint<'_>, server: &Endpoint<'_>) -> bool {
+    let is_watched = || client.loops.iter().any(|one| one.registration.reads());
+    let is_idle = |end: &Endpoint<'_>| {
+        matches!(reader(facts, end), Some(Reader::KeptAlive { shared: false, .. }))
+    };
+    (!client.readers.is_empty() || is_watched()) && !is_idle(client) && !is_idle(server)
+}
+
 /// A connection in a pool, which nobody asked anything on.
 fn is_kept(facts: &Facts, end: &Endpoint<'_>) -> bool {
-    matches!(facts.details.readers.get(&end.socket.inode), Some(Ok(Some(Reader::KeptAlive { .. }))))
+    matches!(reader(facts, end), Some(Reader::KeptAlive { .. }))
+}
+
+/// What the runtime under it says.
+fn reader<'a>(facts: &'a Facts, end: &Endpoint<'_>) -> Option<&'a Reader> {
+    facts.details.readers.get(&end.socket.inode)?.as_ref().ok()?.as_ref()
 }
 
 pub(super) fn need(facts: &Facts, client: &Endpoint<'_>) -> Need {
@@ -65,8 +79,7 @@ pub(super) fn need(facts: &Facts, client: &Endpoint<'_>) -> Need {
     if client.is_hidden {
         return Need::Hidden;
     }
-    if let Some(Ok(Some(Reader::Waiting { .. }))) = facts.details.readers.get(&client.socket.inode)
-    {
+    if let Some(Reader::Waiting { .. }) = reader(facts, client) {
         return Need::Direct;
     }
     if is_kept(facts, client) {

@@ -5,6 +5,7 @@ mod goroutine;
 mod leaked_descriptor;
 mod order;
 mod server_report;
+mod undecided;
 mod wakeful;
 
 use std::time::Duration;
@@ -243,7 +244,7 @@ fn a_go_program_that_reads_a_number_of_bytes_waits_for_no_delimiter() {
 /// Each kept-alive connection was said to hang, with certainty.
 #[test]
 fn a_connection_that_net_http_keeps_for_the_next_request_is_idle() {
-    let idle = || Reader::KeptAlive { goroutine: 21 };
+    let idle = || Reader::KeptAlive { goroutine: 21, shared: false };
     says_nothing(&go_server().reader(Ok(Some(idle()))));
 }
 

@@ -42,7 +42,7 @@ fn without_clients_the_findings_came_in_an_order_of_their_own() {
 #[test]
 fn what_was_not_looked_at_is_not_called_well() {
     let mut world = World::new();
-    let all = |world: &World| all_is_well(&world.0, &Target::All, &[]).map(|one| one.code);
+    let all = |world: &World| all_is_well(&world.0, &Target::All, &[], 0).map(|one| one.code);
     assert_eq!(all(&world), Some(Code::Ok));
     world.0.passed_over.insert(7, "it did not answer in time".to_owned());
     assert_eq!(all(&world), Some(Code::OwnerNotVisible));
