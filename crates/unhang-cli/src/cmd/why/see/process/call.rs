@@ -79,6 +79,23 @@ pub(crate) fn timeout(line: &str, memory: &impl Memory) -> Option<Duration> {
     }
 }
 
+/// Where the thread goes on after its call: the last number of the line.
+pub(crate) fn returns_to(line: &str) -> Option<u64> {
+    numbers(line)?;
+    u64::from_str_radix(line.split_ascii_whitespace().last()?.strip_prefix("0x")?, 16).ok()
+}
+
+/// A 64-bit program on x86 may also call as a 32-bit one does, by `int 0x80`, and then its numbers are of another
+/// table. The instruction before the one that it returns to tells.
+pub(crate) fn is_of_32_bits(returns_to: u64, memory: &impl Memory) -> bool {
+    const INT_0X80: [u8; 2] = [0xcd, 0x80];
+    cfg!(target_arch = "x86_64")
+        && returns_to
+            .checked_sub(2)
+            .and_then(|at| memory.read(at, 2))
+            .is_some_and(|one| one == INT_0X80)
+}
+
 /// The Unix address that a datagram is sent to, if the call names one.
 pub(crate) fn destination(line: &str, memory: &impl Memory) -> Option<Vec<u8>> {
     let (number, arguments) = numbers(line)?;
@@ -119,8 +136,12 @@ fn decode(
         "write" | "writev" | "sendto" | "sendmsg" | "sendmmsg" | "sendfile" => Call::Write(fd),
         "accept" | "accept4" => Call::Accept(fd),
         "connect" => Call::Connect(fd, address(arguments[1], arguments[2], memory)),
-        "poll" | "ppoll" => Call::Poll(poll(arguments, memory)),
-        "select" | "pselect6" => Call::Poll(select(arguments, memory)),
+        "poll" | "ppoll" => polls(poll(arguments, memory)),
+        "select" | "pselect6" => match arguments[3] {
+            0 => polls(select(arguments, memory)),
+            // What it watches for exceptions is not read.
+            _ => Call::Poll(select(arguments, memory)),
+        },
         "epoll_wait" | "epoll_pwait" | "epoll_pwait2" => Call::Epoll(fd),
         "futex" | "futex_wait" | "futex_waitv" => Call::Futex,
         "nanosleep" | "clock_nanosleep" => Call::Sleep,
@@ -131,7 +152,7 @@ fn decode(
         "restart_syscall" => match sleeps_in() {
             function if function.contains("nanosleep") => Call::Sleep,
             function if function.contains("futex") => Call::Futex,
-            function if function.contains("poll") => Call::Poll(poll(arguments, memory)),
+            function if function.contains("poll") => polls(poll(arguments, memory)),
             _ => Call::Other(name),
         },
         _ => Call::Other(name),
@@ -159,6 +180,14 @@ fn address(at: u64, length: u64, memory: &impl Memory) -> Option<Vec<u8>> {
 
 /// More than any program polls; a garbled count is not to fill our memory.
 const MOST: u64 = 65_536;
+
+/// To poll nothing is to sleep, as Perl does for less than a second.
+fn polls(watched: Option<Vec<Watch>>) -> Call {
+    match watched {
+        Some(watched) if watched.is_empty() => Call::Sleep,
+        watched => Call::Poll(watched),
+    }
+}
 
 fn poll(arguments: &[u64; 6], memory: &impl Memory) -> Option<Vec<Watch>> {
     const IN: u16 = 0x1;
@@ -294,6 +323,26 @@ mod tests {
     }
 
     #[test]
+    fn a_program_that_polls_nothing_sleeps() {
+        assert_eq!(call("poll", "0x0 0x0 0x3e8", b""), Call::Sleep);
+        assert_eq!(call("pselect6", "0x0 0x0 0x0 0x0 0x10", b""), Call::Sleep);
+        let for_exceptions = call("pselect6", "0x5 0x0 0x0 0x8", b"");
+        assert_eq!(for_exceptions, Call::Poll(Some(Vec::new())));
+    }
+
+    /// Regression: a server that slept so was said to wait in another call, with certainty.
+    #[cfg(target_arch = "x86_64")]
+    #[test]
+    fn the_instruction_that_made_a_call_tells_of_which_table_its_number_is() {
+        let text = Bytes(b"\x90\x0f\x05\x90\xcd\x80\x90".to_vec());
+        let line = |at: &str| format!("162 0x1 0x2 0x3 0x4 0x5 0x6 0x7ff {at}");
+        let is_32 = |at: &str| is_of_32_bits(returns_to(&line(at)).unwrap(), &text);
+        assert_eq!([is_32("0x3"), is_32("0x6")], [false, true]);
+        assert_eq!([is_32("0x0"), is_32("0x1"), is_32("0x999")], [false; 3]);
+        assert_eq!([returns_to("running"), returns_to("")], [None; 2]);
+    }
+
+    #[test]
     fn after_how_long_a_call_returns_by_itself_is_read_from_its_arguments() {
         let timeout = |name: &str, arguments: &str| {
             let number: Sysno = name.parse().unwrap();
@@ -315,7 +364,7 @@ mod tests {
     fn arguments_that_lead_nowhere_are_not_known_and_nothing_worse() {
         for arguments in ["0xffffffffffffffff 0x1", "0x0 0xffffffffffffffff", "0x0 0x1", ""] {
             let call = call("ppoll", arguments, b"");
-            assert!(matches!(call, Call::Poll(None | Some(_))), "{arguments}: {call:?}");
+            assert!(matches!(call, Call::Poll(_) | Call::Sleep), "{arguments}: {call:?}");
         }
         assert_eq!(call("pselect6", "0xffffffff 0x1 0x1", b""), Call::Poll(None));
         assert_eq!(call("pselect6", "0x10 0x999 0x0", b""), Call::Poll(None));

@@ -1,5 +1,7 @@
 //! A process's threads: in which state each is, in which call, and since when.
 
+use std::cell::RefCell;
+use std::collections::HashMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -48,6 +50,7 @@ pub(crate) fn read_all(
         directory: PathBuf::from(format!("/proc/{pid}")),
         memory: ProcessMemory { pid, helper },
         is_native: program.is_some_and(|program| program.is_native),
+        foreign: RefCell::default(),
     };
     let mut threads = Vec::new();
     for task in tasks.filter_map(Result::ok) {
@@ -69,6 +72,8 @@ struct Calls<'a> {
     memory: ProcessMemory<'a>,
     /// The numbers of calls are those of a 64-bit program: others have a table of their own.
     is_native: bool,
+    /// Of the places that calls return to, whether those are a 32-bit program's: thousands of threads share a few.
+    foreign: RefCell<HashMap<u64, bool>>,
 }
 
 /// A process's memory, which the helper reads: what a call's arguments lead to is the process's to
@@ -90,9 +95,16 @@ impl Memory for ProcessMemory<'_> {
 }
 
 impl Calls<'_> {
+    /// The number of the call is of another table than this program's.
+    fn is_foreign(&self, line: &str) -> bool {
+        let Some(at) = call::returns_to(line) else { return false };
+        let look = || call::is_of_32_bits(at, &self.memory);
+        *self.foreign.borrow_mut().entry(at).or_insert_with(look)
+    }
+
     fn of_thread(&self, task: &Path) -> InCall {
         let line = match fs::read_to_string(task.join("syscall")) {
-            Ok(line) if self.is_native => line,
+            Ok(line) if self.is_native && !self.is_foreign(&line) => line,
             _ => return InCall::default(),
         };
         let sleeps_in = || fs::read_to_string(task.join("wchan")).unwrap_or_default();
