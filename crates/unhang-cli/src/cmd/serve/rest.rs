@@ -8,6 +8,7 @@
 
 mod alone;
 mod files;
+mod proc;
 mod signals;
 mod timer;
 
@@ -215,11 +216,7 @@ fn family(first: u32) -> Option<Vec<u32>> {
     let mut next = 0;
     while let Some(&pid) = all.get(next) {
         next += 1;
-        let Ok(threads) = fs::read_dir(format!("/proc/{pid}/task")) else { continue };
-        for thread in threads.flatten() {
-            let children = fs::read_to_string(thread.path().join("children")).unwrap_or_default();
-            all.extend(children.split_ascii_whitespace().filter_map(|pid| pid.parse::<u32>().ok()));
-        }
+        all.extend(proc::children(pid));
         if all.len() > MOST_PROCESSES {
             return None;
         }

@@ -46,10 +46,8 @@ impl<S: Stream> Connection<S> {
 
     /// An exchange is over, and its connection is kept. What there is to tell of it.
     pub(super) fn end_exchange(&mut self, config: &Config, now: Instant) -> Option<Exchange> {
-        // What a handler has left in a refusal must not be dropped here.
-        let is_told = config.is_observed || self.outgoing().refused.is_some();
-        let exchange = is_told.then(|| {
-            let ended = self.outcome();
+        let ended = self.outcome();
+        let exchange = is_told(&ended, config).then(|| {
             let peer = self.peer_of(&ended, config);
             self.exchange(ended, peer, now)
         });
@@ -143,9 +141,8 @@ impl<S: Stream> Connection<S> {
             let under_way = self.under_way();
             under_way.bytes_in += thrown_away.saturating_sub(under_way.unread);
         }
-        // What a handler has left in an ending must not be dropped here.
-        let is_told = config.is_observed || !matches!(ended, Ended::Answered);
-        let exchange = is_told.then(|| self.exchange(ended, peer, now));
+        let told = is_told(&ended, config);
+        let exchange = told.then(|| self.exchange(ended, peer, now));
         self.end_under_way();
         exchange
     }
@@ -171,4 +168,10 @@ impl<S: Stream> Connection<S> {
             ended,
         }
     }
+}
+
+/// Whether an exchange that has ended so is put together to be told. What a handler has left in its ending must not be
+/// dropped on the thread that serves.
+fn is_told(ended: &Ended, config: &Config) -> bool {
+    config.is_observed || !matches!(ended, Ended::Answered)
 }

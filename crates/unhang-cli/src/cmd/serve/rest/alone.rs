@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::io::ErrorKind;
 
+use super::proc;
 use crate::cmd::why::see::process::pids;
 
 /// As /proc names it, whichever it is.
@@ -22,14 +23,13 @@ pub(super) struct Alone {
 }
 
 impl Alone {
-    pub(super) fn has_link(&mut self, link: &str) -> bool {
+    pub(super) fn has_link(&mut self, link: &str) {
         self.links.insert(link.to_owned());
-        true
     }
 
     /// False on kernels before Linux 5.2, which do not say which one it is.
     pub(super) fn has_eventfd(&mut self, pid: u32, fd: u32) -> bool {
-        let id = eventfd(pid, &fd.to_string());
+        let id = eventfd(pid, fd);
         let is_known = id.is_some();
         self.eventfds.extend(id);
         is_known
@@ -60,9 +60,9 @@ impl Alone {
                 let has_it = match link {
                     EVENTFD if self.eventfds.is_empty() => false,
                     EVENTFD => {
-                        let number = one.file_name();
-                        eventfd(pid, &number.to_string_lossy())
-                            .is_none_or(|id| self.eventfds.contains(&id))
+                        let number = one.file_name().to_str().and_then(|name| name.parse().ok());
+                        let id = number.and_then(|number| eventfd(pid, number));
+                        id.is_none_or(|id| self.eventfds.contains(&id))
                     }
                     _ => self.links.contains(link),
                 };
@@ -75,9 +75,7 @@ impl Alone {
     }
 }
 
-/// Which eventfd that is: `eventfd-id` in `proc_pid_fdinfo(5)`.
-fn eventfd(pid: u32, fd: &str) -> Option<String> {
-    let info = fs::read_to_string(format!("/proc/{pid}/fdinfo/{fd}")).ok()?;
-    let id = info.lines().find_map(|line| line.strip_prefix("eventfd-id:"))?;
-    Some(id.trim().to_owned())
+/// Which eventfd that is.
+fn eventfd(pid: u32, fd: u32) -> Option<String> {
+    proc::of_descriptor(pid, fd, "eventfd-id:")
 }

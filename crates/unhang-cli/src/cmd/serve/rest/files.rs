@@ -14,8 +14,8 @@ use rustix::io::ioctl_fionread;
 use rustix::pipe::fcntl_getpipe_size;
 
 use super::alone::{Alone, EVENTFD};
+use super::proc;
 use super::signals::hears_alarms;
-
 use crate::cmd::why::see::process::epoll::Epoll;
 use crate::cmd::why::see::process::{pids, sockets};
 use crate::sock_diag::{self, Diag, State};
@@ -80,7 +80,10 @@ impl Files {
             Some(("socket", inode)) => self.is_client_socket(pid, inode, alone),
             Some(("pipe", _)) if is_log(pid, fd) => true,
             // It wakes itself, if it holds both ends.
-            Some(("pipe", _)) => count(pid, link) >= 2 && alone.has_link(link),
+            Some(("pipe", _)) => {
+                alone.has_link(link);
+                count(pid, link) >= 2
+            }
             _ if link == EVENTFD => alone.has_eventfd(pid, fd),
             _ => link == "anon_inode:[signalfd]" && !hears_alarms(pid, fd),
         }
@@ -107,11 +110,10 @@ impl Files {
             Ok(socket) if !socket.name.is_empty() => self.is_listened_at(&socket.name),
             // A pair of its own, by which it wakes itself.
             Ok(socket) => {
-                return socket.peer_inode().is_some_and(|peer| {
-                    descriptor(pid, &socket_name(peer)).is_some()
-                        && alone.has_link(&socket_name(peer))
-                        && alone.has_link(&socket_name(short))
-                });
+                let Some(peer) = socket.peer_inode() else { return false };
+                alone.has_link(&socket_name(peer));
+                alone.has_link(&socket_name(short));
+                return descriptor(pid, &socket_name(peer)).is_some();
             }
             Err(_) => listens_at_a_port(pid, inode),
         };
@@ -206,10 +208,9 @@ fn count(pid: u32, link: &str) -> usize {
 /// A pipe that the process only writes to, and that has room: nothing comes from it. Go watches its standard
 /// error if that is one, and in non-blocking mode.
 fn is_log(pid: u32, fd: u32) -> bool {
-    let info = fs::read_to_string(format!("/proc/{pid}/fdinfo/{fd}")).unwrap_or_default();
-    let flags = info.lines().find_map(|line| line.strip_prefix("flags:"));
+    let flags = proc::of_descriptor(pid, fd, "flags:");
     // The two lowest bits: `O_WRONLY` is 1.
-    let flags = flags.and_then(|flags| u32::from_str_radix(flags.trim(), 8).ok());
+    let flags = flags.and_then(|flags| u32::from_str_radix(&flags, 8).ok());
     let path = format!("/proc/{pid}/fd/{fd}");
     let has_room = || {
         let pipe =

@@ -198,14 +198,8 @@ const LOOKS: usize = 8;
 
 /// Looks again when what was seen does not fit: it may have been changed halfway.
 pub(super) fn steady<T>(mut look: impl FnMut() -> Result<T, String>) -> Result<T, String> {
-    let mut seen = look();
-    for _ in 1..LOOKS {
-        if seen.is_ok() {
-            break;
-        }
-        seen = look();
-    }
-    seen
+    let first = look();
+    (1..LOOKS).fold(first, |seen, _| seen.or_else(|_| look()))
 }
 
 fn unreadable(at: Address, error: &io::Error) -> String {

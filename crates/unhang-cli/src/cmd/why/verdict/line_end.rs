@@ -18,8 +18,11 @@ pub(super) fn judge(
     server: &Endpoint<'_>,
     client: &Endpoint<'_>,
 ) -> Option<Verdict> {
+    if !may_be_left_over(server, client) {
+        return None;
+    }
     let need = need_of(facts, client, server);
-    if !may_be_left_over(server, client) || need < Need::Sole {
+    if need < Need::Sole {
         return None;
     }
     let mut verdict = nobody_reads::judge(facts, server, need)?;
